@@ -1,0 +1,210 @@
+//! What an apply asks of ProxySQL, and what it is told: typed, so that the real admin interface, the lab and an
+//! in-memory world can all carry it out. The SQL is made at the edge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::node::Node;
+use crate::row::RowKey;
+use crate::table::{Content, Record, Table};
+
+/// Where a table's content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// `runtime_<table>`: read only.
+    Runtime,
+    /// `main.<table>`.
+    Memory,
+    /// `disk.<table>`.
+    Disk,
+    /// `main.stonith_kept_<table>`: what memory shall be in the end.
+    Kept,
+    /// `main.stonith_target_<table>`: what is to go live.
+    Target,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Statement {
+    /// Which tables are in `main`: the covered ones, and ours. Replies [`Reply::Names`].
+    Names,
+    /// Makes the lock; [`Reply::Exists`] if there is one.
+    TakeLock {
+        /// Who.
+        owner: String,
+    },
+    /// Replies [`Reply::Lock`].
+    ReadLock,
+    /// Takes an expired lock, or one's own, over; changes 0 if it is no longer `from`'s.
+    TakeOverLock {
+        /// Who.
+        owner: String,
+        /// Whose it was.
+        from: String,
+    },
+    /// Puts the expiry off; changes 0 if the lock is not ours any more.
+    RenewLock {
+        /// Who.
+        owner: String,
+    },
+    /// Drops the lock if it is ours.
+    DropLock {
+        /// Who.
+        owner: String,
+    },
+    /// Replies [`Reply::Content`].
+    Read {
+        /// Where.
+        place: Place,
+        /// What.
+        table: Table,
+    },
+    /// Makes a verbatim copy, in one statement.
+    Copy {
+        /// From where.
+        from: Place,
+        /// To where.
+        to: Place,
+        /// What.
+        table: Table,
+    },
+    /// Drops a copy, if it is there.
+    Drop {
+        /// Where.
+        place: Place,
+        /// What.
+        table: Table,
+    },
+    /// Makes (`from` is none), deletes (`to` is none) or replaces one record, if it still is `from` to the byte.
+    Swap {
+        /// Where.
+        place: Place,
+        /// What.
+        table: Table,
+        /// The record as it was read.
+        from: Option<Record>,
+        /// The record as it shall be.
+        to: Option<Record>,
+    },
+    /// Gives many server rows that have the same status and comment another status and comment.
+    Restate {
+        /// Where.
+        place: Place,
+        /// Which rows.
+        keys: Vec<RowKey>,
+        /// Status and comment as read.
+        from: (String, String),
+        /// Status and comment as they shall be.
+        to: (String, String),
+    },
+    /// LOAD MYSQL SERVERS TO RUNTIME.
+    Load,
+    /// Connections in use per node, of the managed hostgroups. Replies [`Reply::Used`].
+    Used,
+    /// Replies [`Reply::Sessions`].
+    Sessions,
+    /// KILL CONNECTION.
+    Kill(u64),
+    /// Wait so many ms; reply with anything.
+    Pause(u64),
+}
+
+impl Statement {
+    /// The place that this reads or changes.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Read { place, .. }
+            | Self::Drop { place, .. }
+            | Self::Swap { place, .. }
+            | Self::Restate { place, .. } => Some(*place),
+            Self::Copy { to, .. } => Some(*to),
+            _ => None,
+        }
+    }
+}
+
+/// What ProxySQL answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// Done; so many records matched.
+    Changed(u64),
+    /// The table to make is there already.
+    Exists,
+    /// Table names.
+    Names(BTreeSet<String>),
+    /// The lock, if there is one.
+    Lock(Option<LockSeen>),
+    /// A table.
+    Content(Content),
+    /// Connections in use.
+    Used(BTreeMap<Node, u64>),
+    /// Client sessions.
+    Sessions(Vec<Session>),
+    /// An error, as ProxySQL words it.
+    Refused(String),
+}
+
+/// A lock that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LockSeen {
+    /// By whom.
+    pub owner: String,
+    /// Its time is over, by ProxySQL's own clock; or so far ahead that the clock was set back.
+    pub expired: bool,
+}
+
+/// A client session in `stats_mysql_processlist`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Its id.
+    pub id: u64,
+    /// The server of its current or last statement.
+    pub current: Option<Node>,
+    /// Every server it holds a connection to, where ProxySQL tells (`extended_info`).
+    pub holds: BTreeSet<Node>,
+}
+
+/// How many rows one [`Statement::Restate`] names at most: keeps a statement far below any packet limit.
+const RESTATE_ROWS_MAX: usize = 300;
+
+/// The statements that turn one content into another. Rows that change alike, in status and comment only, go together.
+pub fn swaps(place: Place, table: Table, from: &Content, to: &Content) -> Vec<Statement> {
+    let mut statements: Vec<Statement> = Vec::new();
+    for (before, after) in from.changes_to(to) {
+        match restate(table, &from.columns, before.as_ref(), after.as_ref()) {
+            Some((key, was, becomes)) => match statements.last_mut() {
+                Some(Statement::Restate { keys, from, to, .. })
+                    if *from == was && *to == becomes && keys.len() < RESTATE_ROWS_MAX =>
+                {
+                    keys.push(key);
+                }
+                _ => statements.push(Statement::Restate { place, keys: vec![key], from: was, to: becomes }),
+            },
+            None => statements.push(Statement::Swap { place, table, from: before, to: after }),
+        }
+    }
+    statements
+}
+
+type Stated = (String, String);
+
+fn restate(
+    table: Table,
+    columns: &[String],
+    from: Option<&Record>,
+    to: Option<&Record>,
+) -> Option<(RowKey, Stated, Stated)> {
+    let (from, to) = (from?, to?);
+    if table != crate::table::SERVERS {
+        return None;
+    }
+    let at = |name: &str| columns.iter().position(|column| column == name);
+    let (status, comment) = (at("status")?, at("comment")?);
+    let same = (0..columns.len()).all(|i| i == status || i == comment || from.get(i) == to.get(i));
+    let stated = |record: &Record| Some((record.get(status)?.clone()?, record.get(comment)?.clone()?));
+    let key = RowKey {
+        hostgroup: crate::row::Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
+        hostname: from.get(at("hostname")?)?.clone()?,
+        port: from.get(at("port")?)?.as_ref()?.parse().ok()?,
+    };
+    same.then_some((key, stated(from)?, stated(to)?))
+}

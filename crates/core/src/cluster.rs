@@ -1,0 +1,153 @@
+//! Which nodes replicate together, and which one of them is the primary.
+//!
+//! A returned old primary is its *own* cluster to Orchestrator (FACTS §8). So nodes are joined through recovery
+//! records, the suggested alias and replication itself, and never through "is it a master of some cluster".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::node::Node;
+use crate::observed::{Instance, Recovery};
+use crate::superseded::superseding;
+
+/// The nodes as the leader shows them, joined to clusters.
+#[derive(Debug)]
+pub struct Topology<'a> {
+    by_node: BTreeMap<&'a Node, &'a Instance>,
+    records: Vec<&'a Recovery>,
+    cluster_of: BTreeMap<&'a Node, usize>,
+}
+
+impl<'a> Topology<'a> {
+    /// Joins instances to clusters.
+    pub fn new(instances: &'a [Instance], records: impl IntoIterator<Item = &'a Recovery>) -> Self {
+        let by_node: BTreeMap<_, _> = instances.iter().map(|i| (&i.node, i)).collect();
+        let records: Vec<_> = records.into_iter().collect();
+        let mut joined = Joined::default();
+        let mut by_name: BTreeMap<(&str, &str), &Node> = BTreeMap::new();
+        for instance in instances {
+            joined.add(&instance.node);
+            for (what, name) in [("cluster", instance.cluster.as_str()), ("alias", instance.alias.as_str())] {
+                if !name.is_empty() {
+                    let first = *by_name.entry((what, name)).or_insert(&instance.node);
+                    joined.join(first, &instance.node);
+                }
+            }
+            if let Some(primary) = &instance.primary {
+                joined.join(primary, &instance.node);
+            }
+        }
+        for record in &records {
+            if let Some(successor) = &record.successor {
+                joined.join(&record.failed, successor);
+            }
+        }
+        let cluster_of = joined.cluster_of();
+        Self { by_node, records, cluster_of }
+    }
+
+    /// What the leader shows of a node.
+    pub fn instance(&self, node: &Node) -> Option<&'a Instance> {
+        self.by_node.get(node).copied()
+    }
+
+    /// Whether two nodes replicate together.
+    pub fn together(&self, a: &Node, b: &Node) -> bool {
+        a == b || matches!((self.cluster_of.get(a), self.cluster_of.get(b)), (Some(x), Some(y)) if x == y)
+    }
+
+    /// How many instances the node's cluster has.
+    pub fn size(&self, node: &Node) -> usize {
+        self.by_node.keys().filter(|other| self.together(node, other)).count()
+    }
+
+    /// The running replicas of a node, with valid checks.
+    pub fn running_replicas(&self, node: &'a Node) -> impl Iterator<Item = &'a Instance> {
+        self.by_node.values().copied().filter(move |i| i.valid && i.replicating && i.primary.as_ref() == Some(node))
+    }
+
+    /// The one present primary of the cluster that a node belongs to: valid, replicating from nobody, superseded
+    /// by no record. Where several stand, the only one that others replicate from. Else none: unknown.
+    pub fn present_primary(&self, of: &Node) -> Option<&'a Instance> {
+        let standing: Vec<&Instance> = self
+            .by_node
+            .values()
+            .copied()
+            .filter(|i| self.together(of, &i.node) && i.valid && i.primary.is_none())
+            .collect();
+        let followed = |i: &&Instance| self.running_replicas(&i.node).next().is_some();
+        // A node that a record supersedes counts only if it is followed and its successor, valid, follows it.
+        let standing: Vec<&Instance> = standing
+            .into_iter()
+            .filter(|i| match superseding(self.records.iter().copied(), &i.node) {
+                None => true,
+                Some(record) => record
+                    .successor
+                    .as_ref()
+                    .is_some_and(|s| self.running_replicas(&i.node).any(|replica| replica.node == *s)),
+            })
+            .collect();
+        if let [only] = standing[..] {
+            return Some(only);
+        }
+        let followed: Vec<_> = standing.into_iter().filter(followed).collect();
+        match followed[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Whether following a node's primaries leads to this one. A ring leads nowhere.
+    pub fn leads_to(&self, node: &Node, primary: &Node) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut at = node;
+        while seen.insert(at) {
+            let Some(instance) = self.instance(at) else { return false };
+            match &instance.primary {
+                Some(next) if next == primary => return true,
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether two nodes point at each other, both valid: co-primaries, left alone.
+    pub fn co_primaries(&self, a: &Node, b: &Node) -> bool {
+        let points = |x: &Node, y: &Node| self.instance(x).is_some_and(|i| i.valid && i.primary.as_ref() == Some(y));
+        points(a, b) && points(b, a)
+    }
+}
+
+/// Sets that grow together.
+#[derive(Debug, Default)]
+struct Joined<'a> {
+    set_of: BTreeMap<&'a Node, usize>,
+    parent: Vec<usize>,
+}
+
+impl<'a> Joined<'a> {
+    fn add(&mut self, node: &'a Node) -> usize {
+        let next = self.parent.len();
+        let set = *self.set_of.entry(node).or_insert(next);
+        if set == next {
+            self.parent.push(next);
+        }
+        self.root(set)
+    }
+
+    fn root(&self, mut set: usize) -> usize {
+        while self.parent[set] != set {
+            set = self.parent[set];
+        }
+        set
+    }
+
+    fn join(&mut self, a: &'a Node, b: &'a Node) {
+        let (a, b) = (self.add(a), self.add(b));
+        self.parent[a.max(b)] = a.min(b);
+    }
+
+    fn cluster_of(&self) -> BTreeMap<&'a Node, usize> {
+        self.set_of.iter().map(|(node, set)| (*node, self.root(*set))).collect()
+    }
+}

@@ -1,0 +1,67 @@
+//! What plain downtime may not take away (DESIGN §5): it is an operator's note, not the end of a primary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::evidence::Kind;
+use crate::gather::{ByKind, Facts};
+use crate::node::Node;
+use crate::row::{Hostgroup, Status};
+
+/// Why a plain downtime does not fence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Guard {
+    /// It would take the last ONLINE row of a hostgroup.
+    LastOnline(Hostgroup),
+    /// It is the healthy present primary.
+    HealthyPrimary,
+    /// As many nodes of its cluster are fenced for downtime as may be.
+    TooMany(usize),
+    /// The leader was not asked about it yet, or doesn't show it.
+    Unseen,
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::LastOnline(hostgroup) => write!(f, "it has the last ONLINE row of hostgroup {hostgroup}"),
+            Self::HealthyPrimary => write!(f, "it is the healthy present primary"),
+            Self::TooMany(most) => {
+                write!(f, "{most} of its cluster are fenced for downtime already (max_downtime_fences)")
+            }
+            Self::Unseen => write!(f, "Orchestrator does not show its cluster"),
+        }
+    }
+}
+
+/// Whether a plain downtime may fence this node, given all that is fenced already.
+///
+/// # Errors
+/// The guard that holds it.
+pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &BTreeMap<Node, ByKind>) -> Result<(), Guard> {
+    let topology = facts.topology.ok_or(Guard::Unseen)?;
+    topology.instance(node).ok_or(Guard::Unseen)?;
+    if topology.present_primary(node).is_some_and(|primary| primary.node == *node) {
+        return Err(Guard::HealthyPrimary);
+    }
+    let most = facts.policy.max_downtime_fences.min(topology.size(node) / 2);
+    let for_downtime = fenced.iter().filter(|(other, kinds)| {
+        *other != node && kinds.keys().next() == Some(&Kind::Downtime) && topology.together(node, other)
+    });
+    if for_downtime.count() >= most {
+        return Err(Guard::TooMany(most));
+    }
+    let online = |hostgroup: Hostgroup| -> BTreeSet<Node> {
+        let rows = facts.observed.proxy.runtime.iter();
+        rows.filter(|row| row.key.hostgroup == hostgroup && row.status == Status::Online)
+            .filter_map(|row| row.node())
+            .collect()
+    };
+    let rows = facts.observed.proxy.runtime.iter();
+    for row in rows.filter(|row| facts.managed.contains(row.key.hostgroup) && row.node().as_ref() == Some(node)) {
+        let online = online(row.key.hostgroup);
+        if online.contains(node) && online.iter().all(|other| other == node || fenced.contains_key(other)) {
+            return Err(Guard::LastOnline(row.key.hostgroup));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The decision and the apply of proxysql-stonith, as pure functions and state machines.
+//!
+//! ```text
+//! Observed --decide--> Decision { verdicts, plan, memory }      plan --Apply--> Statement <-> Reply
+//! ```
+//!
+//! **Invariant:** no clock, socket, async, randomness, logging or foreign format in this crate. Time comes in as
+//! milliseconds; what was read comes in as plain data. Every mode of the program runs these same two.
+
+pub mod apply;
+pub mod cluster;
+pub mod decide;
+pub mod evidence;
+pub mod gather;
+pub mod guards;
+pub mod lease;
+pub mod marker;
+pub mod memory;
+pub mod node;
+pub mod observed;
+pub mod plan;
+pub mod policy;
+pub mod proof;
+pub mod row;
+pub mod superseded;
+pub mod table;
+pub mod wants;

@@ -1,0 +1,129 @@
+//! The ownership note at the end of a row's comment: ` [stonith:1 superseded by=node02:3306 was=ONLINE]`.
+//!
+//! A row goes back only if it carries one (I3). It is made from the evidence alone, so that every agent writes
+//! the same bytes (FACTS §6: differing comments make ProxySQL Cluster churn). The rest of the comment is the
+//! operator's and survives byte for byte.
+
+use std::fmt;
+
+use crate::evidence::Kind;
+use crate::node::Node;
+use crate::row::Status;
+
+const OPEN: &str = " [stonith:";
+const VERSION: &str = "1";
+
+/// Why the row is out, and what it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Marker {
+    /// The highest-ranking evidence.
+    pub kind: Kind,
+    /// The node that took over, where the evidence names one.
+    pub by: Option<Node>,
+    /// The status before the fence; SHUNNED is noted as ONLINE.
+    pub was: Status,
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPEN}{VERSION} {}", self.kind)?;
+        if let Some(by) = &self.by {
+            write!(f, " by={by}")?;
+        }
+        write!(f, " was={}]", self.was)
+    }
+}
+
+/// A comment taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Comment<'a> {
+    /// No marker of ours.
+    Plain,
+    /// The operator's part, and our marker behind it.
+    Marked(&'a str, Marker),
+    /// The operator's part, and something of ours that can't be read (a newer version, a damaged note): held (I1).
+    Unreadable(&'a str),
+}
+
+impl Comment<'_> {
+    /// Takes a comment apart. Only a note that ends the comment counts; the operator may write what they like before.
+    pub fn parse(text: &str) -> Comment<'_> {
+        let Some(at) = text.rfind(OPEN) else { return Comment::Plain };
+        let (before, note) = text.split_at(at);
+        let Some(inner) = note[OPEN.len()..].strip_suffix(']') else { return Comment::Unreadable(before) };
+        match parse_inner(inner) {
+            // Only bytes that we would write ourselves are ours.
+            Some(marker) if marker.to_string() == note => Comment::Marked(before, marker),
+            _ => Comment::Unreadable(before),
+        }
+    }
+}
+
+fn parse_inner(inner: &str) -> Option<Marker> {
+    let mut words = inner.split(' ');
+    if words.next()? != VERSION {
+        return None;
+    }
+    let kind = Kind::parse(words.next()?)?;
+    let mut word = words.next()?;
+    let by = match word.strip_prefix("by=") {
+        Some(node) => {
+            word = words.next()?;
+            Some(node.parse().ok()?)
+        }
+        None => None,
+    };
+    let was = match Status::parse(word.strip_prefix("was=")?) {
+        Status::Unknown(_) => return None,
+        status => status,
+    };
+    words.next().is_none().then_some(Marker { kind, by, was })
+}
+
+/// The comment with this marker at its end, in place of a readable one that may be there.
+pub fn mark(comment: &str, marker: &Marker) -> String {
+    let before = match Comment::parse(comment) {
+        Comment::Marked(before, _) => before,
+        Comment::Plain | Comment::Unreadable(_) => comment,
+    };
+    format!("{before}{marker}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn superseded() -> Marker {
+        Marker { kind: Kind::Superseded, by: Some("node02:3306".parse().unwrap()), was: Status::Online }
+    }
+
+    #[test]
+    fn the_marker_is_the_text_that_the_design_names() {
+        assert_eq!(mark("", &superseded()), " [stonith:1 superseded by=node02:3306 was=ONLINE]");
+    }
+
+    #[test]
+    fn i3_an_operators_comment_survives_mark_and_parse_byte_for_byte() {
+        for comment in ["", "rack 7", "it's \u{e9} [x]", "ends with space ", "was=ONLINE]", "[stonith: mine]"] {
+            let marked = mark(comment, &superseded());
+            assert_eq!(Comment::parse(&marked), Comment::Marked(comment, superseded()), "{comment:?}");
+            assert_eq!(mark(&marked, &superseded()), marked, "one per row");
+        }
+    }
+
+    #[test]
+    fn i1_a_note_of_ours_that_cannot_be_read_is_neither_plain_nor_a_marker() {
+        for text in [
+            " [stonith:2 superseded was=ONLINE]",
+            " [stonith:1 superseded was=SIDEWAYS]",
+            " [stonith:1 dreamt was=ONLINE]",
+            " [stonith:1 superseded by=node02 was=ONLINE]",
+            " [stonith:1 superseded was=ONLINE",
+            " [stonith:1 superseded  was=ONLINE]",
+            " [stonith:1 superseded was=online]",
+            " [stonith:1 superseded was=ONLINE] and more",
+        ] {
+            assert_eq!(Comment::parse(text), Comment::Unreadable(""), "{text}");
+        }
+    }
+}

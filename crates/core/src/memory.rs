@@ -1,0 +1,119 @@
+//! What is kept from tick to tick, and over a restart in the state file.
+//!
+//! Losing it is safe: fences live as markers in ProxySQL's own tables. It makes the difference between "never
+//! armed" and "armed", and keeps records that Orchestrator purges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Evidence, Kind};
+use crate::node::Node;
+use crate::observed::{Recovery, Release};
+
+/// The most records kept; the oldest go first. A served node needs at most two.
+pub const RECORDS_MAX: usize = 1_000;
+
+/// One agent's memory of one ProxySQL.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The boot that the `_ms` values below belong to.
+    pub boot_id: String,
+    /// The first start of this agent, s since 1970: older records need live proof (DESIGN §7).
+    pub first_start_s: i64,
+    /// Whether isolation is armed.
+    pub armed: bool,
+    /// Whether the lease was lost: renewing it takes a confirmed leader.
+    pub isolated: bool,
+    /// When the last verified answer was asked for, ms.
+    pub lease_asked_ms: Option<u64>,
+    /// Since when this loop runs, ms; 0 after a host boot, so that isolation starts at once.
+    pub started_ms: u64,
+    /// The last tick, ms.
+    pub last_tick_ms: u64,
+    /// The leader, and since when it has been the same.
+    pub leader: Option<SteadyLeader>,
+    /// Nodes that Orchestrator knows or knew.
+    pub known: BTreeSet<Node>,
+    /// When instances were last asked for, ms.
+    pub instances_asked_ms: Option<u64>,
+    /// When the history was last asked for, ms, and of whom.
+    pub history_asked_ms: Option<u64>,
+    /// The leader that was asked for the history.
+    pub history_leader: String,
+    /// Who was downtimed then: a change asks for the history again.
+    pub history_downtimes: BTreeMap<Node, i64>,
+    /// Superseding records of served nodes, by UID.
+    pub records: BTreeMap<String, Recovery>,
+    /// What fences each node, until it is discharged.
+    pub evidence: BTreeMap<Node, BTreeMap<Kind, Evidence>>,
+    /// What was discharged, by proof or by order.
+    pub released: BTreeMap<Node, Release>,
+    /// Proofs seen once, waiting for the second.
+    pub proofs: BTreeMap<Node, FirstProof>,
+    /// Nodes that the leader saw up ever since evidence of a recovery arose: a planned takeover's.
+    pub up_throughout: BTreeSet<Node>,
+    /// Second writers, and the leader's time when both were first seen ONLINE, s.
+    pub second_writers: BTreeMap<Node, i64>,
+}
+
+/// The same leader since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteadyLeader {
+    /// Its name.
+    pub name: String,
+    /// Since, ms.
+    pub since_ms: u64,
+}
+
+/// The first of two proofs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstProof {
+    /// As what.
+    pub role: crate::proof::Role,
+    /// When, ms.
+    pub at_ms: u64,
+}
+
+impl Memory {
+    /// The memory of an agent that starts for the first time.
+    pub fn first_start(boot_id: &str, wall_s: i64, now_ms: u64) -> Self {
+        Self {
+            boot_id: boot_id.to_owned(),
+            first_start_s: wall_s,
+            started_ms: now_ms,
+            last_tick_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Takes up a memory that was kept: by a process that begins (`gap_ms`: how long a pause between ticks still
+    /// counts as running on). After a host boot there is no lease, and isolation starts at once; after a mere
+    /// restart it starts one `isolation.after` later (DESIGN §7).
+    pub fn resume(mut self, boot_id: &str, now_ms: u64, gap_ms: u64) -> Self {
+        if self.boot_id != boot_id {
+            self.boot_id = boot_id.to_owned();
+            self.forget_times();
+            self.started_ms = 0;
+        } else if self.last_tick_ms > now_ms || self.lease_asked_ms.is_some_and(|asked| asked > now_ms) {
+            // A time from the future can't be trusted: no lease.
+            self.forget_times();
+            self.started_ms = now_ms;
+        } else if now_ms - self.last_tick_ms > gap_ms {
+            self.started_ms = now_ms;
+            self.leader = None;
+            self.proofs.clear();
+        }
+        self.last_tick_ms = now_ms;
+        self
+    }
+
+    fn forget_times(&mut self) {
+        self.lease_asked_ms = None;
+        self.leader = None;
+        self.proofs.clear();
+        self.instances_asked_ms = None;
+        self.history_asked_ms = None;
+    }
+}

@@ -1,0 +1,145 @@
+//! Which MySQL server is meant: a host name and a port, in one canonical spelling.
+//!
+//! Names are compared lower-cased and without a trailing dot (DESIGN §10). Nothing is resolved here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest host name that is accepted, in bytes (RFC 1035: 253, and two for brackets).
+pub const HOST_MAX_BYTES: usize = 255;
+
+/// A host name or address as ProxySQL and Orchestrator name it: lower case, no trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Host(String);
+
+impl Host {
+    /// The canonical spelling.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Host {
+    type Err = NodeError;
+
+    fn from_str(text: &str) -> Result<Self, NodeError> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let printable = |b: u8| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'=' | b'\'' | b'"' | b'\\');
+        if name.is_empty() || name.len() > HOST_MAX_BYTES || !name.bytes().all(printable) {
+            return Err(NodeError::Host(text.chars().take(80).collect()));
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = NodeError;
+    fn try_from(text: String) -> Result<Self, NodeError> {
+        text.parse()
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> Self {
+        host.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One MySQL server, `host:port`; an IPv6 address is written in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Node {
+    /// The host's canonical name.
+    pub host: Host,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl Node {
+    /// Reads a host and a port that arrive apart, as in a row or a JSON key.
+    ///
+    /// # Errors
+    /// [`NodeError::Host`] when the name is empty, too long or not printable ASCII.
+    pub fn new(host: &str, port: u16) -> Result<Self, NodeError> {
+        Ok(Self { host: host.parse()?, port })
+    }
+}
+
+impl FromStr for Node {
+    type Err = NodeError;
+
+    fn from_str(text: &str) -> Result<Self, NodeError> {
+        let bad = || NodeError::Node(text.chars().take(80).collect());
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let host = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').ok_or_else(bad)?,
+            None if host.contains(':') => return Err(bad()),
+            None => host,
+        };
+        Self::new(host, port.parse().map_err(|_| bad())?)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.0.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for Node {
+    type Error = NodeError;
+    fn try_from(text: String) -> Result<Self, NodeError> {
+        text.parse()
+    }
+}
+
+impl From<Node> for String {
+    fn from(node: Node) -> Self {
+        node.to_string()
+    }
+}
+
+/// Why a text names no node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NodeError {
+    /// Not a host name.
+    #[error("{0:?} is not a host name (printable ASCII, at most {HOST_MAX_BYTES} bytes)")]
+    Host(String),
+    /// Not `host:port`.
+    #[error("{0:?} is not host:port (an IPv6 address goes in brackets: [::1]:3306)")]
+    Node(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_equal_in_any_case_and_with_a_trailing_dot() {
+        assert_eq!(Node::new("Node01.Example.", 3306), Node::new("node01.example", 3306));
+        assert_ne!(Node::new("node01", 3306), Node::new("node01", 3307));
+    }
+
+    #[test]
+    fn a_node_round_trips_through_its_text() {
+        for text in ["node01:3306", "[fe80::1]:3307", "10.0.0.1:1"] {
+            assert_eq!(text.parse::<Node>().unwrap().to_string(), text);
+        }
+        for text in ["node01", "fe80::1:3306", ":3306", "a b:1", "a:99999", "[::1:3306", "é:1"] {
+            assert!(text.parse::<Node>().is_err(), "{text}");
+        }
+    }
+}

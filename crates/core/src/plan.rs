@@ -1,0 +1,241 @@
+//! From verdicts to rows: the smallest set of row changes that carries them out.
+//!
+//! One function, [`Plan::carry_out`], says what a layer's rows become. `decide` compares with it, `apply` follows
+//! it, and the same rules hold for runtime, memory and disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::evidence::Kind;
+use crate::marker::{Comment, Marker, mark};
+use crate::node::Node;
+use crate::observed::ProxyView;
+use crate::policy::Policy;
+use crate::proof::Role;
+use crate::row::{Hostgroup, Layer, Pair, Row, RowKey, Status};
+
+/// Which hostgroups are ours to touch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Managed {
+    /// Writer and reader hostgroups.
+    pub pairs: Vec<Pair>,
+    /// Hostgroups that the config lists, less the foreign ones.
+    pub listed: BTreeSet<Hostgroup>,
+}
+
+impl Managed {
+    /// The managed hostgroups of one ProxySQL: those of group replication, Galera and Aurora never are.
+    pub fn of(proxy: &ProxyView, policy: &Policy) -> Self {
+        let ours = |hostgroup: &Hostgroup| !proxy.foreign.contains(hostgroup);
+        Self {
+            pairs: proxy.pairs.iter().filter(|pair| ours(&pair.writer) && ours(&pair.reader)).cloned().collect(),
+            listed: policy.hostgroups.iter().copied().filter(ours).collect(),
+        }
+    }
+
+    /// Whether rows of this hostgroup may be touched.
+    pub fn contains(&self, hostgroup: Hostgroup) -> bool {
+        self.listed.contains(&hostgroup) || self.pairs.iter().any(|p| p.writer == hostgroup || p.reader == hostgroup)
+    }
+
+    /// Whether it is some pair's writer hostgroup.
+    pub fn is_writer(&self, hostgroup: Hostgroup) -> bool {
+        self.pairs.iter().any(|pair| pair.writer == hostgroup)
+    }
+
+    /// Whether it is in some pair.
+    pub fn in_pair(&self, hostgroup: Hostgroup) -> bool {
+        self.pairs.iter().any(|pair| pair.writer == hostgroup || pair.reader == hostgroup)
+    }
+}
+
+/// What is to happen to all managed rows of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Directive {
+    /// Out of service.
+    Fence {
+        /// The highest-ranking evidence.
+        kind: Kind,
+        /// Who took over.
+        by: Option<Node>,
+        /// And no session left.
+        sessions: bool,
+    },
+    /// Back, in this role.
+    Unfence(Role),
+}
+
+/// One row's change in one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Change {
+    /// Where.
+    pub layer: Layer,
+    /// The row before; `None`: it is made.
+    pub from: Option<Row>,
+    /// The row after; `None`: it is deleted.
+    pub to: Option<Row>,
+}
+
+impl Change {
+    /// The row's key.
+    pub fn key(&self) -> Option<&RowKey> {
+        self.from.as_ref().or(self.to.as_ref()).map(|row| &row.key)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = |row: &Option<Row>| row.as_ref().map_or("(none)".to_owned(), |row| row.status.to_string());
+        let key = self.key().map(ToString::to_string).unwrap_or_default();
+        write!(f, "{} {key} {} -> {}", self.layer, status(&self.from), status(&self.to))
+    }
+}
+
+/// What an apply carries out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Plan {
+    /// Which hostgroups may be touched.
+    pub managed: Managed,
+    /// Per node, what is to become of it: all that are fenced, changed in this tick or not.
+    pub directives: BTreeMap<Node, Directive>,
+    /// The row changes, for people and to tell whether there is anything to do.
+    pub changes: Vec<Change>,
+    /// Nodes whose sessions are to be ended: fenced so, and some are left.
+    pub sessions: BTreeSet<Node>,
+    /// An earlier apply has to be finished first.
+    pub finish: bool,
+}
+
+impl Plan {
+    /// A plan for these directives on these rows.
+    pub fn new(managed: Managed, directives: BTreeMap<Node, Directive>, proxy: &ProxyView) -> Self {
+        let mut plan = Self { managed, directives, finish: proxy.unfinished, ..Self::default() };
+        for layer in [Layer::Disk, Layer::Memory, Layer::Runtime] {
+            plan.changes.extend(plan.changes_in(layer, proxy.layer(layer)));
+        }
+        plan.sessions = plan
+            .ending_sessions()
+            .filter(|node| proxy.conn_used.get(*node).is_some_and(|used| *used > 0))
+            .cloned()
+            .collect();
+        plan
+    }
+
+    /// Whether there is nothing to do (I7).
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.sessions.is_empty() && !self.finish
+    }
+
+    /// The nodes that may keep no session.
+    pub fn ending_sessions(&self) -> impl Iterator<Item = &Node> {
+        self.directives.iter().filter_map(|(node, directive)| match directive {
+            Directive::Fence { sessions: true, .. } => Some(node),
+            _ => None,
+        })
+    }
+
+    /// Whether some directive lets a node back.
+    pub fn unfences(&self) -> bool {
+        self.directives.values().any(|directive| matches!(directive, Directive::Unfence(_)))
+    }
+
+    /// What the rows of one layer become. Applied to its own outcome it changes nothing.
+    pub fn carry_out(&self, rows: &[Row]) -> Vec<Row> {
+        let mut after: BTreeMap<RowKey, Row> = BTreeMap::new();
+        let mut made: Vec<Row> = Vec::new();
+        for row in rows {
+            let directive = row
+                .node()
+                .filter(|_| self.managed.contains(row.key.hostgroup))
+                .and_then(|node| self.directives.get(&node));
+            let outcome = match directive {
+                None => Some(row.clone()),
+                Some(Directive::Fence { kind, by, .. }) => Some(fenced(row, *kind, by.as_ref())),
+                Some(Directive::Unfence(role)) => {
+                    if let Some(row) = self.counterpart(row, *role) {
+                        made.push(row);
+                    }
+                    self.unfenced(row, *role)
+                }
+            };
+            if let Some(row) = outcome {
+                after.insert(row.key.clone(), row);
+            }
+        }
+        for row in made {
+            // Only where the node has no such row: one that an operator took out stays out (I3).
+            after.entry(row.key.clone()).or_insert(row);
+        }
+        after.into_values().collect()
+    }
+
+    /// The changes that carrying out makes in one layer.
+    pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<Change> {
+        let before: BTreeMap<&RowKey, &Row> = rows.iter().map(|row| (&row.key, row)).collect();
+        let after = self.carry_out(rows);
+        let after: BTreeMap<&RowKey, &Row> = after.iter().map(|row| (&row.key, row)).collect();
+        let keys: BTreeSet<&RowKey> = before.keys().chain(after.keys()).copied().collect();
+        keys.into_iter()
+            .filter(|key| before.get(*key) != after.get(*key))
+            .map(|key| Change {
+                layer,
+                from: before.get(key).map(|row| (*row).clone()),
+                to: after.get(key).map(|row| (*row).clone()),
+            })
+            .collect()
+    }
+
+    /// A row of ours goes back; one that isn't ours stays as it is (I3).
+    fn unfenced(&self, row: &Row, role: Role) -> Option<Row> {
+        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return Some(row.clone()) };
+        let mut back = Row { comment: before.to_owned(), ..row.clone() };
+        if row.status != Status::OfflineSoft {
+            return Some(back); // an operator chose another status meanwhile: theirs
+        }
+        if role == Role::Replica && self.managed.is_writer(row.key.hostgroup) {
+            return None;
+        }
+        back.status = marker.was;
+        Some(back)
+    }
+
+    /// The row that a returning node has in the other half of the pair, made from this one's settings.
+    fn counterpart(&self, row: &Row, role: Role) -> Option<Row> {
+        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return None };
+        if row.status != Status::OfflineSoft {
+            return None;
+        }
+        let pair = self.managed.pairs.iter().find(|pair| match role {
+            Role::Replica => pair.writer == row.key.hostgroup,
+            Role::Primary => pair.reader == row.key.hostgroup,
+            Role::AsBefore => false,
+        })?;
+        let hostgroup = if role == Role::Replica { pair.reader } else { pair.writer };
+        Some(Row {
+            key: RowKey { hostgroup, ..row.key.clone() },
+            status: marker.was,
+            comment: before.to_owned(),
+            settings: row.settings.clone(),
+        })
+    }
+}
+
+/// A row out of service, with our marker; one that an operator took out stays theirs (I3), one that can't be
+/// understood stays as it is (I1).
+fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
+    let (marked, was) = match Comment::parse(&row.comment) {
+        Comment::Unreadable(_) => return row.clone(),
+        Comment::Plain => (false, Status::Online),
+        Comment::Marked(_, marker) => (true, marker.was),
+    };
+    let ours = match row.status {
+        Status::Online | Status::Shunned => true,
+        Status::OfflineSoft => marked,
+        Status::OfflineHard | Status::Unknown(_) => false,
+    };
+    if !ours {
+        return row.clone();
+    }
+    let marker = Marker { kind, by: by.cloned(), was };
+    Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
+}

@@ -1,0 +1,72 @@
+//! What the operator chose, as data.
+
+use std::collections::BTreeSet;
+
+use crate::row::Hostgroup;
+
+/// Which downtimes fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FenceOn {
+    /// Every downtime, as in the article of 2019.
+    AnyDowntime,
+    /// Only what a recovery left behind.
+    LostInRecovery,
+}
+
+/// What goes out of service without a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IsolationScope {
+    /// Every node.
+    All,
+    /// Every row of each node that has a writer row.
+    Writers,
+    /// Nothing.
+    Off,
+}
+
+/// The policy of one ProxySQL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Which downtimes fence.
+    pub fence_on: FenceOn,
+    /// At most so many nodes of a cluster are fenced for plain downtime, and at most half of it.
+    pub max_downtime_fences: usize,
+    /// What isolation takes out.
+    pub isolation_scope: IsolationScope,
+    /// By ask + this, rows are soft and sessions gone, in ms.
+    pub isolation_after_ms: u64,
+    /// The largest gap between two ticks, in ms.
+    pub tick_ms: u64,
+    /// Whether unreadable answers isolate when the lease runs out (`on_blind = "isolate"`).
+    pub blind_isolates: bool,
+    /// Hostgroups outside pairs that are managed too.
+    pub hostgroups: BTreeSet<Hostgroup>,
+}
+
+/// What an apply may take, in ms: measured at 15 ms (FACTS §1), with sessions up to 0.3 s (FACTS §4).
+pub const APPLY_MS: u64 = 1_000;
+
+/// The longest raft election that must not count as a loss, in ms: 3.4 s was measured (FACTS §9).
+pub const ELECTION_MS: u64 = 5_000;
+
+/// How long the same leader must be seen before good news counts, in ms (I8).
+pub const STEADY_MAJORITY_MS: u64 = 2_000;
+
+/// The same where one endpoint must stand for all, in ms (I8).
+pub const STEADY_SINGLE_MS: u64 = 5_000;
+
+/// Two proofs must lie at least so far apart, in ms (DESIGN §6).
+pub const PROOF_GAP_MS: u64 = 2_000;
+
+/// The history is asked again after this, in ms, even if nothing changed.
+pub const HISTORY_EVERY_MS: u64 = 30_000;
+
+/// Downtime begins are computed; two within this are the same one, in s.
+pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
+
+impl Policy {
+    /// The shortest `isolation.after` that no election can reach: election + 2 ticks + an apply (DESIGN §7).
+    pub fn shortest_isolation_after_ms(tick_ms: u64) -> u64 {
+        ELECTION_MS.saturating_add(tick_ms.saturating_mul(2)).saturating_add(APPLY_MS)
+    }
+}

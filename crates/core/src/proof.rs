@@ -1,0 +1,164 @@
+//! What must be seen of a node before it is let back (DESIGN §6).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Topology;
+use crate::node::Node;
+use crate::observed::Instance;
+
+/// The role in which a node goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Its reader row, and no writer row.
+    Replica,
+    /// Its writer row.
+    Primary,
+    /// The rows exactly as they were.
+    AsBefore,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replica => "replica",
+            Self::Primary => "primary",
+            Self::AsBefore => "as before",
+        })
+    }
+}
+
+/// What of the proof is missing: said to the operator as the next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Missing {
+    /// Orchestrator doesn't list the node.
+    Unlisted,
+    /// Its last check failed.
+    NotValid,
+    /// No check of it began after the recovery ended.
+    NotCheckedSince,
+    /// It stands as a primary beside the present one.
+    StandsAlone(Node),
+    /// The cluster's present primary can't be told.
+    NoPresentPrimary,
+    /// A replication thread is down.
+    NotReplicating,
+    /// It doesn't lead to the present primary.
+    LeadsElsewhere(Node),
+    /// It is writable.
+    Writable,
+    /// Its pair's check_type names a variable that Orchestrator doesn't report.
+    CheckTypeUnseen(String),
+    /// Its former successor doesn't replicate from it.
+    SuccessorNotFollowing,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlisted => write!(f, "Orchestrator does not list it: discover it there, or `unfence` it"),
+            Self::NotValid => write!(f, "Orchestrator's last check of it failed: start it"),
+            Self::NotCheckedSince => write!(f, "Orchestrator has not checked it since the recovery ended"),
+            Self::StandsAlone(primary) => {
+                write!(f, "it stands as a primary of its own beside {primary}: make it a replica")
+            }
+            Self::NoPresentPrimary => write!(f, "Orchestrator shows no single present primary of its cluster"),
+            Self::NotReplicating => write!(f, "a replication thread does not run: start replication"),
+            Self::LeadsElsewhere(primary) => write!(f, "it does not replicate from {primary}, directly or not"),
+            Self::Writable => write!(f, "it is writable: set read_only=1"),
+            Self::CheckTypeUnseen(check) => {
+                write!(
+                    f,
+                    "its pair's check_type is {check}, which Orchestrator does not report: check it, then `unfence` it"
+                )
+            }
+            Self::SuccessorNotFollowing => {
+                write!(f, "it is the primary, but its former successor does not replicate from it")
+            }
+        }
+    }
+}
+
+/// What the proof is judged by.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    /// The leader's instances.
+    pub topology: &'a Topology<'a>,
+    /// A check_type of the node's pairs that can't be seen; `None` if all can.
+    pub unseen_check_type: Option<&'a str>,
+    /// Whether the node is in a pair: outside, read_only is not required.
+    pub in_pair: bool,
+}
+
+impl Judge<'_> {
+    /// The live proof that fences of a recovery need: (a) as a replica or (b) as the primary.
+    ///
+    /// `after_s` is the recovery's end; `successor` who took over then.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, Missing> {
+        let instance = self.checked(node)?;
+        if after_s.is_some_and(|end| instance.checked_s <= end) {
+            return Err(Missing::NotCheckedSince);
+        }
+        match &instance.primary {
+            Some(_) => self.replica(instance),
+            None => {
+                let primary = self.topology.present_primary(node).ok_or(Missing::NoPresentPrimary)?;
+                if primary.node != *node {
+                    return Err(Missing::StandsAlone(primary.node.clone()));
+                }
+                let follows = match successor {
+                    Some(successor) => self.topology.running_replicas(&instance.node).any(|i| i.node == *successor),
+                    None => self.topology.running_replicas(&instance.node).next().is_some(),
+                };
+                if follows { Ok(Role::Primary) } else { Err(Missing::SuccessorNotFollowing) }
+            }
+        }
+    }
+
+    /// The role that the node has now, for fences that end by themselves (downtime, isolation).
+    ///
+    /// # Errors
+    /// Why it must not go back yet.
+    pub fn role(&self, node: &Node) -> Result<Role, Missing> {
+        let Some(instance) = self.topology.instance(node) else { return Ok(Role::AsBefore) };
+        let present = self.topology.present_primary(node);
+        match (&instance.primary, present) {
+            (_, Some(present)) if present.node == *node => Ok(Role::Primary),
+            (Some(other), _) if self.topology.co_primaries(node, other) => Ok(Role::AsBefore),
+            (Some(_), _) if instance.valid && instance.read_only => Ok(Role::Replica),
+            (Some(_), _) if instance.valid && self.in_pair => Err(Missing::Writable),
+            (Some(_), _) => Ok(if self.in_pair { Role::Replica } else { Role::AsBefore }),
+            (None, Some(present)) => Err(Missing::StandsAlone(present.node.clone())),
+            (None, None) => Ok(Role::AsBefore),
+        }
+    }
+
+    fn checked(&self, node: &Node) -> Result<&Instance, Missing> {
+        let instance = self.topology.instance(node).ok_or(Missing::Unlisted)?;
+        if instance.valid { Ok(instance) } else { Err(Missing::NotValid) }
+    }
+
+    fn replica(&self, instance: &Instance) -> Result<Role, Missing> {
+        let primary = self.topology.present_primary(&instance.node).ok_or(Missing::NoPresentPrimary)?;
+        if !instance.replicating {
+            return Err(Missing::NotReplicating);
+        }
+        if !self.topology.leads_to(&instance.node, &primary.node) {
+            return Err(Missing::LeadsElsewhere(primary.node.clone()));
+        }
+        if self.in_pair {
+            if let Some(check) = self.unseen_check_type {
+                return Err(Missing::CheckTypeUnseen(check.to_owned()));
+            }
+            if !instance.read_only {
+                return Err(Missing::Writable);
+            }
+        }
+        Ok(Role::Replica)
+    }
+}

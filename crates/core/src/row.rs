@@ -1,0 +1,173 @@
+//! ProxySQL's server table: rows, their status, and the three layers they live in.
+//!
+//! A row keeps every column, so that "others as before" can be compared whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::Node;
+
+/// A hostgroup's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hostgroup(pub u32);
+
+impl fmt::Display for Hostgroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A row's status. What is not one of ProxySQL's four has no way to become `Online` (I1).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// Takes traffic.
+    Online,
+    /// Taken out by ProxySQL itself, for errors or lag; comes back by itself.
+    Shunned,
+    /// Takes no new traffic; what holds a connection keeps it.
+    OfflineSoft,
+    /// Out, its sessions ended. In runtime also the ghost of a removed row.
+    OfflineHard,
+    /// Something this program doesn't know: held, never changed.
+    Unknown(String),
+}
+
+impl Status {
+    /// Reads a status in any case: ProxySQL stores it as it was given (FACTS §1).
+    pub fn parse(text: &str) -> Self {
+        [Self::Online, Self::Shunned, Self::OfflineSoft, Self::OfflineHard]
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .unwrap_or_else(|| Self::Unknown(text.to_owned()))
+    }
+
+    /// ProxySQL's spelling.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Shunned => "SHUNNED",
+            Self::OfflineSoft => "OFFLINE_SOFT",
+            Self::OfflineHard => "OFFLINE_HARD",
+            Self::Unknown(text) => text,
+        }
+    }
+
+    /// Whether ProxySQL may send traffic there, now or (shunned) when it pleases.
+    pub fn in_service(&self) -> bool {
+        matches!(self, Self::Online | Self::Shunned)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What identifies a row: the table's primary key, the host name as ProxySQL spells it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RowKey {
+    /// The hostgroup.
+    pub hostgroup: Hostgroup,
+    /// The host, byte for byte as in the table.
+    pub hostname: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl RowKey {
+    /// The node this row stands for; `None` where its name is none that can be a node (a socket path, say).
+    pub fn node(&self) -> Option<Node> {
+        Node::new(&self.hostname, self.port).ok()
+    }
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.hostgroup, self.hostname, self.port)
+    }
+}
+
+/// One row of the server table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Row {
+    /// Primary key.
+    pub key: RowKey,
+    /// Status, as read.
+    pub status: Status,
+    /// Comment, byte for byte.
+    pub comment: String,
+    /// Every other column (weight, max_connections, ...), by name.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Row {
+    /// See [`RowKey::node`].
+    pub fn node(&self) -> Option<Node> {
+        self.key.node()
+    }
+}
+
+/// One of ProxySQL's three copies of its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Layer {
+    /// In force.
+    Runtime,
+    /// Being edited (`main.*`).
+    Memory,
+    /// What a restart loads.
+    Disk,
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Runtime => "runtime",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+/// A writer and a reader hostgroup tied in `mysql_replication_hostgroups`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pair {
+    /// The writer hostgroup.
+    pub writer: Hostgroup,
+    /// The reader hostgroup.
+    pub reader: Hostgroup,
+    /// Which variables ProxySQL's monitor reads, and how it joins them.
+    pub check_type: CheckType,
+}
+
+/// `mysql_replication_hostgroups.check_type`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CheckType {
+    /// `read_only`: the one variable that Orchestrator reports.
+    ReadOnly,
+    /// Any other (`super_read_only`, `innodb_read_only`, joins): not seen through Orchestrator, so never proven.
+    Other(String),
+}
+
+impl CheckType {
+    /// Reads the column.
+    pub fn parse(text: &str) -> Self {
+        if text.eq_ignore_ascii_case("read_only") { Self::ReadOnly } else { Self::Other(text.to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_an_unknown_status_is_not_in_service_and_keeps_its_text() {
+        let status = Status::parse("OFFLINE_MAYBE");
+        assert_eq!(status, Status::Unknown("OFFLINE_MAYBE".into()));
+        assert!(!status.in_service());
+        assert_eq!(Status::parse("offline_soft"), Status::OfflineSoft);
+    }
+}

@@ -1,0 +1,74 @@
+//! Which recovery record supersedes a node (DESIGN §5.1).
+//!
+//! Records are ordered by the nanoseconds at the front of their UID. Acknowledging, age and paging change nothing.
+
+use crate::node::Node;
+use crate::observed::{Analysis, Recovery};
+
+/// Whether a record moved the primary's role from one node to another.
+pub fn supersedes(record: &Recovery) -> bool {
+    record.analysis == Analysis::DeadPrimary
+        && record.successful
+        && record.successor.as_ref().is_some_and(|successor| *successor != record.failed)
+}
+
+/// The newest superseding record that has this node on either side.
+pub fn newest<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
+    records
+        .into_iter()
+        .filter(|record| supersedes(record))
+        .filter(|record| record.failed == *node || record.successor.as_ref() == Some(node))
+        .max_by(|a, b| (a.at_ns, &a.uid).cmp(&(b.at_ns, &b.uid)))
+}
+
+/// The record that supersedes this node, if the newest one has it as the failed node.
+pub fn superseding<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
+    newest(records, node).filter(|record| record.failed == *node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(at_ns: u64, failed: &str, successor: Option<&str>) -> Recovery {
+        Recovery {
+            at_ns,
+            uid: format!("{at_ns}:x"),
+            end_s: Some(1),
+            analysis: Analysis::DeadPrimary,
+            successful: true,
+            failed: format!("{failed}:3306").parse().unwrap(),
+            successor: successor.map(|name| format!("{name}:3306").parse().unwrap()),
+            alias: String::new(),
+        }
+    }
+
+    fn is_superseded(records: &[Recovery], name: &str) -> bool {
+        superseding(records, &format!("{name}:3306").parse().unwrap()).is_some()
+    }
+
+    #[test]
+    fn after_a_b_a_b_only_a_is_superseded_in_any_order_of_records() {
+        let mut records = vec![record(1, "a", Some("b")), record(2, "b", Some("a")), record(3, "a", Some("b"))];
+        for _ in 0..3 {
+            assert!(is_superseded(&records, "a"));
+            assert!(!is_superseded(&records, "b"));
+            records.rotate_left(1);
+        }
+    }
+
+    #[test]
+    fn after_a_failover_of_a_failover_both_failed_nodes_are_superseded() {
+        let records = [record(1, "a", Some("b")), record(2, "b", Some("c"))];
+        assert!(is_superseded(&records, "a") && is_superseded(&records, "b") && !is_superseded(&records, "c"));
+    }
+
+    #[test]
+    fn a_recovery_without_a_successor_of_an_intermediate_or_onto_itself_supersedes_nobody() {
+        let intermediate = Recovery { analysis: Analysis::Other, ..record(1, "a", Some("b")) };
+        let failed = Recovery { successful: false, ..record(1, "a", Some("b")) };
+        for one in [record(1, "a", None), record(1, "a", Some("a")), intermediate, failed] {
+            assert!(!is_superseded(&[one], "a"));
+        }
+    }
+}

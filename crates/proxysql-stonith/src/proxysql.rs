@@ -1,0 +1,15 @@
+//! ProxySQL's admin interface: reads the server tables, and drives an apply over one plain connection.
+//!
+//! **Invariant:** SQL is written in [`sql`] only, and every statement goes through [`Admin::query`]: bounded in time,
+//! rows and bytes. No connect-time queries, no prepared statements, no pool (FACTS §1).
+
+mod admin;
+mod drive;
+mod observe;
+mod sql;
+mod version;
+
+pub use admin::{Admin, AdminError, Credential, Settings};
+pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
+pub use observe::{ObserveError, observe, version};
+pub use version::{TRIED, Version};

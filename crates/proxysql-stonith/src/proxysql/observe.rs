@@ -1,0 +1,108 @@
+//! Reads what a decision needs from one ProxySQL.
+
+use std::collections::BTreeSet;
+
+use stonith_core::marker::Comment;
+use stonith_core::observed::ProxyView;
+use stonith_core::plan::Managed;
+use stonith_core::policy::Policy;
+use stonith_core::row::{CheckType, Hostgroup, Pair, Row};
+use stonith_core::table::{Content, SERVERS, Unreadable};
+
+use super::admin::{Admin, AdminError, Answer};
+use super::drive::used;
+use super::sql;
+use super::version::Version;
+
+/// Why a ProxySQL could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The admin connection.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The server table.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Something else that can't be understood: held (I1).
+    #[error("ProxySQL answered {statement:?} with {what}, which this version does not understand")]
+    NotUnderstood {
+        /// What was asked.
+        statement: &'static str,
+        /// What came.
+        what: String,
+    },
+}
+
+const VERSION: &str = "SELECT @@version";
+const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
+const GROUP_REPLICATION: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups";
+const GALERA: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups";
+const AURORA: &str = "SELECT writer_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
+const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
+const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
+
+/// Which version this ProxySQL is.
+///
+/// # Errors
+/// The connection, or a version that is none.
+pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
+    let answer = admin.query(VERSION).await?;
+    let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
+    text.parse().map_err(|()| ObserveError::NotUnderstood { statement: VERSION, what: format!("{text:?}") })
+}
+
+/// Reads one ProxySQL: its three layers, its hostgroups, and whether an apply was cut off.
+///
+/// # Errors
+/// The connection, or an answer that can't be understood; then nothing is decided for this ProxySQL.
+pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, ObserveError> {
+    let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
+    let memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
+    let disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
+    let pairs = pairs(&admin.query(PAIRS).await?)?;
+    let mut foreign = BTreeSet::new();
+    for statement in [GROUP_REPLICATION, GALERA, AURORA] {
+        foreign.extend(hostgroups(statement, &admin.query(statement).await?)?);
+    }
+    let names = admin.query(sql::NAMES).await?;
+    let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with("stonith_"));
+    let unfinished = names.records.iter().any(|record| record.first().is_some_and(ours));
+    let peers = admin.query(PEERS).await?;
+    let clustered = peers.records.first().and_then(|record| record.first()?.clone()).is_none_or(|count| count != "0");
+    let mut view = ProxyView { runtime, memory, disk, pairs, foreign, unfinished, clustered, ..ProxyView::default() };
+    let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
+    if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
+        let managed = Managed::of(&view, policy);
+        view.conn_used = used(&admin.query(USED).await?, &managed);
+    }
+    Ok(view)
+}
+
+async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
+    let answer = admin.query(statement).await?;
+    Ok(Content::new(SERVERS, answer.columns, answer.records).rows()?)
+}
+
+fn pairs(answer: &Answer) -> Result<Vec<Pair>, ObserveError> {
+    let pair = |record: &Vec<Option<String>>| match record.as_slice() {
+        [Some(writer), Some(reader), Some(check_type)] => Some(Pair {
+            writer: Hostgroup(writer.parse().ok()?),
+            reader: Hostgroup(reader.parse().ok()?),
+            check_type: CheckType::parse(check_type),
+        }),
+        _ => None,
+    };
+    let read = |record| {
+        pair(record).ok_or_else(|| ObserveError::NotUnderstood { statement: PAIRS, what: format!("{record:?}") })
+    };
+    answer.records.iter().map(read).collect()
+}
+
+fn hostgroups(statement: &'static str, answer: &Answer) -> Result<Vec<Hostgroup>, ObserveError> {
+    let values = answer.records.iter().flatten();
+    let read = |value: &Option<String>| {
+        let number = value.as_ref().and_then(|value| value.parse().ok()).map(Hostgroup);
+        number.ok_or_else(|| ObserveError::NotUnderstood { statement, what: format!("{value:?}") })
+    };
+    values.map(read).collect()
+}

@@ -1,0 +1,141 @@
+//! The SQL of each statement, in the admin interface's SQLite dialect (FACTS §1): a quote is doubled, a backslash is
+//! literal, and only the first of several statements would run.
+
+use stonith_core::apply::{Place, Statement, copy_name};
+use stonith_core::row::RowKey;
+use stonith_core::table::{Record, Table};
+
+/// How long a lock is honoured without being renewed, in s: far longer than any apply (FACTS §1: 14.5 ms).
+pub const LOCK_TTL_S: u64 = 30;
+
+/// The tables in `main` that an apply asks about.
+pub const NAMES: &str =
+    "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
+
+const NOW: &str = "CAST(strftime('%s','now') AS INTEGER)";
+
+/// The SQL of a statement; `columns` are those of the table it names, as last read.
+pub fn render(statement: &Statement, columns: &[String]) -> String {
+    match statement {
+        Statement::Names => NAMES.to_owned(),
+        Statement::TakeLock { owner } => {
+            format!("CREATE TABLE main.stonith_lock AS SELECT {} AS owner, {NOW}+{LOCK_TTL_S} AS expires", quote(owner))
+        }
+        Statement::ReadLock => format!("SELECT owner, {EXPIRED} FROM main.stonith_lock", EXPIRED = expired()),
+        Statement::TakeOverLock { owner, from } => format!(
+            "UPDATE main.stonith_lock SET owner={}, expires={NOW}+{LOCK_TTL_S} WHERE owner={} AND ({} OR owner={})",
+            quote(owner),
+            quote(from),
+            expired(),
+            quote(owner)
+        ),
+        Statement::RenewLock { owner } => {
+            format!("UPDATE main.stonith_lock SET expires={NOW}+{LOCK_TTL_S} WHERE owner={}", quote(owner))
+        }
+        Statement::DropLock { .. } => "DROP TABLE IF EXISTS main.stonith_lock".to_owned(),
+        Statement::Read { place, table } => format!("SELECT * FROM {}", name(*place, *table)),
+        Statement::Copy { from, to, table } => {
+            format!("CREATE TABLE {} AS SELECT * FROM {}", name(*to, *table), name(*from, *table))
+        }
+        Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
+        Statement::Swap { place, table, from, to } => swap(&name(*place, *table), columns, from.as_ref(), to.as_ref()),
+        Statement::Restate { place, keys, from, to } => format!(
+            "UPDATE {} SET status={}, comment={} WHERE status={} AND comment={} AND (hostgroup_id,hostname,port) IN (VALUES {})",
+            name(*place, stonith_core::table::SERVERS),
+            quote(&to.0),
+            quote(&to.1),
+            quote(&from.0),
+            quote(&from.1),
+            keys.iter().map(row_key).collect::<Vec<_>>().join(",")
+        ),
+        Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
+        Statement::Used => {
+            "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0".to_owned()
+        }
+        Statement::Sessions => {
+            "SELECT SessionID,srv_host,srv_port,extended_info FROM stats_mysql_processlist".to_owned()
+        }
+        Statement::Kill(id) => format!("KILL CONNECTION {id}"),
+        Statement::Pause(_) => String::new(),
+    }
+}
+
+/// A lock whose time is over, or so far ahead that the clock must have been set back since.
+fn expired() -> String {
+    format!("(expires < {NOW} OR expires > {NOW}+{LOCK_TTL_S})")
+}
+
+fn name(place: Place, table: Table) -> String {
+    match place {
+        Place::Runtime => format!("runtime_{}", table.name),
+        Place::Memory => format!("main.{}", table.name),
+        Place::Disk => format!("disk.{}", table.name),
+        Place::Kept | Place::Target => format!("main.{}", copy_name(place, table)),
+    }
+}
+
+fn swap(table: &str, columns: &[String], from: Option<&Record>, to: Option<&Record>) -> String {
+    let is = |record: &Record| {
+        let each =
+            columns.iter().zip(record).map(|(column, value)| format!("{column} IS {}", literal(value.as_deref())));
+        each.collect::<Vec<_>>().join(" AND ")
+    };
+    match (from, to) {
+        (None, Some(to)) => {
+            let values: Vec<String> = to.iter().map(|value| literal(value.as_deref())).collect();
+            format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({})", columns.join(","), values.join(","))
+        }
+        (Some(from), Some(to)) => {
+            let set = columns.iter().zip(to).map(|(column, value)| format!("{column}={}", literal(value.as_deref())));
+            format!("UPDATE {table} SET {} WHERE {}", set.collect::<Vec<_>>().join(","), is(from))
+        }
+        (Some(from), None) => format!("DELETE FROM {table} WHERE {}", is(from)),
+        (None, None) => format!("DELETE FROM {table} WHERE 0"),
+    }
+}
+
+fn row_key(key: &RowKey) -> String {
+    format!("({},{},{})", key.hostgroup, quote(&key.hostname), key.port)
+}
+
+fn literal(value: Option<&str>) -> String {
+    value.map_or("NULL".to_owned(), quote)
+}
+
+/// A text literal.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_is_doubled_and_a_backslash_is_literal() {
+        assert_eq!(quote(r"it's a\b"), r"'it''s a\b'");
+    }
+
+    #[test]
+    fn a_swap_names_every_column_so_that_it_matches_only_what_was_read() {
+        let columns = ["hostgroup_id".to_owned(), "comment".to_owned()];
+        let from = vec![Some("10".to_owned()), None];
+        let to = vec![Some("10".to_owned()), Some("x".to_owned())];
+        let table = stonith_core::table::COVERED[1];
+        let swap = |from: Option<&Record>, to: Option<&Record>| {
+            render(&Statement::Swap { place: Place::Memory, table, from: from.cloned(), to: to.cloned() }, &columns)
+        };
+        assert_eq!(
+            swap(Some(&from), Some(&to)),
+            "UPDATE main.mysql_replication_hostgroups SET hostgroup_id='10',comment='x' WHERE hostgroup_id IS '10' AND comment IS NULL"
+        );
+        assert_eq!(
+            swap(None, Some(&to)),
+            "INSERT OR IGNORE INTO main.mysql_replication_hostgroups (hostgroup_id,comment) VALUES ('10','x')"
+        );
+        assert_eq!(
+            swap(Some(&from), None),
+            "DELETE FROM main.mysql_replication_hostgroups WHERE hostgroup_id IS '10' AND comment IS NULL"
+        );
+    }
+}
