@@ -75,15 +75,16 @@ impl<'a> Topology<'a> {
             .filter(|i| self.together(of, &i.node) && i.valid && i.primary.is_none())
             .collect();
         let followed = |i: &&Instance| self.running_replicas(&i.node).next().is_some();
-        // A node that a record supersedes counts only if it is followed and its successor, valid, follows it.
+        // A node that a record supersedes counts only if its successor, valid, follows it, by a check that began
+        // after that recovery: right after it rows show the old replication (FACTS §8).
         let standing: Vec<&Instance> = standing
             .into_iter()
             .filter(|i| match superseding(self.records.iter().copied(), &i.node) {
                 None => true,
-                Some(record) => record
-                    .successor
-                    .as_ref()
-                    .is_some_and(|s| self.running_replicas(&i.node).any(|replica| replica.node == *s)),
+                Some(record) => self.running_replicas(&i.node).any(|replica| {
+                    record.successor.as_ref() == Some(&replica.node)
+                        && record.end_s.is_some_and(|end| replica.checked_s > end)
+                }),
             })
             .collect();
         if let [only] = standing[..] {

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::cluster::Topology;
 use crate::evidence::{Evidence, Kind, Level};
-use crate::gather::{ByKind, Facts, served, uid_ns};
+use crate::gather::{ByKind, Facts, OF_RECOVERY, served, uid_ns};
 use crate::guards::{Guard, may_fence_for_downtime};
 use crate::lease::{Standing, advance};
 use crate::marker::Comment;
@@ -195,8 +195,9 @@ fn learn(memory: &mut Memory, answer: &Answer, observed: &Observed, managed: &Ma
         memory.history_leader = answer.leader.clone();
         memory.history_downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.begin_s)).collect();
         memory.records.extend(history.iter().filter(|r| supersedes(r)).map(|r| (r.uid.clone(), r.clone())));
-        // The newest of each served node is all that can ever matter.
-        let matter: Vec<String> = served
+        // The newest of each node that is or was served is all that can ever matter.
+        let matter: Vec<String> = memory
+            .known
             .iter()
             .filter_map(|node| newest(memory.records.values(), node))
             .map(|r| r.uid.clone())
@@ -241,7 +242,8 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
             evidence.entry(*kind).or_insert_with(|| fact.clone());
         }
         let mut held = None;
-        match facts.of_recovery(&node, !evidence.is_empty()) {
+        let fenced_for_recovery = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));
+        match facts.of_recovery(&node, fenced_for_recovery) {
             Ok(found) => evidence.extend(found),
             Err(old) => held = Some(Why::OldEvidence(old)),
         }
@@ -277,7 +279,12 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
         }
     }
     let mut directives = BTreeMap::new();
-    next.evidence.retain(|node, _| fenced.contains_key(node));
+    // Judged, and nothing counts any more: released. A node that was not judged keeps what speaks against it (I2).
+    let settled = |verdict: Option<&Verdict>| match verdict {
+        Some(Verdict::Hold(why)) => matches!(why, Why::OldEvidence(_) | Why::Guarded(_)),
+        verdict => matches!(verdict, Some(Verdict::Keep)),
+    };
+    next.evidence.retain(|node, _| !settled(verdicts.get(node)));
     for (node, evidence) in fenced {
         let verdict = discharge(facts, next, &node, evidence, now_ms);
         if let Some(directive) = directive(&verdict, facts, &node) {
@@ -303,7 +310,10 @@ fn hands_off(facts: &Facts<'_>, node: &Node, unmarked: bool) -> Option<Verdict> 
     {
         return Some(Verdict::Hold(Why::UnknownStatus(text.clone())));
     }
-    let ordered = facts.observed.orders.now.is_some();
+    let ordered = match &facts.observed.orders.now {
+        Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => ordered == node,
+        None => false,
+    };
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
         return Some(Verdict::Hold(Why::Suspended(reason.clone())));
     }
@@ -399,12 +409,12 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
     evidence.remove(&Kind::Isolation);
     let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
     let by = evidence.values().find_map(|e| e.by.clone());
-    let recovery = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
-    let needs_proof = recovery.iter().any(|kind| evidence.contains_key(kind));
+    let needs_proof = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));
     let mut proven = None;
     if needs_proof {
         let role = match facts.live_proof(node, by.as_ref()) {
             Some(Ok(role)) => role,
+            Some(Err(Missing::SuccessorNotFollowing)) if facts.was_promoted_since(node, evidence) => Role::Primary,
             Some(Err(missing)) => {
                 next.proofs.remove(node);
                 return Err(Lacks::Proof(missing));
@@ -419,7 +429,7 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         if !proven_twice(next, node, role, now_ms) {
             return Err(Lacks::SecondProof(role));
         }
-        evidence.retain(|kind, _| !recovery.contains(kind));
+        evidence.retain(|kind, _| !OF_RECOVERY.contains(kind));
         proven = Some(role);
     }
     if evidence.contains_key(&Kind::Downtime) {
@@ -445,6 +455,7 @@ fn as_before(facts: &Facts<'_>, node: &Node, role: Role) -> Role {
         .proxy
         .runtime
         .iter()
+        .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
         .any(|row| row.node().as_ref() == Some(node) && facts.managed.is_writer(row.key.hostgroup));
     let unchanged = match role {
         Role::Replica => !is_in_writer,
@@ -464,8 +475,10 @@ fn released_by_operator(
         evidence.clear();
         return Ok(Role::AsBefore);
     }
-    if facts.answer.is_none() {
-        return Err(Lacks::Lease);
+    match facts.standing {
+        Standing::Led { good: true } => {}
+        _ if facts.answer.is_none() => return Err(Lacks::Lease),
+        _ => return Err(Lacks::ConfirmedLeader), // any unfence is good news (I8)
     }
     let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
     let role = judge.role(node).map_err(Lacks::Proof)?;

@@ -15,7 +15,10 @@ use crate::plan::Managed;
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, FenceOn, IsolationScope, Policy};
 use crate::proof::{Judge, Missing, Role};
 use crate::row::{CheckType, Layer, Status};
-use crate::superseded::superseding;
+use crate::superseded::{newest, superseding};
+
+/// The kinds that a recovery leaves, or that stand for one: they end by proof.
+pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
 
 /// Evidence per kind.
 pub type ByKind = BTreeMap<Kind, Evidence>;
@@ -77,9 +80,28 @@ impl<'a> Facts<'a> {
 
     /// The live proof of a node under the evidence of a recovery.
     pub fn live_proof(&self, node: &Node, by: Option<&Node>) -> Option<Result<Role, Missing>> {
-        let record = self.superseding(node);
-        let successor = record.and_then(|record| record.successor.as_ref()).or(by);
-        Some(self.judge(node)?.live(node, record.and_then(|record| record.end_s), successor))
+        let successor = self.superseding(node).and_then(|record| record.successor.as_ref()).or(by);
+        Some(self.judge(node)?.live(node, self.recovered_s(node), successor))
+    }
+
+    /// When the last recovery that this node had a part in was over, as far as that is seen, s: its record's end
+    /// (one without an end is not over), or the mark that it left. Rows of older checks may show what was before.
+    fn recovered_s(&self, node: &Node) -> Option<i64> {
+        let record = newest(self.memory.records.values(), node).map(|record| record.end_s.unwrap_or(i64::MAX));
+        let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY).map(|d| d.begin_s);
+        let kept = self.kept(node).into_values().filter(|e| OF_RECOVERY.contains(&e.kind)).map(|e| e.at_s).max();
+        record.max(mark).max(kept)
+    }
+
+    /// Whether the newest record promoted this node, after all that speaks against it: then it is the primary by
+    /// Orchestrator's own word, and its former successor, dead perhaps, need not follow it.
+    pub fn was_promoted_since(&self, node: &Node, evidence: &ByKind) -> bool {
+        let Some(record) = newest(self.memory.records.values(), node).filter(|record| record.failed != *node) else {
+            return false;
+        };
+        let promoted_s = i64::try_from(record.at_ns / 1_000_000_000).unwrap_or(0);
+        let mut of_recovery = evidence.values().filter(|e| OF_RECOVERY.contains(&e.kind));
+        of_recovery.all(|e| e.kind == Kind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
     }
 
     /// What the markers in this node's rows say.

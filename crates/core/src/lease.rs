@@ -46,20 +46,21 @@ impl fmt::Display for Standing {
 /// Takes this tick's answer into the memory, and says where that leaves us.
 pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, policy: &Policy, now_ms: u64) -> Standing {
     memory.last_tick_ms = now_ms;
+    // A time from the future can't be trusted: no lease.
+    memory.lease_asked_ms = memory.lease_asked_ms.filter(|asked| *asked <= now_ms);
+    memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
     let answer = match leader {
         LeaderView::Led(answer) => Some(answer),
         _ => None,
     };
     remember_leader(memory, answer, now_ms);
     let lease_runs = !memory.isolated
-        && memory
-            .lease_asked_ms
-            .is_some_and(|asked| asked <= now_ms && now_ms < asked.saturating_add(policy.isolation_after_ms));
+        && memory.lease_asked_ms.is_some_and(|asked| now_ms < asked.saturating_add(policy.isolation_after_ms));
     if let Some(answer) = answer {
         let good = is_confirmed(memory, answer, now_ms);
         let never_had_one = !memory.armed && !memory.isolated;
         if lease_runs || good || never_had_one {
-            memory.lease_asked_ms = Some(answer.asked_ms);
+            memory.lease_asked_ms = Some(answer.asked_ms.min(now_ms));
             memory.isolated = false;
             return Standing::Led { good };
         }
@@ -71,10 +72,15 @@ pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, poli
     if memory.isolated && may_isolate {
         return Standing::Isolated;
     }
-    match leader {
-        LeaderView::Leaderless | LeaderView::Conflict(_) => return Standing::Held,
-        LeaderView::Blind(_) if !policy.blind_isolates => return Standing::Held,
-        _ => {}
+    let held = match leader {
+        LeaderView::Leaderless | LeaderView::Conflict(_) => true,
+        LeaderView::Blind(_) => !policy.blind_isolates,
+        LeaderView::Led(_) | LeaderView::Silent(_) => false,
+    };
+    if held {
+        // One lost poll after it must not isolate at once (I9).
+        memory.held_ms = Some(now_ms);
+        return Standing::Held;
     }
     if !memory.armed {
         return Standing::Unarmed;
@@ -96,6 +102,7 @@ pub fn isolation_starts_ms(memory: &Memory, policy: &Policy) -> u64 {
         None => memory.started_ms,
         Some(asked) => asked.max(memory.started_ms),
     };
+    let counted_from = counted_from.max(memory.held_ms.unwrap_or(0));
     counted_from.saturating_add(policy.isolation_after_ms.saturating_sub(policy.tick_ms).saturating_sub(APPLY_MS))
 }
 

@@ -32,6 +32,9 @@ pub struct Memory {
     pub started_ms: u64,
     /// The last tick, ms.
     pub last_tick_ms: u64,
+    /// The last tick without an answer that was held all the same (leaderless, blind, conflict), ms: silence counts
+    /// from there.
+    pub held_ms: Option<u64>,
     /// The leader, and since when it has been the same.
     pub leader: Option<SteadyLeader>,
     /// Nodes that Orchestrator knows or knew.
@@ -109,8 +112,17 @@ impl Memory {
         self
     }
 
+    /// What has to outlive a crash of the host: all but the times of its boot clock, which change with each tick and
+    /// mean nothing after it.
+    pub fn without_times(&self) -> Self {
+        let mut lasting = Self { started_ms: 0, last_tick_ms: 0, ..self.clone() };
+        lasting.forget_times();
+        lasting
+    }
+
     fn forget_times(&mut self) {
         self.lease_asked_ms = None;
+        self.held_ms = None;
         self.leader = None;
         self.proofs.clear();
         self.instances_asked_ms = None;

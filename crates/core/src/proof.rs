@@ -95,13 +95,15 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// The live proof that fences of a recovery need: (a) as a replica or (b) as the primary.
     ///
-    /// `after_s` is the recovery's end; `successor` who took over then.
+    /// `after_s` is the recovery's end, after which checks must have begun, those of its replicas too: rows of before
+    /// show the old replication (FACTS §8). `successor` is who took over then.
     ///
     /// # Errors
     /// What is missing.
     pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, Missing> {
         let instance = self.checked(node)?;
-        if after_s.is_some_and(|end| instance.checked_s <= end) {
+        let checked_since = |i: &Instance| after_s.is_none_or(|end| i.checked_s > end);
+        if !checked_since(instance) {
             return Err(Missing::NotCheckedSince);
         }
         match &instance.primary {
@@ -111,11 +113,12 @@ impl Judge<'_> {
                 if primary.node != *node {
                     return Err(Missing::StandsAlone(primary.node.clone()));
                 }
-                let follows = match successor {
-                    Some(successor) => self.topology.running_replicas(&instance.node).any(|i| i.node == *successor),
-                    None => self.topology.running_replicas(&instance.node).next().is_some(),
-                };
-                if follows { Ok(Role::Primary) } else { Err(Missing::SuccessorNotFollowing) }
+                let mut replicas = self.topology.running_replicas(&instance.node).filter(|i| checked_since(i));
+                if replicas.any(|i| successor.is_none_or(|successor| i.node == *successor)) {
+                    Ok(Role::Primary)
+                } else {
+                    Err(Missing::SuccessorNotFollowing)
+                }
             }
         }
     }

@@ -37,7 +37,9 @@ pub fn wants(
     let served = served(proxy, &managed);
     let history = due(memory.history_asked_ms)
         || memory.history_leader != leader
-        || downtimes_changed(&memory.history_downtimes, downtimes);
+        || downtimes_changed(&memory.history_downtimes, downtimes)
+        // A node is about to be let back, and a recovery's record can come later than its downtime.
+        || !memory.proofs.is_empty();
     let marked = [Layer::Runtime, Layer::Memory, Layer::Disk]
         .into_iter()
         .flat_map(|layer| proxy.layer(layer))
@@ -57,7 +59,7 @@ pub fn wants(
         || two_writers
         || a_node_is_new
         || history // a record that arrives now needs the topology now
-        || !memory.evidence.is_empty()
+        || memory.evidence.keys().any(|node| served.contains(node))
         || downtimes.iter().any(|downtime| served.contains(&downtime.node));
     let lease_lost = memory.isolated
         || memory.lease_asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));

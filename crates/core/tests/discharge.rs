@@ -1,0 +1,374 @@
+//! What lets a fenced node back: proof, in the role that it has now; never absence.
+
+mod world;
+
+use stonith_core::decide::{Lacks, Why, release_by_order};
+use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, Superseded};
+use stonith_core::evidence::{Evidence, Level};
+use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Order};
+use stonith_core::plan::Directive;
+use stonith_core::proof::{Missing, Role};
+use stonith_core::row::{CheckType, Layer, Status};
+use world::{Decided, LAYERS, Lab, Raft, node, row};
+
+/// node01 failed over to node03 a minute ago, and is fenced.
+fn failed_over() -> Lab {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").run_s(60);
+    assert_eq!(lab.fenced(), ["node01"]);
+    lab
+}
+
+#[test]
+fn a_repaired_node_comes_back_as_a_reader_after_two_proofs_two_seconds_apart() {
+    let mut lab = failed_over();
+    lab.repaired("node01");
+    let first_ms = lab.now_ms + 100;
+    for after_ms in [0, 1_000, 1_999] {
+        let decision = lab.tick(first_ms + after_ms);
+        assert_eq!(decision.lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)), "{after_ms} ms");
+    }
+    assert_eq!(lab.tick(first_ms + 2_000).unfenced("node01"), Some(Role::Replica));
+    for layer in LAYERS {
+        assert_eq!(lab.rows_in(layer, "node01"), "20:ONLINE", "no writer row in {layer}: no errors 1290");
+        assert_eq!(lab.row(layer, 20, "node01").unwrap(), &row(20, "node01", Status::Online), "the comment as it was");
+    }
+    let writes = lab.writes;
+    lab.run_s(600);
+    assert_eq!(lab.writes, writes, "and it is not fenced again, though the record is still there");
+}
+
+#[test]
+fn a_missing_reader_row_is_made_from_the_writer_rows_settings() {
+    let mut lab = Lab::new();
+    for rows in [&mut lab.proxy.runtime, &mut lab.proxy.memory, &mut lab.proxy.disk] {
+        rows.retain(|other| other.key != row(20, "node01", Status::Online).key);
+    }
+    lab.edit(10, "node01", |row| row.comment = "rack 7".to_owned()).run_s(10);
+    lab.failover("node01", "node03").run_s(10);
+    lab.repaired("node01").run_s(5);
+    for layer in LAYERS {
+        assert_eq!(lab.rows_in(layer, "node01"), "20:ONLINE");
+        let made = lab.row(layer, 20, "node01").unwrap();
+        assert_eq!((made.settings["weight"].as_str(), made.comment.as_str()), ("10", "rack 7"));
+    }
+}
+
+#[test]
+fn a_proof_that_breaks_in_between_begins_anew() {
+    let mut lab = failed_over();
+    lab.repaired("node01").next();
+    lab.server("node01").replicating = false;
+    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Proof(Missing::NotReplicating)));
+    lab.server("node01").replicating = true;
+    lab.run_s(2);
+    assert!(lab.is_fenced("node01"));
+    lab.next();
+    assert!(!lab.is_fenced("node01"));
+}
+
+#[test]
+fn each_thing_that_is_missing_of_the_proof_keeps_it_out_and_is_named() {
+    type Damage = fn(&mut Lab);
+    let damages: [(Missing, Damage); 6] = [
+        (Missing::Writable, |lab| lab.server("node01").read_only = false),
+        (Missing::NotReplicating, |lab| lab.server("node01").replicating = false),
+        (Missing::NotValid, |lab| lab.server("node01").up = false),
+        (Missing::Unlisted, |lab| lab.server("node01").listed = false),
+        (Missing::LeadsElsewhere(node("node03")), |lab| lab.server("node01").primary = Some(node("elsewhere"))),
+        (Missing::CheckTypeUnseen("super_read_only".to_owned()), |lab| {
+            lab.proxy.pairs[0].check_type = CheckType::parse("super_read_only");
+        }),
+    ];
+    for (missing, damage) in damages {
+        let mut lab = failed_over();
+        damage(lab.repaired("node01"));
+        let decision = lab.run_s(60);
+        assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(missing)));
+        assert!(lab.is_fenced("node01"));
+    }
+}
+
+#[test]
+fn a_ring_leads_to_no_primary_and_a_chain_does() {
+    let mut lab = failed_over();
+    lab.repaired("node01").follows("node02", "node01").follows("node01", "node02").run_s(10);
+    assert!(lab.is_fenced("node01"), "node01 and node02 replicate from each other");
+    lab.follows("node02", "node03").run_s(5);
+    assert_eq!(lab.rows("node01"), "20:ONLINE", "node01 from node02 from node03");
+}
+
+#[test]
+fn outside_pairs_read_only_is_not_required() {
+    let mut lab = Lab::new();
+    lab.proxy.pairs.clear();
+    lab.policy.hostgroups = [10, 20].map(stonith_core::row::Hostgroup).into();
+    lab.run_s(10);
+    lab.failover("node01", "node03").run_s(5);
+    assert_eq!(lab.fenced(), ["node01"]);
+    lab.repaired("node01").server("node01").read_only = false;
+    lab.run_s(5);
+    assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE", "there are no roles here");
+}
+
+#[test]
+fn i8_good_news_waits_for_a_majority_and_two_seconds_of_the_same_leader() {
+    let mut lab = failed_over();
+    lab.repaired("node01").backed(Backing::Unconfirmed);
+    assert_eq!(lab.run_s(60).lacks("node01"), Some(&Lacks::ConfirmedLeader));
+    // Leaders that change each second are never steady.
+    for round in 0..10 {
+        assert_eq!(lab.led_by(["orc2", "orc1"][round % 2]).next().lacks("node01"), Some(&Lacks::ConfirmedLeader));
+    }
+    let from_ms = lab.now_ms + 1_000;
+    while lab.is_fenced("node01") {
+        lab.led_by("orc3").next();
+    }
+    assert_eq!(lab.now_ms - from_ms, 4_000, "2 s for the leader, 2 s for the proofs");
+}
+
+#[test]
+fn i8_a_single_endpoint_needs_five_seconds() {
+    let mut lab = failed_over();
+    lab.leader_gone().next();
+    lab.repaired("node01").backed(Backing::Single);
+    let from_ms = lab.now_ms + 1_000;
+    while lab.is_fenced("node01") {
+        lab.next();
+    }
+    assert_eq!(lab.now_ms - from_ms, 7_000, "5 s for the leader, 2 s for the proofs");
+}
+
+#[test]
+fn a_check_that_began_before_the_recoverys_end_proves_nothing() {
+    let mut lab = Lab::healthy();
+    lab.takeover("node01", "node02").downtime_ends("node01").rows_go_stale();
+    let decision = lab.run_s(20);
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::NotCheckedSince)));
+    lab.stale = None;
+    lab.run_s(5);
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+}
+
+#[test]
+fn a_recovery_that_has_no_end_yet_cannot_be_proven_over() {
+    let mut lab = Lab::healthy();
+    lab.takeover("node01", "node02").downtime_ends("node01").records[0].end_s = None;
+    assert_eq!(lab.run_s(20).lacks("node01"), Some(&Lacks::Proof(Missing::NotCheckedSince)));
+}
+
+/// A blip: node01 is back and checked again, but of the others the leader shows what was before the promotion.
+fn old_primary_back_beside_stale_rows(with_record: bool) -> Lab {
+    let mut lab = Lab::healthy();
+    let before = lab.instances();
+    lab.failover("node01", "node03").returns_writable("node01");
+    if !with_record {
+        lab.purges_history();
+    }
+    lab.next();
+    lab.stale = Some(before);
+    for _ in 0..20 {
+        let now_s = lab.now_s() + 1;
+        for instance in lab.stale.iter_mut().flatten().filter(|instance| instance.node == node("node01")) {
+            instance.checked_s = now_s;
+        }
+        lab.next();
+    }
+    lab
+}
+
+#[test]
+fn stale_rows_of_its_replicas_do_not_make_the_old_primary_the_present_one() {
+    assert!(old_primary_back_beside_stale_rows(true).is_fenced("node01"));
+}
+
+#[test]
+fn stale_rows_do_not_discharge_a_mark_whose_record_is_not_seen_either() {
+    assert!(old_primary_back_beside_stale_rows(false).is_fenced("node01"));
+}
+
+#[test]
+fn the_history_is_asked_again_before_a_node_is_let_back() {
+    let mut lab = Lab::healthy();
+    // The mark comes with the promotion, its record is closed later, and nothing else changes then.
+    lab.takeover("node01", "node02");
+    let record = lab.records.pop().unwrap();
+    assert_eq!(lab.next().kinds("node01"), [LostInRecovery]);
+    lab.records.push(record);
+    let decision = lab.next();
+    assert!(decision.kinds("node01").contains(&Superseded), "{:?}", decision.of("node01"));
+}
+
+#[test]
+fn as_the_primary_it_comes_back_once_its_successor_follows_it() {
+    let mut lab = failed_over();
+    // Put right by hand, without a new record: node01 is the primary again.
+    lab.returns_writable("node01").downtime_ends("node01").follows("node02", "node01").primary = node("node01");
+    lab.run_s(10);
+    assert!(lab.is_fenced("node01"), "node03 does not follow");
+    lab.follows("node03", "node01").run_s(5);
+    assert!(lab.fenced().is_empty());
+    assert_eq!((lab.rows("node01"), lab.rows("node03")), ("10:ONLINE 20:ONLINE".into(), "20:ONLINE".into()));
+}
+
+#[test]
+fn after_a_failure_the_lost_in_recovery_downtime_must_be_over_first() {
+    let mut lab = failed_over();
+    assert_eq!(lab.follows("node01", "node03").run_s(60).lacks("node01"), Some(&Lacks::DowntimeEnd));
+    lab.downtime_ends("node01").run_s(5);
+    assert!(lab.fenced().is_empty());
+}
+
+#[test]
+fn a_plain_downtime_ends_when_the_leader_shows_the_node_well_and_not_downtimed() {
+    let mut lab = Lab::healthy();
+    let before = lab.layers();
+    let decision = lab.downtime("node02", "maintenance").next();
+    assert_eq!((decision.kinds("node02"), lab.fenced()), (vec![Downtime], vec!["node02".to_owned()]));
+    let soft = Directive::Fence { kind: Downtime, by: None, sessions: false };
+    assert_eq!(decision.plan.directives[&node("node02")], soft);
+    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::DowntimeEnd));
+    assert_eq!(lab.downtime_ends("node02").next().unfenced("node02"), Some(Role::AsBefore));
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
+fn i2_a_plain_downtime_does_not_end_by_being_absent_from_the_list() {
+    let mut lab = Lab::healthy();
+    lab.downtime("node02", "maintenance").next();
+    let decision = lab.forgets("node02").run_s(60);
+    assert_eq!(decision.lacks("node02"), Some(&Lacks::Proof(Missing::Unlisted)));
+    lab.dies("node02").server("node02").listed = true;
+    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::Proof(Missing::NotValid)));
+    lab.follows("node02", "node01").rows_go_stale();
+    lab.stale.iter_mut().flatten().for_each(|instance| instance.downtimed = true);
+    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::DowntimeEnd), "the instance still says so");
+}
+
+#[test]
+fn a_barrier_marker_of_another_agent_stays_until_proof() {
+    let mut lab = Lab::healthy();
+    let marked = |row: &mut stonith_core::row::Row| {
+        row.status = Status::OfflineSoft;
+        row.comment = " [stonith:1 barrier was=ONLINE]".to_owned();
+    };
+    lab.edit(10, "node01", marked).edit(20, "node01", marked).dies("node01");
+    assert_eq!(lab.run_s(20).kinds("node01"), [Barrier]);
+    // The recovery promoted nobody: it is alive as the primary, with replicas running from it.
+    lab.returns_writable("node01").follows("node02", "node01").run_s(5);
+    assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
+}
+
+#[test]
+fn a_fence_that_an_operator_ordered_ends_by_an_order_only() {
+    let mut lab = Lab::healthy();
+    let before = lab.layers();
+    assert_eq!(lab.order_fence("node02").kinds("node02"), [Manual]);
+    assert_eq!(lab.run_s(120).lacks("node02"), Some(&Lacks::Operator));
+    assert_eq!(lab.leader_killed("orc2").state_lost().run_s(10).kinds("node02"), [Manual]);
+    assert!(lab.order_unfence("node02", false).unfenced("node02").is_some());
+    lab.run_s(60);
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
+fn a_fence_order_goes_as_far_as_it_says() {
+    for (level, sessions) in [(Level::Soft, false), (Level::Sessions, true)] {
+        let mut lab = Lab::healthy();
+        lab.proxy.conn_used.insert(node("node02"), 4);
+        let decision = lab.order(Order::Fence { node: node("node02"), level });
+        assert_eq!(decision.plan.sessions.contains(&node("node02")), sessions);
+    }
+}
+
+#[test]
+fn an_operators_release_is_by_id_so_that_a_newer_recovery_counts_again() {
+    let mut lab = failed_over();
+    lab.follows("node01", "node03");
+    assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica), "though downtimed");
+    let writes = lab.writes;
+    lab.run_s(60);
+    assert_eq!((lab.writes, lab.fenced().len()), (writes, 0), "record and downtime are released by id");
+    lab.downtime_ends("node01").failover("node03", "node01").run_s(20);
+    lab.repaired("node03").run_s(5);
+    lab.failover("node01", "node02").next();
+    assert_eq!(lab.fenced(), ["node01"], "a newer one");
+}
+
+#[test]
+fn a_release_in_the_orders_outlives_the_state_file() {
+    let mut lab = failed_over();
+    lab.follows("node01", "node03");
+    let release = release_by_order(&lab.memory, &lab.observed().leader, &node("node01"), lab.now_s());
+    lab.orders.released.insert(node("node01"), release);
+    lab.order_unfence("node01", false);
+    lab.state_lost().dies("node01").run_s(30);
+    assert!(lab.fenced().is_empty(), "the released record and mark do not count for a new state either");
+    lab.downtime("node01", LOST_IN_RECOVERY).next();
+    assert_eq!(lab.fenced(), ["node01"], "a newer mark does");
+}
+
+#[test]
+fn an_operators_order_wants_a_confirmed_leader_or_says_that_it_does_without() {
+    let mut lab = failed_over();
+    lab.leader_gone().next();
+    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Lease));
+    lab.led_by("orc2");
+    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::ConfirmedLeader), "I8: any unfence");
+    lab.run_s(3);
+    assert_eq!(
+        lab.returns_writable("node01").order_unfence("node01", false).lacks("node01"),
+        Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))),
+        "not as a second writer"
+    );
+    lab.asked(Raft::Blind);
+    assert_eq!(lab.order_unfence("node01", true).unfenced("node01"), Some(Role::AsBefore));
+    assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
+}
+
+#[test]
+fn an_order_for_one_node_judges_no_other_that_is_held() {
+    let mut lab = Lab::healthy();
+    lab.orders.suspended = Some("maintenance".to_owned());
+    lab.failover("node01", "node03");
+    let decision = lab.order_fence("node02");
+    assert_eq!(lab.fenced(), ["node02"]);
+    assert_eq!(decision.held("node01"), Some(&Why::Suspended("maintenance".to_owned())));
+    assert_eq!(lab.order_unfence("node02", true).unfenced("node02"), Some(Role::AsBefore));
+}
+
+#[test]
+fn evidence_that_arose_before_a_hold_is_not_lost_by_it() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").purges_history().next();
+    lab.orders.suspended = Some("maintenance".to_owned());
+    lab.leader_killed("orc2").run_s(60);
+    lab.orders.suspended = None;
+    let decision = lab.next();
+    let kept: Vec<&Evidence> = decision.memory.evidence[&node("node01")].values().collect();
+    assert!(kept.iter().any(|fact| fact.kind == LostInRecovery && !fact.id.is_empty()), "with its id: {kept:?}");
+}
+
+#[test]
+fn a_node_of_several_pairs_is_proven_in_all_of_them() {
+    let mut lab = Lab::new();
+    let other = stonith_core::row::Pair { check_type: CheckType::parse("innodb_read_only"), ..world::pair(11, 21) };
+    lab.proxy.pairs.push(other);
+    lab.put(row(11, "node01", Status::Online)).run_s(10);
+    lab.failover("node01", "node03").run_s(10);
+    let decision = lab.repaired("node01").run_s(10);
+    let unseen = Missing::CheckTypeUnseen("innodb_read_only".to_owned());
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(unseen)));
+}
+
+#[test]
+fn a_return_that_was_not_carried_out_is_proven_again() {
+    let mut lab = failed_over();
+    lab.repaired("node01").observe_only = true;
+    lab.run_s(3);
+    lab.observe_only = false;
+    lab.returns_writable("node01").run_s(10);
+    assert!(lab.is_fenced("node01"), "the marker is still there, and it is a second primary now");
+    lab.repaired("node01").run_s(5);
+    assert_eq!(lab.rows_in(Layer::Disk, "node01"), "20:ONLINE");
+}

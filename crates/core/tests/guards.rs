@@ -1,0 +1,127 @@
+//! What a plain downtime may not take away, and what switches it off.
+
+mod world;
+
+use stonith_core::decide::Why;
+use stonith_core::evidence::Kind::{Downtime, LostInRecovery};
+use stonith_core::guards::Guard;
+use stonith_core::observed::LOST_IN_RECOVERY;
+use stonith_core::policy::FenceOn;
+use stonith_core::row::{Hostgroup, Status};
+use world::{Decided, Lab, node, row};
+
+fn guarded(guard: Guard) -> Option<Why> {
+    Some(Why::Guarded(guard))
+}
+
+#[test]
+fn a_downtime_never_takes_the_healthy_present_primary() {
+    let mut lab = Lab::healthy();
+    assert_eq!(lab.downtime("node01", "maintenance").next().held("node01").cloned(), guarded(Guard::HealthyPrimary));
+    lab.run_s(60);
+    assert_eq!(lab.writes, 0);
+}
+
+#[test]
+fn a_downtime_never_takes_the_last_online_row_of_a_hostgroup() {
+    let mut lab = Lab::new();
+    lab.policy.hostgroups = [Hostgroup(30)].into();
+    lab.put(row(30, "node02", Status::Online)).put(row(30, "node03", Status::Shunned)).run_s(60);
+    let decision = lab.downtime("node02", "maintenance").next();
+    assert_eq!(decision.held("node02").cloned(), guarded(Guard::LastOnline(Hostgroup(30))));
+    lab.run_s(60);
+    assert_eq!(lab.writes, 0);
+}
+
+#[test]
+fn a_dead_primary_that_is_downtimed_keeps_the_last_writer_row() {
+    let mut lab = Lab::healthy();
+    let decision = lab.dies("node01").downtime("node01", "maintenance").next();
+    assert_eq!(decision.held("node01").cloned(), guarded(Guard::LastOnline(Hostgroup(10))));
+}
+
+#[test]
+fn downtimes_take_at_most_half_a_cluster_and_at_most_so_many() {
+    for (replicas, most, expected) in [(2, 2, 1), (3, 2, 2), (7, 2, 2), (7, 3, 3), (7, 0, 0)] {
+        let mut lab = Lab::new();
+        for number in 4..=replicas + 1 {
+            let name = format!("node0{number}");
+            let like = lab.servers[&node("node02")].clone();
+            lab.servers.insert(node(&name), like);
+            lab.put(row(20, &name, Status::Online));
+        }
+        lab.policy.max_downtime_fences = most;
+        lab.run_s(60);
+        for number in 2..=replicas + 1 {
+            lab.downtime(&format!("node0{number}"), "maintenance").next();
+        }
+        let decision = lab.run_s(60);
+        assert_eq!(lab.fenced().len(), expected, "{replicas} replicas, at most {most}");
+        let held = decision.held(&format!("node0{}", replicas + 1)).cloned();
+        assert_eq!(held, guarded(Guard::TooMany(expected)));
+    }
+}
+
+#[test]
+fn all_replicas_downtimed_in_one_tick_are_counted_too() {
+    let mut lab = Lab::healthy();
+    lab.downtime("node02", "maintenance").downtime("node03", "maintenance").next();
+    assert_eq!(lab.fenced(), ["node02"]);
+}
+
+#[test]
+fn the_end_of_one_downtime_makes_room_for_the_next() {
+    let mut lab = Lab::healthy();
+    lab.downtime("node02", "maintenance").downtime("node03", "maintenance").next();
+    lab.downtime_ends("node02").run_s(2);
+    assert_eq!((lab.fenced(), lab.rows("node02")), (vec!["node03".to_owned()], "20:ONLINE".to_owned()));
+}
+
+#[test]
+fn a_downtime_of_a_node_that_the_leader_does_not_show_is_held() {
+    let mut lab = Lab::healthy();
+    lab.server("node02").listed = false;
+    let decision = lab.downtime("node02", "maintenance").run_s(60);
+    assert_eq!((decision.held("node02").cloned(), lab.writes), (guarded(Guard::Unseen), 0));
+}
+
+#[test]
+fn guards_are_for_plain_downtime_only() {
+    let mut lab = Lab::healthy();
+    lab.policy.max_downtime_fences = 0;
+    lab.dies("node01").dies("node02").dies("node03");
+    for name in ["node01", "node02", "node03"] {
+        lab.downtime(name, LOST_IN_RECOVERY);
+    }
+    assert_eq!(lab.next().kinds("node01"), [LostInRecovery]);
+    assert_eq!(lab.fenced().len(), 3);
+}
+
+#[test]
+fn fence_on_lost_in_recovery_switches_plain_downtimes_off_and_nothing_else() {
+    let mut lab = Lab::healthy();
+    lab.policy.fence_on = FenceOn::LostInRecovery;
+    lab.downtime("node02", "maintenance").run_s(60);
+    assert_eq!(lab.writes, 0);
+    lab.failover("node01", "node03").next();
+    assert_eq!(lab.fenced(), ["node01"]);
+}
+
+#[test]
+fn a_downtime_on_a_node_that_is_fenced_already_is_one_more_reason() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").next();
+    let decision = lab.downtime("node01", "disk swap").next();
+    assert!(decision.kinds("node01").contains(&Downtime));
+    lab.follows("node01", "node03").run_s(30);
+    assert_eq!(lab.fenced(), ["node01"], "both must end");
+    lab.downtime_ends("node01").run_s(5);
+    assert!(lab.fenced().is_empty());
+}
+
+#[test]
+fn a_downtime_of_a_node_that_this_proxy_does_not_serve_changes_nothing() {
+    let mut lab = Lab::healthy();
+    lab.downtime("elsewhere", LOST_IN_RECOVERY).run_s(60);
+    assert_eq!(lab.writes, 0);
+}

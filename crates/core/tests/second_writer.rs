@@ -1,0 +1,87 @@
+//! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
+
+mod world;
+
+use stonith_core::decide::Lacks;
+use stonith_core::evidence::Kind::SecondWriter;
+use stonith_core::proof::Missing;
+use world::{Decided, Lab, node};
+
+/// node01 died, and somebody promoted node03 by hand: no record, no downtime.
+fn promoted_by_hand() -> Lab {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").purges_history().downtime_ends("node01").run_s(5);
+    assert!(lab.fenced().is_empty(), "nothing says so yet");
+    lab
+}
+
+#[test]
+fn a_returned_primary_beside_the_present_one_is_fenced_without_any_record() {
+    let mut lab = promoted_by_hand();
+    // Its alias still tells whose it is, though it is a cluster of its own to Orchestrator (captures, 3a).
+    let decision = lab.returns_writable("node01").run_s(3);
+    assert_eq!(decision.kinds("node01"), [SecondWriter]);
+    assert_eq!((lab.fenced(), lab.rows("node03")), (vec!["node01".to_owned()], "10:ONLINE 20:ONLINE".to_owned()));
+    let comment = &lab.row(stonith_core::row::Layer::Disk, 10, "node01").unwrap().comment;
+    assert_eq!(comment, " [stonith:1 second-writer by=node03:3306 was=ONLINE]");
+}
+
+#[test]
+fn a_second_writer_stays_out_until_it_is_a_replica() {
+    let mut lab = promoted_by_hand();
+    let decision = lab.returns_writable("node01").run_s(60);
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))));
+    lab.leader_killed("orc2").agent_restarts(30).run_s(30);
+    assert_eq!(lab.fenced(), ["node01"]);
+    lab.repaired("node01").run_s(5);
+    assert_eq!((lab.fenced().len(), lab.rows("node01")), (0, "20:ONLINE".to_owned()));
+}
+
+#[test]
+fn i5_right_after_a_promotion_stale_rows_never_fence_the_new_primary() {
+    for with_record in [true, false] {
+        let mut lab = Lab::healthy();
+        lab.rows_go_stale().failover("node01", "node03");
+        if !with_record {
+            lab.purges_history().downtime_ends("node01");
+        }
+        // The leader shows the rows of before, as valid, for as long as you like; node01 is back, too.
+        lab.returns_writable("node01");
+        for _ in 0..30 {
+            lab.next();
+            assert_eq!(lab.rows("node03"), "10:ONLINE 20:ONLINE");
+        }
+        lab.stale = None;
+        lab.run_s(5);
+        assert_eq!(lab.fenced(), ["node01"], "with a record: {with_record}");
+    }
+}
+
+#[test]
+fn co_primaries_are_left_alone() {
+    let mut lab = Lab::new();
+    for (name, other) in [("node01", "node02"), ("node02", "node01")] {
+        lab.follows(name, other).server(name).read_only = false;
+    }
+    lab.run_s(120);
+    assert_eq!((lab.writes, lab.rows("node02")), (0, "10:ONLINE 20:ONLINE".to_owned()));
+}
+
+#[test]
+fn two_writers_of_which_the_leader_names_neither_are_left_alone() {
+    let mut lab = Lab::new();
+    // Nobody follows either of them.
+    for name in ["node01", "node02"] {
+        lab.returns_writable(name);
+    }
+    lab.dies("node03").run_s(60);
+    assert_eq!(lab.writes, 0);
+}
+
+#[test]
+fn a_writable_replica_is_a_second_writer_and_its_primary_is_not() {
+    let mut lab = Lab::healthy();
+    lab.server("node02").read_only = false;
+    assert_eq!(lab.run_s(3).kinds("node02"), [SecondWriter]);
+    assert_eq!(lab.fenced(), ["node02"]);
+}
