@@ -1,0 +1,292 @@
+//! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored; a needed one of a wrong type refuses
+//! the answer whole.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use stonith_core::node::Node;
+use stonith_core::observed::{Analysis, Downtime, Instance, Recovery};
+
+/// The most entries of one list.
+const ENTRIES_MAX: usize = 50_000;
+
+/// Why an answer can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Not the JSON we know.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A time that is none.
+    #[error("{field} of {of} is {value:?}, which is not a time")]
+    Time {
+        /// Which field.
+        field: &'static str,
+        /// Of what.
+        of: String,
+        /// Its value.
+        value: String,
+    },
+    /// A recovery's UID that doesn't begin with nanoseconds.
+    #[error("a recovery's UID is {0:?}, which does not begin with nanoseconds")]
+    Uid(String),
+    /// A host name that is none.
+    #[error(transparent)]
+    Node(#[from] stonith_core::node::NodeError),
+    /// The same thing twice.
+    #[error("{0} is listed twice")]
+    Twice(Node),
+    /// Too many.
+    #[error("more than {ENTRIES_MAX} entries")]
+    TooMany,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Key {
+    hostname: String,
+    port: u16,
+}
+
+impl Key {
+    fn node(&self) -> Result<Node, AnswerError> {
+        Ok(Node::new(&self.hostname, self.port)?)
+    }
+
+    /// An empty name is no node; Orchestrator marks a detached primary with `//`.
+    fn maybe(&self) -> Result<Option<Node>, AnswerError> {
+        if self.hostname.is_empty() { Ok(None) } else { self.node().map(Some) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InstanceJson {
+    key: Key,
+    master_key: Key,
+    read_only: bool,
+    #[serde(rename = "ReplicationIOThreadRuning")]
+    io_running: bool,
+    #[serde(rename = "ReplicationSQLThreadRuning")]
+    sql_running: bool,
+    cluster_name: String,
+    #[serde(default)]
+    suggested_cluster_alias: String,
+    #[serde(default)]
+    is_co_master: bool,
+    last_seen_timestamp: String,
+    #[serde(default)]
+    last_discovery_latency: i64,
+    is_last_check_valid: bool,
+    is_downtimed: bool,
+    #[serde(default)]
+    downtime_reason: String,
+    #[serde(default)]
+    downtime_owner: String,
+    #[serde(default)]
+    elapsed_downtime: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RecoveryJson {
+    #[serde(rename = "UID")]
+    uid: String,
+    analysis_entry: AnalysisJson,
+    successor_key: Key,
+    is_successful: bool,
+    recovery_end_timestamp: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AnalysisJson {
+    analyzed_instance_key: Key,
+    analysis: String,
+    cluster_details: ClusterJson,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ClusterJson {
+    #[serde(default)]
+    cluster_alias: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RaftJson {
+    leader: String,
+    #[serde(default)]
+    peers: Option<Vec<String>>,
+}
+
+/// What a raft node says of the raft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftStatus {
+    /// Whom it takes for the leader; empty if nobody.
+    pub leader: String,
+    /// How many raft nodes there are.
+    pub peers: usize,
+}
+
+/// `/api/raft-status`.
+pub fn raft_status(body: &[u8]) -> Result<RaftStatus, AnswerError> {
+    let status: RaftJson = serde_json::from_slice(body)?;
+    Ok(RaftStatus { leader: status.leader, peers: status.peers.map_or(0, |peers| peers.len()) })
+}
+
+/// `/api/downtimed`; `date_s` is the leader's time.
+pub fn downtimes(body: &[u8], date_s: i64) -> Result<Vec<Downtime>, AnswerError> {
+    let list: Vec<InstanceJson> = list(body)?;
+    let downtime = |instance: &InstanceJson| -> Result<Downtime, AnswerError> {
+        Ok(Downtime {
+            node: instance.key.node()?,
+            reason: instance.downtime_reason.clone(),
+            owner: instance.downtime_owner.clone(),
+            begin_s: date_s - instance.elapsed_downtime / 1_000_000_000,
+        })
+    };
+    list.iter().filter(|instance| instance.is_downtimed).map(downtime).collect()
+}
+
+/// `/api/all-instances`.
+pub fn instances(body: &[u8]) -> Result<Vec<Instance>, AnswerError> {
+    let list: Vec<InstanceJson> = list(body)?;
+    let mut seen = std::collections::BTreeSet::new();
+    let mut instances = Vec::with_capacity(list.len());
+    for json in &list {
+        let instance = instance(json)?;
+        if !seen.insert(instance.node.clone()) {
+            return Err(AnswerError::Twice(instance.node));
+        }
+        instances.push(instance);
+    }
+    Ok(instances)
+}
+
+fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
+    let node = json.key.node()?;
+    let seen_s = time("LastSeenTimestamp", &node.to_string(), &json.last_seen_timestamp)?.unwrap_or(0);
+    Ok(Instance {
+        primary: json.master_key.maybe()?,
+        cluster: json.cluster_name.clone(),
+        alias: json.suggested_cluster_alias.clone(),
+        valid: json.is_last_check_valid,
+        read_only: json.read_only,
+        replicating: json.io_running && json.sql_running,
+        co_primary: json.is_co_master,
+        checked_s: seen_s - json.last_discovery_latency.max(0) / 1_000_000_000,
+        downtimed: json.is_downtimed,
+        node,
+    })
+}
+
+/// A page of `/api/audit-recovery`: the records that are of use, and how many there were.
+pub fn recoveries(body: &[u8]) -> Result<(Vec<Recovery>, usize), AnswerError> {
+    let list: Vec<RecoveryJson> = list(body)?;
+    let of = list.len();
+    Ok((list.iter().map(recovery).collect::<Result<Vec<_>, _>>()?, of))
+}
+
+fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
+    let at_ns =
+        stonith_core::gather::uid_ns(&json.uid).ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
+    let analysis = match json.analysis_entry.analysis.as_str() {
+        "DeadMaster"
+        | "DeadMasterAndSomeReplicas"
+        | "DeadMasterAndSomeSlaves"
+        | "DeadCoMaster"
+        | "DeadCoMasterAndSomeReplicas"
+        | "DeadCoMasterAndSomeSlaves" => Analysis::DeadPrimary,
+        _ => Analysis::Other,
+    };
+    Ok(Recovery {
+        at_ns,
+        end_s: time("RecoveryEndTimestamp", &json.uid, &json.recovery_end_timestamp)?,
+        uid: json.uid.clone(),
+        analysis,
+        successful: json.is_successful,
+        failed: json.analysis_entry.analyzed_instance_key.node()?,
+        successor: json.successor_key.maybe()?,
+        alias: json.analysis_entry.cluster_details.cluster_alias.clone(),
+    })
+}
+
+fn list<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, AnswerError> {
+    let list: Vec<T> = serde_json::from_slice(body)?;
+    if list.len() > ENTRIES_MAX { Err(AnswerError::TooMany) } else { Ok(list) }
+}
+
+/// Orchestrator's times have no zone, and are UTC (FACTS §8): `2026-11-23T06:20:08Z`, `2026-11-23 06:20:11`, or empty.
+fn time(field: &'static str, of: &str, value: &str) -> Result<Option<i64>, AnswerError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let civil: Result<DateTime, _> = value.trim_end_matches('Z').parse();
+    let bad = || AnswerError::Time { field, of: of.to_owned(), value: value.chars().take(40).collect() };
+    let timestamp = TimeZone::UTC.to_timestamp(civil.map_err(|_| bad())?).map_err(|_| bad())?;
+    Ok(Some(timestamp.as_second()))
+}
+
+/// The `Date` header, s since 1970.
+pub fn http_date(text: &str) -> Option<i64> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/recordings/orchestrator/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn the_recorded_failover_reads_as_what_happened() {
+        let (records, of) = recoveries(&recorded("2-failover/audit-recovery")).unwrap();
+        assert_eq!((of, records.len()), (1, 1));
+        assert_eq!(records[0].failed.to_string(), "node01:3306");
+        assert_eq!(records[0].successor.as_ref().unwrap().to_string(), "node03:3306");
+        assert_eq!((records[0].at_ns, records[0].end_s), (1_795_414_811_497_811_603, Some(1_795_414_811)));
+        assert!(stonith_core::superseded::supersedes(&records[0]));
+        let downtimes = downtimes(&recorded("2-failover/downtimed"), 1_000).unwrap();
+        assert_eq!((downtimes[0].reason.as_str(), downtimes[0].begin_s), ("lost-in-recovery", 976));
+        let instances = instances(&recorded("2-failover/all-instances")).unwrap();
+        let of = |name: &str| instances.iter().find(|i| i.node.host.as_str() == name).unwrap();
+        assert!(!of("node01").valid && of("node01").downtimed && of("node01").cluster == "node01:3306");
+        assert!(of("node03").valid && of("node03").primary.is_none());
+        assert!(of("node02").replicating && of("node02").read_only);
+    }
+
+    #[test]
+    fn the_recorded_raft_status_names_the_leader_and_three_peers() {
+        let status = raft_status(&recorded("1-healthy/follower__raft-status")).unwrap();
+        assert_eq!((status.leader.as_str(), status.peers), ("127.0.0.13:10008", 3));
+    }
+
+    #[test]
+    fn wrong_types_in_needed_fields_refuse_the_answer_and_unknown_fields_do_not() {
+        let good = String::from_utf8(recorded("2-failover/downtimed")).unwrap();
+        assert!(downtimes(good.replacen("\"Uptime\"", "\"Whatever\"", 1).as_bytes(), 0).is_ok());
+        for (from, to) in [
+            ("\"IsDowntimed\":true", "\"IsDowntimed\":\"yes\""),
+            ("\"Port\":3306", "\"Port\":\"3306\""),
+            ("\"Hostname\":\"node01\"", "\"Hostname\":null"),
+            ("\"IsLastCheckValid\":false", "\"IsLastCheckValid\":0"),
+        ] {
+            assert!(good.contains(from));
+            assert!(downtimes(good.replacen(from, to, 1).as_bytes(), 0).is_err(), "{to}");
+        }
+        for body in ["", "null", "{}", "[", "[{}]", "{\"Code\":\"ERROR\"}"] {
+            assert!(downtimes(body.as_bytes(), 0).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn times_are_utc_in_both_spellings() {
+        assert_eq!(time("x", "y", "2026-11-23T06:20:08Z").unwrap(), time("x", "y", "2026-11-23 06:20:08").unwrap());
+        assert_eq!(http_date("Mon, 23 Nov 2026 06:19:34 GMT"), time("x", "y", "2026-11-23 06:19:34").unwrap());
+        assert!(time("x", "y", "yesterday").is_err());
+    }
+}

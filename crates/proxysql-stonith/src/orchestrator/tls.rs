@@ -1,0 +1,126 @@
+//! TLS to Orchestrator: verified by the system's CAs or an own one, with ring.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// How certificates are judged.
+#[derive(Debug, Clone, Default)]
+pub struct TlsSettings {
+    /// Accept any certificate: named so, never the default.
+    pub insecure: bool,
+    /// Trust these instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why TLS can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file.
+    #[error("{path}: {cause}; expected a PEM file with {what}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// Why not.
+        cause: String,
+    },
+    /// No CA at all.
+    #[error(
+        "the system has no CA certificates to verify Orchestrator with: install ca-certificates, or set orchestrator.ca_file"
+    )]
+    NoSystemCas,
+    /// The certificate and the key don't fit.
+    #[error("the client certificate cannot be used: {0}")]
+    Client(String),
+}
+
+/// A connector for these settings.
+///
+/// # Errors
+/// A file can't be read, or the system has no CAs.
+pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(path) => roots.add_parsable_certificates(certificates(path, "a CA certificate")?),
+        None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+    };
+    if roots.is_empty() && !settings.insecure {
+        return Err(TlsError::NoSystemCas);
+    }
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Client(error.to_string()))?;
+    let builder = if settings.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else {
+        builder.with_root_certificates(roots)
+    };
+    let config = match &settings.client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let file = |cause: String| TlsError::File { path: key.clone(), what: "a private key", cause };
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| file(error.to_string()))?;
+            builder
+                .with_client_auth_cert(certificates(certificate, "a certificate")?, private)
+                .map_err(|error| TlsError::Client(error.to_string()))?
+        }
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| file(error.to_string()))?;
+    let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| file(error.to_string()))?;
+    if read.is_empty() { Err(file("no certificate in it".to_owned())) } else { Ok(read) }
+}
+
+/// `tls_verify = false`: takes any certificate, still checks that the peer holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
