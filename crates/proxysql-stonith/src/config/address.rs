@@ -1,0 +1,163 @@
+//! Addresses as the config has them: Orchestrator's endpoints and ProxySQL's admin interfaces.
+//!
+//! Only shapes are checked here; nothing is resolved or connected to.
+
+use std::net::IpAddr;
+
+use stonith_core::node::Node;
+
+/// The most endpoints, and the most proxies: a limit on what one tick may ask.
+pub const ADDRESSES_MAX: usize = 64;
+
+/// Splits a list as flags and environment have it: by commas and blanks.
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty())
+}
+
+/// Checks an endpoint of Orchestrator: scheme, host, maybe a port and a prefix, nothing else.
+///
+/// # Errors
+/// What was expected. A password in the URL is refused, and not shown (I11).
+pub fn check_endpoint(url: &str) -> Result<(), String> {
+    const EXPECTED: &str = "expected a URL such as \"http://orc1:3000\"";
+    if url.contains('@') {
+        return Err("a user or password doesn't belong into the URL, where others can see it; \
+                    use orchestrator.user and orchestrator.password_file, or ORCHESTRATOR_AUTH_USER and _PASSWORD"
+            .to_owned());
+    }
+    let shown: String = url.chars().take(80).collect();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(format!("{shown:?} has no scheme; {EXPECTED}"));
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(format!("{shown:?} is neither http:// nor https://; {EXPECTED}"));
+    }
+    if !rest.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("{shown:?} has blanks or letters outside ASCII; {EXPECTED}"));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(format!("{shown:?} has a query or a fragment; {EXPECTED}"));
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => match v6.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) if port.starts_with(':') => (host, Some(&port[1..])),
+            _ => return Err(format!("{shown:?}: an IPv6 address goes in brackets, http://[::1]:3000")),
+        },
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if host.is_empty() {
+        return Err(format!("{shown:?} names no host; {EXPECTED}"));
+    }
+    if let Some(port) = port
+        && !matches!(port.parse::<u16>(), Ok(1..))
+    {
+        return Err(format!("{shown:?} has no port from 1 to 65535 after the colon; {EXPECTED}"));
+    }
+    Ok(())
+}
+
+/// What is equal for two spellings of one endpoint: with or without `/api`, in any case.
+pub fn endpoint_identity(url: &str) -> String {
+    let plain = url.trim_end_matches('/');
+    let plain = plain.strip_suffix("/api").unwrap_or(plain).trim_end_matches('/');
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            format!("{}://{}{path}", scheme.to_ascii_lowercase(), authority.to_ascii_lowercase())
+        }
+        None => plain.to_ascii_lowercase(),
+    }
+}
+
+/// Reads the address of an admin interface.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_proxy(text: &str) -> Result<Node, String> {
+    match text.parse::<Node>() {
+        Ok(node) if node.port != 0 => Ok(node),
+        Ok(_) => Err(format!("{text:?} has port 0; expected the admin port, usually 6032")),
+        Err(error) => Err(format!("{error}; expected the admin interface, such as \"127.0.0.1:6032\"")),
+    }
+}
+
+/// What is equal for two spellings of one ProxySQL: addresses in any notation, and `localhost`.
+pub fn proxy_identity(node: &Node) -> (String, u16) {
+    let host = match node.host.as_str() {
+        "localhost" => "127.0.0.1".to_owned(),
+        name => name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_canonical().to_string()),
+    };
+    (host, node.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_have_a_scheme_a_host_and_nothing_secret() {
+        for good in [
+            "http://orc1:3000",
+            "https://orc1",
+            "http://orc1:3000/api",
+            "http://[::1]:3000/prefix/api/",
+            "HTTPS://Orc1:443/",
+            "http://[::1]",
+        ] {
+            assert_eq!(check_endpoint(good), Ok(()), "{good}");
+        }
+        for (bad, says) in [
+            ("orc1:3000", "no scheme"),
+            ("ftp://orc1", "neither http"),
+            ("http://", "names no host"),
+            ("http://:3000", "names no host"),
+            ("http://orc1:0", "no port"),
+            ("http://orc1:port", "no port"),
+            ("http://orc1:99999", "no port"),
+            ("http://::1:3000", "names no host"),
+            ("http://[::1:3000", "brackets"),
+            ("http://orc 1", "blanks"),
+            ("http://orc1/?x=1", "query"),
+            ("", "no scheme"),
+        ] {
+            let problem = check_endpoint(bad).unwrap_err();
+            assert!(problem.contains(says), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn i11_a_password_in_a_url_is_refused_and_not_shown() {
+        for url in ["http://admin:hunter2@orc1:3000", "admin:hunter2@orc1"] {
+            let problem = check_endpoint(url).unwrap_err();
+            assert!(!problem.contains("hunter2") && problem.contains("password_file"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn two_spellings_of_one_address_are_one() {
+        assert_eq!(endpoint_identity("http://Orc1:3000/api/"), endpoint_identity("HTTP://orc1:3000"));
+        assert_ne!(endpoint_identity("http://orc1:3000/A"), endpoint_identity("http://orc1:3000/a"));
+        let identity = |text: &str| proxy_identity(&parse_proxy(text).unwrap());
+        assert_eq!(identity("localhost:6032"), identity("127.0.0.1:6032"));
+        assert_eq!(identity("[0:0:0:0:0:0:0:1]:6032"), identity("[::1]:6032"));
+        assert_eq!(identity("Proxy1.:6032"), identity("proxy1:6032"));
+        assert_ne!(identity("proxy1:6032"), identity("proxy1:6033"));
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas_and_blanks() {
+        assert_eq!(split(" a,b  c,\td ,").collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_proxy_is_host_and_port() {
+        for bad in ["127.0.0.1", "a:0", ":6032", "a:b", "/tmp/admin.sock"] {
+            assert!(parse_proxy(bad).unwrap_err().contains("expected"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The config: what the operator chose, read from flags, environment and file, checked, with its origin.
+//!
+//! ```text
+//! flags ----.
+//! environment -> effective::resolve -> Config -> policy(mode)
+//! file -----'         |
+//!                     `-> ConfigError: place, key, what was expected; exit code 2
+//! ```
+//!
+//! **Invariant:** no secret in any error, `Debug` output or in [`Config::to_toml`] (I11). Nothing is connected to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stonith_core::node::Node;
+use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::row::Hostgroup;
+
+mod address;
+mod credential;
+pub mod duration;
+mod effective;
+mod environment;
+mod file;
+mod flags;
+mod option_file;
+mod origin;
+mod secrets;
+mod section;
+mod show;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use address::ADDRESSES_MAX;
+pub use environment::Environment;
+pub use file::{FILE_MAX_BYTES, RawFile};
+pub use flags::{Flags, word};
+pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
+pub use secrets::{Credential, CredentialSource, SecretError, SecretSource};
+pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, Word};
+
+/// The config file that is read if it exists and no other is named.
+pub const DEFAULT_FILE: &str = "/etc/proxysql-stonith.toml";
+
+/// Where the state is kept unless something says otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/proxysql-stonith";
+
+/// `isolation.after` unless the interval needs longer.
+pub const DEFAULT_ISOLATION_AFTER: Duration = Duration::from_secs(10);
+
+/// A daemon's interval is spread by up to this many percent, so that agents don't ask in step.
+pub const JITTER_PERCENT: u64 = 20;
+
+/// What runs: it sets the largest gap between two ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `run --once`, started by ProxySQL's scheduler.
+    Once,
+    /// `run`.
+    Daemon,
+}
+
+/// Everything the operator chose, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The config file that was read.
+    pub file: Option<PathBuf>,
+    /// How to reach Orchestrator.
+    pub orchestrator: OrchestratorConfig,
+    /// The ProxySQLs, at least one, all different.
+    pub proxies: Vec<ProxyConfig>,
+    /// What fences.
+    pub policy: PolicyConfig,
+    /// What happens without a lease.
+    pub isolation: IsolationConfig,
+    /// How it runs.
+    pub run: RunConfig,
+    /// How it logs.
+    pub log: LogConfig,
+    origins: BTreeMap<String, Origin>,
+}
+
+/// `[orchestrator]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrchestratorConfig {
+    /// URLs as they were given, with or without `/api`: scheme, host, maybe port and prefix. All different.
+    pub endpoints: Vec<String>,
+    /// For basic auth.
+    pub credential: Option<CredentialSource>,
+    /// For `https`.
+    pub tls: TlsConfig,
+    /// The longest connect.
+    pub connect_timeout: Duration,
+    /// The longest wait for an answer.
+    pub read_timeout: Duration,
+    /// The longest time that a tick asks Orchestrator.
+    pub tick_timeout: Duration,
+}
+
+/// TLS to Orchestrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Whether the server's certificate is verified.
+    pub verify: bool,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client: Option<ClientCertificate>,
+}
+
+/// Our own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// One `[[proxysql]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// The admin interface.
+    pub address: Node,
+    /// The admin user.
+    pub credential: CredentialSource,
+    /// Whether to work on a version that was never tried.
+    pub allow_untested_version: bool,
+}
+
+/// `[policy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Which downtimes fence.
+    pub fence_on: FenceOn,
+    /// At most so many nodes of a cluster are fenced for plain downtime.
+    pub max_downtime_fences: usize,
+    /// Hostgroups outside pairs that are managed too.
+    pub hostgroups: Vec<Hostgroup>,
+    /// What unreadable answers do.
+    pub on_blind: OnBlind,
+    /// Whether anything is written.
+    pub mode: Enforcement,
+}
+
+/// `[isolation]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsolationConfig {
+    /// `None`: the default, which depends on the mode. See [`Config::isolation_after`].
+    pub after: Option<Duration>,
+    /// What goes out of service.
+    pub scope: IsolationScope,
+}
+
+/// `[run]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunConfig {
+    /// The daemon's tick.
+    pub interval: Duration,
+    /// How often ProxySQL's scheduler starts `run --once`.
+    pub scheduler_interval: Duration,
+    /// Where the state is kept.
+    pub state_dir: PathBuf,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// The least important thing that is logged.
+    pub level: LogLevel,
+}
+
+impl Config {
+    /// Reads flags, environment and config file, and checks everything that holds for every mode.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
+        let named = match &flags.config {
+            Some(path) => Some(path.clone()),
+            None => env.first(&["PROXYSQL_STONITH_CONFIG"])?.map(|path| PathBuf::from(path.value)),
+        };
+        let default = Path::new(DEFAULT_FILE);
+        let path = named.or_else(|| default.exists().then(|| default.to_owned()));
+        let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
+        let raw = path.as_deref().map(RawFile::read).transpose()?.unwrap_or_default();
+        effective::resolve(flags, env, raw, path)
+    }
+
+    /// The largest gap between two ticks, in ms.
+    pub fn tick_ms(&self, mode: Mode) -> u64 {
+        match mode {
+            Mode::Once => duration::millis(self.run.scheduler_interval),
+            Mode::Daemon => duration::millis(self.run.interval).saturating_mul(100 + JITTER_PERCENT) / 100,
+        }
+    }
+
+    /// By a leader's last word + this, a cut-off proxy is out of service. Unset it is 10 s, or what the interval needs.
+    pub fn isolation_after(&self, mode: Mode) -> Duration {
+        let shortest = Duration::from_millis(Policy::shortest_isolation_after_ms(self.tick_ms(mode)));
+        self.isolation.after.unwrap_or(DEFAULT_ISOLATION_AFTER.max(shortest))
+    }
+
+    /// What decide needs to know.
+    ///
+    /// # Errors
+    /// `isolation.after` is too short for this mode: an election would take the proxy out of service (I9).
+    pub fn policy(&self, mode: Mode) -> Result<Policy, ConfigError> {
+        let tick_ms = self.tick_ms(mode);
+        let after = self.isolation_after(mode);
+        let shortest = Policy::shortest_isolation_after_ms(tick_ms);
+        if self.isolation.scope != IsolationScope::Off && duration::millis(after) < shortest {
+            let ticks = match mode {
+                Mode::Once => "two starts by ProxySQL's scheduler (run.scheduler_interval)",
+                Mode::Daemon => "two ticks (run.interval + 20 %)",
+            };
+            let problem = format!(
+                "{} is too short; expected at least {}: an election 5s, {ticks} {}, an apply 1s",
+                duration::show(after),
+                duration::show(Duration::from_millis(shortest)),
+                duration::show(Duration::from_millis(tick_ms * 2)),
+            );
+            return Err(ConfigError::new(self.origin("isolation.after"), "isolation.after", problem));
+        }
+        Ok(Policy {
+            fence_on: self.policy.fence_on,
+            max_downtime_fences: self.policy.max_downtime_fences,
+            isolation_scope: self.isolation.scope,
+            isolation_after_ms: duration::millis(after),
+            tick_ms,
+            blind_isolates: self.policy.on_blind == OnBlind::Isolate,
+            hostgroups: self.policy.hostgroups.iter().copied().collect(),
+        })
+    }
+
+    /// Where a value came from: `isolation.after`, `proxysql[0].address`.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The effective config as a config file, every line with its origin, secrets hidden.
+    pub fn to_toml(&self) -> String {
+        show::to_toml(self)
+    }
+}

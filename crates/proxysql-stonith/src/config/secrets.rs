@@ -1,0 +1,228 @@
+//! Where passwords come from. The source is kept, so that it can be read again when a password is refused:
+//! a rotated password takes no restart.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use stonith_core::node::Node;
+
+use super::address;
+use super::file::RawFile;
+use super::option_file::{OptionGroup, read_group};
+use crate::secret::Secret;
+
+/// The mode bits that let other users read or replace a file.
+pub(super) const OTHERS: u32 = 0o006;
+
+/// The largest secret file that is read, in bytes.
+const SECRET_MAX_BYTES: u64 = 64 * 1024;
+
+/// Why a secret can't be had. Never carries one (I11).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The file can't be read.
+    #[error("can't read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Others can read or write it.
+    #[error("other users can read or write the secret file {path} (mode {mode:04o}); do: chmod o-rw {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It doesn't say what is needed.
+    #[error("{path} has no {what}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: String,
+    },
+    /// Nothing names the user.
+    #[error("no user is given with the password")]
+    NoUser,
+}
+
+/// A password, or where to read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// It is this: from the environment, which doesn't change.
+    Given(Secret),
+    /// It is a file's content, less a newline at the end.
+    File(PathBuf),
+    /// It is in a MySQL option file, in this group.
+    OptionFile {
+        /// The file.
+        path: PathBuf,
+        /// The group, without brackets.
+        group: &'static str,
+    },
+    /// It is in the config file, at this ProxySQL, or at Orchestrator.
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Which `[[proxysql]]`; `None` is `[orchestrator]`.
+        proxy: Option<Node>,
+    },
+}
+
+/// A user and where its password is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialSource {
+    /// The user, if it is known without reading the password's source.
+    pub user: Option<String>,
+    /// The user if an option file names none.
+    pub fallback_user: Option<String>,
+    /// The password.
+    pub password: SecretSource,
+}
+
+/// A user and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+impl CredentialSource {
+    /// Reads the credential, afresh each time.
+    ///
+    /// # Errors
+    /// The source can't be read, is open to others, or lacks something.
+    pub fn read(&self) -> Result<Credential, SecretError> {
+        let missing = |path: &Path, what: String| SecretError::Missing { path: path.to_owned(), what };
+        let (in_file, password) = match &self.password {
+            SecretSource::Given(secret) => (None, secret.clone()),
+            SecretSource::File(path) => {
+                let text = read_secret_file(path)?;
+                let text = text.strip_suffix('\n').unwrap_or(&text);
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                if text.is_empty() {
+                    return Err(missing(path, "password in it: it is empty".to_owned()));
+                }
+                (None, Secret::new(text))
+            }
+            SecretSource::OptionFile { path, group } => {
+                let OptionGroup { user, password } = read_group(&read_secret_file(path)?, group);
+                (user, password.ok_or_else(|| missing(path, format!("password in a group [{group}]")))?)
+            }
+            SecretSource::ConfigFile { path, proxy } => (None, read_from_config(path, proxy.as_ref())?),
+        };
+        let user = self.user.clone().or(in_file).or_else(|| self.fallback_user.clone());
+        Ok(Credential { user: user.ok_or(SecretError::NoUser)?, password })
+    }
+}
+
+fn read_from_config(path: &Path, proxy: Option<&Node>) -> Result<Secret, SecretError> {
+    let file = RawFile::read(path)
+        .map_err(|error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+    let password = match proxy {
+        None => file.orchestrator.password,
+        Some(proxy) => {
+            file.proxies.into_iter().find(|raw| is_proxy(raw.address.as_ref(), proxy)).and_then(|p| p.password)
+        }
+    };
+    let what = "password where it had one before".to_owned();
+    Ok(password.ok_or(SecretError::Missing { path: path.to_owned(), what })?.value)
+}
+
+fn is_proxy(address: Option<&super::origin::Sourced<String>>, proxy: &Node) -> bool {
+    address.and_then(|text| address::parse_proxy(&text.value).ok()).as_ref() == Some(proxy)
+}
+
+/// Reads a file that must be closed to others. Its mode is looked at on the open file, so it is the one read.
+fn read_secret_file(path: &Path) -> Result<String, SecretError> {
+    let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
+    // Before opening: a named pipe would block.
+    if !std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
+        return Err(unreadable("it is not a regular file".to_owned()));
+    }
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mode = file.metadata().map_err(|error| unreadable(error.to_string()))?.mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(SecretError::Open { path: path.to_owned(), mode });
+    }
+    let mut text = String::new();
+    file.take(SECRET_MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > SECRET_MAX_BYTES {
+        return Err(unreadable(format!("it is larger than {SECRET_MAX_BYTES} bytes: not a secret file")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn source(password: SecretSource) -> CredentialSource {
+        CredentialSource { user: Some("stonith".into()), fallback_user: None, password }
+    }
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn i11_a_secret_file_that_others_can_read_is_refused_with_the_way_out() {
+        for mode in [0o644, 0o604, 0o602, 0o666] {
+            let (_dir, path) = file("hunter2\n", mode);
+            let problem = source(SecretSource::File(path.clone())).read().unwrap_err().to_string();
+            assert!(problem.contains(&format!("chmod o-rw {}", path.display())), "{problem}");
+            assert!(!problem.contains("hunter2"));
+            let group = SecretSource::OptionFile { path, group: "client" };
+            assert!(matches!(source(group).read(), Err(SecretError::Open { .. })));
+        }
+        for mode in [0o600, 0o400, 0o640] {
+            let (_dir, path) = file("hunter2\n", mode);
+            assert_eq!(source(SecretSource::File(path)).read().unwrap().password, Secret::new("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_rotated_password_is_read_again() {
+        let (_dir, path) = file("old\n", 0o600);
+        let source = source(SecretSource::File(path.clone()));
+        assert_eq!(source.read().unwrap().password, Secret::new("old"));
+        fs::write(&path, "new with blanks \r\n").unwrap();
+        assert_eq!(source.read().unwrap().password, Secret::new("new with blanks "));
+    }
+
+    #[test]
+    fn an_empty_absent_or_irregular_secret_file_is_an_error() {
+        let (dir, path) = file("", 0o600);
+        for path in [path.as_path(), dir.path(), &dir.path().join("absent"), Path::new("/dev/null")] {
+            assert!(source(SecretSource::File(path.to_owned())).read().is_err(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_option_file_names_the_user_unless_something_above_it_does() {
+        let (_dir, path) = file("[client]\nuser=in_file\npassword=x\n", 0o600);
+        let mut source = source(SecretSource::OptionFile { path: path.clone(), group: "client" });
+        assert_eq!(source.read().unwrap().user, "stonith");
+        source = CredentialSource { user: None, fallback_user: Some("below".into()), ..source };
+        assert_eq!(source.read().unwrap().user, "in_file");
+        fs::write(&path, "[client]\npassword=x\n").unwrap();
+        assert_eq!(source.read().unwrap().user, "below");
+        source.fallback_user = None;
+        assert_eq!(source.read(), Err(SecretError::NoUser));
+        fs::write(&path, "[mysql]\npassword=x\n").unwrap();
+        assert!(source.read().unwrap_err().to_string().contains("[client]"));
+    }
+}

@@ -1,0 +1,100 @@
+//! Settings that are one of a few words, with one spelling for file, flag and environment.
+
+use stonith_core::policy::{FenceOn, IsolationScope};
+
+/// A setting that is one of a few words.
+pub trait Word: Copy + PartialEq + Send + Sync + 'static {
+    /// Every value with its word.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// Reads a word.
+    ///
+    /// # Errors
+    /// The words that were expected.
+    fn from_word(text: &str) -> Result<Self, String> {
+        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = Self::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
+            let shown: String = text.chars().take(40).collect();
+            format!("{shown:?} is not known; expected {}", words.join(" or "))
+        })
+    }
+
+    /// The word of a value.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// Whether what was decided is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcement {
+    /// It is.
+    Enforce,
+    /// Decide and report, never write.
+    Observe,
+}
+
+/// What to do when Orchestrator's answers can't be read for longer than the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBlind {
+    /// Nothing, loudly.
+    Hold,
+    /// The same as for no answer.
+    Isolate,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least important thing that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what needs attention.
+    Warn,
+    /// And each change.
+    Info,
+    /// And each tick.
+    Debug,
+    /// And each statement and request.
+    Trace,
+}
+
+impl Word for Enforcement {
+    const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("observe", Self::Observe)];
+}
+
+impl Word for OnBlind {
+    const WORDS: &'static [(&'static str, Self)] = &[("hold", Self::Hold), ("isolate", Self::Isolate)];
+}
+
+impl Word for FenceOn {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("any-downtime", Self::AnyDowntime), ("lost-in-recovery", Self::LostInRecovery)];
+}
+
+impl Word for IsolationScope {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("all", Self::All), ("writers", Self::Writers), ("off", Self::Off)];
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Word for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}

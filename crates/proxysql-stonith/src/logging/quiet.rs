@@ -1,0 +1,132 @@
+//! Says an error once, not every tick. Kept in the state file, so that it also holds from one start to the next.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The same error is said again after this, s.
+pub const AGAIN_AFTER_S: i64 = 3_600;
+
+/// The most errors remembered; one more, and the one said longest ago is forgotten.
+const REMEMBERED_MAX: usize = 200;
+
+/// The most bytes of an error that are remembered, to see whether it changed.
+const TEXT_MAX_BYTES: usize = 2_000;
+
+/// Which errors were said, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quiet {
+    said: BTreeMap<String, Said>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    text: String,
+    said_s: i64,
+    unsaid: u64,
+}
+
+impl Quiet {
+    /// An error came up. Returns what to log: the text at first and when it changed; once an hour with a count;
+    /// `None` in between. `key` names what failed (`orchestrator http://orc1:3000`), `text` how.
+    pub fn error(&mut self, key: &str, text: &str, now_s: i64) -> Option<String> {
+        let kept = bounded(text);
+        if let Some(said) = self.said.get_mut(key)
+            && said.text == kept
+            // A clock set back says it again rather than never.
+            && (said.said_s..said.said_s.saturating_add(AGAIN_AFTER_S)).contains(&now_s)
+        {
+            said.unsaid = said.unsaid.saturating_add(1);
+            return None;
+        }
+        let before = self.said.insert(key.to_owned(), Said { text: kept.to_owned(), said_s: now_s, unsaid: 0 });
+        self.forget_oldest();
+        match before {
+            Some(before) if before.text == kept && before.unsaid > 0 => {
+                Some(format!("{text} (still; {} more times since it was last logged)", before.unsaid))
+            }
+            _ => Some(text.to_owned()),
+        }
+    }
+
+    /// What failed works again. Returns what to log, once, if an error was said before.
+    pub fn recovered(&mut self, key: &str) -> Option<String> {
+        let said = self.said.remove(key)?;
+        Some(format!("recovered: {key} (was: {})", said.text))
+    }
+
+    /// The keys of the errors that have not recovered yet, with their text.
+    pub fn present(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.said.iter().map(|(key, said)| (key.as_str(), said.text.as_str()))
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.said.len() > REMEMBERED_MAX {
+            let oldest = self.said.iter().min_by_key(|(_, said)| said.said_s).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { return };
+            self.said.remove(&oldest);
+        }
+    }
+}
+
+fn bounded(text: &str) -> &str {
+    let end = (0..=TEXT_MAX_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_error_is_said_once_then_hourly_with_a_count() {
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.error("orc1", "refused", 100).as_deref(), Some("refused"));
+        for tick in 1..=50 {
+            assert_eq!(quiet.error("orc1", "refused", 100 + tick), None);
+        }
+        let again = quiet.error("orc1", "refused", 100 + AGAIN_AFTER_S).unwrap();
+        assert!(again.starts_with("refused") && again.contains("50 more times"), "{again}");
+        assert_eq!(quiet.error("orc1", "refused", 101 + AGAIN_AFTER_S), None);
+    }
+
+    #[test]
+    fn another_error_or_another_place_is_said_at_once() {
+        let mut quiet = Quiet::default();
+        quiet.error("orc1", "refused", 100);
+        assert!(quiet.error("orc1", "401", 101).is_some());
+        assert!(quiet.error("orc2", "401", 101).is_some());
+        assert_eq!(quiet.present().collect::<Vec<_>>(), [("orc1", "401"), ("orc2", "401")]);
+    }
+
+    #[test]
+    fn a_recovery_is_said_once_and_only_after_an_error() {
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.recovered("orc1"), None);
+        quiet.error("orc1", "refused", 100);
+        assert_eq!(quiet.recovered("orc1").as_deref(), Some("recovered: orc1 (was: refused)"));
+        assert_eq!(quiet.recovered("orc1"), None);
+        assert!(quiet.error("orc1", "refused", 102).is_some());
+    }
+
+    #[test]
+    fn it_holds_from_one_start_to_the_next_and_when_the_clock_is_set_back() {
+        let mut quiet = Quiet::default();
+        quiet.error("orc1", "refused", 100);
+        let mut next: Quiet = serde_json::from_str(&serde_json::to_string(&quiet).unwrap()).unwrap();
+        assert_eq!(next.error("orc1", "refused", 105), None);
+        assert!(next.error("orc1", "refused", 50).is_some());
+    }
+
+    #[test]
+    fn it_stays_small() {
+        let mut quiet = Quiet::default();
+        for i in 0..1_000 {
+            quiet.error(&format!("key{i}"), &"é".repeat(5_000), i);
+        }
+        assert_eq!(quiet.present().count(), REMEMBERED_MAX);
+        assert!(quiet.present().all(|(_, text)| text.len() <= TEXT_MAX_BYTES));
+        assert!(quiet.error("key999", &"é".repeat(5_000), 999).is_none());
+    }
+}

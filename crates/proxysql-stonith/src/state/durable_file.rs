@@ -1,0 +1,107 @@
+//! Files that are whole or absent, whatever is pulled: written beside, synced, renamed, the directory synced.
+//!
+//! One writer at a time, by a lock that the caller holds; so the name beside is always the same, and what a killed
+//! writer left there goes with the next write.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::StateError;
+
+/// How many corrupt files are kept for whoever wants to look; then the last is replaced.
+const SET_ASIDE_MAX: u32 = 9;
+
+/// Makes a directory that only we can enter; one that is there must not be open for others to write.
+pub(super) fn make_dir(dir: &Path) -> Result<(), StateError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(StateError::io("make the state directory", dir))?;
+    let mode = std::fs::metadata(dir).map_err(StateError::io("look at", dir))?.mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        return Err(StateError::OpenToOthers { path: dir.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Reads a file that may be absent.
+pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, StateError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::io("read", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(StateError::io("read", path))?;
+    if bytes.len() as u64 > most {
+        return Err(StateError::TooLarge { path: path.to_owned(), most });
+    }
+    Ok(Some(bytes))
+}
+
+/// Replaces a file as a whole, for good.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    replace(path, bytes, File::sync_all)?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StateError::io("sync", dir))
+}
+
+/// Replaces a file as a whole for other processes; a crash of the host may lose it.
+pub(super) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> Result<(), StateError> {
+    let beside = beside(path);
+    let written = create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        sync(&file)
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&beside);
+        return Err(StateError::io("write", path)(error));
+    }
+    std::fs::rename(&beside, path).map_err(StateError::io("replace", path))
+}
+
+/// Tries whether [`write`] of so many bytes would go well, short of syncing.
+pub(super) fn try_out(path: &Path, bytes: usize) -> Result<(), StateError> {
+    let beside = beside(path);
+    let written = create(&beside).and_then(|mut file| file.write_all(&vec![b' '; bytes]));
+    let removed = std::fs::remove_file(&beside);
+    written.and(removed).map_err(StateError::io("write", path))
+}
+
+/// Moves a file out of the way, to `.bad-1` and on.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StateError> {
+    let name = |n: u32| bad_name(path, n);
+    let free = (1..SET_ASIDE_MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(SET_ASIDE_MAX));
+    std::fs::rename(path, &free).map_err(StateError::io("set aside", path))?;
+    Ok(free)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // `create_new` follows no link that someone planted.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
+    Ok(file)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+fn bad_name(path: &Path, n: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".bad-{n}"));
+    name.into()
+}

@@ -1,0 +1,258 @@
+//! What an agent keeps on disk for one ProxySQL, apart from the fences, which live in ProxySQL itself.
+//!
+//! ```text
+//! state-<host>_<port>.json    what must outlive a crash of the host; synced when it changes, under the agent's lock
+//! tick-<host>_<port>.json     the same with this boot's times and the errors said; each tick, never synced
+//! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
+//! lock-<host>_<port>          held by the agent while it works
+//! ```
+//!
+//! A quiet tick so costs no sync. The tick's file counts only if it says the same as the state, its times left out.
+//! Losing any of it is safe: a lost state is unarmed, lost orders are no orders. **Invariant:** a file is whole or
+//! absent, never half written; a file from a newer version is never overwritten.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stonith_core::memory::Memory;
+use stonith_core::node::Node;
+
+use crate::logging::Quiet;
+
+mod durable_file;
+mod error;
+mod lock;
+mod orders;
+#[cfg(test)]
+mod tests;
+
+pub use error::StateError;
+pub use lock::Lock;
+pub use orders::{StandingOrders, Suspension};
+
+/// The version of both files' format.
+pub const VERSION: u32 = 1;
+
+/// The largest state file, in bytes: a thousand records of half a kilobyte, and room.
+pub const STATE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What is kept from tick to tick.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// What decide remembers.
+    pub memory: Memory,
+    /// Which errors were said.
+    pub errors: Quiet,
+}
+
+/// What became of the kept state.
+#[derive(Debug)]
+pub enum Loaded {
+    /// There is none: the first start here, or it was lost.
+    Fresh,
+    /// It is this.
+    Kept(Box<State>),
+    /// It makes no sense: cut off, garbage, or another ProxySQL's. Go on as at a first start, and say so.
+    Unusable {
+        /// Why.
+        reason: StateError,
+        /// Where it lies now, for whoever wants to look.
+        set_aside: Option<PathBuf>,
+    },
+    /// It can't be read, or a newer version wrote it: it is left alone, and [`StateDir::save`] refuses. Go on
+    /// unarmed, and say so.
+    Untouchable(StateError),
+}
+
+/// The files of one ProxySQL in the state directory.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    proxy: Node,
+    stem: String,
+    /// What is on disk, so that only changes are written: the state, and the tick.
+    on_disk: [Option<Vec<u8>>; 2],
+    /// Why the state file may not be overwritten.
+    untouchable: bool,
+}
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    proxy: Node,
+}
+
+#[derive(Serialize)]
+struct StateOut<'s> {
+    version: u32,
+    proxy: &'s Node,
+    memory: &'s Memory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'s Quiet>,
+}
+
+#[derive(Deserialize)]
+struct StateIn {
+    memory: Memory,
+    #[serde(default)]
+    errors: Quiet,
+}
+
+impl StateDir {
+    /// Names the files; touches nothing.
+    pub fn new(dir: &Path, proxy: &Node) -> Self {
+        Self { dir: dir.to_owned(), proxy: proxy.clone(), stem: stem(proxy), on_disk: [None, None], untouchable: false }
+    }
+
+    /// Makes the directory if it is missing, and tries whether the state can be written. To be called before each
+    /// decision: on an error isolation stays unarmed, since what arms it could not be kept; evidence fences anyway.
+    ///
+    /// # Errors
+    /// The directory can't be made or written, is open to others, or the disk is full.
+    pub fn prepare(&self) -> Result<(), StateError> {
+        durable_file::make_dir(&self.dir)?;
+        let bytes = self.on_disk[0].as_ref().map_or(0, Vec::len).max(4096);
+        durable_file::try_out(&self.state_path(), bytes)
+    }
+
+    /// Takes the agent's lock, until the [`Lock`] is dropped or the process ends. `None`: another agent is at work.
+    ///
+    /// # Errors
+    /// The lock file can't be opened.
+    pub fn try_lock(&self) -> Result<Option<Lock>, StateError> {
+        lock::try_lock(&self.dir.join(format!("lock-{}", self.stem)))
+    }
+
+    /// Reads the kept state. What makes no sense is set aside, so that the next save doesn't lose it.
+    pub fn load(&mut self) -> Loaded {
+        match self.read(&self.state_path()) {
+            Ok(None) => Loaded::Fresh,
+            Ok(Some((lasting, bytes))) => {
+                self.on_disk[0] = Some(bytes);
+                Loaded::Kept(Box::new(self.with_times(*lasting)))
+            }
+            Err(reason) if reason.is_corrupt() => {
+                Loaded::Unusable { set_aside: durable_file::set_aside(&self.state_path()).ok(), reason }
+            }
+            Err(reason) => {
+                self.untouchable = true;
+                Loaded::Untouchable(reason)
+            }
+        }
+    }
+
+    /// Reads the kept state and changes nothing, not even a corrupt file: for commands that only look.
+    ///
+    /// # Errors
+    /// It can't be read or makes no sense.
+    pub fn peek(&self) -> Result<Option<Box<State>>, StateError> {
+        Ok(self.read(&self.state_path())?.map(|(lasting, _)| Box::new(self.with_times(*lasting))))
+    }
+
+    /// The tick's file beside a state: only if both say the same, else one of them was not written any more.
+    fn with_times(&self, lasting: State) -> State {
+        match self.read(&self.tick_path()) {
+            Ok(Some((tick, _))) if tick.memory.without_times() == lasting.memory => *tick,
+            _ => lasting,
+        }
+    }
+
+    /// Keeps the state, durably, if it changed. Says whether it wrote. Needs the lock.
+    ///
+    /// # Errors
+    /// It can't be written, or what is there may not be overwritten. The old state is still whole.
+    pub fn save(&mut self, state: &State) -> Result<bool, StateError> {
+        let path = self.state_path();
+        if self.untouchable {
+            return Err(StateError::LeftAlone { path });
+        }
+        let lasting = state.memory.without_times();
+        let out = |memory, errors| StateOut { version: VERSION, proxy: &self.proxy, memory, errors };
+        let lasting = to_json(&out(&lasting, None), &path)?;
+        let tick = to_json(&out(&state.memory, Some(&state.errors)), &path)?;
+        if tick.len() as u64 > STATE_MAX_BYTES {
+            return Err(StateError::TooLarge { path, most: STATE_MAX_BYTES });
+        }
+        let [lasting_changed, tick_changed] =
+            [(&lasting, 0), (&tick, 1)].map(|(bytes, at)| self.on_disk[at].as_ref() != Some(bytes));
+        if lasting_changed {
+            durable_file::write(&path, &lasting)?;
+            self.on_disk[0] = Some(lasting);
+        }
+        if tick_changed {
+            durable_file::write_unsynced(&self.tick_path(), &tick)?;
+            self.on_disk[1] = Some(tick);
+        }
+        Ok(lasting_changed || tick_changed)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<(Box<State>, Vec<u8>)>, StateError> {
+        let Some(bytes) = durable_file::read(path, STATE_MAX_BYTES)? else { return Ok(None) };
+        self.check_head(path, &bytes)?;
+        let StateIn { memory, errors } = from_json(&bytes, path)?;
+        Ok(Some((Box::new(State { memory, errors }), bytes)))
+    }
+
+    /// The version first: what a newer one wrote may look like garbage.
+    fn check_head(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } = from_json(bytes, path)?;
+        if version > VERSION {
+            return Err(StateError::Newer { path: path.to_owned(), version });
+        }
+        let Head { version, proxy } = from_json(bytes, path)?;
+        if version == 0 {
+            return Err(StateError::Corrupt { path: path.to_owned(), reason: "version 0".to_owned() });
+        }
+        if proxy != self.proxy {
+            return Err(StateError::OtherProxy { path: path.to_owned(), proxy });
+        }
+        Ok(())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.dir.join(format!("state-{}.json", self.stem))
+    }
+
+    fn tick_path(&self) -> PathBuf {
+        self.dir.join(format!("tick-{}.json", self.stem))
+    }
+}
+
+fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StateError> {
+    serde_json::to_vec(value).map_err(|error| corrupt(path, &error))
+}
+
+fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8], path: &Path) -> Result<T, StateError> {
+    serde_json::from_slice(bytes).map_err(|error| corrupt(path, &error))
+}
+
+fn corrupt(path: &Path, error: &serde_json::Error) -> StateError {
+    StateError::Corrupt { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// `127.0.0.1_6032`: what names a ProxySQL in file names. Two names that come to one stem are told apart by the
+/// `proxy` in the file.
+fn stem(proxy: &Node) -> String {
+    // A name can have 255 bytes; a file's name too, and ours has more in it.
+    const HOST_MAX: usize = 180;
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() || "-.:_".contains(letter) { letter } else { '%' };
+    let host: String = proxy.host.as_str().chars().take(HOST_MAX).map(safe).collect();
+    format!("{host}_{}", proxy.port)
+}
+
+/// A file made by root in another user's directory is given to that user: `suspend` under sudo must not lock the
+/// agent out.
+fn give_to_owner_of(dir: &Path, file: &File) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let (Ok(dir), Ok(meta)) = (std::fs::metadata(dir), file.metadata()) else { return };
+    if (dir.uid(), dir.gid()) != (meta.uid(), meta.gid()) {
+        // Only root may; for others the file is theirs already.
+        let _ = fchown(file, Some(dir.uid()), Some(dir.gid()));
+    }
+}

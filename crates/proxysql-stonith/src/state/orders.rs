@@ -1,0 +1,166 @@
+//! What the operator ordered, written by commands and read by the agent in each tick: suspension and releases.
+//!
+//! Works with Orchestrator and the agent dead. Fails closed: orders that can't be read are no orders.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stonith_core::node::Node;
+use stonith_core::observed::{Orders, Release};
+
+use super::error::StateError;
+use super::{StateDir, VERSION, durable_file, from_json, lock, to_json};
+use crate::clock::Now;
+
+/// The largest orders file, in bytes.
+const ORDERS_MAX_BYTES: u64 = 1024 * 1024;
+
+/// The most releases kept; the one ordered longest ago goes first.
+const RELEASES_MAX: usize = 1_000;
+
+/// How long a command waits for another one.
+const WAIT_FOR_ORDERS: Duration = Duration::from_secs(5);
+
+/// Hands off until a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// Who ordered it.
+    pub by: String,
+    /// When it was ordered, s since 1970.
+    pub from_s: i64,
+    /// When it ends, s since 1970. Counts after a host boot.
+    pub until_s: i64,
+    /// The boot that it was ordered in.
+    pub boot_id: String,
+    /// When it ends, ms of that boot: a clock that is set changes nothing within it.
+    pub until_boot_ms: u64,
+}
+
+impl Suspension {
+    /// How long it still holds; `None` once it is over.
+    pub fn left(&self, now: &Now) -> Option<Duration> {
+        let left = if !now.boot_id.is_empty() && now.boot_id == self.boot_id {
+            Duration::from_millis(self.until_boot_ms.saturating_sub(now.boot_ms))
+        } else {
+            Duration::from_secs(u64::try_from(self.until_s.saturating_sub(now.wall_s)).unwrap_or(0))
+        };
+        Some(left).filter(|left| !left.is_zero())
+    }
+}
+
+/// The orders that hold now.
+#[derive(Debug, Default)]
+pub struct StandingOrders {
+    /// For decide.
+    pub orders: Orders,
+    /// For status: the suspension whole.
+    pub suspension: Option<Suspension>,
+    /// Orders may have been lost: nothing is suspended or released by them. To be said clearly.
+    pub problem: Option<StateError>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct OrdersFile {
+    version: u32,
+    proxy: Option<Node>,
+    #[serde(default)]
+    suspension: Option<Suspension>,
+    #[serde(default)]
+    released: BTreeMap<Node, Release>,
+}
+
+impl StateDir {
+    /// The orders that hold now; a suspension whose time is over is none.
+    pub fn orders(&self, now: &Now) -> StandingOrders {
+        match self.read_orders() {
+            Ok(file) => {
+                let suspension = file.suspension.filter(|suspension| suspension.left(now).is_some());
+                let suspended = suspension.as_ref().map(|suspension| suspension.reason.clone());
+                let orders = Orders { suspended, released: file.released, now: None };
+                StandingOrders { orders, suspension, problem: None }
+            }
+            Err(problem) => StandingOrders { problem: Some(problem), ..StandingOrders::default() },
+        }
+    }
+
+    /// Hands off for a while; replaces an earlier suspension.
+    ///
+    /// # Errors
+    /// It can't be written: then nothing is suspended.
+    pub fn suspend(&self, reason: &str, by: &str, duration: Duration, now: &Now) -> Result<Suspension, StateError> {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let seconds = i64::try_from(duration.as_secs().max(1)).unwrap_or(i64::MAX);
+        let suspension = Suspension {
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            from_s: now.wall_s,
+            until_s: now.wall_s.saturating_add(seconds),
+            boot_id: now.boot_id.clone(),
+            until_boot_ms: now.boot_ms.saturating_add(ms),
+        };
+        self.change_orders(|file| file.suspension = Some(suspension.clone()))?;
+        Ok(suspension)
+    }
+
+    /// Ends a suspension. Returns the one that was ended, if there was one that still held.
+    ///
+    /// # Errors
+    /// It can't be written: then it still holds.
+    pub fn resume(&self, now: &Now) -> Result<Option<Suspension>, StateError> {
+        let ended = self.change_orders(|file| file.suspension.take())?;
+        Ok(ended.filter(|suspension| suspension.left(now).is_some()))
+    }
+
+    /// Releases a node's evidence up to what `release` names; earlier releases of it still hold.
+    ///
+    /// # Errors
+    /// It can't be written: then nothing is released.
+    pub fn release(&self, node: &Node, release: Release) -> Result<(), StateError> {
+        self.change_orders(|file| {
+            let kept = file.released.entry(node.clone()).or_default();
+            *kept = kept.and(release);
+            while file.released.len() > RELEASES_MAX {
+                let oldest = file.released.iter().filter(|(other, _)| *other != node);
+                let Some(oldest) = oldest.min_by_key(|(_, r)| r.ordered_s).map(|(node, _)| node.clone()) else {
+                    return;
+                };
+                file.released.remove(&oldest);
+            }
+        })
+    }
+
+    fn change_orders<T>(&self, change: impl FnOnce(&mut OrdersFile) -> T) -> Result<T, StateError> {
+        durable_file::make_dir(&self.dir)?;
+        let path = self.orders_path();
+        let _lock = lock::wait_for_lock(&self.dir.join(format!("orders-{}.lock", self.stem)), WAIT_FOR_ORDERS)?;
+        let mut file = match self.read_orders() {
+            Ok(file) => file,
+            // The break-glass must work; what was there is kept to look at.
+            Err(problem) if problem.is_corrupt() => {
+                durable_file::set_aside(&path)?;
+                OrdersFile::default()
+            }
+            Err(problem) => return Err(problem),
+        };
+        let outcome = change(&mut file);
+        file.version = VERSION;
+        file.proxy = Some(self.proxy.clone());
+        durable_file::write(&path, &to_json(&file, &path)?)?;
+        Ok(outcome)
+    }
+
+    fn read_orders(&self) -> Result<OrdersFile, StateError> {
+        let path = self.orders_path();
+        let Some(bytes) = durable_file::read(&path, ORDERS_MAX_BYTES)? else { return Ok(OrdersFile::default()) };
+        self.check_head(&path, &bytes)?;
+        from_json(&bytes, &path)
+    }
+
+    fn orders_path(&self) -> PathBuf {
+        self.dir.join(format!("orders-{}.json", self.stem))
+    }
+}

@@ -1,0 +1,321 @@
+//! The state directory's rules.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+use stonith_core::observed::Release;
+
+use super::*;
+use crate::clock::Now;
+
+fn proxy() -> Node {
+    "127.0.0.1:6032".parse().unwrap()
+}
+
+fn fresh() -> (tempfile::TempDir, StateDir) {
+    let root = tempfile::tempdir().unwrap();
+    let state = StateDir::new(&root.path().join("lib/stonith"), &proxy());
+    state.prepare().unwrap();
+    (root, state)
+}
+
+fn armed() -> State {
+    let mut state = State::default();
+    state.memory.boot_id = "boot".to_owned();
+    state.memory.armed = true;
+    state.memory.known.insert("node01:3306".parse().unwrap());
+    state.errors.error("orc1", "refused", 100);
+    state
+}
+
+fn now(boot_ms: u64, wall_s: i64) -> Now {
+    Now { boot_id: "boot".to_owned(), boot_ms, wall_s }
+}
+
+fn again(state: &StateDir) -> StateDir {
+    StateDir::new(&state.dir, &state.proxy)
+}
+
+#[test]
+fn a_first_start_is_fresh_and_what_is_saved_is_kept() {
+    let (_root, mut state) = fresh();
+    assert!(matches!(state.load(), Loaded::Fresh));
+    assert!(state.save(&armed()).unwrap());
+    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    assert_eq!(*kept, armed());
+}
+
+#[test]
+fn the_state_is_written_only_when_it_changed() {
+    let (_root, mut state) = fresh();
+    assert!(state.save(&armed()).unwrap());
+    let inode = fs::metadata(state.state_path()).unwrap().ino();
+    assert!(!state.save(&armed()).unwrap());
+    let mut next = again(&state);
+    next.load();
+    assert!(!next.save(&armed()).unwrap());
+    assert_eq!(fs::metadata(state.state_path()).unwrap().ino(), inode);
+    let mut changed = armed();
+    changed.memory.last_tick_ms = 7;
+    assert!(next.save(&changed).unwrap(), "a tick");
+    assert_eq!(fs::metadata(state.state_path()).unwrap().ino(), inode, "which costs no sync");
+    changed.memory.isolated = true;
+    assert!(next.save(&changed).unwrap());
+    assert_ne!(fs::metadata(state.state_path()).unwrap().ino(), inode);
+}
+
+#[test]
+fn times_count_only_beside_the_state_that_they_were_kept_with() {
+    let (_root, mut state) = fresh();
+    let mut ticked = armed();
+    ticked.memory.lease_asked_ms = Some(5);
+    state.save(&ticked).unwrap();
+    let tick = fs::read(state.tick_path()).unwrap();
+    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease_asked_ms, Some(5));
+    let mut next = ticked.clone();
+    next.memory.isolated = true;
+    state.save(&next).unwrap();
+    for stale in [&tick[..], b"", b"garbage", &tick[..tick.len() / 2]] {
+        fs::write(state.tick_path(), stale).unwrap();
+        let kept = again(&state).peek().unwrap().unwrap().memory;
+        assert_eq!((kept.lease_asked_ms, kept.isolated, kept.armed), (None, true, true));
+    }
+}
+
+#[test]
+fn files_are_closed_to_others_and_nothing_is_left_beside_them() {
+    let (_root, mut state) = fresh();
+    let _lock = state.try_lock().unwrap().unwrap();
+    state.save(&armed()).unwrap();
+    state.suspend("upgrade", "root", Duration::from_secs(60), &now(0, 0)).unwrap();
+    assert_eq!(fs::metadata(&state.dir).unwrap().mode() & 0o777, 0o700);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&state.dir).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "lock-127.0.0.1_6032",
+            "orders-127.0.0.1_6032.json",
+            "orders-127.0.0.1_6032.lock",
+            "state-127.0.0.1_6032.json",
+            "tick-127.0.0.1_6032.json"
+        ]
+    );
+}
+
+#[test]
+fn a_corrupt_state_is_set_aside_and_the_agent_starts_afresh() {
+    let (_root, mut state) = fresh();
+    state.save(&armed()).unwrap();
+    let whole = fs::read(state.state_path()).unwrap();
+    let wrong_type = br#"{"version":1,"proxy":"127.0.0.1:6032","memory":{"armed":"yes"}}"#;
+    let zero = br#"{"version":0,"proxy":"127.0.0.1:6032","memory":{}}"#;
+    for content in [&b""[..], b"garbage", &whole[..whole.len() / 2], b"[]", b"{}", wrong_type, zero] {
+        fs::write(state.state_path(), content).unwrap();
+        assert!(state.peek().is_err());
+        let mut next = again(&state);
+        let Loaded::Unusable { reason, set_aside: Some(aside) } = next.load() else { panic!("not unusable") };
+        assert!(reason.to_string().contains("makes no sense"), "{reason}");
+        assert_eq!(fs::read(aside).unwrap(), content);
+        assert!(next.save(&armed()).unwrap());
+    }
+    for _ in 0..20 {
+        fs::write(state.state_path(), "garbage").unwrap();
+        assert!(matches!(again(&state).load(), Loaded::Unusable { set_aside: Some(_), .. }));
+    }
+    let aside =
+        fs::read_dir(&state.dir).unwrap().filter(|e| e.as_ref().unwrap().path().to_string_lossy().contains(".bad-"));
+    assert_eq!(aside.count(), 9);
+}
+
+#[test]
+fn the_state_of_another_proxysql_is_not_used() {
+    let (_root, mut state) = fresh();
+    let mut other = StateDir::new(&state.dir, &"127.0.0.1:6033".parse().unwrap());
+    other.save(&armed()).unwrap();
+    fs::copy(other.state_path(), state.state_path()).unwrap();
+    let Loaded::Unusable { reason, .. } = state.load() else { panic!("used") };
+    assert!(reason.to_string().contains("another ProxySQL, 127.0.0.1:6033"), "{reason}");
+}
+
+#[test]
+fn a_state_from_a_newer_version_is_never_overwritten() {
+    let (_root, mut state) = fresh();
+    let content = br#"{"version":2,"proxies":["127.0.0.1:6032"],"armed":true}"#;
+    fs::write(state.state_path(), content).unwrap();
+    let Loaded::Untouchable(reason) = state.load() else { panic!("touched") };
+    assert!(reason.to_string().contains("newer version"), "{reason}");
+    assert!(matches!(state.save(&armed()), Err(StateError::LeftAlone { .. })));
+    assert_eq!(fs::read(state.state_path()).unwrap(), content);
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_never_overwritten() {
+    let (_root, mut state) = fresh();
+    fs::create_dir(state.state_path()).unwrap();
+    assert!(matches!(state.load(), Loaded::Untouchable(StateError::Io { action: "read", .. })));
+    assert!(matches!(state.save(&armed()), Err(StateError::LeftAlone { .. })));
+}
+
+#[test]
+fn a_state_too_large_to_be_right_is_not_read() {
+    let (_root, mut state) = fresh();
+    let file = File::create(state.state_path()).unwrap();
+    file.set_len(STATE_MAX_BYTES + 1).unwrap();
+    assert!(matches!(state.load(), Loaded::Unusable { reason: StateError::TooLarge { .. }, .. }));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_said_with_the_way_out() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    // As root, permissions stop nothing; these do.
+    for dir in [file.join("state"), Path::new("/proc/sys").to_owned()] {
+        let mut state = StateDir::new(&dir, &proxy());
+        let problem = state.prepare().unwrap_err().to_string();
+        assert!(problem.contains(&*dir.to_string_lossy()), "{problem}");
+        assert!(state.save(&armed()).is_err());
+        assert!(state.try_lock().is_err());
+        assert!(state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).is_err());
+    }
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_to_is_refused() {
+    let (_root, state) = fresh();
+    fs::set_permissions(&state.dir, Permissions::from_mode(0o1777)).unwrap();
+    let problem = state.prepare().unwrap_err().to_string();
+    assert!(problem.contains("chmod o-w"), "{problem}");
+}
+
+#[test]
+fn a_write_that_was_cut_off_leaves_the_old_state_whole() {
+    let (_root, mut state) = fresh();
+    state.save(&armed()).unwrap();
+    let beside = state.dir.join("state-127.0.0.1_6032.json.new");
+    fs::write(&beside, "{\"version\":1,\"pro").unwrap();
+    assert!(matches!(again(&state).load(), Loaded::Kept(_)));
+    state.prepare().unwrap();
+    assert!(!beside.exists());
+}
+
+#[test]
+fn i12_only_one_agent_works_on_a_proxysql_and_a_second_leaves() {
+    let (_root, state) = fresh();
+    let held = state.try_lock().unwrap();
+    assert!(held.is_some());
+    assert!(again(&state).try_lock().unwrap().is_none());
+    let other = StateDir::new(&state.dir, &"127.0.0.1:6033".parse().unwrap());
+    assert!(other.try_lock().unwrap().is_some());
+    drop(held);
+    assert!(again(&state).try_lock().unwrap().is_some());
+}
+
+#[test]
+fn a_file_made_by_root_belongs_to_the_directorys_owner() {
+    let (_root, mut state) = fresh();
+    if std::os::unix::fs::chown(&state.dir, Some(12345), Some(12345)).is_err() {
+        return; // Not root: every file is ours anyway.
+    }
+    state.save(&armed()).unwrap();
+    state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).unwrap();
+    let _lock = state.try_lock().unwrap();
+    for entry in fs::read_dir(&state.dir).unwrap() {
+        assert_eq!(entry.unwrap().metadata().unwrap().uid(), 12345);
+    }
+}
+
+#[test]
+fn a_suspension_holds_until_its_time_is_over() {
+    let (_root, state) = fresh();
+    let begun = now(1_000, 1_000_000);
+    assert!(state.orders(&begun).orders.suspended.is_none());
+    state.suspend("upgrade", "alice", Duration::from_secs(60), &begun).unwrap();
+    let standing = state.orders(&now(60_999, 1_000_059));
+    assert_eq!(standing.orders.suspended.as_deref(), Some("upgrade"));
+    assert_eq!(standing.suspension.unwrap().by, "alice");
+    assert!(state.orders(&now(61_000, 1_000_060)).orders.suspended.is_none());
+    assert!(state.orders(&now(61_000, 1_000_060)).suspension.is_none());
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_suspension_longer_and_a_boot_does_not_end_it() {
+    let (_root, state) = fresh();
+    state.suspend("upgrade", "alice", Duration::from_secs(60), &now(1_000, 1_000_000)).unwrap();
+    let suspended = |now: &Now| state.orders(now).orders.suspended.is_some();
+    assert!(!suspended(&now(61_000, 996_400)), "clock set back an hour");
+    assert!(suspended(&now(30_000, 1_003_600)), "clock set forward an hour");
+    for boot_id in ["next", ""] {
+        assert!(suspended(&Now { boot_id: boot_id.into(), boot_ms: 5, wall_s: 1_000_059 }));
+        assert!(!suspended(&Now { boot_id: boot_id.into(), boot_ms: 5, wall_s: 1_000_060 }));
+    }
+}
+
+#[test]
+fn resume_ends_a_suspension_and_says_which() {
+    let (_root, state) = fresh();
+    let begun = now(0, 0);
+    assert_eq!(state.resume(&begun).unwrap(), None);
+    let suspension = state.suspend("upgrade", "alice", Duration::from_secs(60), &begun).unwrap();
+    assert_eq!(state.resume(&begun).unwrap(), Some(suspension));
+    assert!(state.orders(&begun).orders.suspended.is_none());
+}
+
+#[test]
+fn releases_add_up_and_survive_a_suspension() {
+    let (_root, state) = fresh();
+    let node: Node = "node01:3306".parse().unwrap();
+    state.release(&node, Release { recovery_ns: 5, downtime_s: 9, ordered_s: 1 }).unwrap();
+    state.suspend("x", "y", Duration::from_secs(1), &now(0, 0)).unwrap();
+    state.release(&node, Release { recovery_ns: 7, downtime_s: 2, ordered_s: 3 }).unwrap();
+    state.resume(&now(0, 0)).unwrap();
+    let released = state.orders(&now(0, 0)).orders.released;
+    assert_eq!(released[&node], Release { recovery_ns: 7, downtime_s: 9, ordered_s: 3 });
+}
+
+#[test]
+fn orders_that_make_no_sense_are_no_orders_and_a_command_still_works() {
+    let (_root, state) = fresh();
+    state.suspend("upgrade", "alice", Duration::from_secs(60), &now(0, 0)).unwrap();
+    fs::write(state.dir.join("orders-127.0.0.1_6032.json"), "{\"version\":1,").unwrap();
+    let standing = state.orders(&now(0, 0));
+    assert!(standing.problem.unwrap().to_string().contains("makes no sense"));
+    assert!(standing.orders.suspended.is_none() && standing.orders.released.is_empty());
+    state.suspend("again", "alice", Duration::from_secs(60), &now(0, 0)).unwrap();
+    let standing = state.orders(&now(0, 0));
+    assert!(standing.problem.is_none());
+    assert_eq!(standing.orders.suspended.as_deref(), Some("again"));
+    assert!(state.dir.join("orders-127.0.0.1_6032.json.bad-1").exists());
+}
+
+#[test]
+fn commands_at_once_lose_none_of_their_orders() {
+    let (_root, state) = fresh();
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let state = again(&state);
+            scope.spawn(move || {
+                let node = Node::new(&format!("node{i}"), 3306).unwrap();
+                state.release(&node, Release { ordered_s: i, ..Release::default() }).unwrap();
+            });
+        }
+    });
+    assert_eq!(state.orders(&now(0, 0)).orders.released.len(), 8);
+}
+
+#[test]
+fn any_proxys_name_makes_a_file_name() {
+    let long = format!("{}:6032", "a".repeat(255));
+    for (name, expected) in [("[::1]:6032", "::1_6032"), ("../../etc/x:1", "..%..%etc%x_1"), (&*long, "aaa")] {
+        let state = StateDir::new(Path::new("/x"), &name.parse().unwrap());
+        assert!(state.stem.starts_with(expected), "{}", state.stem);
+        assert!(state.stem.len() < 200 && !state.stem.contains('/'));
+    }
+}
