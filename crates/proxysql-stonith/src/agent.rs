@@ -3,21 +3,37 @@
 //! A tick changes nothing but through [`stonith_core::decide::decide`] and its plan. What it keeps is
 //! [`Memory`]; who saves that is the caller's business.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::gather::served;
 use stonith_core::lease::advance;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Observed, Orders};
+use stonith_core::node::Node;
+use stonith_core::observed::{LeaderView, Observed, Orders, ProxyView};
 use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
-use stonith_core::wants::wants;
+use stonith_core::wants::{Wants, wants};
 
 use crate::clock;
-use crate::orchestrator::Client;
-use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, Version};
+use crate::orchestrator::{Basic, Client};
+use crate::proxysql::{self, Admin, AdminError, Credential, DriveError, ObserveError, Version};
+
+/// Reads credentials again, after one was refused: passwords are changed under a running agent.
+pub trait Credentials: std::fmt::Debug {
+    /// That of ProxySQL's admin interface.
+    ///
+    /// # Errors
+    /// Its source can't be read.
+    fn proxysql(&self) -> Result<Credential, String>;
+
+    /// That of Orchestrator, if it wants one.
+    ///
+    /// # Errors
+    /// Its source can't be read.
+    fn orchestrator(&self) -> Result<Option<Basic>, String>;
+}
 
 /// What an agent needs to know of its ProxySQL.
 #[derive(Debug, Clone)]
@@ -57,13 +73,6 @@ pub enum TickError {
     Untested(Version),
 }
 
-impl TickError {
-    /// Whether the credential was refused: it is read again before the next try.
-    pub fn is_access_denied(&self) -> bool {
-        matches!(self, Self::Observe(ObserveError::Admin(AdminError::AccessDenied { .. })))
-    }
-}
-
 /// What one tick saw, decided and did.
 #[derive(Debug)]
 pub struct Tick {
@@ -85,6 +94,7 @@ pub struct Agent {
     /// What it keeps.
     pub memory: Memory,
     client: Client,
+    credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
     owner: String,
     applies: u64,
@@ -92,16 +102,11 @@ pub struct Agent {
 
 impl Agent {
     /// An agent that goes on from this memory.
-    pub fn new(settings: AgentSettings, client: Client, memory: Memory) -> Self {
+    pub fn new(settings: AgentSettings, client: Client, credentials: Box<dyn Credentials>, memory: Memory) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         // No other process has this name, now or later: the lock in ProxySQL is held under it.
-        let owner = format!("{host}:{}:{}:{}", std::process::id(), clock::boot_id(), clock::boot_ms());
-        Self { settings, memory, client, admin: None, owner, applies: 0 }
-    }
-
-    /// Where its Orchestrator client may be given a new credential.
-    pub fn client(&mut self) -> &mut Client {
-        &mut self.client
+        let owner = format!("{host}:{}:{}:{}", std::process::id(), memory.boot_id, clock::boot_ms());
+        Self { settings, memory, client, credentials, admin: None, owner, applies: 0 }
     }
 
     /// Looks and decides; writes nothing, keeps nothing.
@@ -112,22 +117,44 @@ impl Agent {
         let proxy = match self.observe().await {
             Ok(proxy) => proxy,
             Err(error) => {
-                // A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
-                let no_wants = stonith_core::wants::Wants { history: false, instances: false, backing: true };
-                let leader = self.client.look(clock::boot_ms, |_, _| no_wants, &BTreeSet::new()).await;
                 self.admin = None;
+                // A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
+                let leader = self.ask_leader(None).await;
                 advance(&mut self.memory, &leader, false, &self.settings.policy, clock::boot_ms());
                 return Err(error);
             }
         };
-        let policy = &self.settings.policy;
-        let memory = &self.memory;
-        let served = served(&proxy, &Managed::of(&proxy, policy));
-        let ask = |leader: &str, downtimes: &[_]| wants(&proxy, memory, leader, downtimes, policy, clock::boot_ms());
-        let leader = self.client.look(clock::boot_ms, ask, &served).await;
+        let leader = self.ask_leader(Some(&proxy)).await;
         let observed = Observed { proxy, leader, orders };
-        let decision = decide(&observed, memory, policy, clock::boot_ms());
+        let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
         Ok((observed, decision))
+    }
+
+    /// Asks Orchestrator what this ProxySQL's decision needs; if it refuses the password, once more with one that is
+    /// read again (DESIGN §7).
+    async fn ask_leader(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
+        let leader = self.ask_leader_once(proxy).await;
+        if !self.client.refused() {
+            return leader;
+        }
+        match self.credentials.orchestrator() {
+            Ok(auth) => self.client.set_auth(auth),
+            Err(error) => {
+                let LeaderView::Blind(why) = leader else { return leader };
+                return LeaderView::Blind(format!("{why}; and the password can't be read again: {error}"));
+            }
+        }
+        self.ask_leader_once(proxy).await
+    }
+
+    async fn ask_leader_once(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
+        let (policy, memory) = (&self.settings.policy, &self.memory);
+        let served = proxy.map(|proxy| served(proxy, &Managed::of(proxy, policy))).unwrap_or_default();
+        let ask = |leader: &str, downtimes: &[_]| match proxy {
+            Some(proxy) => wants(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
+            None => Wants { history: false, instances: false, backing: true },
+        };
+        self.client.look(clock::boot_ms, ask, &served).await
     }
 
     /// One tick. `keep` saves the memory before anything is changed.
@@ -135,6 +162,7 @@ impl Agent {
     /// # Errors
     /// ProxySQL could not be read: nothing was decided.
     pub async fn tick(&mut self, orders: Orders, mut keep: impl FnMut(&Memory) -> bool) -> Result<Tick, TickError> {
+        let was_armed = self.memory.armed;
         let (observed, decision) = match self.look(orders).await {
             Ok(seen) => seen,
             Err(error) => {
@@ -145,7 +173,7 @@ impl Agent {
         self.memory = decision.memory.clone();
         if !keep(&self.memory) {
             // What can't be kept can't be armed: a restart would not know of it (DESIGN §7).
-            self.memory.armed = false;
+            self.memory.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };
         if tick.decision.plan.is_empty() || self.settings.observe_only {
@@ -164,23 +192,33 @@ impl Agent {
         Ok(tick)
     }
 
-    async fn observe(&mut self) -> Result<stonith_core::observed::ProxyView, TickError> {
-        if self.admin.is_none() {
-            self.admin = Some(Admin::connect(&self.settings.proxy).await.map_err(ObserveError::from)?);
-        }
-        let admin = self.admin.as_mut().ok_or(DriveError::Deadline)?;
-        let first = proxysql::observe(admin, &self.settings.policy).await;
-        match first {
+    async fn observe(&mut self) -> Result<ProxyView, TickError> {
+        let kept = self.admin.is_some();
+        match self.observe_once().await {
             // A kept connection that ProxySQL closed meanwhile, by a restart say: once more on a new one.
-            Err(ObserveError::Admin(AdminError::Lost { .. })) => {
+            Err(ObserveError::Admin(AdminError::Lost { .. })) if kept => {
                 self.admin = None;
-                let mut admin = Admin::connect(&self.settings.proxy).await.map_err(ObserveError::from)?;
-                let view = proxysql::observe(&mut admin, &self.settings.policy).await?;
-                self.admin = Some(admin);
-                Ok(view)
+                Ok(self.observe_once().await?)
+            }
+            Err(ObserveError::Admin(error @ AdminError::AccessDenied { .. })) => {
+                // Not readable any more: what ProxySQL said is the error to show. The same password is tried once more
+                // too: right after its start ProxySQL 2.7.1 was seen to refuse a good one.
+                let Ok(credential) = self.credentials.proxysql() else { return Err(ObserveError::from(error).into()) };
+                self.settings.proxy.credential = credential;
+                Ok(self.observe_once().await?)
             }
             other => Ok(other?),
         }
+    }
+
+    async fn observe_once(&mut self) -> Result<ProxyView, ObserveError> {
+        let mut admin = match self.admin.take() {
+            Some(admin) => admin,
+            None => Admin::connect(&self.settings.proxy).await?,
+        };
+        let view = proxysql::observe(&mut admin, &self.settings.policy).await?;
+        self.admin = Some(admin);
+        Ok(view)
     }
 
     /// Carries a decision's plan out on this ProxySQL.
@@ -199,6 +237,31 @@ impl Agent {
         let owner = format!("{}:{}", self.owner, self.applies);
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
         Ok(proxysql::drive(admin, decision.plan.clone(), owner, &mut log).await?)
+    }
+
+    /// How long ProxySQL's monitor takes at most to move a row again: its interval and its timeout.
+    ///
+    /// # Errors
+    /// ProxySQL could not be asked.
+    pub async fn monitor_round(&mut self) -> Result<Duration, TickError> {
+        let admin = self.admin.as_mut().ok_or(DriveError::Deadline)?;
+        Ok(proxysql::monitor_round(admin).await?)
+    }
+
+    /// The sum of connections in use on a node, in managed hostgroups.
+    ///
+    /// # Errors
+    /// ProxySQL could not be read.
+    pub async fn connections_used(&mut self, node: &Node) -> Result<u64, TickError> {
+        Ok(self.observe().await?.conn_used.get(node).copied().unwrap_or(0))
+    }
+
+    /// This ProxySQL as it is now.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub async fn proxy_view(&mut self) -> Result<ProxyView, TickError> {
+        self.observe().await
     }
 
     /// Says goodbye to ProxySQL.

@@ -11,5 +11,5 @@ mod version;
 
 pub use admin::{Admin, AdminError, Credential, Settings};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
-pub use observe::{ObserveError, observe, version};
+pub use observe::{ObserveError, monitor_round, observe, version};
 pub use version::{TRIED, Version};

@@ -15,7 +15,14 @@ use stonith_core::plan::{Directive, Managed, Plan};
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
 use stonith_core::proof::Role;
 
-use world::{Binaries, World, eventually, node};
+use world::{Binaries, SESSIONS, World, Writers, eventually, node};
+
+/// One world at a time: two cores hold no more.
+static ONE_WORLD: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    ONE_WORLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 fn policy() -> Policy {
     Policy {
@@ -52,9 +59,139 @@ async fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
     outcome
 }
 
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A world with the daemon at work and armed, and sessions of every kind that write.
+fn guarded(binaries: Binaries) -> (World, Writers) {
+    let mut world = World::start(binaries);
+    world.start_daemon();
+    eventually("the daemon armed", seconds(15), || world.command(&["status"]).0.contains("; armed"));
+    let writers = Writers::start(&world);
+    eventually("sessions that write", seconds(10), || world.written_on(1) > 20);
+    (world, writers)
+}
+
+/// Waits until another node than 1 is the one writer, and says which.
+fn new_primary(world: &World) -> usize {
+    eventually("a new primary", seconds(40), || world.writer().is_some_and(|n| n != 1));
+    world.writer().unwrap()
+}
+
+fn is_fenced_in_all_layers(world: &World, n: usize) -> bool {
+    ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].iter().all(|table| {
+        let host = node(n);
+        let count = |more: &str| world.admin(&format!("SELECT count(*) FROM {table} WHERE hostname='{host}' {more}"));
+        count("AND status IN ('ONLINE','SHUNNED')").trim() == "0" && count("AND comment LIKE '%[stonith:1 %'").trim() != "0"
+    })
+}
+
+/// What the acceptance asks after every failover: the old primary stays out, and comes back once it is repaired.
+fn stays_out_and_comes_back(mut world: World, writers: Writers, primary: usize, may_be_in_flight: usize, before: usize) {
+    eventually("the old primary fenced", seconds(15), || is_fenced_in_all_layers(&world, 1) && world.used(1) == "0");
+    let old = world.written_on(1);
+    assert!(old - before <= may_be_in_flight, "{} writes reached the old primary after its return", old - before);
+    std::thread::sleep(seconds(5));
+    assert_eq!(world.written_on(1), old, "no write reaches it while it is fenced");
+    let new = world.written_on(primary);
+    assert!(new > 0);
+
+    // The leader dies, and its downtime with it: the node stays out (I2).
+    let leader = world.leader().expect("a leader");
+    world.signal_raft(leader, "KILL");
+    eventually("another leader", seconds(20), || world.leader().is_some_and(|other| other != leader));
+    std::thread::sleep(seconds(4));
+    assert!(is_fenced_in_all_layers(&world, 1));
+    assert_eq!(world.written_on(1), old);
+    let (status, code) = world.command(&["status"]);
+    println!("--- status, fenced, after the leader was killed\n{status}");
+    assert_eq!(code, 0);
+    world.run_raft(leader);
+
+    // ProxySQL restarts: it comes up with the fence.
+    world.restart_proxysql();
+    assert!(is_fenced_in_all_layers(&world, 1));
+
+    // Repair: a replica again, the downtime ended.
+    world.replicate(1, primary);
+    let leader = world.leader().expect("a leader");
+    let (code, _) = world.get(leader, &format!("/api/end-downtime/{}/{}", node(1), world.mysql_port));
+    assert_eq!(code, 200);
+    eventually("it serves reads again", seconds(30), || world.rows("20").contains("127.0.1.1 ONLINE"));
+    assert!(!world.rows("10").contains("127.0.1.1"), "and has no writer row: {}", world.rows("10"));
+    std::thread::sleep(seconds(3));
+    assert_eq!(world.writer(), Some(primary));
+    assert!(!world.rows("10").contains("127.0.1.1 ONLINE"));
+    let errors = writers.end();
+    let written = world.root(1, &format!("select count(*) from t.a where host='{}'", node(1)));
+    assert_eq!(written.trim().parse::<usize>().unwrap(), old, "a replica now: what it wrote itself is what it had");
+    assert!(!errors.iter().any(|error| error.contains("1290")), "no read-only errors: {errors:#?}");
+    println!("--- errors that clients saw, failover included: {errors:#?}");
+    println!("--- writes on the old primary after its return: {}; on the new one: {new}", old - before);
+    assert_eq!(world.end_daemon("TERM"), Some(0));
+    println!("--- the daemon's log\n{}", world.stonith_log());
+}
+
+#[test]
+fn failover_by_sigkill_the_old_primary_gets_no_write_until_it_is_a_replica_again() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let (mut world, writers) = guarded(binaries);
+    world.signal_node(1, "KILL");
+    let primary = new_primary(&world);
+    world.start_node(1);
+    let before = world.written_on(1);
+    stays_out_and_comes_back(world, writers, primary, 0, before);
+}
+
+#[test]
+fn failover_by_sigstop_the_woken_primary_gets_no_new_write() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let (mut world, writers) = guarded(binaries);
+    let before = world.written_on(1);
+    world.signal_node(1, "STOP");
+    let primary = new_primary(&world);
+    eventually("the old primary fenced", seconds(15), || is_fenced_in_all_layers(&world, 1) && world.used(1) == "0");
+    world.signal_node(1, "CONT");
+    // What was on its way when the node hung may still commit (FACTS §4): one statement a session, and the last that
+    // the node took before it stopped.
+    stays_out_and_comes_back(world, writers, primary, 2 * SESSIONS.len(), before);
+}
+
+#[test]
+fn a_cut_off_proxy_goes_out_of_service_and_comes_back_with_the_leader() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let (mut world, writers) = guarded(binaries);
+    let before = (world.rows("10"), world.rows("20"));
+    for n in 1..=3 {
+        world.signal_raft(n, "STOP");
+    }
+    let cut = std::time::Instant::now();
+    eventually("out of service", seconds(12), || {
+        (1..=3).all(|n| is_fenced_in_all_layers(&world, n) && world.used(n) == "0")
+    });
+    println!("--- cut off: out of service after {:?}", cut.elapsed());
+    assert!(!world.write());
+    println!("10:\n{}20:\n{}", world.rows("10"), world.rows("20"));
+    for n in 1..=3 {
+        world.signal_raft(n, "CONT");
+    }
+    let healed = std::time::Instant::now();
+    eventually("back in service", seconds(40), || (world.rows("10"), world.rows("20")) == before);
+    println!("--- healed: back after {:?}, rows as before", healed.elapsed());
+    eventually("writes", seconds(10), || world.write());
+    drop(writers);
+    assert_eq!(world.end_daemon("INT"), Some(0));
+    println!("--- the daemon's log\n{}", world.stonith_log());
+}
+
 #[tokio::test]
 async fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
     let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
     let mut world = World::start(binaries);
     world.admin("INSERT INTO mysql_servers(hostgroup_id,hostname,comment) VALUES (20,'staged','an operator''s')");
     world.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.2'");

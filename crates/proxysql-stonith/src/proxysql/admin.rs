@@ -16,7 +16,7 @@ const ROWS_MAX: usize = 200_000;
 const PACKET_MAX_BYTES: usize = 64 << 20;
 
 /// Who logs in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The admin user; a remote one unless the address is local (FACTS §1).
     pub user: String,

@@ -1,6 +1,7 @@
 //! Reads what a decision needs from one ProxySQL.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use stonith_core::marker::Comment;
 use stonith_core::observed::ProxyView;
@@ -49,6 +50,24 @@ pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
     let answer = admin.query(VERSION).await?;
     let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
     text.parse().map_err(|()| ObserveError::NotUnderstood { statement: VERSION, what: format!("{text:?}") })
+}
+
+/// The longest that a monitor's round is waited for: one with a longer interval is seen by later ticks.
+const MONITOR_ROUND_MAX: Duration = Duration::from_secs(5);
+
+/// The interval and the timeout of ProxySQL's read_only checks together: after that a move of the monitor is seen.
+///
+/// # Errors
+/// The connection, or a value that is no number.
+pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> {
+    let mut round = Duration::ZERO;
+    for statement in ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"] {
+        let answer = admin.query(statement).await?;
+        let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
+        let ms = text.parse().map_err(|_| ObserveError::NotUnderstood { statement, what: format!("{text:?}") })?;
+        round += Duration::from_millis(ms);
+    }
+    Ok(round.min(MONITOR_ROUND_MAX))
 }
 
 /// Reads one ProxySQL: its three layers, its hostgroups, and whether an apply was cut off.

@@ -6,6 +6,9 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Where the real binaries are, or why the test skips.
@@ -57,6 +60,7 @@ pub struct World {
     nodes: Vec<Option<Running>>,
     raft: Vec<Option<Running>>,
     proxysql: Option<Running>,
+    daemon: Option<Running>,
     pub mysql_port: u16,
     pub admin_port: u16,
     pub client_port: u16,
@@ -65,6 +69,9 @@ pub struct World {
 }
 
 const NODES: usize = 3;
+
+/// A write that says where it went.
+const INSERT: &str = "insert into t.a (host) select @@report_host";
 
 /// The address of node 1, 2 or 3.
 pub fn node(n: usize) -> String {
@@ -99,6 +106,7 @@ impl World {
             nodes: (0..NODES).map(|_| None).collect(),
             raft: (0..3).map(|_| None).collect(),
             proxysql: None,
+            daemon: None,
             mysql_port: free_port(),
             admin_port: free_port(),
             client_port: free_port(),
@@ -280,7 +288,9 @@ impl World {
 
     /// A statement on the admin interface, by the stock client; `PORT` stands for the nodes' port.
     pub fn admin(&self, statement: &str) -> String {
-        self.try_admin(statement).unwrap_or_else(|| panic!("ProxySQL refused {statement}"))
+        // Twice: right after its start ProxySQL 2.7.1 was seen to refuse a good password once in a while.
+        let again = || self.try_admin(statement);
+        again().or_else(again).unwrap_or_else(|| panic!("ProxySQL refused {statement}"))
     }
 
     fn try_admin(&self, statement: &str) -> Option<String> {
@@ -317,7 +327,7 @@ impl World {
     pub fn client(&self) -> Client {
         let port = format!("-P{}", self.client_port);
         let child = Command::new("mariadb")
-            .args(["--no-defaults", "-h127.0.0.1", &port, "-uapp", "-papp", "-N", "--unbuffered", "--force", "t"])
+            .args(["--no-defaults", "-h127.0.0.1", &port, "-uapp", "-papp", "-N", "--unbuffered", "--force", "--reconnect", "t"])
             .stdin(Stdio::piped())
             .stdout(self.log("client.log"))
             .stderr(self.log("client.log"))
@@ -328,9 +338,8 @@ impl World {
     /// One write in a session of its own; `true` if it was taken.
     pub fn write(&self) -> bool {
         let port = format!("-P{}", self.client_port);
-        let insert = "insert into t.a (host) values (@@report_host)";
         let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "-h127.0.0.1", &port, "-uapp", "-papp", "--connect-timeout=2", "-e", insert]);
+        client.args(["--no-defaults", "-h127.0.0.1", &port, "-uapp", "-papp", "--connect-timeout=2", "-e", INSERT]);
         output(&mut client).is_some()
     }
 
@@ -399,6 +408,58 @@ impl World {
         format!("--orchestrator={}", endpoints.join(","))
     }
 
+    /// The program, with what it needs to know of this world.
+    pub fn stonith(&self, args: &[&str]) -> Command {
+        let secret = self.path("admin.cnf");
+        if !secret.exists() {
+            use std::os::unix::fs::PermissionsExt;
+            fs::write(&secret, "[client]\nuser=radmin\npassword=radmin\n").expect("a file");
+            fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("its mode");
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+        command.env_clear().args(args).arg(self.orchestrator_flag());
+        command.arg(format!("--proxysql=127.0.0.1:{}", self.admin_port));
+        command.arg(format!("--defaults-file={}", secret.display()));
+        command.arg(format!("--state-dir={}", self.path("state").display()));
+        command
+    }
+
+    /// Starts the program as a daemon; its log is in `stonith.log`.
+    pub fn start_daemon(&mut self) {
+        let mut command = self.stonith(&["run"]);
+        command.stdin(Stdio::null()).stdout(self.log("stonith.log")).stderr(self.log("stonith.log"));
+        self.daemon = Some(Running(command.spawn().expect("the daemon")));
+    }
+
+    /// Ends it with a signal and says with which code it ended.
+    pub fn end_daemon(&mut self, signal: &str) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        signal_process(daemon.0.id(), signal);
+        daemon.0.wait().expect("its end").code()
+    }
+
+    /// What a command of the program printed, and its exit code.
+    pub fn command(&self, args: &[&str]) -> (String, i32) {
+        let done = self.stonith(args).stdin(Stdio::null()).output().expect("the program");
+        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (text, done.status.code().unwrap_or(-1))
+    }
+
+    /// What the daemon logged.
+    pub fn stonith_log(&self) -> String {
+        fs::read_to_string(self.path("stonith.log")).unwrap_or_default()
+    }
+
+    /// The one node in the writer hostgroup that is ONLINE, if there is one.
+    pub fn writer(&self) -> Option<usize> {
+        let rows = self.rows("10");
+        let online: Vec<&str> = rows.lines().filter(|row| row.contains(" ONLINE")).collect();
+        match online[..] {
+            [only] => only.split_whitespace().next()?.rsplit('.').next()?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// A file or folder of this world.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path(name)
@@ -410,17 +471,12 @@ impl World {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
-
-    /// The directory, for what the program itself keeps.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for log in ["node.log", "proxysql.log", "orchestrator.log"] {
+            for log in ["node.log", "proxysql.log", "orchestrator.log", "client.log", "stonith.log"] {
                 println!("--- {log}\n{}", self.tail(log));
             }
             if let Some(leader) = self.leader() {
@@ -432,6 +488,81 @@ impl Drop for World {
 
 /// An application's session.
 pub struct Client(Running);
+
+/// Sessions of every kind that write without end, each by a thread of its own; one that is ended is opened again.
+pub struct Writers {
+    end: Arc<AtomicBool>,
+    errors: Arc<Mutex<Vec<String>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The kinds of sessions, and what opens each (FACTS §4).
+pub const SESSIONS: [(&str, &str); 3] =
+    [("plain", "select 1"), ("transactional", "begin"), ("pinned", "create temporary table x (a int)")];
+
+impl Writers {
+    /// Opens one session of each kind, and writes in each every 50 ms until it is dropped.
+    pub fn start(world: &World) -> Self {
+        let (end, errors) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let port = world.client_port;
+        let threads = SESSIONS.map(|session| {
+            let (end, errors) = (end.clone(), errors.clone());
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                while !end.load(Ordering::Relaxed) {
+                    if let Err(error) = runtime.block_on(write_until(&end, port, session)) {
+                        errors.lock().expect("the errors").push(format!("{}: {error}", session.0));
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            })
+        });
+        Self { end, errors, threads: threads.into() }
+    }
+
+    /// Ends them, and gives the errors that their clients saw.
+    pub fn end(self) -> Vec<String> {
+        let errors = self.errors.clone();
+        drop(self);
+        Arc::try_unwrap(errors).map(|errors| errors.into_inner().expect("the errors")).unwrap_or_default()
+    }
+}
+
+async fn write_until(end: &AtomicBool, port: u16, (kind, opening): (&str, &str)) -> Result<(), mysql_async::Error> {
+    use mysql_async::prelude::Queryable;
+    let opts = mysql_async::OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(port)
+        .user(Some("app"))
+        .pass(Some("app"))
+        .db_name(Some("t"))
+        .prefer_socket(false)
+        .stmt_cache_size(0);
+    let mut session = mysql_async::Conn::new(opts).await?;
+    session.query_drop(opening).await?;
+    for n in 1_u32.. {
+        if end.load(Ordering::Relaxed) {
+            break;
+        }
+        session.query_drop(INSERT).await?;
+        // What a transaction wrote is counted only once it is committed.
+        if kind == "transactional" && n.is_multiple_of(5) {
+            session.query_drop("commit").await?;
+            session.query_drop(opening).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    session.disconnect().await
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
 
 impl Client {
     /// Sends a statement, without waiting for the answer.

@@ -1,0 +1,110 @@
+//! The commands: what was typed becomes an exit code and, on stdout, an answer.
+//!
+//! Every command looks and decides with the same agent; none has rules of its own.
+
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod fence;
+mod names;
+mod proxies;
+mod run;
+mod show;
+mod suspend;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::config::{Config, EXIT_BAD_INPUT, Environment};
+use crate::logging;
+
+/// How a command ended that came to an end.
+pub type Ended = Result<u8, Failure>;
+
+/// Why a command did not come to its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was typed or configured is wrong: exit code 2, nothing was changed.
+    BadInput(String),
+    /// Exit code 1.
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// All went well.
+pub const DONE: u8 = 0;
+
+/// Something failed, and was said.
+pub const FAILED: u8 = 1;
+
+/// Runs the program: reads the command line, does what it says, gives the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::read(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_BAD_INPUT));
+        }
+    };
+    let code = match carry_out(cli) {
+        Ok(code) => code,
+        Err(Failure::BadInput(text)) => {
+            complain(&text);
+            EXIT_BAD_INPUT
+        }
+        Err(Failure::Error(error)) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn carry_out(cli: Cli) -> Ended {
+    #[cfg(feature = "demo")]
+    if let Command::Demo(args) = &cli.command {
+        return demo::demo(args);
+    }
+    let config =
+        Config::load(&cli.flags, &Environment::of_process()).map_err(|error| Failure::BadInput(error.to_string()))?;
+    logging::init(config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) if args.once => run::once(&config).await,
+            Command::Run(_) => run::daemon(&config).await,
+            Command::Plan => show::plan(&config).await,
+            Command::Status(args) => show::status(&config, args.json).await,
+            Command::Fence(args) => fence::fence(&config, &args).await,
+            Command::Unfence(args) => fence::unfence(&config, &args).await,
+            Command::Suspend(args) => suspend::suspend(&config, &args),
+            Command::Resume => suspend::resume(&config),
+            Command::Config(args) => match args.command {
+                ConfigCommand::Check => check::check(&config),
+            },
+            #[cfg(feature = "demo")]
+            Command::Demo(args) => demo::demo(&args),
+        }
+    })
+}
+
+/// A command's answer: on stdout, and a reader that has gone away is no error.
+fn answer(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "proxysql-stonith: {text}");
+}
+
+/// "1 of 2 configured ProxySQLs".
+fn of_configured(count: usize, config: &Config) -> String {
+    format!("{count} of {} configured", config.proxies.len())
+}

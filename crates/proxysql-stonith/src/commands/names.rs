@@ -1,0 +1,64 @@
+//! Which node an operator means.
+
+use std::collections::BTreeSet;
+
+use stonith_core::node::Node;
+
+/// Why a name is no node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// None of that name.
+    #[error("no node {name:?} has rows that this program may touch; there are: {}", list(.candidates))]
+    Unknown {
+        /// What was typed.
+        name: String,
+        /// What there is.
+        candidates: BTreeSet<Node>,
+    },
+    /// Several.
+    #[error("{name:?} is not one node: write host:port; there are: {}", list(.candidates))]
+    Ambiguous {
+        /// What was typed.
+        name: String,
+        /// Which it could be.
+        candidates: BTreeSet<Node>,
+    },
+}
+
+fn list(nodes: &BTreeSet<Node>) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Finds the node that `name` names, `host:port`, among those that have managed rows.
+///
+/// # Errors
+/// No such node, or no port was given; with the candidates.
+pub fn find(name: &str, nodes: &BTreeSet<Node>) -> Result<Node, NameError> {
+    if let Ok(node) = name.parse::<Node>()
+        && nodes.contains(&node)
+    {
+        return Ok(node);
+    }
+    let host = name.trim_end_matches('.').to_ascii_lowercase();
+    let candidates: BTreeSet<Node> = nodes.iter().filter(|node| node.host.as_str() == host).cloned().collect();
+    if candidates.is_empty() {
+        return Err(NameError::Unknown { name: name.to_owned(), candidates: nodes.clone() });
+    }
+    Err(NameError::Ambiguous { name: name.to_owned(), candidates })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_port_is_an_error_with_the_candidates() {
+        let nodes: BTreeSet<Node> =
+            ["node01:3306", "node01:3307", "node02:3306"].iter().map(|n| n.parse().unwrap()).collect();
+        assert_eq!(find("NODE01:3307", &nodes).unwrap().to_string(), "node01:3307");
+        let error = find("node01", &nodes).unwrap_err().to_string();
+        assert!(error.contains("node01:3306, node01:3307") && !error.contains("node02"), "{error}");
+        assert!(find("node02", &nodes).is_err(), "the port always counts");
+        assert!(find("node09:3306", &nodes).unwrap_err().to_string().contains("node02:3306"));
+    }
+}

@@ -1,0 +1,100 @@
+//! From the config to an agent for each ProxySQL.
+
+use crate::agent::{Agent, AgentSettings, Credentials};
+use crate::commands::Failure;
+use crate::config::{Config, CredentialSource, Enforcement, Mode, ProxyConfig};
+use crate::orchestrator::{Basic, Client, Endpoint, Settings as OrchestratorSettings, TlsSettings};
+use crate::proxysql::{Credential, Settings as ProxySettings};
+use crate::state::StateDir;
+use crate::watch::peeked_memory;
+use stonith_core::memory::Memory;
+
+use std::time::Duration;
+
+/// The longest wait for ProxySQL's admin interface: LOAD with 5,000 rows takes 0.15 s (FACTS §1).
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the agent's credentials come from, to read them again.
+#[derive(Debug)]
+struct Sources {
+    proxysql: CredentialSource,
+    orchestrator: Option<CredentialSource>,
+}
+
+impl Credentials for Sources {
+    fn proxysql(&self) -> Result<Credential, String> {
+        admin_credential(&self.proxysql)
+    }
+
+    fn orchestrator(&self) -> Result<Option<Basic>, String> {
+        self.orchestrator.as_ref().map(basic).transpose()
+    }
+}
+
+fn admin_credential(source: &CredentialSource) -> Result<Credential, String> {
+    let read = source.read().map_err(|error| error.to_string())?;
+    Ok(Credential { user: read.user, password: read.password })
+}
+
+fn basic(source: &CredentialSource) -> Result<Basic, String> {
+    let read = source.read().map_err(|error| error.to_string())?;
+    Ok(Basic { user: read.user, password: read.password })
+}
+
+/// Orchestrator's endpoints.
+pub fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failure> {
+    let endpoint = |url: &String| url.parse().map_err(|error| Failure::BadInput(format!("{error}")));
+    config.orchestrator.endpoints.iter().map(endpoint).collect()
+}
+
+/// The state directory's files of one ProxySQL.
+pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
+    StateDir::new(&config.run.state_dir, &proxy.address)
+}
+
+/// An agent for one ProxySQL; connects to nothing yet.
+pub fn agent(config: &Config, proxy: &ProxyConfig, mode: Mode, memory: Memory) -> Result<Agent, Failure> {
+    let bad = |text: String| Failure::BadInput(text);
+    let orchestrator = &config.orchestrator;
+    let tls = &orchestrator.tls;
+    let sources = Sources { proxysql: proxy.credential.clone(), orchestrator: orchestrator.credential.clone() };
+    let settings = OrchestratorSettings {
+        endpoints: endpoints(config)?,
+        auth: sources.orchestrator().map_err(bad)?,
+        tls: TlsSettings {
+            insecure: !tls.verify,
+            ca_file: tls.ca_file.clone(),
+            client: tls.client.as_ref().map(|client| (client.cert.clone(), client.key.clone())),
+        },
+        connect_timeout: orchestrator.connect_timeout,
+        read_timeout: orchestrator.read_timeout,
+        tick_timeout: orchestrator.tick_timeout,
+    };
+    let client = Client::new(settings).map_err(|error| bad(error.to_string()))?;
+    let settings = AgentSettings {
+        proxy: ProxySettings {
+            address: proxy.address.clone(),
+            credential: sources.proxysql().map_err(bad)?,
+            timeout: ADMIN_TIMEOUT,
+        },
+        allow_untested_version: proxy.allow_untested_version,
+        policy: config.policy(mode).map_err(|error| bad(error.to_string()))?,
+        observe_only: config.policy.mode == Enforcement::Observe,
+    };
+    Ok(Agent::new(settings, client, Box::new(sources), memory))
+}
+
+/// An agent for a command: with what the running agent last kept, and nothing of it changed.
+pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, Failure> {
+    // Whichever of the two modes the config fits: a command has no ticks of its own.
+    let mode = if config.policy(Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
+    let memory = match peeked_memory(&state_dir(config, proxy), config.tick_ms(mode)) {
+        Ok(memory) => memory,
+        Err(error) => {
+            super::complain(&format!("{error}; going on as if there were no state"));
+            let now = crate::clock::Now::read();
+            Memory::first_start(&now.boot_id, now.wall_s, now.boot_ms)
+        }
+    };
+    agent(config, proxy, mode, memory)
+}

@@ -1,0 +1,16 @@
+//! proxysql-stonith: fences superseded MySQL primaries at ProxySQL, as Orchestrator's failovers require.
+
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod logging;
+pub mod orchestrator;
+pub mod proxysql;
+pub mod report;
+pub mod secret;
+pub mod state;
+pub mod watch;
+
+pub use commands::run;
