@@ -224,6 +224,20 @@ impl World {
         self.root(n, &change);
     }
 
+    /// An operator's repair: the data of another node, and a read-only replica of it. What only this node had is lost.
+    pub fn rebuild(&self, n: usize, of: usize) {
+        let from = format!("--socket={}", self.socket(of).display());
+        let options = ["--no-defaults", "-uroot", &from, "--single-transaction", "--master-data=1", "--gtid", "--databases", "t"];
+        let mut dump = Command::new("mariadb-dump").args(options).stdout(Stdio::piped()).spawn().expect("mariadb-dump");
+        let data = dump.stdout.take().expect("a pipe");
+        self.root(n, "stop slave; reset slave all; set global read_only=0; drop database t; reset master");
+        let into = format!("--socket={}", self.socket(n).display());
+        let options = ["--no-defaults", "-uroot", &into, "--init-command=set sql_log_bin=0"];
+        let done = Command::new("mariadb").args(options).stdin(data).status().expect("mariadb");
+        assert!(done.success() && dump.wait().expect("its end").success());
+        self.replicate(n, of);
+    }
+
     /// The rows that a node itself wrote.
     pub fn written_on(&self, n: usize) -> usize {
         self.root(n, &format!("select count(*) from t.a where host='{}'", node(n))).trim().parse().unwrap_or(0)
@@ -422,6 +436,28 @@ impl World {
         command.arg(format!("--defaults-file={}", secret.display()));
         command.arg(format!("--state-dir={}", self.path("state").display()));
         command
+    }
+
+    /// Lets ProxySQL's own scheduler start the program every second.
+    pub fn schedule(&self) {
+        self.stonith(&["plan"]); // writes the option file
+        let config = self.path("stonith.toml");
+        let endpoints = self.orchestrator_flag().replace("--orchestrator=", "").replace(',', "\", \"");
+        let text = format!(
+            "[orchestrator]\nendpoints = [\"{endpoints}\"]\n[[proxysql]]\naddress = \"127.0.0.1:{}\"\ndefaults_file = {:?}\n\
+             [run]\nscheduler_interval = \"1s\"\nstate_dir = {:?}\n",
+            self.admin_port,
+            self.path("admin.cnf"),
+            self.path("state"),
+        );
+        fs::write(&config, text).expect("a config");
+        self.admin(&format!(
+            "INSERT INTO scheduler(id,active,interval_ms,filename,arg1,arg2,arg3) VALUES \
+             (1,1,1000,'{}','run','--once','--config={}')",
+            env!("CARGO_BIN_EXE_proxysql-stonith"),
+            config.display()
+        ));
+        self.admin("LOAD SCHEDULER TO RUNTIME");
     }
 
     /// Starts the program as a daemon; its log is in `stonith.log`.

@@ -1,0 +1,157 @@
+//! An apply that is cut off after any statement, ProxySQL restarted or not, and whoever runs next (I10, I12).
+//!
+//! "The statement was carried out and its reply lost" is the same world as "cut off before the next one".
+
+mod apply_world;
+
+use apply_world::drive::{Point, Running, points};
+use apply_world::scene::*;
+use apply_world::{LAYERS, LOCK_TTL_MS, World};
+use stonith_core::apply::{Outcome, Place, Statement};
+use stonith_core::proof::Role;
+
+/// Who runs after the crash, and what happened in between.
+#[derive(Debug, Clone, Copy)]
+struct After {
+    other_owner: bool,
+    restart: bool,
+    operator_loads: bool,
+}
+
+fn afters() -> impl Iterator<Item = After> {
+    (0..8).map(|bits| After { other_owner: bits & 1 > 0, restart: bits & 2 > 0, operator_loads: bits & 4 > 0 })
+}
+
+/// The world as the next run finds it.
+fn crashed(point: &Point, after: After) -> World {
+    let mut world = point.world.clone();
+    if after.operator_loads {
+        world.load();
+    }
+    if after.restart {
+        world.restart();
+    }
+    if after.other_owner {
+        world.now_ms += LOCK_TTL_MS + 1;
+    }
+    world
+}
+
+/// Runs the next tick's plan to its end, and looks after each statement.
+fn run_next(world: &mut World, directives: &Directives, after: After, mut look: impl FnMut(&World)) -> Outcome {
+    let mut running = Running::new(plan(world, directives), if after.other_owner { "b" } else { "a" });
+    while running.outcome().is_none() {
+        running.go(world);
+        look(world);
+    }
+    running.outcome().expect("it ended").clone()
+}
+
+fn first(points: &[Point], from: usize, wanted: impl Fn(&Statement) -> bool) -> usize {
+    points.iter().skip(from).find(|point| point.running.asks().is_some_and(&wanted)).map_or(points.len(), |p| p.k)
+}
+
+fn writes_memory(statement: &Statement) -> bool {
+    matches!(statement, Statement::Swap { .. } | Statement::Restate { .. }) && statement.place() == Some(Place::Memory)
+}
+
+#[test]
+fn i10_a_fence_cut_off_anywhere_is_finished_by_the_next_run_and_never_undone() {
+    for scene in SCENES {
+        let before = scene.world();
+        let points = points(&before, plan(&before, &fence()), "a");
+        let loaded = first(&points, 0, |statement| *statement == Statement::Load) + 1;
+        for point in &points {
+            for after in afters().filter(|after| !(scene.ghost && after.operator_loads)) {
+                let at = format!("{scene:?}, before {}: {:?}, {after:?}", point.k, point.running.asks());
+                let mut world = crashed(point, after);
+                let fenced = point.k >= loaded;
+                let look = |world: &World| {
+                    assert!(!fenced || in_service(world, Place::Runtime).is_empty(), "{at}: back in service");
+                };
+                look(&world);
+                if !plan(&world, &fence()).is_empty() {
+                    let outcome = run_next(&mut world, &fence(), after, look);
+                    assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
+                }
+                let want = if after.restart {
+                    let mut restarted = before.clone();
+                    restarted.restart();
+                    expected(&restarted, &fence())
+                } else {
+                    expected(&before, &fence())
+                };
+                if after.operator_loads && !after.restart {
+                    // What was staged at that moment may have gone live, by the operator's hand; it still is in memory.
+                    assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
+                    assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
+                } else {
+                    assert_same(&world, &want, &at);
+                }
+                for place in LAYERS {
+                    assert_eq!(in_service(&world, place), vec![], "{at}: {place:?}");
+                }
+                assert!(plan(&world, &fence()).is_empty(), "{at}: the tick after has nothing to do");
+            }
+        }
+    }
+}
+
+#[test]
+fn i5_an_operators_load_at_any_moment_of_a_fence_leaves_the_new_primary_its_writer_row() {
+    for scene in SCENES {
+        let before = scene.world();
+        let points = points(&before, plan(&before, &fence()), "a");
+        let load = first(&points, 0, |statement| *statement == Statement::Load);
+        let back = first(&points, load, writes_memory);
+        for point in &points {
+            let mut world = point.world.clone();
+            world.load();
+            // Where memory never had the new placement, an operator's LOAD demotes it as it would without us.
+            if scene.placement_in_memory || (load..=back).contains(&point.k) {
+                assert!(world.row(Place::Runtime, 10, "node02").is_some(), "{scene:?} before {}", point.k);
+            }
+            assert!(world.live().iter().any(|row| row.key.hostgroup.0 == 20), "{scene:?} before {}", point.k);
+        }
+    }
+}
+
+/// A return that was cut off: what disk says is what a restart brings, so disk comes last.
+#[test]
+fn i10_a_return_cut_off_anywhere_is_finished_and_a_restart_finds_the_node_fenced_or_returned() {
+    for (scene, role) in SCENES.into_iter().flat_map(|s| ROLES.map(|role| (s, role))).filter(|(s, _)| !s.ghost) {
+        let before = scene.fenced();
+        let directives = unfence(role);
+        for point in points(&before, plan(&before, &directives), "a") {
+            for after in afters() {
+                let at = format!("{scene:?}, {role:?}, before {}: {:?}, {after:?}", point.k, point.running.asks());
+                let mut world = crashed(&point, after);
+                if after.restart {
+                    let fenced = world.rows(Place::Runtime) == restarted(&before).rows(Place::Runtime);
+                    let returned = expected(&restarted(&before), &directives);
+                    assert!(fenced || live(world.rows(Place::Runtime)) == live(returned.rows(Place::Runtime)), "{at}");
+                }
+                if !plan(&world, &directives).is_empty() {
+                    let outcome = run_next(&mut world, &directives, after, |_| {});
+                    assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
+                }
+                let want = expected(&if after.restart { restarted(&before) } else { before.clone() }, &directives);
+                if after.operator_loads && !after.restart {
+                    assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
+                    assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
+                } else {
+                    assert_same(&world, &want, &at);
+                }
+                assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
+            }
+        }
+    }
+}
+
+fn restarted(world: &World) -> World {
+    let mut world = world.clone();
+    world.restart();
+    world
+}
+
+const ROLES: [Role; 3] = [Role::AsBefore, Role::Replica, Role::Primary];

@@ -1,0 +1,325 @@
+//! One ProxySQL in memory, for the tests of `apply`: three layers, LOAD, the monitor, a restart, sessions, and other
+//! people at its tables (FACTS §1, §2, §4). Nothing here is random; a test walks through every point in time.
+
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
+
+pub mod drive;
+pub mod scene;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stonith_core::apply::{LockSeen, Place, Reply, Session, Statement, copy_name};
+use stonith_core::node::Node;
+use stonith_core::row::{Row, RowKey, Status};
+use stonith_core::table::{COVERED, Content, Record, SERVERS, Table};
+
+pub const LOCK_TTL_MS: u64 = 30_000;
+pub const PAIRS: Table = COVERED[1];
+pub const LAYERS: [Place; 3] = [Place::Runtime, Place::Memory, Place::Disk];
+
+/// A client, and the nodes that it holds a connection to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Client {
+    pub id: u64,
+    pub current: Option<Node>,
+    pub holds: BTreeSet<Node>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct World {
+    /// The layers of every covered table, and the copies that are there.
+    pub tables: BTreeMap<(Place, Table), Content>,
+    /// Owner, and when it expires.
+    pub lock: Option<(String, u64)>,
+    pub now_ms: u64,
+    pub clients: Vec<Client>,
+    /// `mysql-show_processlist_extended`.
+    pub extended: bool,
+    /// Before 2.5.3: the monitor writes memory and LOADs.
+    pub old_monitor: bool,
+    /// `version` of `mysql_servers` in `runtime_checksums_values`.
+    pub version: u64,
+    /// `admin-checksum_mysql_servers`.
+    pub checksums: bool,
+    /// What no apply may ever do, and was done.
+    pub broken: Vec<String>,
+}
+
+impl World {
+    pub fn content(&self, place: Place, table: Table) -> &Content {
+        &self.tables[&(place, table)]
+    }
+
+    pub fn content_mut(&mut self, place: Place, table: Table) -> &mut Content {
+        self.tables.get_mut(&(place, table)).expect("the table is there")
+    }
+
+    pub fn rows(&self, place: Place) -> Vec<Row> {
+        self.content(place, SERVERS).rows().expect("every row can be read")
+    }
+
+    /// Rows in force, without ghosts.
+    pub fn live(&self) -> Vec<Row> {
+        self.rows(Place::Runtime).into_iter().filter(|row| row.status != Status::OfflineHard).collect()
+    }
+
+    pub fn row(&self, place: Place, hostgroup: u32, name: &str) -> Option<Row> {
+        self.rows(place).into_iter().find(|row| row.key.hostgroup.0 == hostgroup && row.key.hostname == name)
+    }
+
+    pub fn set_rows(&mut self, place: Place, rows: &[Row]) {
+        let content = self.content(place, SERVERS).with_rows(rows);
+        self.tables.insert((place, SERVERS), content);
+    }
+
+    /// An operator's UPDATE (`Some`), INSERT or DELETE (`None`) of one server row.
+    pub fn edit(&mut self, place: Place, hostgroup: u32, name: &str, edit: impl Fn(Option<Row>) -> Option<Row>) {
+        let mut rows = self.rows(place);
+        let at = rows.iter().position(|row| row.key.hostgroup.0 == hostgroup && row.key.hostname == name);
+        let before = at.map(|at| rows.remove(at));
+        rows.extend(edit(before));
+        self.set_rows(place, &rows);
+    }
+
+    pub fn copies(&self) -> usize {
+        self.tables.keys().filter(|(place, _)| matches!(place, Place::Kept | Place::Target)).count()
+    }
+
+    pub fn unfinished(&self) -> bool {
+        self.lock.is_some() || self.copies() > 0
+    }
+
+    pub fn used(&self) -> BTreeMap<Node, u64> {
+        let mut used = BTreeMap::new();
+        for node in self.clients.iter().flat_map(|client| &client.holds) {
+            *used.entry(node.clone()).or_default() += 1;
+        }
+        used
+    }
+
+    /// Answers a statement of this applier's.
+    pub fn ask(&mut self, owner: &str, statement: &Statement) -> Reply {
+        let writes = matches!(
+            statement,
+            Statement::Swap { .. }
+                | Statement::Restate { .. }
+                | Statement::Copy { .. }
+                | Statement::Drop { .. }
+                | Statement::Load
+        );
+        if writes && self.lock.as_ref().is_none_or(|(holder, _)| holder != owner) {
+            self.broken.push(format!("{owner} wrote without the lock: {statement:?}"));
+        }
+        let expires = self.now_ms + LOCK_TTL_MS;
+        match statement {
+            Statement::Names => Reply::Names(self.names()),
+            Statement::TakeLock { .. } if self.lock.is_some() => Reply::Exists,
+            Statement::TakeLock { owner } => {
+                self.lock = Some((owner.clone(), expires));
+                Reply::Changed(0)
+            }
+            Statement::ReadLock => Reply::Lock(
+                self.lock.as_ref().map(|(owner, _)| LockSeen { owner: owner.clone(), expired: self.lock_expired() }),
+            ),
+            Statement::TakeOverLock { owner, from } => {
+                let free = self.lock_expired();
+                match &mut self.lock {
+                    Some(lock) if lock.0 == *from && (free || lock.0 == *owner) => {
+                        *lock = (owner.clone(), expires);
+                        Reply::Changed(1)
+                    }
+                    _ => Reply::Changed(0),
+                }
+            }
+            Statement::RenewLock { owner } => match &mut self.lock {
+                Some(lock) if lock.0 == *owner => {
+                    lock.1 = expires;
+                    Reply::Changed(1)
+                }
+                _ => Reply::Changed(0),
+            },
+            Statement::DropLock { owner } => {
+                if self.lock.as_ref().is_some_and(|(holder, _)| holder != owner) {
+                    self.broken.push(format!("{owner} dropped another's lock"));
+                }
+                self.lock = None;
+                Reply::Changed(0)
+            }
+            Statement::Read { place: Place::Runtime, table } if table.name == "checksums_values" => {
+                Reply::Content(self.checksums_values(*table))
+            }
+            Statement::Read { place, table } => match self.tables.get(&(*place, *table)) {
+                Some(content) => Reply::Content(content.clone()),
+                None => Reply::Refused("ProxySQL Admin Error: no such table".to_owned()),
+            },
+            Statement::Copy { from, to, table } => {
+                if self.tables.contains_key(&(*to, *table)) {
+                    return Reply::Exists;
+                }
+                let content = self.content(*from, *table).clone();
+                self.tables.insert((*to, *table), content);
+                Reply::Changed(0)
+            }
+            Statement::Drop { place, table } => {
+                assert!(matches!(place, Place::Kept | Place::Target), "drops a table of ProxySQL's: {statement:?}");
+                self.tables.remove(&(*place, *table));
+                Reply::Changed(0)
+            }
+            Statement::Swap { place, table, from, to } => self.swap(*place, *table, from.as_ref(), to.as_ref()),
+            Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
+            Statement::Load => {
+                self.load();
+                Reply::Changed(0)
+            }
+            Statement::Used => Reply::Used(self.used()),
+            Statement::Sessions => Reply::Sessions(self.clients.iter().map(|client| self.shown(client)).collect()),
+            Statement::Kill(id) => {
+                self.clients.retain(|client| client.id != *id);
+                Reply::Changed(0)
+            }
+            Statement::Pause(ms) => {
+                self.now_ms += ms;
+                Reply::Changed(0)
+            }
+        }
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let tables = self.tables.keys().filter_map(|(place, table)| match place {
+            Place::Memory => Some(table.name.to_owned()),
+            Place::Kept | Place::Target => Some(copy_name(*place, *table)),
+            _ => None,
+        });
+        tables.chain(self.lock.as_ref().map(|_| "stonith_lock".to_owned())).collect()
+    }
+
+    fn lock_expired(&self) -> bool {
+        self.lock.as_ref().is_some_and(|(_, expires)| self.now_ms > *expires)
+    }
+
+    fn checksums_values(&self, table: Table) -> Content {
+        let columns = ["name", "version", "epoch", "checksum"].map(str::to_owned).to_vec();
+        let version = if self.checksums { self.version } else { 0 };
+        let record = |name: &str, version: u64| [name.to_owned(), version.to_string(), "0".into(), "0x0".into()];
+        let records = [record("admin_variables", 0), record("mysql_servers", version)];
+        Content::new(table, columns, records.map(|record| record.map(Some).to_vec()))
+    }
+
+    fn shown(&self, client: &Client) -> Session {
+        let holds = if self.extended { client.holds.clone() } else { BTreeSet::new() };
+        Session { id: client.id, current: client.current.clone(), holds }
+    }
+
+    fn swap(&mut self, place: Place, table: Table, from: Option<&Record>, to: Option<&Record>) -> Reply {
+        assert!(place != Place::Runtime, "runtime is read only");
+        let Some(content) = self.tables.get_mut(&(place, table)) else {
+            return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
+        };
+        let key = |record: &Record| record.iter().take(table.key_columns).cloned().collect::<Record>();
+        if let Some(record) = from
+            && content.records.get(&key(record)) != Some(record)
+        {
+            return Reply::Changed(0);
+        }
+        match (from, to) {
+            (Some(from), to) => {
+                content.records.remove(&key(from));
+                if let Some(to) = to {
+                    content.records.insert(key(to), to.clone());
+                }
+            }
+            (None, Some(to)) if content.records.contains_key(&key(to)) => return Reply::Changed(0),
+            (None, Some(to)) => drop(content.records.insert(key(to), to.clone())),
+            (None, None) => return Reply::Changed(0),
+        }
+        Reply::Changed(1)
+    }
+
+    fn restate(&mut self, place: Place, keys: &[RowKey], from: &(String, String), to: &(String, String)) -> Reply {
+        let Some(content) = self.tables.get(&(place, SERVERS)) else {
+            return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
+        };
+        let mut changed = 0;
+        let mut rows = content.rows().expect("every row can be read");
+        for row in &mut rows {
+            if keys.contains(&row.key) && row.status.as_str() == from.0 && row.comment == from.1 {
+                row.status = Status::parse(&to.0);
+                row.comment = to.1.clone();
+                changed += 1;
+            }
+        }
+        self.set_rows(place, &rows);
+        Reply::Changed(changed)
+    }
+
+    /// LOAD MYSQL SERVERS TO RUNTIME, by anybody.
+    pub fn load(&mut self) {
+        let before = self.rows(Place::Runtime);
+        let mut after: BTreeMap<RowKey, Row> = BTreeMap::new();
+        for row in self.rows(Place::Memory).into_iter().filter(|row| row.status != Status::OfflineHard) {
+            let was = before.iter().find(|was| was.key == row.key).map(|was| &was.status);
+            if was == Some(&Status::OfflineHard) && row.status == Status::OfflineSoft {
+                self.broken.push(format!("a LOAD revived the ghost {}", row.key));
+            }
+            if row.status == Status::Shunned {
+                self.broken.push(format!("a LOAD shunned {}", row.key));
+            }
+            after.insert(row.key.clone(), row);
+        }
+        if after.is_empty() || self.content(Place::Memory, PAIRS).records.is_empty() {
+            self.broken.push("a LOAD emptied a table".to_owned());
+        }
+        for row in before {
+            // A removed row stays as a ghost while it has connections; the LOAD after that purges it.
+            let used = row.node().is_some_and(|node| self.used().contains_key(&node));
+            if !after.contains_key(&row.key) && (row.status != Status::OfflineHard || used) {
+                after.insert(row.key.clone(), Row { status: Status::OfflineHard, ..row });
+            }
+        }
+        self.set_rows(Place::Runtime, &after.into_values().collect::<Vec<_>>());
+        for table in COVERED.into_iter().filter(|table| *table != SERVERS) {
+            if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
+                self.tables.insert((Place::Runtime, table), content);
+            }
+        }
+        self.version += 1;
+    }
+
+    /// SAVE MYSQL SERVERS TO DISK, by an operator.
+    pub fn save_to_disk(&mut self) {
+        for table in COVERED {
+            if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
+                self.tables.insert((Place::Disk, table), content);
+            }
+        }
+    }
+
+    /// ProxySQL starts anew, from disk.
+    pub fn restart(&mut self) {
+        self.tables.retain(|(place, _), _| !matches!(place, Place::Kept | Place::Target));
+        self.lock = None;
+        self.clients.clear();
+        self.version = 1;
+        for table in COVERED {
+            if let Some(content) = self.tables.get(&(Place::Disk, table)).cloned() {
+                self.tables.insert((Place::Memory, table), content.clone());
+                self.tables.insert((Place::Runtime, table), content);
+            }
+        }
+        let live = self.live();
+        self.set_rows(Place::Runtime, &live);
+    }
+
+    /// The monitor sees `read_only` and puts a node's row into the other hostgroup, settings and status as they are.
+    pub fn monitor_moves(&mut self, name: &str, from: u32, to: u32) {
+        let places: &[Place] = if self.old_monitor { &[Place::Runtime, Place::Memory] } else { &[Place::Runtime] };
+        for place in places {
+            let Some(row) = self.row(*place, from, name) else { continue };
+            let mut moved = row.clone();
+            moved.key.hostgroup.0 = to;
+            self.edit(*place, from, name, |_| None);
+            self.edit(*place, to, name, |_| Some(moved.clone()));
+        }
+        self.version += u64::from(self.old_monitor);
+    }
+}

@@ -1,0 +1,147 @@
+//! The program as a user starts it, without any server: what it says, and its exit codes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+const PASSWORD: &str = "hunter2-never-shown";
+
+/// A directory with a config, and what the program printed and ended with.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new(config: &str) -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        desk.file("secret", &format!("{PASSWORD}\n"));
+        desk.file("stonith.toml", &config.replace("DIR", &desk.0.path().display().to_string()));
+        desk
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, line: &str) -> (String, i32) {
+        let config = format!("--config={}", self.path().join("stonith.toml").display());
+        let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"))
+            .env_clear()
+            .args(line.split_whitespace())
+            .arg(config)
+            .output()
+            .unwrap();
+        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(!text.contains(PASSWORD), "I11: {text}");
+        assert!(!text.contains('\u{1b}'), "no colours in a pipe: {text}");
+        (text, done.status.code().unwrap())
+    }
+}
+
+/// Nobody listens on these ports.
+const MINIMAL: &str = r#"
+orchestrator.endpoints = ["http://127.0.0.1:9"]
+run.state_dir = "DIR/state"
+[[proxysql]]
+address = "127.0.0.1:9"
+user = "radmin"
+password_file = "DIR/secret"
+"#;
+
+#[test]
+fn without_a_config_it_says_what_to_write_and_changes_nothing() {
+    let (text, code) = Desk::new("").run("run --once");
+    assert_eq!(code, 2);
+    assert!(text.contains("orchestrator.endpoints") && text.contains("--orchestrator=http://orc1:3000"), "{text}");
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_line() {
+    let (text, code) = Desk::new("[isolation]\nafter = \"10s\"\nscoope = \"all\"\n").run("plan");
+    assert_eq!(code, 2);
+    assert!(text.contains("stonith.toml:3") && text.contains("scoope"), "{text}");
+}
+
+#[test]
+fn isolation_after_too_short_for_the_tick_says_what_is_expected() {
+    let (text, code) = Desk::new(&format!("isolation.after = \"10s\"\n{MINIMAL}")).run("run --once");
+    assert_eq!(code, 2);
+    assert!(text.contains("stonith.toml:1") && text.contains("expected at least 16s"), "{text}");
+}
+
+#[test]
+fn i11_config_check_prints_what_is_in_force_without_secrets() {
+    let (text, code) = Desk::new(MINIMAL).run("config check");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("address = \"127.0.0.1:9\"") && text.contains("password_file"), "{text}");
+    let inline = MINIMAL.replace("password_file = \"DIR/secret\"", &format!("password = \"{PASSWORD}\""));
+    let (text, code) = Desk::new(&inline).run("config check");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("password = \"***\""), "{text}");
+}
+
+#[test]
+fn a_proxysql_that_is_not_there_is_an_error_with_its_whole_cause() {
+    let desk = Desk::new(MINIMAL);
+    for command in ["run --once", "plan", "status", "fence node01:3306"] {
+        let (text, code) = desk.run(command);
+        assert_eq!(code, 1, "{command}: {text}");
+        assert!(text.contains("127.0.0.1:9") && text.contains("refused"), "{command}: {text}");
+    }
+    let (text, _) = desk.run("plan");
+    assert!(text.contains("0 of 1 configured"), "{text}");
+}
+
+#[test]
+fn the_same_error_is_not_said_again_by_the_next_start() {
+    let desk = Desk::new(MINIMAL);
+    assert!(desk.run("run --once").0.contains("refused"));
+    let (text, code) = desk.run("run --once");
+    assert_eq!((text.as_str(), code), ("", 1));
+}
+
+#[test]
+fn suspend_and_resume_work_with_everything_else_dead() {
+    let desk = Desk::new(MINIMAL);
+    let (text, code) = desk.run("suspend --for 2h --reason upgrade");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("suspended for 2h on 1 of 1 configured"), "{text}");
+    assert!(desk.run("resume").0.contains("1 had been suspended"));
+    assert!(desk.run("resume").0.contains("0 had been suspended"));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_said_clearly() {
+    let desk = Desk::new(MINIMAL);
+    desk.file("state", "a file where the directory should be");
+    let (text, code) = desk.run("run --once");
+    assert_eq!(code, 1);
+    assert!(text.contains("isolation is not armed") && text.contains("run.state_dir"), "{text}");
+    let (text, code) = desk.run("suspend --reason x");
+    assert_eq!(code, 1, "{text}");
+}
+
+#[test]
+fn a_state_from_a_newer_version_is_left_alone_and_said() {
+    let desk = Desk::new(MINIMAL);
+    std::fs::create_dir(desk.path().join("state")).unwrap();
+    let path = desk.path().join("state/state-127.0.0.1_9.json");
+    std::fs::write(&path, r#"{"version":7,"future":true}"#).unwrap();
+    let (text, _) = desk.run("run --once");
+    assert!(text.contains("newer version") && text.contains("isolation is not armed"), "{text}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"version":7,"future":true}"#);
+}
+
+#[test]
+fn a_secret_file_that_others_can_read_is_refused() {
+    let desk = Desk::new(MINIMAL);
+    let secret = desk.path().join("secret");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (text, code) = desk.run("plan");
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("chmod"), "{text}");
+}
