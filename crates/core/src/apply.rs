@@ -9,9 +9,17 @@
 //! so that any agent can finish what another began, and both die with memory when ProxySQL restarts.
 //!
 //! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
-//! check, folded into `kept`, and only then replaced. So no edit is lost or goes live, whenever it comes.
+//! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
+//! the LOAD goes live for a moment: the look after the LOAD sees it, and a second LOAD takes it out again. What
+//! can't be seen is an edit that sets a value to what memory shows or is about to show while it is lent.
+//!
+//! No other applier takes over while this one writes: the lock is renewed before each batch of writes and honoured
+//! for 30 s from then, and the driver hands out no statement later than 20 s after the first (`APPLY_DEADLINE`). So
+//! `DropLock`, which can't name an owner in SQL, drops ours or none.
 
+mod check;
 mod finish;
+mod merge;
 mod sessions;
 mod statement;
 
@@ -23,13 +31,12 @@ pub use statement::{LockSeen, Place, Reply, Session, Statement};
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
 use crate::row::{Layer, Row, Status};
-use crate::table::{COVERED, Content, SERVERS, Table};
+use crate::table::{COVERED, Content, Record, SERVERS, Table};
+use check::Look;
+use finish::{PutBack, Whose};
 use sessions::Ending;
 
-/// How often the check may find memory or runtime changed before a fence goes on anyway (DESIGN §8.5).
-const CHECKS_MAX: u32 = 3;
-
-/// How often a lock that vanishes while we look is tried again.
+/// How often a lock that vanishes while we look is tried again, and how often somebody else's copies are finished.
 const LOCK_TRIES_MAX: u32 = 3;
 
 /// How an apply ended.
@@ -64,7 +71,7 @@ pub struct Done {
     pub sessions_ended: u64,
     /// Nodes that still have connections in use.
     pub sessions_left: BTreeSet<Node>,
-    /// Planned rows that runtime doesn't show as planned.
+    /// Rows that runtime doesn't show as they were loaded, the planned ones first.
     pub not_as_planned: Vec<String>,
     /// The disk layer refused: a restart of ProxySQL would forget the fence.
     pub disk_error: Option<String>,
@@ -88,19 +95,27 @@ enum Phase {
     LockTaken { tries: u32 },
     Locked,
     Finishing,
-    Finished,
     DiskRead,
     MemoryOnly,
     Keeping,
     Lent,
-    Checking { checks: u32, loaded: bool },
-    Retargeted { checks: u32, loaded: bool },
+    Looking { checks: u32, look: Look },
+    Settled { checks: u32, look: Look },
     Loading { checks: u32 },
     Sessions(Ending),
-    PuttingBack,
+    PuttingBack(PutBack),
+    Missed(PutBack),
+    Dropped(Whose),
     DiskLastRead,
     Unlocking,
     Over(Outcome),
+}
+
+/// Why an apply gives up before its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum BrokenOff {
+    Failed { statement: String, error: String },
+    PutOff,
 }
 
 /// One apply. Clone, compare and hash it: the model does.
@@ -115,27 +130,44 @@ pub struct Apply {
     tables: Vec<Table>,
     kept: BTreeMap<Table, Content>,
     target: BTreeMap<Table, Content>,
+    /// The copies that are there are ours, and not an earlier apply's.
+    copied: bool,
     /// Memory may differ from what it was: it has to be put back.
     lent: bool,
-    failure: Option<(String, String)>,
+    /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
+    version: Option<u64>,
+    /// Records that our LOAD took live though somebody was still editing them: the target's go live instead.
+    undo: BTreeSet<(Table, Record)>,
+    /// How often copies were in the way that are not ours.
+    in_the_way: u32,
+    broken_off: Option<BrokenOff>,
     done: Done,
 }
 
 impl Apply {
     /// An apply of this plan by this owner: a name that no other process has, now or later.
     pub fn new(plan: Plan, owner: String) -> Self {
+        let (phase, queue) = if plan.is_empty() {
+            (Phase::Over(Outcome::Applied(Done::default())), VecDeque::new())
+        } else {
+            (Phase::Start, VecDeque::from([Statement::Names]))
+        };
         Self {
             plan,
             owner,
-            phase: Phase::Start,
-            queue: VecDeque::from([Statement::Names]),
+            phase,
+            queue,
             asked: None,
             got: Vec::new(),
             tables: Vec::new(),
             kept: BTreeMap::new(),
             target: BTreeMap::new(),
+            copied: false,
             lent: false,
-            failure: None,
+            version: None,
+            undo: BTreeSet::new(),
+            in_the_way: 0,
+            broken_off: None,
             done: Done::default(),
         }
     }
@@ -166,32 +198,49 @@ impl Apply {
                 // The session ended by itself.
                 self.got.push((statement, Reply::Refused(error)));
             }
+            // Without it we can't tell whose LOAD it was; that is all.
+            Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == check::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),
             // The lock is somebody else's by now, and so are the copies: hands off, they finish what we began.
             Reply::Changed(0) if matches!(statement, Statement::RenewLock { .. }) => {
                 self.queue.clear();
                 self.phase = Phase::Over(Outcome::LostLock);
             }
+            // Copies of somebody who lost the lock to us, made since we looked: finished like any earlier apply's.
             Reply::Exists if matches!(statement, Statement::Copy { .. }) => {
                 self.queue.clear();
-                self.phase = Phase::Over(Outcome::LostLock);
+                self.got.clear();
+                self.copied = false;
+                self.in_the_way += 1;
+                self.phase =
+                    if self.in_the_way > LOCK_TRIES_MAX { Phase::Over(Outcome::LostLock) } else { Phase::Locked };
+                if self.phase == Phase::Locked {
+                    self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Names]);
+                }
             }
             reply => self.got.push((statement, reply)),
         }
     }
 
-    /// Gives up: puts memory back if it is lent, and leaves.
+    /// Gives up: puts memory back if it is lent, and leaves. What can't be put back stays in the copies, for the next.
     fn fail(&mut self, statement: &Statement, error: String) {
         self.queue.clear();
         self.got.clear();
-        let again = self.failure.is_some();
-        let failure = self.failure.get_or_insert_with(|| (format!("{statement:?}"), error)).clone();
-        let locked = !matches!(self.phase, Phase::Start | Phase::Locking { .. } | Phase::LockTaken { .. });
-        if again || !locked {
-            self.phase = Phase::Over(Outcome::Failed { statement: failure.0, error: failure.1 });
-        } else {
-            self.phase = self.put_back();
+        let failed = BrokenOff::Failed { statement: format!("{statement:?}"), error };
+        let again = matches!(self.broken_off, Some(BrokenOff::Failed { .. }));
+        if !again {
+            self.broken_off = Some(failed);
         }
+        let locked = !matches!(self.phase, Phase::Start | Phase::Locking { .. } | Phase::LockTaken { .. });
+        self.phase = if again || !locked { self.over() } else { self.put_back() };
+    }
+
+    fn over(&mut self) -> Phase {
+        Phase::Over(match self.broken_off.take() {
+            Some(BrokenOff::Failed { statement, error }) => Outcome::Failed { statement, error },
+            Some(BrokenOff::PutOff) => Outcome::PutOff,
+            None => Outcome::Applied(std::mem::take(&mut self.done)),
+        })
     }
 
     fn ask(&mut self, statements: impl IntoIterator<Item = Statement>) {
@@ -234,22 +283,20 @@ impl Apply {
             },
             Phase::Locked => self.finish_earlier(&got),
             Phase::Finishing => self.put_back_earlier(got),
-            Phase::Finished => self.begin_plan(),
             Phase::DiskRead => self.disk_first(got),
             Phase::MemoryOnly => self.memory_only(got),
             Phase::Keeping => self.lend(got),
-            Phase::Lent => self.check(0, false),
-            Phase::Checking { checks, loaded } => self.checked(got, checks, loaded),
-            Phase::Retargeted { checks, loaded } => self.check(checks, loaded),
-            Phase::Loading { checks } => self.check(checks, true),
+            Phase::Lent => self.look(0, Look::Before),
+            Phase::Looking { checks, look } => self.looked(got, checks, look),
+            Phase::Settled { checks, look } => self.look(checks, look),
+            Phase::Loading { checks } => self.look(checks, Look::After),
             Phase::Sessions(ending) => self.end_sessions(ending, got),
-            Phase::PuttingBack => self.disk_last_read(),
+            Phase::PuttingBack(back) => self.putting_back(back, &got),
+            Phase::Missed(back) => self.put_back_missed(back, got),
+            Phase::Dropped(Whose::Earlier) => self.begin_plan(),
+            Phase::Dropped(Whose::Ours) => self.disk_last_read(),
             Phase::DiskLastRead => self.disk_last(got),
-            Phase::Unlocking => Phase::Over(match self.failure.take() {
-                Some((statement, error)) if statement.is_empty() && error.is_empty() => Outcome::PutOff,
-                Some((statement, error)) => Outcome::Failed { statement, error },
-                None => Outcome::Applied(std::mem::take(&mut self.done)),
-            }),
+            Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
     }
@@ -262,7 +309,8 @@ impl Apply {
 
     /// After the lock, and after what an earlier apply left: the plan itself.
     fn begin_plan(&mut self) -> Phase {
-        if self.plan.changes.is_empty() {
+        // The plan was made of what memory showed while it was lent: what we put back may lack a change.
+        if self.plan.changes.is_empty() && !self.done.finished_earlier {
             return self.begin_sessions();
         }
         self.ask([Statement::Read { place: Place::Disk, table: SERVERS }]);
@@ -271,19 +319,15 @@ impl Apply {
 
     /// A fence goes to disk first, so that a restart of ProxySQL at any moment keeps it (I10).
     fn disk_first(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        self.change_rows(Place::Disk, got, &self.only(|directive| matches!(directive, Directive::Fence { .. })));
+        self.change_rows(Place::Disk, got, &self.fences());
+        self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
         if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let tables = self.tables.clone();
-            self.ask(tables.iter().map(|table| Statement::Copy {
-                from: Place::Memory,
-                to: Place::Kept,
-                table: *table,
-            }));
-            self.ask(tables.iter().map(|table| Statement::Copy {
-                from: Place::Runtime,
-                to: Place::Target,
-                table: *table,
-            }));
+            self.copied = true;
+            // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
+            for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
+                self.ask(tables.iter().map(|table| Statement::Copy { from, to, table: *table }));
+            }
             for place in [Place::Kept, Place::Target] {
                 self.ask(tables.iter().map(|table| Statement::Read { place, table: *table }));
             }
@@ -312,7 +356,7 @@ impl Apply {
             }
         }
         self.kept = lent.clone();
-        let plan = self.plan.clone();
+        let (plan, fences) = (self.plan.clone(), self.fences());
         let odd = self.tables.iter().find(|table| {
             lent.get(*table).map(|content| &content.columns) != self.target.get(*table).map(|content| &content.columns)
         });
@@ -325,8 +369,9 @@ impl Apply {
         }
         let planned = |content: &Content, live: bool| -> Result<Content, String> {
             let rows = content.rows().map_err(|error| error.to_string())?;
-            let rows = if live { live_rows(rows) } else { rows };
-            Ok(content.with_rows(&plan.carry_out(&rows)))
+            // A return reaches memory after it is live: until then whoever puts memory back leaves the node fenced.
+            let rows = if live { plan.carry_out(&live_rows(rows)) } else { fences.carry_out(&rows) };
+            Ok(content.with_rows(&rows))
         };
         let both = match (lent.get(&SERVERS), self.target.get(&SERVERS)) {
             (Some(kept), Some(target)) => planned(kept, false).and_then(|kept| Ok((kept, planned(target, true)?))),
@@ -352,155 +397,25 @@ impl Apply {
         Phase::Lent
     }
 
-    fn check(&mut self, checks: u32, loaded: bool) -> Phase {
-        let tables = self.tables.clone();
-        self.ask(tables.iter().map(|table| Statement::Read { place: Place::Memory, table: *table }));
-        self.ask(tables.iter().map(|table| Statement::Read { place: Place::Runtime, table: *table }));
-        Phase::Checking { checks, loaded }
-    }
-
-    /// Memory must be the target to the byte, and the target what runtime is now with the plan carried out.
-    fn checked(&mut self, got: Vec<(Statement, Reply)>, checks: u32, loaded: bool) -> Phase {
-        let mut seen: BTreeMap<(Place, Table), Content> = BTreeMap::new();
-        for (statement, reply) in got {
-            if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
-                seen.insert((place, table), content);
-            }
-        }
-        let mut clean = true;
-        for table in self.tables.clone() {
-            let memory = &seen[&(Place::Memory, table)];
-            clean &= self.fold_edits(table, memory);
-            if !loaded {
-                clean &= self.retarget(table, &seen[&(Place::Runtime, table)]);
-            }
-        }
-        if !clean && checks < CHECKS_MAX {
-            return Phase::Retargeted { checks: checks + 1, loaded: false };
-        }
-        if loaded {
-            self.verify(&seen[&(Place::Runtime, SERVERS)]);
-            self.queue.clear(); // what is still to fold is in `kept`; putting back leaves later edits alone
-            return self.begin_sessions();
-        }
-        if !clean
-            && self.plan.unfences()
-            && !self.plan.directives.values().any(|d| matches!(d, Directive::Fence { .. }))
-        {
-            // A return can wait; empty strings stand for "put off".
-            self.failure = Some((String::new(), String::new()));
-            return self.put_back();
-        }
-        self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Load]);
-        Phase::Loading { checks: checks + 1 }
-    }
-
-    /// What memory has beside the target is somebody's edit since we looked: it moves into `kept`, staged as it was.
-    fn fold_edits(&mut self, table: Table, memory: &Content) -> bool {
-        let target = self.target[&table].clone();
-        let edits = target.changes_to(memory);
-        for (ours, theirs) in &edits {
-            let record = theirs.as_ref().or(ours.as_ref());
-            let Some(key) = record.map(|record| record.iter().take(table.key_columns).cloned().collect::<Vec<_>>())
-            else {
-                continue;
-            };
-            let kept = self.kept[&table].records.get(&key).cloned();
-            let wanted =
-                theirs.clone().map(|record| if table == SERVERS { self.planned_record(record) } else { record });
-            self.ask([
-                Statement::Swap { place: Place::Kept, table, from: kept, to: wanted.clone() },
-                Statement::Swap { place: Place::Memory, table, from: theirs.clone(), to: ours.clone() },
-            ]);
-            if let Some(content) = self.kept.get_mut(&table) {
-                match wanted {
-                    Some(record) => drop(content.records.insert(key, record)),
-                    None => drop(content.records.remove(&key)),
-                }
-            }
-            self.done.edits_kept += 1;
-        }
-        edits.is_empty()
-    }
-
-    /// The monitor, or another LOAD, moved runtime: the target follows.
-    fn retarget(&mut self, table: Table, runtime: &Content) -> bool {
-        let wanted = if table == SERVERS {
-            match runtime.rows() {
-                Ok(rows) => runtime.with_rows(&self.plan.carry_out(&live_rows(rows))),
-                Err(_) => return false,
-            }
-        } else {
-            runtime.clone()
-        };
-        let target = self.target[&table].clone();
-        if wanted.records == target.records {
-            return true;
-        }
-        self.swap_content(Place::Target, table, &target, &wanted);
-        self.swap_content(Place::Memory, table, &target, &wanted);
-        self.target.insert(table, wanted);
-        false
-    }
-
-    fn planned_record(&self, record: Vec<Option<String>>) -> Vec<Option<String>> {
-        let content = Content { columns: self.kept[&SERVERS].columns.clone(), ..Content::default() };
-        let one = Content::new(SERVERS, content.columns.clone(), [record.clone()]);
-        let planned = one.rows().map(|rows| content.with_rows(&self.plan.carry_out(&rows)));
-        planned.ok().and_then(|content| content.records.into_values().next()).unwrap_or(record)
-    }
-
-    /// Planned rows must show in runtime as planned; a ghost doesn't count.
-    fn verify(&mut self, runtime: &Content) {
-        let (Ok(rows), Ok(target)) = (runtime.rows(), self.target[&SERVERS].rows()) else { return };
-        let shown: BTreeMap<_, _> = rows.iter().map(|row| (&row.key, row)).collect();
-        let concerns = |row: &&Row| row.node().is_some_and(|node| self.plan.directives.contains_key(&node));
-        for row in target.iter().filter(|row| self.plan.managed.contains(row.key.hostgroup)).filter(concerns) {
-            let as_planned = shown.get(&row.key).is_some_and(|shown| {
-                shown.status == row.status || (row.status == Status::Online && shown.status == Status::Shunned)
-            });
-            // A returned primary's or replica's row may already have been moved on by the monitor.
-            if !as_planned && !row.status.in_service() {
-                self.done.not_as_planned.push(format!("{} should be {}", row.key, row.status));
-            }
-        }
-    }
-
-    /// Memory becomes what was kept; a record that somebody changed meanwhile stays theirs.
-    fn put_back(&mut self) -> Phase {
-        self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
-        if self.lent {
-            for table in self.tables.clone() {
-                if let (Some(target), Some(kept)) = (self.target.get(&table).cloned(), self.kept.get(&table).cloned()) {
-                    self.swap_content(Place::Memory, table, &target, &kept);
-                }
-            }
-            self.lent = false;
-        }
-        let tables = self.tables.clone();
-        for place in [Place::Target, Place::Kept] {
-            self.ask(tables.iter().map(|table| Statement::Drop { place, table: *table }));
-        }
-        Phase::PuttingBack
-    }
-
     fn disk_last_read(&mut self) -> Phase {
-        if self.failure.is_none() && self.plan.unfences() && !self.plan.changes.is_empty() {
+        if self.broken_off.is_none() && !self.plan.changes.is_empty() {
             self.ask([Statement::Read { place: Place::Disk, table: SERVERS }]);
         }
         Phase::DiskLastRead
     }
 
-    /// A return goes to disk last: a restart before that finds the node still fenced.
+    /// A return goes to disk last: a restart before that finds the node still fenced. A fence is there already,
+    /// unless somebody saved memory to disk meanwhile.
     fn disk_last(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        self.change_rows(Place::Disk, got, &self.only(|directive| matches!(directive, Directive::Unfence(_))));
+        self.change_rows(Place::Disk, got, &self.plan.clone());
         self.ask([Statement::DropLock { owner: self.owner.clone() }]);
         Phase::Unlocking
     }
 
-    fn only(&self, wanted: impl Fn(&Directive) -> bool) -> Plan {
-        let directives = self.plan.directives.iter().filter(|(_, d)| wanted(d)).map(|(n, d)| (n.clone(), d.clone()));
-        Plan { directives: directives.collect(), ..self.plan.clone() }
+    /// The plan less its returns.
+    fn fences(&self) -> Plan {
+        let fences = self.plan.directives.iter().filter(|(_, d)| matches!(d, Directive::Fence { .. }));
+        Plan { directives: fences.map(|(n, d)| (n.clone(), d.clone())).collect(), ..self.plan.clone() }
     }
 
     /// Carries a plan out on the rows that were just read from one place.

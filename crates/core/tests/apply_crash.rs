@@ -4,11 +4,14 @@
 
 mod apply_world;
 
+use std::collections::HashSet;
+
 use apply_world::drive::{Point, Running, points};
 use apply_world::scene::*;
 use apply_world::{LAYERS, LOCK_TTL_MS, World};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::proof::Role;
+use stonith_core::row::Row;
 
 /// Who runs after the crash, and what happened in between.
 #[derive(Debug, Clone, Copy)]
@@ -57,14 +60,19 @@ fn writes_memory(statement: &Statement) -> bool {
 
 #[test]
 fn i10_a_fence_cut_off_anywhere_is_finished_by_the_next_run_and_never_undone() {
-    for scene in SCENES {
-        let before = scene.world();
+    let small = SCENES.map(|scene| (scene, scene.world().small()));
+    for (scene, before) in small.into_iter().chain([(SCENES[0], SCENES[0].world())]) {
+        let wants = [expected(&before, &fence()), expected(&restarted(&before), &fence())];
         let points = points(&before, plan(&before, &fence()), "a");
         let loaded = first(&points, 0, |statement| *statement == Statement::Load) + 1;
+        let mut seen = HashSet::new();
         for point in &points {
             for after in afters().filter(|after| !(scene.ghost && after.operator_loads)) {
                 let at = format!("{scene:?}, before {}: {:?}, {after:?}", point.k, point.running.asks());
                 let mut world = crashed(point, after);
+                if !seen.insert((world.clone(), point.k >= loaded, after.other_owner)) {
+                    continue; // a read in between changes nothing
+                }
                 let fenced = point.k >= loaded;
                 let look = |world: &World| {
                     assert!(!fenced || in_service(world, Place::Runtime).is_empty(), "{at}: back in service");
@@ -74,19 +82,13 @@ fn i10_a_fence_cut_off_anywhere_is_finished_by_the_next_run_and_never_undone() {
                     let outcome = run_next(&mut world, &fence(), after, look);
                     assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
                 }
-                let want = if after.restart {
-                    let mut restarted = before.clone();
-                    restarted.restart();
-                    expected(&restarted, &fence())
-                } else {
-                    expected(&before, &fence())
-                };
+                let want = &wants[usize::from(after.restart)];
                 if after.operator_loads && !after.restart {
                     // What was staged at that moment may have gone live, by the operator's hand; it still is in memory.
                     assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
                     assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
                 } else {
-                    assert_same(&world, &want, &at);
+                    assert_same(&world, want, &at);
                 }
                 for place in LAYERS {
                     assert_eq!(in_service(&world, place), vec![], "{at}: {place:?}");
@@ -120,27 +122,33 @@ fn i5_an_operators_load_at_any_moment_of_a_fence_leaves_the_new_primary_its_writ
 #[test]
 fn i10_a_return_cut_off_anywhere_is_finished_and_a_restart_finds_the_node_fenced_or_returned() {
     for (scene, role) in SCENES.into_iter().flat_map(|s| ROLES.map(|role| (s, role))).filter(|(s, _)| !s.ghost) {
-        let before = scene.fenced();
+        let before = scene.fenced().small();
         let directives = unfence(role);
+        let wants = [expected(&before, &directives), expected(&restarted(&before), &directives)];
+        let fenced = restarted(&before).rows(Place::Runtime);
+        let returned = wants[1].rows(Place::Runtime);
+        let mut seen = HashSet::new();
         for point in points(&before, plan(&before, &directives), "a") {
             for after in afters() {
                 let at = format!("{scene:?}, {role:?}, before {}: {:?}, {after:?}", point.k, point.running.asks());
                 let mut world = crashed(&point, after);
+                if !seen.insert((world.clone(), after.other_owner)) {
+                    continue; // a read in between changes nothing
+                }
                 if after.restart {
-                    let fenced = world.rows(Place::Runtime) == restarted(&before).rows(Place::Runtime);
-                    let returned = expected(&restarted(&before), &directives);
-                    assert!(fenced || live(world.rows(Place::Runtime)) == live(returned.rows(Place::Runtime)), "{at}");
+                    let proper = |row: &Row| fenced.contains(row) || returned.contains(row);
+                    assert!(world.rows(Place::Runtime).iter().all(proper), "{at}: {:?}", world.rows(Place::Runtime));
                 }
                 if !plan(&world, &directives).is_empty() {
                     let outcome = run_next(&mut world, &directives, after, |_| {});
                     assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
                 }
-                let want = expected(&if after.restart { restarted(&before) } else { before.clone() }, &directives);
+                let want = &wants[usize::from(after.restart)];
                 if after.operator_loads && !after.restart {
                     assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
                     assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
                 } else {
-                    assert_same(&world, &want, &at);
+                    assert_same(&world, want, &at);
                 }
                 assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
             }

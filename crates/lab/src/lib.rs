@@ -5,3 +5,4 @@
 //! FACTS.md or a recording. A statement or request that it does not know fails the test that sent it.
 
 pub mod nodes;
+pub mod proxysql;

@@ -1,18 +1,37 @@
-//! Finishes what an earlier apply left, ours or another agent's (I10).
+//! Puts memory back: what we lent, or what an earlier apply, ours or another agent's, left behind (I10).
 //!
 //! Putting back is always right: a record of memory that is still the target's becomes the kept one, and any other
 //! is either untouched or somebody's edit. Where only one of the two copies is left, memory is as it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Apply, Phase, Place, Reply, Statement};
-use crate::table::{COVERED, Content, Table};
+use super::{Apply, Phase, Place, Reply, Statement, merge};
+use crate::table::{COVERED, Content, Record, SERVERS, Table};
+
+/// How often records are put back that somebody edits at that moment.
+const PUT_BACK_TRIES_MAX: u32 = 3;
+
+/// Whose copies are put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    Earlier,
+    Ours,
+}
+
+/// How far the putting back has come.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PutBack {
+    whose: Whose,
+    tries: u32,
+    /// Records that were no longer as we had lent them.
+    missed: BTreeSet<(Table, Record)>,
+}
 
 impl Apply {
     /// Reads what is left, or goes on with the plan.
     pub(super) fn finish_earlier(&mut self, got: &[(Statement, Reply)]) -> Phase {
         let none = BTreeSet::new();
-        let names = match got.first() {
+        let names = match got.last() {
             Some((_, Reply::Names(names))) => names,
             _ => &none,
         };
@@ -33,26 +52,112 @@ impl Apply {
         Phase::Finishing
     }
 
-    /// Puts memory back, then drops the copies: the target first, since `kept` alone means "is put back".
     pub(super) fn put_back_earlier(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        let mut seen: BTreeMap<Table, BTreeMap<Place, Content>> = BTreeMap::new();
+        let mut memory: BTreeMap<Table, Content> = BTreeMap::new();
         for (statement, reply) in got {
             if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
-                seen.entry(table).or_default().insert(place, content);
+                match place {
+                    Place::Kept => drop(self.kept.insert(table, content)),
+                    Place::Target => drop(self.target.insert(table, content)),
+                    _ => drop(memory.insert(table, content)),
+                }
             }
         }
-        for (table, contents) in seen {
-            let [Some(kept), Some(target), Some(memory)] =
-                [Place::Kept, Place::Target, Place::Memory].map(|place| contents.get(&place))
-            else {
-                continue;
-            };
-            if kept.columns == memory.columns && target.columns == memory.columns {
-                self.swap_content(Place::Memory, table, target, kept);
-            }
-            self.ask([Statement::Drop { place: Place::Target, table }, Statement::Drop { place: Place::Kept, table }]);
+        if !memory.is_empty() {
+            self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
         }
-        Phase::Finished
+        for (table, memory) in memory {
+            let all = [&self.target[&table], &self.kept[&table], &memory];
+            let keys = all.into_iter().flat_map(|content| content.records.keys()).cloned().collect();
+            self.put_back_merged(table, &memory, &keys);
+        }
+        Phase::PuttingBack(PutBack { whose: Whose::Earlier, tries: 1, missed: BTreeSet::new() })
+    }
+
+    /// Memory becomes what was kept; a record that somebody changed meanwhile stays theirs.
+    pub(super) fn put_back(&mut self) -> Phase {
+        self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
+        if self.lent {
+            for table in self.tables.clone() {
+                if let (Some(target), Some(kept)) = (self.target.get(&table).cloned(), self.kept.get(&table).cloned()) {
+                    self.swap_content(Place::Memory, table, &target, &kept);
+                }
+            }
+        }
+        Phase::PuttingBack(PutBack { whose: Whose::Ours, tries: 1, missed: BTreeSet::new() })
+    }
+
+    /// Looks which records were not as we had lent them; without any, the copies have served.
+    pub(super) fn putting_back(&mut self, mut back: PutBack, got: &[(Statement, Reply)]) -> Phase {
+        back.missed = got.iter().flat_map(missed).collect();
+        if !back.missed.is_empty() && back.tries < PUT_BACK_TRIES_MAX {
+            back.tries += 1;
+            let tables: BTreeSet<Table> = back.missed.iter().map(|(table, _)| *table).collect();
+            self.ask(tables.into_iter().map(|table| Statement::Read { place: Place::Memory, table }));
+            return Phase::Missed(back);
+        }
+        self.lent = false;
+        self.drop_copies(back.whose);
+        Phase::Dropped(back.whose)
+    }
+
+    /// The target first, since `kept` alone means "is put back". Copies that are not ours and not put back stay.
+    fn drop_copies(&mut self, whose: Whose) {
+        let tables: Vec<Table> = match whose {
+            Whose::Earlier => self.target.keys().copied().collect(),
+            Whose::Ours if self.copied => self.tables.clone(),
+            Whose::Ours => Vec::new(),
+        };
+        for place in [Place::Target, Place::Kept] {
+            self.ask(tables.iter().map(|table| Statement::Drop { place, table: *table }));
+        }
+        self.kept.clear();
+        self.target.clear();
+    }
+
+    pub(super) fn put_back_missed(&mut self, back: PutBack, got: Vec<(Statement, Reply)>) -> Phase {
+        for (statement, reply) in got {
+            if let (Statement::Read { table, .. }, Reply::Content(memory)) = (statement, reply) {
+                let keys =
+                    back.missed.iter().filter(|(missed, _)| *missed == table).map(|(_, key)| key.clone()).collect();
+                self.put_back_merged(table, &memory, &keys);
+            }
+        }
+        Phase::PuttingBack(back)
+    }
+
+    fn put_back_merged(&mut self, table: Table, memory: &Content, keys: &BTreeSet<Record>) {
+        let (Some(target), Some(kept)) = (self.target.get(&table), self.kept.get(&table)) else { return };
+        if kept.columns != memory.columns || target.columns != memory.columns {
+            return;
+        }
+        let fences = self.fences();
+        let mut wanted = memory.clone();
+        for key in keys {
+            let [ours, theirs, kept] = [target, memory, kept].map(|content| content.records.get(key));
+            if theirs != kept {
+                let merged = merge::merged(table, &memory.columns, ours, theirs, kept);
+                let planned = merged.map(|record| merge::planned(table, &memory.columns, record, &fences));
+                merge::put(&mut wanted, key, planned);
+            }
+        }
+        self.swap_content(Place::Memory, table, memory, &wanted);
+    }
+}
+
+/// The records that a statement on memory did not find as it expected.
+fn missed((statement, reply): &(Statement, Reply)) -> Vec<(Table, Record)> {
+    let Reply::Changed(changed) = reply else { return Vec::new() };
+    match statement {
+        Statement::Swap { place: Place::Memory, table, from, to } if *changed == 0 => {
+            from.as_ref().or(to.as_ref()).map(|record| (*table, merge::key(*table, record))).into_iter().collect()
+        }
+        Statement::Restate { place: Place::Memory, keys, .. } if *changed < keys.len() as u64 => keys
+            .iter()
+            .map(|key| [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some).to_vec())
+            .map(|key| (SERVERS, key))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

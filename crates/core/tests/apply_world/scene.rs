@@ -12,7 +12,7 @@ use stonith_core::proof::Role;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Row, Status};
 use stonith_core::table::{COVERED, Content, SERVERS, Table};
 
-use super::{Client, LAYERS, PAIRS, World};
+use super::{Client, LAYERS, World};
 
 pub const SERVER_COLUMNS: [&str; 7] =
     ["hostgroup_id", "hostname", "port", "status", "weight", "max_replication_lag", "comment"];
@@ -37,7 +37,8 @@ fn servers(rows: &[(u32, &str, &str, u32, &str)]) -> Content {
 }
 
 fn other(table: Table, names: &[&str], records: &[&[&str]]) -> Content {
-    let record = |values: &&[&str]| values.iter().map(|value| (*value != "NULL").then(|| (*value).to_owned())).collect();
+    let record =
+        |values: &&[&str]| values.iter().map(|value| (*value != "NULL").then(|| (*value).to_owned())).collect();
     Content::new(table, columns(names), records.iter().map(record))
 }
 
@@ -54,7 +55,11 @@ const OTHERS: [Others; 6] = [
         table: COVERED[1],
         columns: &["writer_hostgroup", "reader_hostgroup", "check_type", "comment"],
         live: &[&["10", "20", "read_only", "main"], &["11", "21", "read_only", ""]],
-        staged: &[&["10", "20", "read_only", "main"], &["11", "21", "read_only", ""], &["12", "22", "read_only", "new"]],
+        staged: &[
+            &["10", "20", "read_only", "main"],
+            &["11", "21", "read_only", ""],
+            &["12", "22", "read_only", "new"],
+        ],
     },
     Others {
         table: COVERED[2],
@@ -132,7 +137,9 @@ impl Scene {
         }
         let disk = servers(&configured);
         let mut live = configured.clone();
-        live.retain(|row| row.2 != "OFFLINE_HARD" && (self.writer_is_also_reader || !(row.0 == 20 && row.1 == "node02")));
+        live.retain(|row| {
+            row.2 != "OFFLINE_HARD" && (self.writer_is_also_reader || !(row.0 == 20 && row.1 == "node02"))
+        });
         live.push((10, "node02", "ONLINE", 1, "new primary"));
         for row in &mut live {
             if row.1 == "node05" {
@@ -186,23 +193,15 @@ impl Scene {
 
     /// The same, with node01 fenced everywhere.
     pub fn fenced(self) -> World {
-        let mut world = self.world();
-        let fence = plan(&world, &fence());
-        for place in LAYERS {
-            let rows = fence.carry_out(&world.rows(place));
-            world.set_rows(place, &rows);
-        }
+        let mut world = expected(&self.world(), &fence());
         world.clients.retain(|client| !client.holds.contains(&node("node01")));
         world
     }
 }
 
 pub fn managed() -> Managed {
-    let pair = |writer, reader| Pair {
-        writer: Hostgroup(writer),
-        reader: Hostgroup(reader),
-        check_type: CheckType::ReadOnly,
-    };
+    let pair =
+        |writer, reader| Pair { writer: Hostgroup(writer), reader: Hostgroup(reader), check_type: CheckType::ReadOnly };
     Managed { pairs: vec![pair(10, 20), pair(11, 21)], listed: BTreeSet::from([Hostgroup(30)]) }
 }
 
@@ -285,18 +284,14 @@ pub fn assert_same(world: &World, expected: &World, at: &str) {
     }
     for place in LAYERS {
         for table in COVERED.into_iter().filter(|table| *table != SERVERS) {
-            assert_eq!(world.content(place, table), expected.content(place, table), "{at}: {} in {place:?}", table.name);
+            let [is, should] = [world, expected].map(|world| world.tables.get(&(place, table)));
+            assert_eq!(is, should, "{at}: {} in {place:?}", table.name);
         }
     }
 }
 
-/// The layers as they are, each table and record.
+/// The layers alone: no lock, no copies, no sessions.
 pub fn layers(world: &World) -> Vec<(Place, Table, Content)> {
-    let mut all = Vec::new();
-    for place in LAYERS {
-        all.extend(COVERED.map(|table| (place, table, world.content(place, table).clone())));
-    }
-    all
+    let layers = world.tables.iter().filter(|((place, _), _)| LAYERS.contains(place));
+    layers.map(|((place, table), content)| (*place, *table, content.clone())).collect()
 }
-
-pub const STAGED_PAIR: (&str, Table) = ("12", PAIRS);

@@ -38,7 +38,10 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             format!("CREATE TABLE {} AS SELECT * FROM {}", name(*to, *table), name(*from, *table))
         }
         Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
-        Statement::Swap { place, table, from, to } => swap(&name(*place, *table), columns, from.as_ref(), to.as_ref()),
+        Statement::Swap { place, table, from, to } => {
+            let keys = &columns[..table.key_columns.min(columns.len())];
+            swap(&name(*place, *table), columns, keys, from.as_ref(), to.as_ref())
+        }
         Statement::Restate { place, keys, from, to } => format!(
             "UPDATE {} SET status={}, comment={} WHERE status={} AND comment={} AND (hostgroup_id,hostname,port) IN (VALUES {})",
             name(*place, stonith_core::table::SERVERS),
@@ -74,20 +77,25 @@ fn name(place: Place, table: Table) -> String {
     }
 }
 
-fn swap(table: &str, columns: &[String], from: Option<&Record>, to: Option<&Record>) -> String {
-    let is = |record: &Record| {
+/// One record's compare-and-swap. Beside their key the hostgroup tables have unique columns (a reader hostgroup has one
+/// pair): a record in the way of a new one goes with it, in one statement, so that the table is never empty.
+fn swap(table: &str, columns: &[String], keys: &[String], from: Option<&Record>, to: Option<&Record>) -> String {
+    let is_in = |columns: &[String], record: &Record| {
         let each =
             columns.iter().zip(record).map(|(column, value)| format!("{column} IS {}", literal(value.as_deref())));
         each.collect::<Vec<_>>().join(" AND ")
     };
+    let is = |record: &Record| is_in(columns, record);
     match (from, to) {
         (None, Some(to)) => {
             let values: Vec<String> = to.iter().map(|value| literal(value.as_deref())).collect();
-            format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({})", columns.join(","), values.join(","))
+            let is_there = format!("SELECT 1 FROM {table} WHERE {}", is_in(keys, to));
+            let (columns, values) = (columns.join(","), values.join(","));
+            format!("INSERT OR REPLACE INTO {table} ({columns}) SELECT {values} WHERE NOT EXISTS ({is_there})")
         }
         (Some(from), Some(to)) => {
             let set = columns.iter().zip(to).map(|(column, value)| format!("{column}={}", literal(value.as_deref())));
-            format!("UPDATE {table} SET {} WHERE {}", set.collect::<Vec<_>>().join(","), is(from))
+            format!("UPDATE OR REPLACE {table} SET {} WHERE {}", set.collect::<Vec<_>>().join(","), is(from))
         }
         (Some(from), None) => format!("DELETE FROM {table} WHERE {}", is(from)),
         (None, None) => format!("DELETE FROM {table} WHERE 0"),
@@ -127,11 +135,12 @@ mod tests {
         };
         assert_eq!(
             swap(Some(&from), Some(&to)),
-            "UPDATE main.mysql_replication_hostgroups SET hostgroup_id='10',comment='x' WHERE hostgroup_id IS '10' AND comment IS NULL"
+            "UPDATE OR REPLACE main.mysql_replication_hostgroups SET hostgroup_id='10',comment='x' WHERE hostgroup_id IS '10' AND comment IS NULL"
         );
         assert_eq!(
             swap(None, Some(&to)),
-            "INSERT OR IGNORE INTO main.mysql_replication_hostgroups (hostgroup_id,comment) VALUES ('10','x')"
+            "INSERT OR REPLACE INTO main.mysql_replication_hostgroups (hostgroup_id,comment) SELECT '10','x' \
+             WHERE NOT EXISTS (SELECT 1 FROM main.mysql_replication_hostgroups WHERE hostgroup_id IS '10')"
         );
         assert_eq!(
             swap(Some(&from), None),

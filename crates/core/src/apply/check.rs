@@ -1,0 +1,229 @@
+//! The look before the LOAD and the look after it: nobody's edit in what goes live, nothing of runtime lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Apply, BrokenOff, Phase, Place, Reply, Statement, live_rows, merge};
+use crate::plan::Directive;
+use crate::table::{Content, Record, SERVERS, Table};
+
+/// How often memory or runtime may be found changed before a fence goes on anyway (DESIGN §8.5).
+const CHECKS_MAX: u32 = 3;
+
+/// ProxySQL's own count of LOADs: a LOAD adds one to the version, a move of the monitor doesn't (FACTS §1).
+pub(super) const CHECKSUMS: Table = Table { name: "checksums_values", key_columns: 1 };
+
+type Seen = BTreeMap<(Place, Table), Content>;
+
+/// Which look it is. The order of its reads is what it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Look {
+    /// Runtime moved: it is read before memory, so that what somebody edited and LOADed counts as an edit.
+    Settle,
+    /// The last before the LOAD. The monitor's moves are read last: nothing shows them afterwards, but an edit that
+    /// comes too late shows in memory.
+    Before,
+    /// After the LOAD; the version last, so that it counts whoever LOADed before we looked.
+    After,
+}
+
+impl Apply {
+    pub(super) fn look(&mut self, checks: u32, look: Look) -> Phase {
+        let tables = self.tables.clone();
+        let read = |place, table: &Table| Statement::Read { place, table: *table };
+        let all = |place| tables.iter().map(move |table| read(place, table));
+        match look {
+            Look::Settle => {
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
+                self.ask(all(Place::Runtime).chain(all(Place::Memory)));
+            }
+            Look::Before => {
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }, read(Place::Runtime, &CHECKSUMS)]);
+                let others = tables.iter().filter(|table| **table != SERVERS);
+                self.ask(others.map(|table| read(Place::Runtime, table)));
+                self.ask(all(Place::Memory).rev());
+                self.ask([read(Place::Runtime, &SERVERS)]);
+            }
+            Look::After => {
+                self.ask(all(Place::Memory).chain(all(Place::Runtime)));
+                self.ask([read(Place::Runtime, &CHECKSUMS)]);
+            }
+        }
+        Phase::Looking { checks, look }
+    }
+
+    pub(super) fn looked(&mut self, got: Vec<(Statement, Reply)>, checks: u32, look: Look) -> Phase {
+        let mut seen = Seen::new();
+        for (statement, reply) in got {
+            if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
+                seen.insert((place, table), content);
+            }
+        }
+        let tables = self.tables.clone();
+        let edits = |table: Table| self.fold_edits(table, &seen[&(Place::Memory, table)]);
+        let edited: BTreeSet<(Table, Record)> = tables.into_iter().flat_map(edits).collect();
+        match look {
+            Look::Settle => {
+                self.retarget(&seen);
+                Phase::Settled { checks: checks + 1, look: Look::Before }
+            }
+            Look::Before => self.looked_before(&seen, &edited, checks),
+            Look::After => self.looked_after(&seen, edited, checks),
+        }
+    }
+
+    /// Memory must be the target to the byte, and the target what runtime is now with the plan carried out.
+    fn looked_before(&mut self, seen: &Seen, edited: &BTreeSet<(Table, Record)>, checks: u32) -> Phase {
+        let moved = self.tables.iter().any(|table| {
+            let wanted = self.wanted(*table, &seen[&(Place::Runtime, *table)]);
+            wanted.is_none_or(|wanted| wanted.records != self.target[table].records)
+        });
+        if checks < CHECKS_MAX {
+            if moved {
+                return Phase::Settled { checks, look: Look::Settle };
+            }
+            if !edited.is_empty() {
+                return Phase::Settled { checks: checks + 1, look: Look::Before };
+            }
+        }
+        let fences = self.plan.directives.values().any(|directive| matches!(directive, Directive::Fence { .. }));
+        if !fences && (moved || !edited.is_empty()) {
+            self.broken_off = Some(BrokenOff::PutOff); // a return can wait
+            return self.put_back();
+        }
+        self.retarget(seen);
+        self.version = version(seen);
+        self.ask([Statement::Load]);
+        Phase::Loading { checks }
+    }
+
+    /// An edit that our LOAD took live is taken out again by another; a LOAD of somebody else's stands, but for
+    /// the plan.
+    fn looked_after(&mut self, seen: &Seen, edited: BTreeSet<(Table, Record)>, checks: u32) -> Phase {
+        let ours_alone = self.version.is_some_and(|before| version(seen) == Some(before + 1));
+        let live: BTreeMap<Table, Content> =
+            self.tables.iter().map(|table| (*table, loadable(*table, &seen[&(Place::Runtime, *table)]))).collect();
+        self.undo = edited
+            .into_iter()
+            .filter(|(table, key)| ours_alone && live[table].records.get(key) != self.target[table].records.get(key))
+            .collect();
+        let planned = self.not_as_planned(&live[&SERVERS]);
+        if checks < CHECKS_MAX && (!self.undo.is_empty() || !planned.is_empty()) {
+            return Phase::Settled { checks: checks + 1, look: Look::Before };
+        }
+        self.done.not_as_planned = planned;
+        let others = self.not_as_loaded(&live);
+        self.done.not_as_planned.extend(others);
+        if self.plan.unfences()
+            && let Ok(rows) = self.kept[&SERVERS].rows()
+        {
+            let kept = self.kept[&SERVERS].clone();
+            let planned = kept.with_rows(&self.plan.carry_out(&rows));
+            self.swap_content(Place::Kept, SERVERS, &kept, &planned);
+            self.kept.insert(SERVERS, planned);
+        }
+        self.begin_sessions()
+    }
+
+    /// What memory has beside the target is somebody's edit since we looked: it moves into `kept`, staged as it was.
+    fn fold_edits(&mut self, table: Table, memory: &Content) -> Vec<(Table, Record)> {
+        let target = self.target[&table].clone();
+        let fences = self.fences();
+        let mut edited = Vec::new();
+        for (ours, theirs) in target.changes_to(memory) {
+            let Some(key) = theirs.as_ref().or(ours.as_ref()).map(|record| merge::key(table, record)) else { continue };
+            let kept = self.kept[&table].records.get(&key).cloned();
+            let columns = &memory.columns;
+            let merged = merge::merged(table, columns, ours.as_ref(), theirs.as_ref(), kept.as_ref());
+            let wanted = merged.map(|record| merge::planned(table, columns, record, &fences));
+            if kept != wanted {
+                self.ask([Statement::Swap { place: Place::Kept, table, from: kept, to: wanted.clone() }]);
+            }
+            self.ask([Statement::Swap { place: Place::Memory, table, from: theirs, to: ours }]);
+            if let Some(content) = self.kept.get_mut(&table) {
+                merge::put(content, &key, wanted);
+            }
+            self.done.edits_kept += 1;
+            edited.push((table, key));
+        }
+        edited
+    }
+
+    /// What the target of a table is, seeing its runtime; `None` if that can't be read.
+    fn wanted(&self, table: Table, runtime: &Content) -> Option<Content> {
+        let mut wanted = loadable(table, runtime);
+        for (_, key) in self.undo.iter().filter(|(undone, _)| *undone == table) {
+            merge::put(&mut wanted, key, self.target[&table].records.get(key).cloned());
+        }
+        if table == SERVERS {
+            let rows = wanted.rows().ok()?;
+            wanted = wanted.with_rows(&self.plan.carry_out(&rows));
+        }
+        Some(wanted)
+    }
+
+    /// The monitor, or another LOAD, moved runtime: the target follows. On the way each record of memory is the kept
+    /// one, so that at no point it is neither the target's nor the kept one: that would be somebody's edit.
+    fn retarget(&mut self, seen: &Seen) {
+        for table in self.tables.clone() {
+            let target = self.target[&table].clone();
+            let Some(wanted) = self.wanted(table, &seen[&(Place::Runtime, table)]) else { continue };
+            let mut between = target.clone();
+            for key in merge::changed_keys(&target, &wanted) {
+                merge::put(&mut between, &key, self.kept[&table].records.get(&key).cloned());
+            }
+            self.swap_content(Place::Memory, table, &target, &between);
+            self.swap_content(Place::Target, table, &target, &wanted);
+            self.swap_content(Place::Memory, table, &between, &wanted);
+            self.target.insert(table, wanted);
+        }
+    }
+
+    /// Planned rows that must be out of service and don't show so. A row that came back may already have been moved
+    /// on by the monitor.
+    fn not_as_planned(&self, live: &Content) -> Vec<String> {
+        let (Ok(rows), Ok(target)) = (live.rows(), self.target[&SERVERS].rows()) else { return Vec::new() };
+        let planned = |key: &crate::row::RowKey| {
+            self.plan.managed.contains(key.hostgroup)
+                && key.node().is_some_and(|node| self.plan.directives.contains_key(&node))
+        };
+        let shown: BTreeMap<_, _> = rows.iter().map(|row| (&row.key, &row.status)).collect();
+        let missing = target
+            .iter()
+            .filter(|row| planned(&row.key) && !row.status.in_service() && shown.get(&row.key) != Some(&&row.status))
+            .map(|row| format!("{} should be {}", row.key, row.status));
+        let fenced = self.fences();
+        let back = rows.iter().filter(|row| {
+            row.status.in_service()
+                && planned(&row.key)
+                && row.node().is_some_and(|node| fenced.directives.contains_key(&node))
+                && !target.iter().any(|target| target.key == row.key)
+        });
+        missing.chain(back.map(|row| format!("{} should not be in service", row.key))).collect()
+    }
+
+    /// What else differs from what we loaded: somebody else's LOAD, or the monitor's move. For people to know.
+    fn not_as_loaded(&self, live: &BTreeMap<Table, Content>) -> Vec<String> {
+        let mut others = Vec::new();
+        for (table, live) in live {
+            for key in merge::changed_keys(&self.target[table], live) {
+                let name = key.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join("/");
+                others.push(format!("{} {name} was changed by somebody else meanwhile", table.name));
+            }
+        }
+        others
+    }
+}
+
+/// What a LOAD of runtime's own content must contain.
+fn loadable(table: Table, runtime: &Content) -> Content {
+    match runtime.rows() {
+        Ok(rows) if table == SERVERS => runtime.with_rows(&live_rows(rows)),
+        _ => runtime.clone(),
+    }
+}
+
+fn version(seen: &Seen) -> Option<u64> {
+    let checksums = seen.get(&(Place::Runtime, CHECKSUMS))?;
+    let at = checksums.columns.iter().position(|column| column == "version")?;
+    checksums.records.get(&vec![Some(SERVERS.name.to_owned())])?.get(at)?.as_ref()?.parse().ok()
+}

@@ -1,0 +1,75 @@
+//! Somebody's edit of a record that we lent, merged with what the record shall be in the end: what they changed is
+//! theirs, column by column, and the rest is as it was kept.
+
+use std::collections::BTreeSet;
+
+use crate::marker::{Comment, mark};
+use crate::plan::Plan;
+use crate::table::{Content, Record, SERVERS, Table};
+
+/// What a record shall be: lent as `ours`, found as `theirs`, to be put back as `kept`.
+pub(super) fn merged(
+    table: Table,
+    columns: &[String],
+    ours: Option<&Record>,
+    theirs: Option<&Record>,
+    kept: Option<&Record>,
+) -> Option<Record> {
+    if ours == theirs {
+        return kept.cloned();
+    }
+    let (Some(ours), Some(found), Some(kept)) = (ours, theirs, kept) else { return theirs.cloned() };
+    let changed = |i: usize| found.get(i) != ours.get(i);
+    let mut merged: Record =
+        (0..columns.len()).map(|i| if changed(i) { found.get(i) } else { kept.get(i) }.cloned().flatten()).collect();
+    if table == SERVERS {
+        settle_marker(columns, ours, found, kept, &mut merged);
+    }
+    Some(merged)
+}
+
+/// Status and marker go together: who changed the comment alone leaves a fenced row ours; who changed the status of
+/// a row that we had lent without a marker made it theirs (I3).
+fn settle_marker(columns: &[String], ours: &Record, theirs: &Record, kept: &Record, merged: &mut Record) {
+    let at = |name: &str| columns.iter().position(|column| column == name);
+    let (Some(status), Some(comment)) = (at("status"), at("comment")) else { return };
+    let text = |record: &Record| record.get(comment).cloned().flatten().unwrap_or_default();
+    let kept = text(kept);
+    let Comment::Marked(before, marker) = Comment::parse(&kept) else { return };
+    if ours.get(status) == theirs.get(status) {
+        if matches!(Comment::parse(&text(merged)), Comment::Plain) {
+            merged[comment] = Some(mark(&text(merged), &marker));
+        }
+    } else if matches!(Comment::parse(&text(ours)), Comment::Plain) && ours.get(comment) == theirs.get(comment) {
+        merged[comment] = Some(before.to_owned());
+    }
+}
+
+/// A server record with a plan carried out that only fences: such a plan makes and deletes no rows.
+pub(super) fn planned(table: Table, columns: &[String], record: Record, fences: &Plan) -> Record {
+    if table != SERVERS {
+        return record;
+    }
+    let one = Content::new(SERVERS, columns.to_vec(), [record.clone()]);
+    let planned = one.rows().ok().map(|rows| one.with_rows(&fences.carry_out(&rows)));
+    planned.and_then(|content| content.records.into_values().next()).unwrap_or(record)
+}
+
+/// A record's key.
+pub(super) fn key(table: Table, record: &Record) -> Record {
+    record.iter().take(table.key_columns).cloned().collect()
+}
+
+/// Sets, or takes out, the record of this key.
+pub(super) fn put(content: &mut Content, key: &Record, record: Option<Record>) {
+    match record {
+        Some(record) => drop(content.records.insert(key.clone(), record)),
+        None => drop(content.records.remove(key)),
+    }
+}
+
+/// Keys whose records differ.
+pub(super) fn changed_keys(from: &Content, to: &Content) -> Vec<Record> {
+    let keys: BTreeSet<&Record> = from.records.keys().chain(to.records.keys()).collect();
+    keys.into_iter().filter(|key| from.records.get(*key) != to.records.get(*key)).cloned().collect()
+}

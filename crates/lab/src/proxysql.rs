@@ -1,0 +1,430 @@
+//! The lab's ProxySQL: the admin interface over real sockets, the read_only monitor, and client sessions in process.
+//!
+//! ```text
+//! socket -> wire -> admin (commands, SQL) -> layers <- monitor <- nodes
+//!                                              ^-- sessions -> nodes (writes are counted there)
+//! ```
+
+mod admin;
+mod layers;
+mod monitor;
+mod sessions;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use layers::ServerRow;
+pub use sessions::SessionError;
+pub use wire::{Answer, Records};
+
+use crate::nodes::Nodes;
+use layers::Layers;
+use sessions::{Client, used};
+use wire::{Command, Wire};
+
+/// How this ProxySQL is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `mysql-monitor_read_only_interval`.
+    pub monitor_interval: Duration,
+    /// Up to 2.5.2 the monitor wrote memory too, and lost what was staged there (FACTS §2).
+    pub monitor_writes_memory: bool,
+    /// `mysql-monitor_writer_is_also_reader`.
+    pub writer_is_also_reader: bool,
+    /// What `@@version` says.
+    pub version: String,
+    /// Admin users and their passwords.
+    pub users: Vec<(String, String)>,
+    /// How long a shunned server stays out; a tenth of it if there is no other.
+    pub shun_recovery: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let user = |name: &str| (name.to_owned(), name.to_owned());
+        Self {
+            monitor_interval: Duration::from_millis(1_000),
+            monitor_writes_memory: false,
+            writer_is_also_reader: true,
+            version: "2.7.1-16-g2726c27".to_owned(),
+            users: vec![user("admin"), user("radmin")],
+            shun_recovery: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Between two tries to take the port again.
+const REBIND: Duration = Duration::from_millis(5);
+
+/// What a test wants to happen to a statement that has come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Go,
+    /// The connection breaks before it runs.
+    CutBefore,
+    /// It runs, and the connection breaks before its answer.
+    CutAfter,
+}
+
+type Hook = Box<dyn FnMut(&str) -> Verdict + Send>;
+
+/// Everything behind the sockets.
+struct Engine {
+    settings: Settings,
+    nodes: Nodes,
+    layers: Layers,
+    clients: BTreeMap<u64, Client>,
+    next_client: u64,
+    shunned: BTreeMap<(u32, String), Instant>,
+    timeouts: BTreeMap<String, u32>,
+    turn: usize,
+    paused: bool,
+    variables: BTreeMap<String, String>,
+    statements: Vec<String>,
+    unknown: Vec<String>,
+}
+
+struct Shared {
+    engine: Mutex<Engine>,
+    hook: Mutex<Option<Hook>>,
+    /// A new value ends all connections and the listener.
+    life: watch::Sender<u64>,
+    address: SocketAddr,
+}
+
+/// One ProxySQL of the lab.
+#[derive(Clone)]
+pub struct ProxySql(Arc<Shared>);
+
+impl ProxySql {
+    /// Starts it on a free port, with one pair 10/20 and no servers: add those with [`ProxySql::query`].
+    ///
+    /// # Errors
+    /// No socket, or SQLite refuses the schema.
+    pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let layers = Layers::new().map_err(io::Error::other)?;
+        let interval = settings.monitor_interval.as_millis().to_string();
+        let engine = Engine {
+            variables: admin::variables(&settings.version, &interval),
+            settings: settings.clone(),
+            nodes,
+            layers,
+            clients: BTreeMap::new(),
+            next_client: 1,
+            shunned: BTreeMap::new(),
+            timeouts: BTreeMap::new(),
+            turn: 0,
+            paused: false,
+            statements: Vec::new(),
+            unknown: Vec::new(),
+        };
+        let shared = Shared { engine: Mutex::new(engine), hook: Mutex::new(None), life: watch::channel(0).0, address };
+        let proxy = Self(Arc::new(shared));
+        for sql in
+            ["INSERT INTO mysql_replication_hostgroups VALUES (10,20,'read_only','')", "LOAD MYSQL SERVERS TO RUNTIME"]
+        {
+            proxy.query(sql).map_err(io::Error::other)?;
+        }
+        tokio::spawn(proxy.clone().serve(listener));
+        tokio::spawn(monitor::watch_nodes(Arc::downgrade(&proxy.0), settings.monitor_interval));
+        Ok(proxy)
+    }
+
+    /// The admin interface.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// A statement without a socket: not counted, and no hook sees it.
+    ///
+    /// # Errors
+    /// ProxySQL's words.
+    pub fn query(&self, sql: &str) -> Result<Records, String> {
+        match self.engine().run(sql) {
+            Answer::Records(records) => Ok(records),
+            Answer::Done(..) => Ok(Records::default()),
+            Answer::Refused(text) => Err(text),
+        }
+    }
+
+    /// The runtime rows.
+    pub fn rows(&self) -> Vec<ServerRow> {
+        self.engine().layers.rows().unwrap_or_default()
+    }
+
+    /// Every statement that came over a socket.
+    pub fn statements(&self) -> Vec<String> {
+        self.engine().statements.clone()
+    }
+
+    /// How many of them were not merely reading.
+    pub fn writes(&self) -> usize {
+        self.engine().statements.iter().filter(|sql| !admin::only_reads(sql)).count()
+    }
+
+    /// Statements that it did not know.
+    pub fn unknown(&self) -> Vec<String> {
+        self.engine().unknown.clone()
+    }
+
+    /// Lets a test act before each statement that comes over a socket.
+    pub fn before_statement(&self, hook: impl FnMut(&str) -> Verdict + Send + 'static) {
+        *self.0.hook.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    /// Opens a client session on hostgroup 10.
+    pub fn connect(&self) -> Session {
+        let mut engine = self.engine();
+        let id = engine.next_client;
+        engine.next_client += 1;
+        let dead = engine.paused;
+        engine.clients.insert(id, Client { dead, ..Client::default() });
+        Session { proxy: self.clone(), id, refused: dead }
+    }
+
+    /// SIGKILL: its connections and sessions are gone.
+    pub fn kill(&self) {
+        self.0.life.send_modify(|life| *life += 1);
+        for client in self.engine().clients.values_mut() {
+            client.end();
+        }
+        self.engine().paused = true;
+    }
+
+    /// Starts it again from its disk, on the same port.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn restart(&self) -> io::Result<()> {
+        self.kill();
+        let listener = loop {
+            match TcpListener::bind(self.0.address).await {
+                // The old listener's task has yet to end.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(REBIND).await,
+                bound => break bound?,
+            }
+        };
+        let mut engine = self.engine();
+        engine.layers.restart().map_err(io::Error::other)?;
+        engine.clients.clear();
+        engine.shunned.clear();
+        engine.timeouts.clear();
+        engine.paused = false;
+        drop(engine);
+        tokio::spawn(self.clone().serve(listener));
+        Ok(())
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.0.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        let mut life = self.0.life.subscribe();
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(_) => continue,
+                },
+                _ = life.changed() => return,
+            };
+            let (proxy, mut life) = (self.clone(), self.0.life.subscribe());
+            tokio::spawn(async move {
+                let _ = stream.set_nodelay(true);
+                tokio::select! {
+                    _ = proxy.talk(Wire::new(stream)) => {}
+                    _ = life.changed() => {}
+                }
+            });
+        }
+    }
+
+    async fn talk(&self, mut wire: Wire) -> io::Result<()> {
+        let users = self.engine().settings.users.clone();
+        if !wire.log_in(&users).await? {
+            return Ok(());
+        }
+        loop {
+            match wire.command().await? {
+                Command::Quit => return Ok(()),
+                Command::Nothing => wire.answer(&Answer::Done(0, String::new())).await?,
+                Command::Reset => wire.wrong_sequence().await?,
+                Command::Unsupported => wire.answer(&Answer::Refused("Command not supported".to_owned())).await?,
+                Command::Query(sql) => {
+                    let verdict = self.judge(&sql);
+                    if verdict == Verdict::CutBefore {
+                        return Ok(());
+                    }
+                    let answer = {
+                        let mut engine = self.engine();
+                        engine.statements.push(sql.clone());
+                        engine.run(&sql)
+                    };
+                    if verdict == Verdict::CutAfter {
+                        return Ok(());
+                    }
+                    wire.answer(&answer).await?;
+                }
+            }
+        }
+    }
+
+    fn judge(&self, sql: &str) -> Verdict {
+        let mut hook = self.0.hook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        hook.as_mut().map_or(Verdict::Go, |hook| hook(sql))
+    }
+}
+
+/// A client's session.
+pub struct Session {
+    proxy: ProxySql,
+    id: u64,
+    refused: bool,
+}
+
+impl Session {
+    /// An insert. Says which node took it.
+    ///
+    /// # Errors
+    /// What the client would see.
+    pub fn write(&self) -> Result<String, SessionError> {
+        self.execute(10, true)
+    }
+
+    /// A SELECT that a query rule sends to the readers.
+    ///
+    /// # Errors
+    /// What the client would see.
+    pub fn read(&self) -> Result<String, SessionError> {
+        self.execute(20, false)
+    }
+
+    /// BEGIN.
+    pub fn begin(&self) {
+        self.bind(|client| client.bound.in_transaction = true);
+    }
+
+    /// COMMIT.
+    ///
+    /// # Errors
+    /// The session was ended: nothing was committed.
+    pub fn commit(&self) -> Result<(), SessionError> {
+        let mut engine = self.proxy.engine();
+        let client = engine.clients.get_mut(&self.id).filter(|client| !client.dead).ok_or(SessionError::Lost)?;
+        client.bound.in_transaction = false;
+        if !client.bound.pinned {
+            client.holds.clear();
+        }
+        Ok(())
+    }
+
+    /// SET @x, a temporary table, GET_LOCK: no multiplexing from now on.
+    pub fn pin(&self) {
+        self.bind(|client| client.bound.pinned = true);
+    }
+
+    fn bind(&self, bind: impl FnOnce(&mut Client)) {
+        if let Some(client) = self.proxy.engine().clients.get_mut(&self.id) {
+            bind(client);
+        }
+    }
+
+    fn execute(&self, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
+        if self.refused {
+            return Err(SessionError::NoProxy);
+        }
+        self.proxy.engine().execute(self.id, hostgroup, writes)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.proxy.engine().clients.remove(&self.id);
+    }
+}
+
+impl Engine {
+    fn execute(&mut self, id: u64, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
+        let client = self.clients.get(&id).filter(|client| !client.dead).ok_or(SessionError::Lost)?.clone();
+        let rows = self.layers.rows().unwrap_or_default();
+        let host = match client.holds.get(&hostgroup) {
+            Some(host) => {
+                let row = rows.iter().find(|row| row.hostgroup == hostgroup && row.host == *host);
+                if row.is_none_or(|row| row.status == "OFFLINE_HARD") {
+                    self.end_client(id);
+                    return Err(SessionError::Lost);
+                }
+                host.clone()
+            }
+            None => self.pick(hostgroup, &rows)?,
+        };
+        let done = sessions::execute(&self.nodes, &host, writes);
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.current = Some((hostgroup, host.clone()));
+            if (client.bound.in_transaction || client.bound.pinned) && done != Err(SessionError::Lost) {
+                client.holds.insert(hostgroup, host.clone());
+            }
+        }
+        match done {
+            Err(SessionError::Lost) => {
+                self.shun(hostgroup, &host);
+                if client.holds.is_empty() {
+                    // Autocommit: another server, if there is one.
+                    return self.execute(id, hostgroup, writes);
+                }
+                self.end_client(id);
+                Err(SessionError::Lost)
+            }
+            done => done.map(|()| host),
+        }
+    }
+
+    /// The next usable server in turn; a shunned one comes back lazily, on traffic (FACTS §3).
+    fn pick(&mut self, hostgroup: u32, rows: &[ServerRow]) -> Result<String, SessionError> {
+        let here = || rows.iter().filter(|row| row.hostgroup == hostgroup);
+        let online: Vec<&str> = here().filter(|row| row.status == "ONLINE").map(|row| row.host.as_str()).collect();
+        let wait = if online.is_empty() { self.settings.shun_recovery / 10 } else { self.settings.shun_recovery };
+        let rested = |row: &&ServerRow| {
+            let since = self.shunned.get(&(hostgroup, row.host.clone()));
+            row.status == "SHUNNED" && since.is_some_and(|since| since.elapsed() >= wait)
+        };
+        let back: Vec<String> = here().filter(rested).map(|row| row.host.clone()).collect();
+        for host in &back {
+            let _ = self.layers.set_status(hostgroup, host, "ONLINE");
+            self.shunned.remove(&(hostgroup, host.clone()));
+        }
+        let usable: Vec<&str> = online.into_iter().chain(back.iter().map(String::as_str)).collect();
+        self.turn += 1;
+        usable.get(self.turn % usable.len().max(1)).map(|host| (*host).to_owned()).ok_or(SessionError::NoServer)
+    }
+
+    fn shun(&mut self, hostgroup: u32, host: &str) {
+        let rows = self.layers.rows().unwrap_or_default();
+        if rows.iter().any(|row| row.hostgroup == hostgroup && row.host == host && row.status == "ONLINE") {
+            let _ = self.layers.set_status(hostgroup, host, "SHUNNED");
+            self.shunned.insert((hostgroup, host.to_owned()), Instant::now());
+        }
+    }
+
+    fn end_client(&mut self, id: u64) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.end();
+        }
+    }
+
+    fn holds(&self) -> impl Fn(u32, &str) -> bool + use<> {
+        let clients = self.clients.clone();
+        move |hostgroup, host| used(&clients, hostgroup, host) > 0
+    }
+}

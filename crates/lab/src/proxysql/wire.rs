@@ -1,0 +1,267 @@
+//! The MySQL protocol as the admin interface speaks it (FACTS §1, [5-admin]): text protocol only, greeting `8.0.30`,
+//! mysql_native_password.
+
+use std::io;
+
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What a statement is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; so many records matched; a remark.
+    Done(u64, String),
+    /// Columns and records, every value as text.
+    Records(Records),
+    /// Refused, in ProxySQL's words.
+    Refused(String),
+}
+
+/// A result set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    /// Column names.
+    pub columns: Vec<String>,
+    /// Values; `None` is NULL.
+    pub records: Vec<Vec<Option<String>>>,
+}
+
+/// A command of a client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// COM_QUERY.
+    Query(String),
+    /// COM_PING, COM_INIT_DB: answered OK.
+    Nothing,
+    /// COM_RESET_CONNECTION.
+    Reset,
+    /// COM_QUIT, or the connection is gone.
+    Quit,
+    /// Anything else, COM_STMT_PREPARE among it.
+    Unsupported,
+}
+
+const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
+    | 0x0000_0004 // long flag
+    | 0x0000_0008 // connect with db
+    | 0x0000_0200 // protocol 41
+    | 0x0000_2000 // transactions
+    | 0x0000_8000 // secure connection
+    | 0x0008_0000; // plugin auth
+
+const NATIVE: &[u8] = b"mysql_native_password\0";
+const SALT: &[u8; 20] = b"the-lab's-fixed-salt";
+const AUTOCOMMIT: u16 = 2;
+const PACKET_MAX: usize = 16 << 20;
+
+/// One connection.
+pub struct Wire {
+    stream: TcpStream,
+    sequence: u8,
+}
+
+impl Wire {
+    /// Takes a connection.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, sequence: 0 }
+    }
+
+    /// Greets, and checks the password: whether the client may go on.
+    pub async fn log_in(&mut self, users: &[(String, String)]) -> io::Result<bool> {
+        let mut greeting = vec![10];
+        greeting.extend(b"8.0.30\0");
+        greeting.extend(1_u32.to_le_bytes());
+        greeting.extend(&SALT[..8]);
+        greeting.push(0);
+        greeting.extend((CLIENT_CAPABILITIES as u16).to_le_bytes());
+        greeting.push(33);
+        greeting.extend(AUTOCOMMIT.to_le_bytes());
+        greeting.extend(((CLIENT_CAPABILITIES >> 16) as u16).to_le_bytes());
+        greeting.push(21);
+        greeting.extend([0; 10]);
+        greeting.extend(&SALT[8..]);
+        greeting.push(0);
+        greeting.extend(NATIVE);
+        self.send(&greeting).await?;
+        let hello = self.receive().await?;
+        let (user, mut proof, plugin) = read_hello(&hello).ok_or(io::ErrorKind::InvalidData)?;
+        if plugin.is_some_and(|plugin| plugin != b"mysql_native_password") {
+            // A caching_sha2 client is switched.
+            let mut switch = vec![0xfe];
+            switch.extend(NATIVE);
+            switch.extend(SALT);
+            switch.push(0);
+            self.send(&switch).await?;
+            proof = self.receive().await?;
+        }
+        let knows = |(name, password): &(String, String)| *name == user && proof == token(password);
+        if users.iter().any(knows) {
+            self.answer(&Answer::Done(0, String::new())).await?;
+            return Ok(true);
+        }
+        let used = if proof.is_empty() { "NO" } else { "YES" };
+        let text = format!("ProxySQL Error: Access denied for user '{user}'@'127.0.0.1' (using password: {used})");
+        self.answer(&Answer::Refused(text)).await?;
+        Ok(false)
+    }
+
+    /// The next command.
+    pub async fn command(&mut self) -> io::Result<Command> {
+        self.sequence = 0;
+        let packet = match self.receive().await {
+            Ok(packet) => packet,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Command::Quit),
+            Err(error) => return Err(error),
+        };
+        Ok(match packet.split_first() {
+            Some((3, text)) => Command::Query(String::from_utf8_lossy(text).into_owned()),
+            Some((1, _)) | None => Command::Quit,
+            Some((2 | 14, _)) => Command::Nothing,
+            Some((31, _)) => Command::Reset,
+            Some(_) => Command::Unsupported,
+        })
+    }
+
+    /// Sends an answer.
+    pub async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+        match answer {
+            Answer::Done(affected, info) => {
+                let mut packet = vec![0];
+                length(&mut packet, *affected);
+                length(&mut packet, 0);
+                packet.extend(AUTOCOMMIT.to_le_bytes());
+                packet.extend([0, 0]);
+                packet.extend(info.as_bytes());
+                self.send(&packet).await
+            }
+            Answer::Refused(text) => {
+                let mut packet = vec![0xff];
+                packet.extend(1045_u16.to_le_bytes());
+                packet.extend(b"#28000");
+                packet.extend(text.as_bytes());
+                self.send(&packet).await
+            }
+            Answer::Records(records) => self.records(records).await,
+        }
+    }
+
+    /// COM_RESET_CONNECTION's answer has a wrong sequence number, which ruins the connection (FACTS §1).
+    pub async fn wrong_sequence(&mut self) -> io::Result<()> {
+        self.sequence = 2;
+        self.answer(&Answer::Done(0, String::new())).await
+    }
+
+    async fn records(&mut self, records: &Records) -> io::Result<()> {
+        let mut all = Vec::new();
+        let mut count = Vec::new();
+        length(&mut count, records.columns.len() as u64);
+        self.frame(&mut all, &count);
+        for column in &records.columns {
+            let mut definition = Vec::new();
+            for text in ["def", "", "", "", column, ""] {
+                bytes(&mut definition, text.as_bytes());
+            }
+            definition.extend([0x0c, 33, 0, 255, 255, 0, 0, 0xfd, 0, 0, 0, 0, 0]);
+            self.frame(&mut all, &definition);
+        }
+        let end = [0xfe, 0, 0, AUTOCOMMIT as u8, 0];
+        self.frame(&mut all, &end);
+        for record in &records.records {
+            let mut row = Vec::new();
+            for value in record {
+                match value {
+                    Some(text) => bytes(&mut row, text.as_bytes()),
+                    None => row.push(0xfb),
+                }
+            }
+            self.frame(&mut all, &row);
+        }
+        self.frame(&mut all, &end);
+        self.stream.write_all(&all).await
+    }
+
+    fn frame(&mut self, out: &mut Vec<u8>, packet: &[u8]) {
+        out.extend(&(packet.len() as u32).to_le_bytes()[..3]);
+        out.push(self.sequence);
+        out.extend(packet);
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
+    async fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        let mut out = Vec::new();
+        self.frame(&mut out, packet);
+        self.stream.write_all(&out).await
+    }
+
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut head = [0; 4];
+        self.stream.read_exact(&mut head).await?;
+        let size = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
+        if size >= PACKET_MAX - 1 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.sequence = head[3].wrapping_add(1);
+        let mut packet = vec![0; size];
+        self.stream.read_exact(&mut packet).await?;
+        Ok(packet)
+    }
+}
+
+/// User, proof and plugin of a handshake response 41.
+fn read_hello(hello: &[u8]) -> Option<(String, Vec<u8>, Option<&[u8]>)> {
+    let flags = u32::from_le_bytes(hello.get(..4)?.try_into().ok()?);
+    let mut rest = hello.get(32..)?;
+    let until_zero = |rest: &mut &'_ [u8]| -> Option<Vec<u8>> {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let text = rest[..end].to_vec();
+        *rest = &rest[end + 1..];
+        Some(text)
+    };
+    let user = String::from_utf8_lossy(&until_zero(&mut rest)?).into_owned();
+    let size = usize::from(*rest.first()?);
+    let proof = rest.get(1..1 + size)?.to_vec();
+    rest = &rest[1 + size..];
+    if flags & 0x8 != 0 {
+        until_zero(&mut rest)?;
+    }
+    let plugin = (flags & 0x0008_0000 != 0).then_some(rest).map(|rest| {
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+        &rest[..end]
+    });
+    Some((user, proof, plugin))
+}
+
+/// `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`.
+fn token(password: &str) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let once = Sha1::digest(password.as_bytes());
+    let twice = Sha1::digest(once);
+    let salted = Sha1::new().chain_update(SALT).chain_update(twice).finalize();
+    once.iter().zip(salted).map(|(a, b)| a ^ b).collect()
+}
+
+fn length(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..=250 => out.push(number as u8),
+        251..=0xffff => {
+            out.push(0xfc);
+            out.extend((number as u16).to_le_bytes());
+        }
+        0x1_0000..=0xff_ffff => {
+            out.push(0xfd);
+            out.extend(&(number as u32).to_le_bytes()[..3]);
+        }
+        _ => {
+            out.push(0xfe);
+            out.extend(number.to_le_bytes());
+        }
+    }
+}
+
+fn bytes(out: &mut Vec<u8>, text: &[u8]) {
+    length(out, text.len() as u64);
+    out.extend(text);
+}
