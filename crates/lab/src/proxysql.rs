@@ -135,7 +135,7 @@ impl ProxySql {
         {
             proxy.query(sql).map_err(io::Error::other)?;
         }
-        tokio::spawn(proxy.clone().serve(listener));
+        tokio::spawn(proxy.clone().serve(listener, proxy.0.life.subscribe()));
         tokio::spawn(monitor::watch_nodes(Arc::downgrade(&proxy.0), settings.monitor_interval));
         Ok(proxy)
     }
@@ -221,7 +221,7 @@ impl ProxySql {
         engine.timeouts.clear();
         engine.paused = false;
         drop(engine);
-        tokio::spawn(self.clone().serve(listener));
+        tokio::spawn(self.clone().serve(listener, self.0.life.subscribe()));
         Ok(())
     }
 
@@ -229,8 +229,7 @@ impl ProxySql {
         self.0.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn serve(self, listener: TcpListener) {
-        let mut life = self.0.life.subscribe();
+    async fn serve(self, listener: TcpListener, mut life: watch::Receiver<u64>) {
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {

@@ -83,7 +83,7 @@ impl Layers {
 
     fn try_run(&self, sql: &str) -> Result<Answer> {
         let mut statement = first_statement(&self.db, sql)?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         if columns.is_empty() {
             let affected = statement.execute([])?;
             // SQLite's count is that of the last change, ProxySQL's that of this statement.

@@ -208,8 +208,10 @@ impl Wire {
     }
 }
 
+type Hello<'h> = (String, Vec<u8>, Option<&'h [u8]>);
+
 /// User, proof and plugin of a handshake response 41.
-fn read_hello(hello: &[u8]) -> Option<(String, Vec<u8>, Option<&[u8]>)> {
+fn read_hello(hello: &[u8]) -> Option<Hello<'_>> {
     let flags = u32::from_le_bytes(hello.get(..4)?.try_into().ok()?);
     let mut rest = hello.get(32..)?;
     let until_zero = |rest: &mut &'_ [u8]| -> Option<Vec<u8>> {
