@@ -4,17 +4,167 @@ mod apply_world;
 
 use apply_world::drive::Running;
 use apply_world::scene::*;
+use apply_world::{Client, LAYERS, World};
+use std::collections::{BTreeMap, BTreeSet};
+use stonith_core::apply::{Outcome, Place, Statement};
+use stonith_core::proof::Role;
+use stonith_core::row::Status;
 
 #[test]
 fn i6_a_fence_reaches_all_layers_and_leaves_everything_else_to_the_byte() {
     for scene in SCENES {
         let before = scene.world();
         let mut world = before.clone();
-        let outcome = Running::new(plan(&world, &fence()), "a").to_end(&mut world);
+        let outcome = Running::new(plan(&world, &fence()), "a").finish(&mut world);
         assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{scene:?}");
         assert_same(&world, &expected(&before, &fence()), &format!("{scene:?}"));
-        for place in apply_world::LAYERS {
+        for place in LAYERS {
             assert_eq!(in_service(&world, place), vec![], "{scene:?} {place:?}");
         }
     }
+}
+
+/// Every statement that was asked, and how it ended.
+fn all_asked(world: &mut World, directives: &Directives) -> (Vec<Statement>, Outcome) {
+    let (mut running, mut asked) = (Running::new(plan(world, directives), "a"), Vec::new());
+    while let Some(statement) = running.asks() {
+        asked.push(statement.clone());
+        running.go(world);
+    }
+    (asked, running.outcome().unwrap().clone())
+}
+
+#[test]
+fn i3_fence_and_return_give_back_every_byte_of_every_layer() {
+    for scene in SCENES.into_iter().filter(|scene| !scene.ghost) {
+        let before = scene.world();
+        let mut world = before.clone();
+        Running::new(plan(&world, &fence()), "a").finish(&mut world);
+        for (hostgroup, comment) in [(10, ODD_COMMENT), (30, "listed")] {
+            let row = world.row(Place::Runtime, hostgroup, "node01").unwrap();
+            assert_eq!(row.status, Status::OfflineSoft);
+            assert_eq!(row.comment, format!("{comment} [stonith:1 superseded by=node02:3306 was=ONLINE]"));
+        }
+        Running::new(plan(&world, &unfence(Role::AsBefore)), "a").finish(&mut world);
+        assert_same(&world, &before, &format!("{scene:?}"));
+        let untouched = |world: &World, place| {
+            let rows = world.rows(place).into_iter();
+            rows.filter(|row| !is_managed(row) || row.status == Status::OfflineSoft).collect::<Vec<_>>()
+        };
+        for place in LAYERS {
+            assert_eq!(untouched(&world, place), untouched(&before, place), "{scene:?} {place:?}");
+        }
+    }
+}
+
+#[test]
+fn i3_a_return_takes_the_role_that_the_node_has_now() {
+    for scene in SCENES.into_iter().filter(|scene| !scene.ghost) {
+        for role in [Role::Replica, Role::Primary, Role::AsBefore] {
+            let before = scene.fenced();
+            let mut world = before.clone();
+            let outcome = Running::new(plan(&world, &unfence(role)), "a").finish(&mut world);
+            assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new());
+            assert_same(&world, &expected(&before, &unfence(role)), &format!("{scene:?} {role:?}"));
+            let writes = world.row(Place::Runtime, 10, "node01").is_some_and(|row| row.status == Status::Online);
+            let reads = world.row(Place::Runtime, 20, "node01").is_some_and(|row| row.status == Status::Online);
+            assert_eq!(writes, role != Role::Replica, "{scene:?} {role:?}");
+            let read_before = scene.writer_is_also_reader;
+            assert_eq!(reads, role == Role::Replica || read_before, "{scene:?} {role:?}");
+        }
+    }
+}
+
+#[test]
+fn i4_a_ghost_is_dropped_before_the_load_and_what_is_shunned_is_never_written_so() {
+    let mut world = Scene { ghost: true, ..Scene::default() }.world();
+    assert_eq!(world.row(Place::Runtime, 10, "node01").unwrap().status, Status::OfflineHard);
+    assert_eq!(world.row(Place::Runtime, 20, "node05").unwrap().status, Status::Shunned);
+    let (asked, outcome) = all_asked(&mut world, &fence());
+    done(&outcome);
+    assert_eq!(world.broken, Vec::<String>::new());
+    assert!(!asked.iter().any(|statement| {
+        format!("{statement:?}").contains("to: Some([Some(\"20\"), Some(\"node05\"), Some(\"3306\"), Some(\"SHUNNED\")")
+    }));
+    assert_eq!(world.row(Place::Memory, 20, "node05").unwrap().status, Status::Online);
+    assert!(world.row(Place::Memory, 21, "node09").is_none(), "no ghost becomes config");
+}
+
+#[test]
+fn i7_an_empty_plan_asks_nothing() {
+    let mut world = SCENES[0].fenced();
+    let before = world.clone();
+    assert!(plan(&world, &fence()).is_empty());
+    let (asked, outcome) = all_asked(&mut world, &fence());
+    assert_eq!((asked, world), (vec![], before));
+    assert_eq!(outcome, Outcome::Applied(Default::default()));
+}
+
+#[test]
+fn i7_what_only_disk_or_memory_lacks_is_brought_in_line_without_a_load() {
+    for place in [Place::Memory, Place::Disk] {
+        for (directives, fenced) in [(fence(), true), (unfence(Role::AsBefore), false)] {
+            let (is, other) =
+                if fenced { (SCENES[0].fenced(), SCENES[0].world()) } else { (SCENES[0].world(), SCENES[0].fenced()) };
+            let mut world = World { clients: Vec::new(), ..is.clone() };
+            world.set_rows(place, &other.rows(place));
+            let (asked, outcome) = all_asked(&mut world, &directives);
+            done(&outcome);
+            assert!(!asked.contains(&Statement::Load) && !asked.iter().any(|s| matches!(s, Statement::Copy { .. })));
+            assert_same(&world, &is, &format!("{place:?}, fenced {fenced}"));
+        }
+    }
+}
+
+fn client(id: u64, current: Option<&str>, holds: &[&str]) -> Client {
+    Client { id, current: current.map(node), holds: holds.iter().map(|name| node(name)).collect() }
+}
+
+fn killed(asked: &[Statement]) -> Vec<u64> {
+    asked.iter().filter_map(|s| if let Statement::Kill(id) = s { Some(*id) } else { None }).collect()
+}
+
+#[test]
+fn i4_sessions_are_ended_from_the_surest_to_all_until_no_connection_is_used() {
+    let listed = client(1, Some("node01"), &["node01"]);
+    let holding = client(2, Some("node03"), &["node01", "node03"]);
+    let hidden = client(3, None, &["node02"]);
+    for (extended, clients, ended) in [
+        (true, vec![listed.clone(), hidden.clone()], vec![1]),
+        (true, vec![listed.clone(), holding.clone(), hidden.clone()], vec![1, 2]),
+        (false, vec![listed.clone(), holding.clone(), hidden.clone()], vec![1, 2, 3]),
+        (false, vec![hidden.clone()], vec![]),
+    ] {
+        let mut world = World { extended, clients, ..SCENES[0].world() };
+        let (asked, outcome) = all_asked(&mut world, &fence());
+        assert_eq!(killed(&asked), ended, "extended {extended}");
+        assert_eq!(done(&outcome).sessions_left, BTreeSet::new());
+        assert_eq!(done(&outcome).sessions_ended, ended.len() as u64);
+        assert!(!world.used().contains_key(&node("node01")));
+    }
+}
+
+#[test]
+fn i4_sessions_that_are_left_are_ended_without_a_load_and_only_where_the_level_says_so() {
+    let mut world = SCENES[0].fenced();
+    world.clients.push(client(9, Some("node01"), &["node01"]));
+    let (asked, outcome) = all_asked(&mut world, &fence());
+    assert_eq!((killed(&asked), done(&outcome).sessions_ended), (vec![9], 1));
+    assert!(!asked.iter().any(|s| matches!(
+        s,
+        Statement::Load | Statement::Swap { .. } | Statement::Copy { .. } | Statement::Drop { .. }
+    )));
+
+    let soft: Directives = fence()
+        .into_iter()
+        .map(|(node, directive)| match directive {
+            stonith_core::plan::Directive::Fence { kind, by, .. } => {
+                (node, stonith_core::plan::Directive::Fence { kind, by, sessions: false })
+            }
+            other => (node, other),
+        })
+        .collect::<BTreeMap<_, _>>();
+    let mut world = SCENES[0].world();
+    let (asked, _) = all_asked(&mut world, &soft);
+    assert_eq!(killed(&asked), Vec::<u64>::new());
 }

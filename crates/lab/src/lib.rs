@@ -5,4 +5,5 @@
 //! FACTS.md or a recording. A statement or request that it does not know fails the test that sent it.
 
 pub mod nodes;
+pub mod orchestrator;
 pub mod proxysql;

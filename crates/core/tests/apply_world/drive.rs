@@ -47,7 +47,7 @@ impl Running {
         self.step = self.apply.next(Some(Reply::Refused(error.to_owned())));
     }
 
-    pub fn to_end(&mut self, world: &mut World) -> Outcome {
+    pub fn finish(&mut self, world: &mut World) -> Outcome {
         for _ in 0..2_000 {
             if let Some(outcome) = self.outcome() {
                 return outcome.clone();

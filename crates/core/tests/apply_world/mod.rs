@@ -58,13 +58,20 @@ impl World {
         self.content(place, SERVERS).rows().expect("every row can be read")
     }
 
+    /// The rows of one host, without a look at the others.
+    pub fn rows_of(&self, place: Place, name: &str) -> Vec<Row> {
+        let content = self.content(place, SERVERS);
+        let records = content.records.values().filter(|record| record[1].as_deref() == Some(name)).cloned();
+        Content::new(SERVERS, content.columns.clone(), records).rows().expect("every row can be read")
+    }
+
     /// Rows in force, without ghosts.
     pub fn live(&self) -> Vec<Row> {
         self.rows(Place::Runtime).into_iter().filter(|row| row.status != Status::OfflineHard).collect()
     }
 
     pub fn row(&self, place: Place, hostgroup: u32, name: &str) -> Option<Row> {
-        self.rows(place).into_iter().find(|row| row.key.hostgroup.0 == hostgroup && row.key.hostname == name)
+        self.rows_of(place, name).into_iter().find(|row| row.key.hostgroup.0 == hostgroup)
     }
 
     pub fn set_rows(&mut self, place: Place, rows: &[Row]) {

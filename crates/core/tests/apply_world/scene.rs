@@ -242,8 +242,7 @@ pub fn is_managed(row: &Row) -> bool {
 
 /// Rows of node01 that are ours and in service.
 pub fn in_service(world: &World, place: Place) -> Vec<Row> {
-    let ours = |row: &Row| row.node() == Some(node("node01")) && is_managed(row) && row.status.in_service();
-    world.rows(place).into_iter().filter(ours).collect()
+    world.rows_of(place, "node01").into_iter().filter(|row| is_managed(row) && row.status.in_service()).collect()
 }
 
 /// Rows as LOAD leaves them, less the ghosts; what is shunned at the moment counts as ONLINE.
