@@ -192,6 +192,17 @@ impl ProxySql {
         Session { proxy: self.clone(), id, refused: dead }
     }
 
+    /// Traffic on a hostgroup that is not counted: makes ProxySQL look at shunned servers, and shun dead ones.
+    pub fn touch(&self, hostgroup: u32) {
+        let mut engine = self.engine();
+        let rows = engine.layers.rows().unwrap_or_default();
+        if let Ok(host) = engine.pick(hostgroup, &rows)
+            && sessions::execute(&engine.nodes, &host, false).is_err()
+        {
+            engine.shun(hostgroup, &host);
+        }
+    }
+
     /// SIGKILL: its connections and sessions are gone.
     pub fn kill(&self) {
         self.0.life.send_modify(|life| *life += 1);

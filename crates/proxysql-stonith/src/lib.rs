@@ -9,6 +9,8 @@ pub mod logging;
 pub mod orchestrator;
 pub mod proxysql;
 pub mod report;
+#[cfg(feature = "demo")]
+pub mod scenario;
 pub mod secret;
 pub mod state;
 pub mod watch;
