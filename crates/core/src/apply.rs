@@ -309,8 +309,7 @@ impl Apply {
 
     /// After the lock, and after what an earlier apply left: the plan itself.
     fn begin_plan(&mut self) -> Phase {
-        // The plan was made of what memory showed while it was lent: what we put back may lack a change.
-        if self.plan.changes.is_empty() && !self.done.finished_earlier {
+        if self.plan.changes.is_empty() {
             return self.begin_sessions();
         }
         self.ask([Statement::Read { place: Place::Disk, table: SERVERS }]);

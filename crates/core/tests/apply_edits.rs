@@ -117,8 +117,10 @@ fn i6_a_comment_written_over_our_marker_is_kept_and_the_row_stays_fenced() {
     }
 }
 
+type Move = (&'static str, u32, u32);
+
 /// The monitor's moves: of the new primary, late; of a replica whose `read_only` flaps; of both.
-const MOVES: [(&str, &[(&str, u32, u32)]); 4] = [
+const MOVES: [(&str, &[Move]); 4] = [
     ("the new primary goes to the writers", &[("node02", 20, 10)]),
     ("a replica flaps", &[("node03", 20, 10), ("node03", 10, 20)]),
     ("a replica with a staged weight becomes a writer", &[("node03", 20, 10)]),

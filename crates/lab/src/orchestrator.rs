@@ -172,6 +172,7 @@ impl Orchestrator {
     pub fn kill(&self, member: usize) {
         let mut inner = self.inner();
         inner.members[member].process = Process::Down;
+        inner.members[member].downtimes.clear();
         if inner.leader == Some(member) {
             inner.leader = None;
         }

@@ -46,8 +46,16 @@ pub enum Step {
     Start(String),
     /// An operator makes a node a replica of another, and ends its downtime.
     Repair(String, String),
-    /// Orchestrator's leader dies; another is elected.
+    /// A planned takeover.
+    TakeOver(String, String),
+    /// An operator begins a downtime.
+    Downtime(String),
+    /// And ends it.
+    EndDowntime(String),
+    /// Orchestrator's leader dies; another is elected, and the dead member comes back as a follower.
     LeaderDies,
+    /// Nobody leads for a while.
+    Leaderless(Duration),
     /// No Orchestrator node can be reached.
     CutOff,
     /// They can again.
@@ -125,7 +133,11 @@ fn step(verb: &str, rest: &str) -> Option<Step> {
         ("cont", _) => Step::Cont(node()?),
         ("start", _) => Step::Start(node()?),
         ("repair", [node, "from", primary]) => Step::Repair((*node).to_owned(), (*primary).to_owned()),
+        ("takeover", ["from", old, "to", new]) => Step::TakeOver((*old).to_owned(), (*new).to_owned()),
+        ("downtime", _) => Step::Downtime(node()?),
+        ("end-downtime", _) => Step::EndDowntime(node()?),
         ("leader", ["dies"]) => Step::LeaderDies,
+        ("leader", ["lost", "for", time]) => Step::Leaderless(duration::parse(time).ok()?),
         ("site", ["cut", "off"]) => Step::CutOff,
         ("site", ["healed"]) => Step::Heal,
         ("rest", [time]) => Step::Rest(duration::parse(time).ok()?),

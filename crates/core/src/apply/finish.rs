@@ -101,7 +101,7 @@ impl Apply {
         Phase::Dropped(back.whose)
     }
 
-    /// The target first, since `kept` alone means "is put back". Copies that are not ours and not put back stay.
+    /// One of the two alone means "is put back". Copies that are not ours and not put back stay.
     fn drop_copies(&mut self, whose: Whose) {
         let tables: Vec<Table> = match whose {
             Whose::Earlier => self.target.keys().copied().collect(),

@@ -190,9 +190,32 @@ impl Stage {
                 self.orchestrator.end_downtime(node);
                 format!("{node} replicates from {primary}, read_only=1; downtime ended")
             }
+            Step::TakeOver(old, new) => {
+                self.orchestrator.take_over(old, new);
+                format!("orchestrator-client -c graceful-master-takeover: {old} -> {new}")
+            }
+            Step::Downtime(node) => {
+                self.orchestrator.begin_downtime(node, "maintenance");
+                format!("orchestrator-client -c begin-downtime -i {node}:3306 --reason maintenance")
+            }
+            Step::EndDowntime(node) => {
+                self.orchestrator.end_downtime(node);
+                format!("orchestrator-client -c end-downtime -i {node}:3306")
+            }
             Step::LeaderDies => {
+                let old = self.orchestrator.leader();
                 self.orchestrator.kill_leader(ELECTION).await;
+                if let Some(old) = old {
+                    self.orchestrator.resume(old);
+                }
                 "Orchestrator's leader is killed; another is elected".to_owned()
+            }
+            Step::Leaderless(time) => {
+                let old = self.orchestrator.leader();
+                self.orchestrator.set_leader(None);
+                tokio::time::sleep(*time).await;
+                self.orchestrator.set_leader(old);
+                format!("no member of Orchestrator leads for {}", humantime::format_duration(*time))
             }
             Step::CutOff => {
                 self.rows_before_cut = self.proxysql.rows();
