@@ -72,6 +72,8 @@ pub enum Verdict {
     CutBefore,
     /// It runs, and the connection breaks before its answer.
     CutAfter,
+    /// It is refused with these words.
+    Refuse(&'static str),
 }
 
 type Hook = Box<dyn FnMut(&str) -> Verdict + Send>;
@@ -182,6 +184,11 @@ impl ProxySql {
         *self.0.hook.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(hook));
     }
 
+    /// Gives the admin interface other users.
+    pub fn set_users(&self, users: Vec<(String, String)>) {
+        self.engine().settings.users = users;
+    }
+
     /// Opens a client session on hostgroup 10.
     pub fn connect(&self) -> Session {
         let mut engine = self.engine();
@@ -276,10 +283,13 @@ impl ProxySql {
                     if verdict == Verdict::CutBefore {
                         return Ok(());
                     }
-                    let answer = {
-                        let mut engine = self.engine();
-                        engine.statements.push(sql.clone());
-                        engine.run(&sql)
+                    let answer = match verdict {
+                        Verdict::Refuse(words) => Answer::Refused(format!("ProxySQL Admin Error: {words}")),
+                        _ => {
+                            let mut engine = self.engine();
+                            engine.statements.push(sql.clone());
+                            engine.run(&sql)
+                        }
                     };
                     if verdict == Verdict::CutAfter {
                         return Ok(());
@@ -381,8 +391,9 @@ impl Engine {
         };
         let done = sessions::execute(&self.nodes, &host, writes);
         if let Some(client) = self.clients.get_mut(&id) {
-            client.current = Some((hostgroup, host.clone()));
-            if (client.bound.in_transaction || client.bound.pinned) && done != Err(SessionError::Lost) {
+            let holds = (client.bound.in_transaction || client.bound.pinned) && done != Err(SessionError::Lost);
+            client.current = holds.then(|| (hostgroup, host.clone()));
+            if holds {
                 client.holds.insert(hostgroup, host.clone());
             }
         }

@@ -3,6 +3,7 @@
 //! A tick changes nothing but through [`stonith_core::decide::decide`] and its plan. What it keeps is
 //! [`Memory`]; who saves that is the caller's business.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
@@ -103,9 +104,11 @@ pub struct Agent {
 impl Agent {
     /// An agent that goes on from this memory.
     pub fn new(settings: AgentSettings, client: Client, credentials: Box<dyn Credentials>, memory: Memory) -> Self {
+        static AGENTS: AtomicU64 = AtomicU64::new(0);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        // No other process has this name, now or later: the lock in ProxySQL is held under it.
-        let owner = format!("{host}:{}:{}:{}", std::process::id(), memory.boot_id, clock::boot_ms());
+        let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
+        // No other agent has this name, now or later: the lock in ProxySQL is held under it.
+        let owner = format!("{host}:{}:{}:{}:{nth}", std::process::id(), memory.boot_id, clock::boot_ms());
         Self { settings, memory, client, credentials, admin: None, owner, applies: 0 }
     }
 

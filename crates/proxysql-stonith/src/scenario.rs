@@ -105,10 +105,8 @@ impl Scenario {
                 scenario.title = rest.to_owned();
                 continue;
             }
-            let step = step(verb, rest).ok_or_else(|| ScenarioError {
-                line: index + 1,
-                problem: format!("{line:?} is not understood"),
-            })?;
+            let step = step(verb, rest)
+                .ok_or_else(|| ScenarioError { line: index + 1, problem: format!("{line:?} is not understood") })?;
             scenario.steps.push(step);
         }
         Ok(scenario)
@@ -153,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_understood_is_named() {
-        for wrong in ["fly node01", "write many", "repair node01", "expect the best", "kill node01 node02", "site gone"] {
+        for wrong in ["fly node01", "write many", "repair node01", "expect the best", "kill node01 node02", "site gone"]
+        {
             let error = Scenario::read(&format!("title x\n\n# fine\nsay hello\n{wrong}\n")).unwrap_err();
             assert_eq!(error.to_string(), format!("line 5: {wrong:?} is not understood"));
         }

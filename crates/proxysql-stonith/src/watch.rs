@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
+use stonith_core::observed::LeaderView;
 use stonith_core::plan::Plan;
 use stonith_core::row::Layer;
 
@@ -50,7 +51,8 @@ impl Kept {
         let now = Now::read();
         let mut troubles = BTreeMap::new();
         let mut say = |error: &StateError| {
-            troubles.insert("state".to_owned(), format!("{error}. Evidence fences all the same; isolation is not armed"))
+            troubles
+                .insert("state".to_owned(), format!("{error}. Evidence fences all the same; isolation is not armed"))
         };
         let prepared = dir.prepare();
         let lock = match prepared.and_then(|()| dir.try_lock()) {
@@ -165,7 +167,7 @@ impl Watch {
                     let text = report::plan_text(&self.proxy, &tick.decision);
                     troubles.insert("observe".to_owned(), format!("mode = \"observe\", nothing is changed:\n{text}"));
                 }
-                tick.error.is_none()
+                tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
             }
             Err(error) => {
                 troubles.insert("proxysql".to_owned(), error.to_string());
@@ -231,9 +233,9 @@ impl Watch {
 /// The nodes that were fenced, and whose runtime rows have to be changed again.
 fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
     let changed = |plan: &Plan, node: &Node| {
-        plan.changes
-            .iter()
-            .any(|change| change.layer == Layer::Runtime && change.key().and_then(|key| key.node()).as_ref() == Some(node))
+        plan.changes.iter().any(|change| {
+            change.layer == Layer::Runtime && change.key().and_then(|key| key.node()).as_ref() == Some(node)
+        })
     };
     let fenced = applied.directives.iter().filter(|(node, directive)| plan.directives.get(*node) == Some(directive));
     fenced.map(|(node, _)| node.clone()).filter(|node| changed(applied, node) && changed(plan, node)).collect()

@@ -83,12 +83,19 @@ fn is_fenced_in_all_layers(world: &World, n: usize) -> bool {
     ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].iter().all(|table| {
         let host = node(n);
         let count = |more: &str| world.admin(&format!("SELECT count(*) FROM {table} WHERE hostname='{host}' {more}"));
-        count("AND status IN ('ONLINE','SHUNNED')").trim() == "0" && count("AND comment LIKE '%[stonith:1 %'").trim() != "0"
+        count("AND status IN ('ONLINE','SHUNNED')").trim() == "0"
+            && count("AND comment LIKE '%[stonith:1 %'").trim() != "0"
     })
 }
 
 /// What the acceptance asks after every failover: the old primary stays out, and comes back once it is repaired.
-fn stays_out_and_comes_back(mut world: World, writers: Writers, primary: usize, may_be_in_flight: usize, before: usize) {
+fn stays_out_and_comes_back(
+    mut world: World,
+    writers: Writers,
+    primary: usize,
+    may_be_in_flight: usize,
+    before: usize,
+) {
     eventually("the old primary fenced", seconds(15), || is_fenced_in_all_layers(&world, 1) && world.used(1) == "0");
     let old = world.written_on(1);
     assert!(old - before <= may_be_in_flight, "{} writes reached the old primary after its return", old - before);

@@ -26,9 +26,8 @@ fn check(name: &str) {
     let scenario = Scenario::read(&scenario).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut lines = Vec::new();
-    let held = tokio::task::LocalSet::new()
-        .block_on(&runtime, play(&scenario, |line| lines.extend(text(&line))))
-        .unwrap();
+    let held =
+        tokio::task::LocalSet::new().block_on(&runtime, play(&scenario, |line| lines.extend(text(&line)))).unwrap();
     let played = lines.join("\n") + "\n";
     assert!(held, "{played}");
     let golden = folder.join(format!("golden/{name}.txt"));

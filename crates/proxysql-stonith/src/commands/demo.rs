@@ -48,7 +48,9 @@ pub fn demo(args: &DemoArgs) -> Ended {
         anyhow::Ok(all_held)
     })?;
     if all_held {
-        answer(&paint.good("\nEverything that was claimed happened. On your own cluster: proxysql-stonith plan --help"));
+        answer(
+            &paint.good("\nEverything that was claimed happened. On your own cluster: proxysql-stonith plan --help"),
+        );
         return Ok(DONE);
     }
     answer(&paint.bad("\nSomething that was claimed did not happen."));

@@ -99,7 +99,11 @@ pub async fn unfence(config: &Config, args: &UnfenceArgs) -> Ended {
                 false
             }
         };
-        if well { back += 1 } else { failed = true }
+        if well {
+            back += 1
+        } else {
+            failed = true
+        }
         one.agent.close().await;
     }
     answer(&format!("{node} let back on {} ProxySQLs", of_configured(back, config)));
@@ -128,7 +132,9 @@ async fn unfence_one(config: &Config, one: &mut Seen<'_>, node: &Node, without_l
         Some(Verdict::Fence { lacks, .. }) => {
             return Err(format!("{node} is not let back: {lacks}. Nothing was changed; see also --without-lease"));
         }
-        Some(Verdict::Hold(why)) if !decision.plan.directives.contains_key(node) && is_marked(&one.observed.proxy, node) => {
+        Some(Verdict::Hold(why))
+            if !decision.plan.directives.contains_key(node) && is_marked(&one.observed.proxy, node) =>
+        {
             return Err(format!("{node} is not let back: {why}"));
         }
         _ => {}

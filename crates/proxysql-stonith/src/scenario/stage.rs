@@ -311,7 +311,9 @@ impl Stage {
             Expectation::ServesReads(node) => {
                 of(node).iter().any(|row| row.hostgroup == 20 && row.status == "ONLINE" && row.comment.is_empty())
             }
-            Expectation::NoWriter(node) => of(node).iter().all(|row| row.hostgroup != 10 || row.status == "OFFLINE_HARD"),
+            Expectation::NoWriter(node) => {
+                of(node).iter().all(|row| row.hostgroup != 10 || row.status == "OFFLINE_HARD")
+            }
             Expectation::NoSession(node) => self.connections(node) == 0,
             Expectation::NothingInService => {
                 rows.iter().all(|row| matches!(row.status.as_str(), "OFFLINE_SOFT" | "OFFLINE_HARD"))

@@ -67,7 +67,9 @@ pub enum StateError {
         path: PathBuf,
     },
     /// Nothing names this boot.
-    #[error("/proc/sys/kernel/random/boot_id can't be read: nothing tells this boot's times from another's; mount /proc")]
+    #[error(
+        "/proc/sys/kernel/random/boot_id can't be read: nothing tells this boot's times from another's; mount /proc"
+    )]
     NoBootId,
     /// Another command holds the orders.
     #[error("another command has held {path} for {seconds} s; try again")]

@@ -227,7 +227,8 @@ impl World {
     /// An operator's repair: the data of another node, and a read-only replica of it. What only this node had is lost.
     pub fn rebuild(&self, n: usize, of: usize) {
         let from = format!("--socket={}", self.socket(of).display());
-        let options = ["--no-defaults", "-uroot", &from, "--single-transaction", "--master-data=1", "--gtid", "--databases", "t"];
+        let options =
+            ["--no-defaults", "-uroot", &from, "--single-transaction", "--master-data=1", "--gtid", "--databases", "t"];
         let mut dump = Command::new("mariadb-dump").args(options).stdout(Stdio::piped()).spawn().expect("mariadb-dump");
         let data = dump.stdout.take().expect("a pipe");
         self.root(n, "stop slave; reset slave all; set global read_only=0; drop database t; reset master");
@@ -341,7 +342,18 @@ impl World {
     pub fn client(&self) -> Client {
         let port = format!("-P{}", self.client_port);
         let child = Command::new("mariadb")
-            .args(["--no-defaults", "-h127.0.0.1", &port, "-uapp", "-papp", "-N", "--unbuffered", "--force", "--reconnect", "t"])
+            .args([
+                "--no-defaults",
+                "-h127.0.0.1",
+                &port,
+                "-uapp",
+                "-papp",
+                "-N",
+                "--unbuffered",
+                "--force",
+                "--reconnect",
+                "t",
+            ])
             .stdin(Stdio::piped())
             .stdout(self.log("client.log"))
             .stderr(self.log("client.log"))

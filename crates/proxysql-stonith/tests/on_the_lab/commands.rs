@@ -1,0 +1,188 @@
+//! The commands, as an operator types them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::stage::{Stage, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_says_what_the_next_tick_would_do_and_changes_nothing() {
+    let stage = Stage::set().await;
+    assert_eq!(stage.stonith("run --once").await.1, 0);
+    let (text, code) = stage.stonith("plan").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("nothing to do") && text.contains("1 of 1 configured"), "{text}");
+    stage.fail_over().await;
+    let before = stage.everything();
+    let (text, code) = stage.stonith("plan").await;
+    assert_eq!(code, 10, "{text}");
+    assert!(text.contains("runtime 10/node01:3306") && text.contains("superseded by=node02:3306"), "{text}");
+    assert_eq!(stage.everything(), before);
+    assert_eq!(stage.proxysql.writes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    stage.stonith("run --once").await;
+    stage.nodes.start("node01");
+    stage.orchestrator.poll();
+    let (text, code) = stage.stonith("status").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("fence(sessions)") && text.contains("armed"), "{text}");
+    assert!(text.contains("back when: "), "{text}");
+    let (text, _) = stage.stonith("status --json").await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["configured"], 1);
+    let proxy = &json["proxies"][0];
+    assert_eq!(proxy["armed"], true);
+    assert_eq!(proxy["nodes"][0]["node"], "node01:3306");
+    assert_eq!(proxy["nodes"][0]["rows"][0]["status"], "OFFLINE_SOFT");
+    assert!(proxy["nodes"][0]["lacks"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_its_port_is_an_error_with_the_candidates() {
+    let stage = Stage::set().await;
+    for name in ["node01", "node09:3306"] {
+        let (text, code) = stage.stonith(&format!("fence {name}")).await;
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("node01:3306"), "{text}");
+    }
+    assert_eq!(stage.proxysql.writes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fence_and_unfence_by_order_survive_the_agents_ticks() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    let before = stage.everything();
+    let pinned = stage.proxysql.connect();
+    pinned.pin();
+    while pinned.read() != Ok("node03".to_owned()) {}
+    let (text, code) = stage.stonith("fence node03:3306 --level sessions --reason disk --wait 5s").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node03:3306 fenced(sessions) on 1 of 1 configured"), "{text}");
+    assert!(stage.runtime().contains("20/node03:OFFLINE_SOFT[ [stonith:1 manual was=ONLINE]]"));
+    let fenced = stage.everything();
+    stage.stonith("run --once").await;
+    assert_eq!(stage.everything(), fenced, "the agent leaves it");
+    let (text, code) = stage.stonith("unfence node03:3306 --wait 5s").await;
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(stage.everything(), before);
+    stage.stonith("run --once").await;
+    assert_eq!(stage.everything(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_online_writer_wants_a_yes() {
+    let stage = Stage::set().await;
+    let (text, code) = stage.stonith("fence node01:3306").await;
+    assert_eq!(code, 2);
+    assert!(text.contains("last ONLINE writer of hostgroup 10") && text.contains("--yes"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+    assert_eq!(stage.stonith("fence node01:3306 --yes").await.1, 0);
+    assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfence_makes_no_second_primary_and_without_a_lease_it_does_as_told() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    stage.stonith("run --once").await;
+    stage.nodes.start("node01");
+    stage.orchestrator.poll();
+    let before = stage.everything();
+    let (text, code) = stage.stonith("unfence node01:3306").await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("make it a replica") && text.contains("0 of 1 configured"), "{text}");
+    assert_eq!(stage.everything(), before);
+    for member in 0..3 {
+        stage.orchestrator.kill(member);
+    }
+    let (text, code) = stage.stonith("unfence node01:3306 --without-lease").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(stage.runtime().contains("10/node01:ONLINE[rack 7]"), "{}", stage.runtime());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_nothing_is_fenced_until_resume() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    assert_eq!(stage.stonith("suspend --for 1h --reason upgrade").await.1, 0);
+    stage.fail_over().await;
+    let before = stage.everything();
+    let (text, _) = stage.stonith("run --once").await;
+    assert_eq!(stage.everything(), before);
+    assert!(text.contains("suspended: upgrade"), "{text}");
+    assert!(stage.stonith("status").await.0.contains("SUSPENDED: upgrade"));
+    assert_eq!(stage.stonith("resume").await.1, 0);
+    stage.stonith("run --once").await;
+    assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observe_mode_reports_and_never_writes() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once --mode=observe").await;
+    stage.fail_over().await;
+    let (text, _) = stage.stonith("run --once --mode=observe").await;
+    assert!(text.contains("nothing is changed") && text.contains("superseded by=node02:3306"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+    assert_eq!(stage.stonith("fence node03:3306 --mode=observe").await.1, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_ends_with_sigterm_and_keeps_a_second_one_out() {
+    let stage = Stage::set().await;
+    let mut daemon = stage.command("run --interval 200ms");
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let reads = || stage.proxysql.statements().len();
+    eventually("it ticks", || reads() > 0).await;
+    let (text, code) = stage.stonith("run --once").await;
+    assert_eq!((text.as_str(), code), ("", 0), "with a live daemon it leaves at once");
+    stage.fail_over().await;
+    eventually("it fences", || stage.is_fenced("node01")).await;
+    std::process::Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap();
+    let ended = tokio::task::spawn_blocking(move || daemon.wait().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_is_read_again_by_the_running_daemon() {
+    let stage = Stage::set().await;
+    let (mut daemon, secret) = (stage.command("run --interval 200ms"), stage.dir.path().join("admin.cnf"));
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
+    stage.proxysql.set_users(vec![("radmin".to_owned(), "changed".to_owned())]);
+    stage.proxysql.restart().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::write(&secret, "[client]\nuser=radmin\npassword=changed\n").unwrap();
+    stage.fail_over().await;
+    eventually("it fences", || stage.is_fenced("node01")).await;
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_no_output_shows_a_password_at_any_log_level() {
+    let stage = Stage::set().await;
+    let secret = stage.dir.path().join("secret.cnf");
+    std::fs::write(
+        &secret,
+        "[client]\nuser=radmin\npassword=sesame-sesame\n[orchestrator]\nuser=u\npassword=sesame-two\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    stage.proxysql.set_users(vec![("radmin".to_owned(), "sesame-sesame".to_owned())]);
+    stage.fail_over().await;
+    for command in ["run --once", "plan", "status --json", "config check", "fence node03:3306", "unfence node03:3306"] {
+        let (text, _) =
+            stage.stonith(&format!("{command} --log-level=trace --defaults-file={}", secret.display())).await;
+        assert!(!text.contains("sesame"), "{command}: {text}");
+        assert!(!text.contains("c2VzYW1l"), "nor in base64: {command}: {text}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The agent dies between any two statements, on a real socket (I10), or two are at work at once (I12).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lab::proxysql::Verdict;
+
+use crate::stage::{Stage, eventually, tick};
+
+/// A stage on which node01 was failed over away from, with edits staged by an operator.
+async fn failed_over() -> Stage {
+    let stage = Stage::set().await;
+    stage.fail_over().await;
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,comment) VALUES (20,'staged','an operator''s')");
+    stage.sql("UPDATE mysql_servers SET weight=7 WHERE hostname='node03'");
+    stage.sql("INSERT INTO mysql_replication_hostgroups VALUES (50,60,'read_only','staged')");
+    stage
+}
+
+/// Cuts the connection at the nth statement that is not the look before the decision.
+fn cut_at(stage: &Stage, nth: usize, cut: Verdict) -> Arc<AtomicUsize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    let mut applies = false;
+    stage.proxysql.before_statement(move |sql| {
+        applies |= sql.contains("CREATE TABLE main.stonith_lock");
+        if applies && count.fetch_add(1, Ordering::Relaxed) == nth { cut } else { Verdict::Go }
+    });
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_cut_at_every_statement_the_next_agent_finishes_and_nothing_is_lost() {
+    let stage = failed_over().await;
+    let statements = cut_at(&stage, usize::MAX, Verdict::Go);
+    tick(&mut stage.agent()).await.unwrap();
+    let wanted = stage.everything();
+    assert!(stage.is_fenced("node01"));
+    let count = statements.load(Ordering::Relaxed);
+    assert!(count > 20, "{count}");
+    for cut in [Verdict::CutBefore, Verdict::CutAfter] {
+        for nth in 0..count {
+            let stage = failed_over().await;
+            cut_at(&stage, nth, cut);
+            let mut first = stage.agent();
+            let _ = tick(&mut first).await;
+            assert!(!stage.runtime().contains("staged"), "{cut:?} at {nth}: an edit went live");
+            assert!(stage.runtime().contains("10/node02:ONLINE[]"), "{cut:?} at {nth}: the new primary");
+            // Another agent finds the lock held until its time is over, so the time is set back to when it ends.
+            stage.proxysql.before_statement(|_| Verdict::Go);
+            if stage.select("SELECT name FROM main.sqlite_master WHERE name='stonith_lock'") != "" {
+                stage.sql("UPDATE main.stonith_lock SET expires=1");
+            }
+            tick(&mut stage.agent()).await.unwrap();
+            assert_eq!(stage.everything(), wanted, "{cut:?} at {nth}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_cut_at_every_statement_and_proxysql_restarted_the_node_is_not_in_service() {
+    let stage = failed_over().await;
+    let statements = cut_at(&stage, usize::MAX, Verdict::Go);
+    tick(&mut stage.agent()).await.unwrap();
+    let count = statements.load(Ordering::Relaxed);
+    for nth in 0..count {
+        let stage = failed_over().await;
+        cut_at(&stage, nth, Verdict::CutAfter);
+        let _ = tick(&mut stage.agent()).await;
+        let was_fenced = stage.is_fenced_in_runtime("node01");
+        stage.proxysql.before_statement(|_| Verdict::Go);
+        stage.proxysql.restart().await.unwrap();
+        if was_fenced {
+            assert!(stage.is_fenced_in_runtime("node01"), "at {nth}: {}", stage.runtime());
+        }
+        eventually("the monitor has moved node02 again", || stage.runtime().contains("10/node02:ONLINE")).await;
+        tick(&mut stage.agent()).await.unwrap();
+        assert!(stage.is_fenced("node01"), "at {nth}: {}", stage.everything());
+        assert_eq!(stage.select("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'"), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_two_agents_at_once_come_to_the_same_end() {
+    let stage = failed_over().await;
+    tick(&mut stage.agent()).await.unwrap();
+    let wanted = stage.everything();
+    for _ in 0..10 {
+        let stage = failed_over().await;
+        let (mut one, mut other) = (stage.agent(), stage.agent());
+        let (first, second) = tokio::join!(tick(&mut one), tick(&mut other));
+        for seen in [first.unwrap(), second.unwrap()] {
+            assert!(seen.error.is_none(), "{:?}", seen.error);
+        }
+        assert_eq!(stage.everything(), wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_overlapping_starts_of_the_scheduler_leave_one_at_work() {
+    let stage = failed_over().await;
+    stage.stonith("run --once").await;
+    let wanted = stage.everything();
+    let stage = failed_over().await;
+    let runs = tokio::join!(
+        stage.stonith("run --once"),
+        stage.stonith("run --once"),
+        stage.stonith("run --once"),
+        stage.stonith("run --once")
+    );
+    for (text, code) in [runs.0, runs.1, runs.2, runs.3] {
+        assert_eq!(code, 0, "{text}");
+    }
+    assert_eq!(stage.everything(), wanted);
+}

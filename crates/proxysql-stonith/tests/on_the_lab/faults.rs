@@ -1,0 +1,184 @@
+//! Orchestrator fails in every way, the program's own files too: what is fenced stays so, nothing else is.
+
+use std::time::Duration;
+
+use lab::orchestrator::Fault;
+use lab::proxysql::Verdict;
+use proxysql_stonith::agent::TickError;
+use stonith_core::lease::Standing;
+use stonith_core::observed::LeaderView;
+
+use crate::stage::{Stage, tick};
+
+const FAULTS: [Fault; 6] =
+    [Fault::InternalError, Fault::Garbage, Fault::Truncated, Fault::Huge, Fault::WrongTypes, Fault::Unauthorized];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_answers_of_every_wrong_kind_unfence_nothing_and_fence_nothing() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    let before = stage.everything();
+    stage.nodes.start("node01");
+    for fault in FAULTS {
+        for member in 0..3 {
+            stage.orchestrator.fault(member, Some(fault));
+        }
+        let seen = tick(&mut agent).await.unwrap();
+        assert!(!matches!(seen.observed.leader, LeaderView::Led(_)), "{fault:?}: {:?}", seen.observed.leader);
+        assert_eq!(stage.everything(), before, "{fault:?}");
+        // Another agent, which has kept nothing, knows no more.
+        tick(&mut stage.agent()).await.unwrap();
+        assert_eq!(stage.everything(), before, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_whatever_orchestrator_forgets_the_fenced_node_stays_fenced() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    let before = stage.everything();
+    stage.nodes.start("node01");
+    stage.orchestrator.kill_leader(Duration::from_millis(50)).await;
+    assert_eq!(stage.orchestrator.downtimed(), Vec::<String>::new());
+    for forgets in
+        [|stage: &Stage| stage.orchestrator.purge_history(), |stage: &Stage| stage.orchestrator.forget("node01")]
+    {
+        forgets(&stage);
+        for agent in [&mut agent, &mut stage.agent()] {
+            let seen = tick(agent).await.unwrap();
+            assert!(matches!(seen.observed.leader, LeaderView::Led(_)), "{:?}", seen.observed.leader);
+            assert_eq!(stage.everything(), before);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_two_that_both_pass_leader_check_are_none() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.orchestrator.set_stale_leader(2, true);
+    stage.fail_over().await;
+    let seen = tick(&mut agent).await.unwrap();
+    assert!(matches!(seen.observed.leader, LeaderView::Conflict(_)));
+    assert_eq!(seen.decision.standing, Standing::Held);
+    assert!(!stage.is_fenced("node01"));
+    stage.orchestrator.set_stale_leader(2, false);
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxysql_that_is_down_does_not_cost_the_lease() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    let asked = agent.memory.lease_asked_ms;
+    stage.proxysql.kill();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(matches!(tick(&mut agent).await, Err(TickError::Observe(_))));
+    assert!(agent.memory.lease_asked_ms > asked, "the lease is kept up (I9)");
+    stage.proxysql.restart().await.unwrap();
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_admin_user_is_an_error_that_leaves_everything_as_it_was() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    stage.fail_over().await;
+    let before = stage.everything();
+    stage.proxysql.before_statement(|sql| {
+        let reads = sql.starts_with("SELECT");
+        if reads { Verdict::Go } else { Verdict::Refuse("attempt to write a readonly database") }
+    });
+    let seen = tick(&mut agent).await.unwrap();
+    let error = seen.error.expect("an error").to_string();
+    assert!(error.contains("readonly database"), "{error}");
+    assert_eq!(stage.everything(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_proxysql_still_fences_in_runtime_and_memory_and_says_so() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    stage.fail_over().await;
+    stage.proxysql.before_statement(|sql| {
+        let writes_disk = sql.contains("disk.mysql_servers") && !sql.starts_with("SELECT");
+        if writes_disk { Verdict::Refuse("database or disk is full") } else { Verdict::Go }
+    });
+    let seen = tick(&mut agent).await.unwrap();
+    assert!(format!("{:?}", seen.outcome).contains("database or disk is full"), "{:?}", seen.outcome);
+    assert!(stage.is_fenced_in_runtime("node01"));
+    stage.proxysql.before_statement(|_| Verdict::Go);
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"), "and once there is room the next tick brings the disk in line");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_directory_that_cannot_be_written_still_fences_on_evidence() {
+    let stage = Stage::set().await;
+    std::fs::write(stage.dir.path().join("state"), "in the way").unwrap();
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    let (text, code) = stage.stonith("run --once").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("isolation is not armed"), "{text}");
+    assert!(stage.is_fenced("node01"), "{}", stage.everything());
+    for member in 0..3 {
+        stage.orchestrator.hang(member);
+    }
+    let before = stage.everything();
+    stage.stonith("run --once").await;
+    assert_eq!(stage.everything(), before, "no isolation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_lost_or_corrupt_unfences_nothing() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    stage.stonith("run --once").await;
+    assert!(stage.is_fenced("node01"));
+    let before = stage.everything();
+    stage.nodes.start("node01");
+    stage.orchestrator.kill_leader(Duration::from_millis(50)).await;
+    stage.orchestrator.purge_history();
+    let folder = stage.dir.path().join("state");
+    for content in [None, Some("garbage"), Some(r#"{"version":9}"#)] {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            match content {
+                None => std::fs::remove_file(path).unwrap(),
+                Some(text) => std::fs::write(path, text).unwrap(),
+            }
+        }
+        stage.stonith("run --once").await;
+        assert_eq!(stage.everything(), before, "{content:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i7_quiet_ticks_send_no_write() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    let writes = stage.proxysql.writes();
+    assert!(writes > 0, "the fence was counted");
+    for _ in 0..5 {
+        tick(&mut agent).await.unwrap();
+        tick(&mut stage.agent()).await.unwrap();
+    }
+    assert_eq!(stage.proxysql.writes(), writes, "{:#?}", &stage.proxysql.statements());
+    assert_eq!(stage.proxysql.unknown(), Vec::<String>::new());
+    assert_eq!(stage.orchestrator.unknown(), Vec::<String>::new());
+}

@@ -1,0 +1,10 @@
+//! The agent and the commands against the lab: real sockets, every failure in reach.
+
+#![cfg(feature = "demo")]
+
+mod commands;
+mod crash;
+mod faults;
+mod first_start;
+mod layers;
+mod stage;

@@ -1,0 +1,219 @@
+//! A lab, an agent on it, and the program's binary for it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use lab::nodes::Nodes;
+use lab::orchestrator::{self, Orchestrator};
+use lab::proxysql::{self, ProxySql};
+use proxysql_stonith::agent::{Agent, AgentSettings, Credentials, Tick, TickError};
+use proxysql_stonith::clock;
+use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
+use proxysql_stonith::proxysql::{Credential, Settings as AdminSettings};
+use proxysql_stonith::secret::Secret;
+use stonith_core::memory::Memory;
+use stonith_core::node::Node;
+use stonith_core::observed::Orders;
+use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+
+/// The lab's monitor and polls.
+pub const TICK: Duration = Duration::from_millis(20);
+
+pub struct Stage {
+    pub nodes: Nodes,
+    pub orchestrator: Orchestrator,
+    pub proxysql: ProxySql,
+    pub dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// node01 the primary, node02 and node03 its replicas.
+    pub async fn set() -> Self {
+        Self::with(
+            proxysql::Settings::default(),
+            orchestrator::Settings::default(),
+            Nodes::new(&["node01", "node02", "node03"]),
+        )
+        .await
+    }
+
+    pub async fn with(proxysql: proxysql::Settings, orchestrator: orchestrator::Settings, nodes: Nodes) -> Self {
+        let settings = orchestrator::Settings { poll_interval: TICK, ..orchestrator };
+        let orchestrator = Orchestrator::start(nodes.clone(), settings).await.unwrap();
+        let settings = proxysql::Settings { monitor_interval: TICK, shun_recovery: TICK * 5, ..proxysql };
+        let proxysql = ProxySql::start(nodes.clone(), settings).await.unwrap();
+        let stage = Self { nodes, orchestrator, proxysql, dir: tempfile::tempdir().unwrap() };
+        stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,comment) VALUES (10,'node01','rack 7'),(20,'node02',''),(20,'node03','')");
+        stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+        stage.sql("SAVE MYSQL SERVERS TO DISK");
+        stage
+    }
+
+    pub fn sql(&self, sql: &str) {
+        self.proxysql.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// A result as text, a line a record.
+    pub fn select(&self, sql: &str) -> String {
+        let found = self.proxysql.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let line = |record: Vec<Option<String>>| {
+            record.into_iter().map(|value| value.unwrap_or("NULL".into())).collect::<Vec<_>>().join("|")
+        };
+        found.records.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything that LOAD covers, in all layers, and what else is in main.
+    pub fn everything(&self) -> String {
+        let mut text = String::new();
+        for table in [
+            "mysql_servers",
+            "mysql_replication_hostgroups",
+            "mysql_group_replication_hostgroups",
+            "mysql_galera_hostgroups",
+            "mysql_aws_aurora_hostgroups",
+            "mysql_hostgroup_attributes",
+            "mysql_servers_ssl_params",
+        ] {
+            for layer in ["runtime_", "main.", "disk."] {
+                let ghosts = if table == "mysql_servers" { "WHERE status<>'OFFLINE_HARD'" } else { "" };
+                let rows = self.select(&format!("SELECT * FROM {layer}{table} {ghosts} ORDER BY 1,2"));
+                text.push_str(&format!("{layer}{table}\n{rows}\n"));
+            }
+        }
+        text + &self.select("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'")
+    }
+
+    /// The rows of a layer, `10/node01:ONLINE[comment]`.
+    pub fn rows(&self, table: &str) -> String {
+        self.select(&format!(
+            "SELECT hostgroup_id||'/'||hostname||':'||status||'['||comment||']' FROM {table} \
+             WHERE status<>'OFFLINE_HARD' ORDER BY hostgroup_id,hostname"
+        ))
+    }
+
+    pub fn runtime(&self) -> String {
+        self.rows("runtime_mysql_servers")
+    }
+
+    /// node01 dies, node02 is promoted, and ProxySQL's monitor has seen it.
+    pub async fn fail_over(&self) {
+        self.nodes.kill("node01");
+        self.orchestrator.fail_over("node01", Some("node02"));
+        eventually("the monitor has moved node02", || self.runtime().contains("10/node02:ONLINE")).await;
+    }
+
+    pub fn is_fenced(&self, node: &str) -> bool {
+        ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].iter().all(|table| {
+            let rows = self.rows(table);
+            let mut of_node = rows.lines().filter(|row| row.contains(&format!("/{node}:"))).peekable();
+            of_node.peek().is_some() && of_node.all(|row| row.contains(":OFFLINE_SOFT[") && row.contains("[stonith:1 "))
+        })
+    }
+
+    pub fn is_fenced_in_runtime(&self, node: &str) -> bool {
+        let rows = self.runtime();
+        let mut of_node = rows.lines().filter(|row| row.contains(&format!("/{node}:"))).peekable();
+        of_node.peek().is_some() && of_node.all(|row| row.contains(":OFFLINE_SOFT["))
+    }
+
+    /// An agent in process, long since started, that has kept nothing else.
+    pub fn agent(&self) -> Agent {
+        let mut memory = Memory::first_start("boot", clock::wall_s() - 3_600, clock::boot_ms());
+        memory.boot_id = clock::boot_id().unwrap();
+        self.agent_with(memory)
+    }
+
+    pub fn agent_with(&self, memory: Memory) -> Agent {
+        let client = Client::new(Settings {
+            endpoints: self.orchestrator.endpoints().iter().map(|url| url.parse().unwrap()).collect(),
+            auth: None,
+            tls: TlsSettings::default(),
+            connect_timeout: Duration::from_millis(300),
+            read_timeout: Duration::from_millis(300),
+            tick_timeout: Duration::from_millis(900),
+        });
+        let settings = AgentSettings {
+            proxy: AdminSettings {
+                address: Node::new("127.0.0.1", self.proxysql.address().port()).unwrap(),
+                credential: radmin("radmin"),
+                timeout: Duration::from_secs(5),
+            },
+            allow_untested_version: false,
+            policy: policy(),
+            observe_only: false,
+        };
+        Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory)
+    }
+
+    /// The program, with what it needs to know of this stage; in another thread, so that the lab goes on.
+    pub async fn stonith(&self, line: &str) -> (String, i32) {
+        let mut command = self.command(line);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (text, done.status.code().unwrap_or(-1))
+    }
+
+    pub fn command(&self, line: &str) -> Command {
+        let secret = self.dir.path().join("admin.cnf");
+        if !secret.exists() {
+            std::fs::write(&secret, "[client]\nuser=radmin\npassword=radmin\n").unwrap();
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+        command.env_clear().args(line.split_whitespace());
+        if !line.contains("--orchestrator") {
+            command.arg(format!("--orchestrator={}", self.orchestrator.endpoints().join(",")));
+        }
+        command.arg(format!("--proxysql={}", self.proxysql.address()));
+        if !line.contains("--defaults-file") {
+            command.arg(format!("--defaults-file={}", secret.display()));
+        }
+        command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
+        command
+    }
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        fence_on: FenceOn::AnyDowntime,
+        max_downtime_fences: 2,
+        isolation_scope: IsolationScope::All,
+        isolation_after_ms: 10_000,
+        tick_ms: 1_000,
+        blind_isolates: false,
+        hostgroups: [].into(),
+    }
+}
+
+pub fn radmin(password: &str) -> Credential {
+    Credential { user: "radmin".into(), password: Secret::new(password) }
+}
+
+#[derive(Debug)]
+struct Unchanged;
+
+impl Credentials for Unchanged {
+    fn proxysql(&self) -> Result<Credential, String> {
+        Ok(radmin("radmin"))
+    }
+
+    fn orchestrator(&self) -> Result<Option<Basic>, String> {
+        Ok(None)
+    }
+}
+
+/// One tick that keeps its memory.
+pub async fn tick(agent: &mut Agent) -> Result<Tick, TickError> {
+    agent.tick(Orders::default(), |_| true).await
+}
+
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(TICK / 2).await;
+    }
+    panic!("not within 5 s: {what}");
+}
