@@ -152,11 +152,16 @@ impl ProxySql {
     /// # Errors
     /// ProxySQL's words.
     pub fn query(&self, sql: &str) -> Result<Records, String> {
-        match self.engine().run(sql) {
+        match self.answer(sql) {
             Answer::Records(records) => Ok(records),
             Answer::Done(..) => Ok(Records::default()),
             Answer::Refused(text) => Err(text),
         }
+    }
+
+    /// The same, whole.
+    pub fn answer(&self, sql: &str) -> Answer {
+        self.engine().run(sql)
     }
 
     /// The runtime rows.

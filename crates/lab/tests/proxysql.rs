@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lab::nodes::Nodes;
-use lab::proxysql::{ProxySql, SessionError, Settings};
+use lab::proxysql::{Answer, ProxySql, SessionError, Settings};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -210,4 +210,35 @@ async fn the_stock_client_can_use_the_admin_port() {
             .contains("ProxySQL Error: Access denied for user 'admin'@'127.0.0.1' (using password: YES)")
     );
     assert_eq!(proxy.unknown(), ["nonsense"]);
+}
+
+#[tokio::test]
+async fn recorded_statements_are_answered_as_the_real_one_did() {
+    let nodes = Nodes::new(&["node01", "node02", "node03"]);
+    let proxy = ProxySql::start(nodes, Settings::default()).await.unwrap();
+    // As it was when they were recorded.
+    for sql in [
+        "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node01'),(20,'node02'),(20,'node03'),(30,'my01')",
+        "LOAD MYSQL SERVERS TO RUNTIME",
+        "SAVE MYSQL SERVERS TO DISK",
+    ] {
+        proxy.query(sql).unwrap();
+    }
+    let recorded = include_str!("recordings/admin.txt");
+    let lines: Vec<&str> = recorded.lines().filter(|line| !line.starts_with('#')).collect();
+    for pair in lines.chunks(2) {
+        let [sql, wanted] = pair else { panic!("{pair:?}") };
+        let answered = match proxy.answer(sql) {
+            Answer::Done(affected, _) => format!("done {affected}"),
+            Answer::Refused(text) => format!("refused {text}"),
+            Answer::Records(found) => {
+                let record = |record: &Vec<Option<String>>| {
+                    let values = record.iter().map(|value| value.clone().unwrap_or_else(|| "NULL".to_owned()));
+                    format!(" / {}", values.collect::<Vec<_>>().join("|"))
+                };
+                format!("rows {}{}", found.columns.join("|"), found.records.iter().map(record).collect::<String>())
+            }
+        };
+        assert_eq!(answered, wanted.trim(), "{sql}");
+    }
 }

@@ -30,7 +30,7 @@ const SQL: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREA
 impl Engine {
     /// Answers a statement.
     pub(super) fn run(&mut self, sql: &str) -> Answer {
-        let sql = sql.trim().trim_end_matches(';').trim_end();
+        let sql = without_comment(sql.trim()).trim_end_matches(';').trim_end();
         let words: Vec<String> = sql.split_whitespace().map(str::to_ascii_uppercase).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
@@ -61,7 +61,10 @@ impl Engine {
             ["SELECT", "DATABASE()"] => one("DATABASE()", "admin"),
             ["SHOW", "DATABASES"] => one("name", "main"),
             ["SET", ..] => self.set(sql),
-            ["INSERT" | "UPDATE" | "DELETE" | "REPLACE", ..] if names_runtime(&words) => Answer::Done(0, String::new()),
+            ["INSERT" | "UPDATE" | "DELETE" | "REPLACE", ..] if names_runtime(&words) => {
+                // Answers as if it had been done, and does nothing (FACTS §1).
+                Answer::Done(self.layers.rows().map_or(0, |rows| rows.len() as u64), String::new())
+            }
             [verb, ..] if SQL.contains(&verb) => self.sql(sql),
             _ => {
                 self.unknown.push(sql.to_owned());
@@ -126,7 +129,15 @@ impl Engine {
     }
 }
 
-/// Writing to a runtime table answers OK and does nothing.
+/// A comment may stand before a statement.
+fn without_comment(sql: &str) -> &str {
+    match sql.strip_prefix("/*").and_then(|rest| rest.split_once("*/")) {
+        Some((_, statement)) => statement.trim_start(),
+        None => sql,
+    }
+}
+
+/// Whether a statement would write to a runtime table.
 fn names_runtime(words: &[&str]) -> bool {
     let table = words.iter().find(|word| !SQL.contains(word) && !matches!(**word, "INTO" | "FROM" | "OR" | "IGNORE"));
     table.is_some_and(|table| table.trim_start_matches("MAIN.").starts_with("RUNTIME_"))
