@@ -43,6 +43,21 @@ pub struct Policy {
     pub hostgroups: BTreeSet<Hostgroup>,
 }
 
+impl Default for Policy {
+    /// What holds where nobody chose: a daemon that ticks once a second.
+    fn default() -> Self {
+        Self {
+            fence_on: FenceOn::AnyDowntime,
+            max_downtime_fences: 2,
+            isolation_scope: IsolationScope::All,
+            isolation_after_ms: 10_000,
+            tick_ms: 1_200,
+            blind_isolates: false,
+            hostgroups: BTreeSet::new(),
+        }
+    }
+}
+
 /// What an apply may take, in ms: measured at 15 ms (FACTS §1), with sessions up to 0.3 s (FACTS §4).
 pub const APPLY_MS: u64 = 1_000;
 

@@ -91,7 +91,7 @@ pub struct StatusArgs {
 /// `fence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FenceArgs {
-    /// Which node: host:port, or a host if only one row's port fits
+    /// Which node: host:port, as in ProxySQL's table
     #[arg(value_name = "NODE")]
     pub node: String,
     /// How far: soft takes no new traffic, sessions also ends the sessions on it
@@ -111,7 +111,7 @@ pub struct FenceArgs {
 /// `unfence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct UnfenceArgs {
-    /// Which node: host:port, or a host if only one row's port fits
+    /// Which node: host:port, as in ProxySQL's table
     #[arg(value_name = "NODE")]
     pub node: String,
     /// Wait so long at most until it is in service

@@ -12,7 +12,7 @@ use stonith_core::apply::Outcome;
 use stonith_core::evidence::Kind;
 use stonith_core::node::Node;
 use stonith_core::plan::{Directive, Managed, Plan};
-use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::policy::Policy;
 use stonith_core::proof::Role;
 
 use world::{Binaries, SESSIONS, World, Writers, eventually, node};
@@ -24,26 +24,14 @@ fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
     ONE_WORLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn policy() -> Policy {
-    Policy {
-        fence_on: FenceOn::AnyDowntime,
-        max_downtime_fences: 2,
-        isolation_scope: IsolationScope::All,
-        isolation_after_ms: 10_000,
-        tick_ms: 1_200,
-        blind_isolates: false,
-        hostgroups: [].into(),
-    }
-}
-
 async fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
     let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
     let address = Node::new("127.0.0.1", world.admin_port).unwrap();
     let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
     let mut admin = Admin::connect(&settings).await.unwrap();
-    let view = observe(&mut admin, &policy()).await.unwrap();
+    let view = observe(&mut admin, &Policy::default()).await.unwrap();
     let directives = BTreeMap::from([(Node::new(&node(n), world.mysql_port).unwrap(), directive)]);
-    let plan = Plan::new(Managed::of(&view, &policy()), directives, &view);
+    let plan = Plan::new(Managed::of(&view, &Policy::default()), directives, &view);
     for change in &plan.changes {
         println!("plan: {change}");
     }

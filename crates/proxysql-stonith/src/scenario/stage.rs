@@ -7,7 +7,7 @@ use lab::nodes::Nodes;
 use lab::orchestrator::{self, Orchestrator};
 use lab::proxysql::{self, ProxySql, ServerRow, Session};
 use stonith_core::node::Node;
-use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::policy::Policy;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -364,13 +364,9 @@ impl Stage {
             proxy: AdminSettings { address: proxy.clone(), credential: admin(), timeout: PATIENCE },
             allow_untested_version: false,
             policy: Policy {
-                fence_on: FenceOn::AnyDowntime,
-                max_downtime_fences: 2,
-                isolation_scope: IsolationScope::All,
                 isolation_after_ms: u64::try_from(ISOLATION_AFTER.as_millis())?,
                 tick_ms,
-                blind_isolates: false,
-                hostgroups: [].into(),
+                ..Policy::default()
             },
             observe_only: false,
         };

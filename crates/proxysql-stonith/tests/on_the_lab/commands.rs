@@ -186,3 +186,22 @@ async fn i11_no_output_shows_a_password_at_any_log_level() {
         assert!(!text.contains("c2VzYW1l"), "nor in base64: {command}: {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_proxysqls_are_each_fenced_and_the_output_counts_them() {
+    let stage = Stage::set().await;
+    let other = Stage::set().await;
+    let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
+    assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 0);
+    let (text, code) = stage.stonith(&format!("fence node03:3306 {both}")).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("on 2 of 2 configured"), "{text}");
+    assert!(stage.is_fenced("node03") && other.is_fenced("node03"));
+    other.proxysql.kill();
+    let (text, code) = stage.stonith(&format!("unfence node03:3306 {both}")).await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("on 1 of 2 configured") && text.contains(&other.proxysql.address().to_string()), "{text}");
+    stage.fail_over().await;
+    assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 1);
+    assert!(stage.is_fenced("node01"), "the one that is there is fenced all the same");
+}

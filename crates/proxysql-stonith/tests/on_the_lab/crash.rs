@@ -113,3 +113,25 @@ async fn i12_overlapping_starts_of_the_scheduler_leave_one_at_work() {
     }
     assert_eq!(stage.everything(), wanted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_a_journal_that_fits_nothing_here_changes_nothing_and_goes() {
+    let stage = failed_over().await;
+    tick(&mut stage.agent()).await.unwrap();
+    let wanted = stage.everything();
+    let stage = failed_over().await;
+    // That of another ProxySQL, with other rows; and one of another version, with other columns.
+    for sql in [
+        "CREATE TABLE main.stonith_kept_mysql_servers AS SELECT * FROM main.mysql_servers",
+        "UPDATE main.stonith_kept_mysql_servers SET hostname='elsewhere'||hostname",
+        "CREATE TABLE main.stonith_target_mysql_servers AS SELECT * FROM main.stonith_kept_mysql_servers",
+        "UPDATE main.stonith_target_mysql_servers SET status='OFFLINE_SOFT'",
+        "CREATE TABLE main.stonith_kept_mysql_hostgroup_attributes AS SELECT 1 AS a",
+        "CREATE TABLE main.stonith_target_mysql_hostgroup_attributes AS SELECT 1 AS a",
+    ] {
+        stage.sql(sql);
+    }
+    tick(&mut stage.agent()).await.unwrap();
+    assert!(!stage.rows("main.mysql_servers").contains("elsewhere"), "{}", stage.rows("main.mysql_servers"));
+    assert_eq!(stage.everything(), wanted);
+}

@@ -15,7 +15,7 @@ use proxysql_stonith::secret::Secret;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::Orders;
-use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::policy::Policy;
 
 /// The lab's monitor and polls.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -140,7 +140,7 @@ impl Stage {
                 timeout: Duration::from_secs(5),
             },
             allow_untested_version: false,
-            policy: policy(),
+            policy: Policy::default(),
             observe_only: false,
         };
         Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory)
@@ -165,24 +165,14 @@ impl Stage {
         if !line.contains("--orchestrator") {
             command.arg(format!("--orchestrator={}", self.orchestrator.endpoints().join(",")));
         }
-        command.arg(format!("--proxysql={}", self.proxysql.address()));
+        if !line.contains("--proxysql") {
+            command.arg(format!("--proxysql={}", self.proxysql.address()));
+        }
         if !line.contains("--defaults-file") {
             command.arg(format!("--defaults-file={}", secret.display()));
         }
         command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
         command
-    }
-}
-
-pub fn policy() -> Policy {
-    Policy {
-        fence_on: FenceOn::AnyDowntime,
-        max_downtime_fences: 2,
-        isolation_scope: IsolationScope::All,
-        isolation_after_ms: 10_000,
-        tick_ms: 1_000,
-        blind_isolates: false,
-        hostgroups: [].into(),
     }
 }
 
