@@ -145,3 +145,19 @@ fn a_secret_file_that_others_can_read_is_refused() {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("chmod"), "{text}");
 }
+
+#[cfg(feature = "demo")]
+#[test]
+fn the_demo_lists_its_scenarios_and_plays_one_without_colours_in_a_pipe() {
+    let demo = |line: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith")).args(line.split_whitespace()).output().unwrap();
+        (String::from_utf8(done.stdout).unwrap(), done.status.code().unwrap())
+    };
+    let (text, code) = demo("demo --list");
+    assert_eq!(code, 0);
+    assert!(text.contains("without") && text.contains("cut-off"), "{text}");
+    let (text, code) = demo("demo without --fast");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("Everything that was claimed happened") && !text.contains('\u{1b}'), "{text}");
+    assert_eq!(demo("demo nosuch").1, 2);
+}

@@ -37,6 +37,17 @@ fn check(name: &str) {
     assert_eq!(played, std::fs::read_to_string(&golden).unwrap_or_default(), "BLESS=1 writes it anew");
 }
 
+#[test]
+fn a_claim_that_does_not_come_true_fails_the_scenario() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for text in ["write 5\nexpect 5 writes went to node02", "expect node01 is fenced", "write 5\nexpect 5 writes failed"] {
+        let scenario = Scenario::read(text).unwrap();
+        let mut lines = Vec::new();
+        let held = tokio::task::LocalSet::new().block_on(&runtime, play(&scenario, |line| lines.push(line))).unwrap();
+        assert!(!held && matches!(lines.last(), Some(Line::Failed(..))), "{text}: {lines:?}");
+    }
+}
+
 macro_rules! scenarios {
     ($($test:ident: $name:literal,)*) => {
         $(
