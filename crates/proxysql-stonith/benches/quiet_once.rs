@@ -35,7 +35,8 @@ struct Place {
 }
 
 fn measure() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let dir = tempfile::tempdir().expect("a directory");
     let (orchestrator, proxysql) = runtime.block_on(async {
         let nodes = Nodes::new(&["node01", "node02", "node03"]);
@@ -89,7 +90,12 @@ fn measure() {
         name: "the real programs",
         program: program.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         proxysql: format!("127.0.0.1:{}", world.admin_port),
-        endpoints: world.orchestrator_flag().trim_start_matches("--orchestrator=").split(',').map(str::to_owned).collect(),
+        endpoints: world
+            .orchestrator_flag()
+            .trim_start_matches("--orchestrator=")
+            .split(',')
+            .map(str::to_owned)
+            .collect(),
     };
     compare(&place, &script);
 }

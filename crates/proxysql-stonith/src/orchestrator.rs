@@ -8,6 +8,7 @@
 //! Every request is bounded in time and bytes; no redirects, no proxy from the environment.
 
 mod answers;
+mod asking;
 mod connection;
 mod endpoint;
 mod tls;
@@ -19,13 +20,13 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Answer, Backing, Downtime, LeaderView, Recovery};
 use stonith_core::superseded::newest;
 use stonith_core::wants::Wants;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::secret::Secret;
-use answers::RaftStatus;
+use answers::{Raft, RaftStatus};
+use asking::{Asking, Question, Said};
+use connection::Connection;
 pub use connection::RequestError;
-use connection::{Connection, Response};
 pub use endpoint::{Endpoint, EndpointError};
 pub use tls::{TlsError, TlsSettings};
 
@@ -35,8 +36,12 @@ const PAGE_RECORDS: usize = 20;
 /// Pages read at most: 2,000 recoveries, far more than are kept in a week.
 const PAGES_MAX: usize = 100;
 
-/// Once one endpoint passed leader-check, how long the others are waited for, to see a second leader.
-const SECOND_LEADER_GRACE: Duration = Duration::from_millis(100);
+/// How long an endpoint is waited for that need not be: once another passed leader-check, to see a second leader; and one
+/// that did not answer in time when it was last asked, once all others have.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How long the raft's members are waited for, to hear whom they take for the leader.
+const RAFT_WAIT: Duration = Duration::from_millis(500);
 
 /// How to reach Orchestrator.
 #[derive(Debug, Clone)]
@@ -67,7 +72,7 @@ pub struct Basic {
 /// The client of one loop; keeps a connection per endpoint.
 pub struct Client {
     settings: Settings,
-    connections: Vec<Option<Connection>>,
+    asking: Asking,
     tls: Option<tokio_rustls::TlsConnector>,
     refused: bool,
 }
@@ -83,8 +88,19 @@ impl std::fmt::Debug for Client {
 enum Probe {
     Leads,
     Follows,
-    Unusable(String),
-    Unreached(String),
+    Failed(RequestError),
+    /// It was not waited for any longer.
+    Pending,
+}
+
+impl From<Result<bool, RequestError>> for Probe {
+    fn from(said: Result<bool, RequestError>) -> Self {
+        match said {
+            Ok(true) => Self::Leads,
+            Ok(false) => Self::Follows,
+            Err(error) => Self::Failed(error),
+        }
+    }
 }
 
 impl Client {
@@ -99,17 +115,16 @@ impl Client {
             .any(|endpoint| endpoint.is_https())
             .then(|| tls::connector(&settings.tls))
             .transpose()?;
-        let connections = settings.endpoints.iter().map(|_| None).collect();
-        Ok(Self { settings, connections, tls, refused: false })
+        Ok(Self { asking: Asking::new(settings.endpoints.len()), settings, tls, refused: false })
     }
 
     /// Takes a password that was read again.
     pub fn set_auth(&mut self, auth: Option<Basic>) {
         self.settings.auth = auth;
-        self.connections.fill_with(|| None);
+        self.asking.close_all();
     }
 
-    /// Whether the last tick was refused with 401 or 403.
+    /// Whether the last tick is blind because of a 401 or 403.
     pub fn refused(&self) -> bool {
         self.refused
     }
@@ -125,13 +140,11 @@ impl Client {
         self.refused = false;
         match tokio::time::timeout_at(deadline, self.look_unbounded(now_ms, wants, served)).await {
             Ok(view) => view,
-            Err(_) => {
-                self.connections.fill_with(|| None);
-                LeaderView::Silent(format!(
-                    "no answer within orchestrator.tick_timeout ({:?})",
-                    self.settings.tick_timeout
-                ))
-            }
+            // The connection that was in use is closed.
+            Err(_) => LeaderView::Silent(format!(
+                "Orchestrator did not answer all that was asked within orchestrator.tick_timeout ({:?})",
+                self.settings.tick_timeout
+            )),
         }
     }
 
@@ -146,178 +159,229 @@ impl Client {
         let leaders: Vec<usize> =
             probes.iter().enumerate().filter(|(_, p)| matches!(p, Probe::Leads)).map(|(i, _)| i).collect();
         match leaders[..] {
-            [leader] => match self.ask_leader(leader, asked_ms, wants, served).await {
-                Ok(answer) => LeaderView::Led(answer),
-                Err(error) => {
-                    self.connections[leader] = None;
-                    self.refused |= error.is_refused();
-                    if error.is_unreached() {
-                        LeaderView::Silent(error.to_string())
-                    } else {
-                        LeaderView::Blind(error.to_string())
-                    }
-                }
-            },
-            [] => self.without_leader(&probes).await,
-            _ => {
-                let names: Vec<String> = leaders.iter().map(|i| self.settings.endpoints[*i].to_string()).collect();
-                LeaderView::Conflict(format!(
-                    "{} both pass leader-check; is one of another Orchestrator cluster?",
-                    names.join(" and ")
-                ))
-            }
+            [leader] => self.led_by(leader, &probes, asked_ms, wants, served).await,
+            [] => self.without_leader(probes).await,
+            [one, other, ..] => self.conflict(one, other),
         }
     }
 
-    /// leader-check of every endpoint, side by side: a hung one costs no more than its own deadline, and nothing once
-    /// another leads.
+    fn conflict(&self, one: usize, other: usize) -> LeaderView {
+        let [one, other] = [one, other].map(|index| &self.settings.endpoints[index]);
+        LeaderView::Conflict(format!(
+            "{one} and {other} both pass leader-check: unless this ends by itself with an election, one is of another \
+             Orchestrator cluster, or they are the same node twice; correct orchestrator.endpoints"
+        ))
+    }
+
+    /// leader-check of every endpoint, side by side: a hung one costs no more than its own deadline, and hardly anything
+    /// once another leads or once it is known to hang.
     async fn probe(&mut self) -> Vec<Probe> {
-        let mut probes: Vec<Probe> =
-            self.connections.iter().map(|_| Probe::Unreached("no answer in time".to_owned())).collect();
-        let mut asking = JoinSet::new();
-        for index in 0..self.connections.len() {
-            asking.spawn(self.request_on(index, "leader-check"));
+        self.asking.take_in_late_ones();
+        let mut probes: Vec<Probe> = self.settings.endpoints.iter().map(|_| Probe::Pending).collect();
+        for index in 0..probes.len() {
+            if self.asking.is_free(index) {
+                self.ask(index, Question::Leads);
+            }
         }
-        let mut deadline = Instant::now() + self.settings.connect_timeout + self.settings.read_timeout;
-        while let Ok(Some(joined)) = tokio::time::timeout_at(deadline, asking.join_next()).await {
-            let Ok((index, connection, result)) = joined else { continue };
-            self.connections[index] = connection;
-            probes[index] = match result {
-                Ok(response) if response.status == 200 => {
-                    deadline = deadline.min(Instant::now() + SECOND_LEADER_GRACE);
-                    Probe::Leads
+        // Longer than any request takes: each ends by itself.
+        let mut until = Instant::now() + self.settings.connect_timeout + self.settings.read_timeout + GRACE;
+        loop {
+            if self.asking.only_late_ones_are_left() {
+                until = until.min(Instant::now() + GRACE);
+            }
+            let Ok(Some((index, said))) = tokio::time::timeout_at(until, self.asking.next()).await else { break };
+            match said {
+                Said::Leads(said) => {
+                    probes[index] = said.into();
+                    if matches!(probes[index], Probe::Leads) {
+                        until = until.min(Instant::now() + GRACE);
+                    }
                 }
-                Ok(response) if response.status == 404 => Probe::Follows,
-                Ok(response) => {
-                    let error = response.unexpected();
-                    self.refused |= error.is_refused();
-                    Probe::Unusable(error.to_string())
-                }
-                Err(error) if error.is_unreached() => Probe::Unreached(error.to_string()),
-                Err(error) => Probe::Unusable(error.to_string()),
-            };
+                // Left over from the last tick.
+                Said::Raft(_) => self.ask(index, Question::Leads),
+            }
         }
         probes
     }
 
-    /// Sends one request on an endpoint's connection, made anew if need be.
-    fn request_on(
-        &mut self,
-        index: usize,
-        path: &'static str,
-    ) -> impl Future<Output = (usize, Option<Connection>, Result<Response, RequestError>)> + Send + use<> {
-        let kept = self.connections[index].take();
-        let endpoint = self.settings.endpoints[index].clone();
-        let (settings, tls) = (self.settings.clone(), self.tls.clone());
-        async move {
-            if let Some(mut connection) = kept
-                && let Ok(response) = connection.get(path).await
-            {
-                return (index, Some(connection), Ok(response));
-            }
-            match Connection::open(&endpoint, &settings, tls.as_ref()).await {
-                Ok(mut connection) => match connection.get(path).await {
-                    Ok(response) => (index, Some(connection), Ok(response)),
-                    Err(error) => (index, None, Err(error)),
-                },
-                Err(error) => (index, None, Err(error)),
-            }
-        }
+    fn ask(&mut self, index: usize, question: Question) {
+        self.asking.ask(index, question, &self.settings, self.tls.as_ref());
     }
 
-    async fn ask_leader(
+    /// What the one leader says, and whether it counts.
+    async fn led_by(
         &mut self,
         leader: usize,
+        probes: &[Probe],
         asked_ms: u64,
         wants: impl FnOnce(&str, &[Downtime]) -> Wants,
         served: &BTreeSet<Node>,
-    ) -> Result<Answer, RequestError> {
+    ) -> LeaderView {
         let name = self.settings.endpoints[leader].to_string();
-        let connection =
-            self.connections[leader].as_mut().ok_or_else(|| RequestError::lost(&name, "the connection is gone"))?;
-        let downtimed = connection.get("downtimed").await?;
-        let date_s = downtimed.date_s;
-        let downtimes = downtimed.read(|body| answers::downtimes(body, date_s))?;
-        let wants = wants(&name, &downtimes);
-        let history = if wants.history { Some(history(connection, served).await?) } else { None };
-        let instances = match wants.instances {
-            true => Some(connection.get("all-instances").await?.read(answers::instances)?),
-            false => None,
+        // In use it is taken out: if this is cut short, it is closed.
+        let Some(mut connection) = self.asking.take(leader) else {
+            return LeaderView::Silent(format!("the connection to {name} is gone"));
         };
-        let peers = if wants.backing { Some(connection.get("raft-status").await?) } else { None };
-        // The closing check: nothing above counts unless it still leads, on this very connection.
-        let closing = connection.get("leader-check").await?;
-        if closing.status != 200 {
-            return Err(RequestError::lost(&name, "it lost the lead while it answered"));
+        let asked = ask_leader(&mut connection, &name, asked_ms, wants, served).await;
+        let (mut answer, raft) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return self.nothing(&[&error], error.to_string()),
+        };
+        self.asking.put_back(leader, connection);
+        if let Some(raft) = raft {
+            match self.backing(raft, &name, probes).await {
+                Ok(backing) => answer.backing = backing,
+                Err(other) => return self.conflict(leader, other),
+            }
         }
-        let backing = match peers {
-            Some(response) => self.backing(leader, &response).await,
-            None => Backing::Unconfirmed,
-        };
-        Ok(Answer { leader: name, asked_ms, date_s, backing, downtimes, history, instances })
+        LeaderView::Led(answer)
     }
 
-    /// Whether a majority of the raft nodes name this leader.
-    async fn backing(&mut self, leader: usize, its_own: &Response) -> Backing {
+    /// Blind or silent, by what went wrong.
+    fn nothing(&mut self, errors: &[&RequestError], why: String) -> LeaderView {
+        if errors.iter().all(|error| error.is_unreached()) {
+            return LeaderView::Silent(why);
+        }
+        self.refused = errors.iter().any(|error| error.is_refused());
+        LeaderView::Blind(why)
+    }
+
+    /// Whether a majority of the raft nodes name this leader; a second leader is an error.
+    async fn backing(
+        &mut self,
+        raft: Result<Raft, RequestError>,
+        name: &str,
+        probes: &[Probe],
+    ) -> Result<Backing, usize> {
+        let own = match raft {
+            Ok(Raft::On(own)) => own,
+            Ok(Raft::Off) => return Ok(Backing::Single),
+            Err(_) => return Ok(Backing::Unconfirmed),
+        };
         let configured = self.settings.endpoints.len();
-        let Some(status) = its_own.raft_status() else { return Backing::Single };
-        let peers = status.peers.max(configured);
-        let majority = peers / 2 + 1;
+        let majority = majority(own.peers, configured);
         if configured < majority {
-            return Backing::Single;
+            return Ok(Backing::Single);
         }
-        let statuses = self.raft_statuses(Some(leader)).await;
-        let named =
-            statuses.iter().flatten().filter(|other| other.leader == status.leader && !other.leader.is_empty()).count();
-        if named + 1 >= majority && !status.leader.is_empty() { Backing::Majority } else { Backing::Unconfirmed }
+        if own.leader.is_empty() {
+            return Ok(Backing::Unconfirmed);
+        }
+        // By their own names: two endpoints can be one node.
+        let mut named = BTreeSet::from([raft_name(&own, name)]);
+        if named.len() < majority {
+            self.hear_raft(probes, |other_name, other| {
+                if other.leader == own.leader {
+                    named.insert(raft_name(&other, other_name));
+                }
+                named.len() >= majority
+            })
+            .await?;
+        }
+        Ok(if named.len() >= majority { Backing::Majority } else { Backing::Unconfirmed })
     }
 
-    /// raft-status of every endpoint but one, side by side.
-    async fn raft_statuses(&mut self, but: Option<usize>) -> Vec<Option<RaftStatus>> {
-        let mut statuses: Vec<Option<RaftStatus>> = self.connections.iter().map(|_| None).collect();
-        let mut asking = JoinSet::new();
-        for index in (0..self.connections.len()).filter(|index| Some(*index) != but) {
-            asking.spawn(self.request_on(index, "raft-status"));
+    /// Asks those that follow whom they take for the leader, until `enough` or [`RAFT_WAIT`] is over. Who passes
+    /// leader-check only now is an error.
+    async fn hear_raft(
+        &mut self,
+        probes: &[Probe],
+        mut enough: impl FnMut(&str, RaftStatus) -> bool,
+    ) -> Result<(), usize> {
+        for (index, probe) in probes.iter().enumerate() {
+            if matches!(probe, Probe::Follows) {
+                self.ask(index, Question::Raft);
+            }
         }
-        // Enough for those that are well; a hung one doesn't hold the tick up for long.
-        let deadline = Instant::now() + self.settings.read_timeout.min(Duration::from_millis(500));
-        while let Ok(Some(joined)) = tokio::time::timeout_at(deadline, asking.join_next()).await {
-            let Ok((index, connection, result)) = joined else { continue };
-            self.connections[index] = connection;
-            statuses[index] = result.ok().and_then(|response| response.raft_status());
+        let until = Instant::now() + RAFT_WAIT;
+        while !self.asking.only_late_ones_are_left() {
+            let Ok(Some((index, said))) = tokio::time::timeout_at(until, self.asking.next()).await else { break };
+            match said {
+                Said::Raft(Ok(Raft::On(status))) => {
+                    if enough(&self.settings.endpoints[index].to_string(), status) {
+                        break;
+                    }
+                }
+                Said::Leads(Ok(true)) => return Err(index),
+                Said::Leads(Ok(false)) => self.ask(index, Question::Raft),
+                Said::Raft(_) | Said::Leads(Err(_)) => {}
+            }
         }
-        statuses
+        Ok(())
     }
 
     /// Nobody passed leader-check: leaderless, blind or silent?
-    async fn without_leader(&mut self, probes: &[Probe]) -> LeaderView {
-        let configured = self.settings.endpoints.len();
-        if configured > 1 {
-            let statuses = self.raft_statuses(None).await;
-            let leaderless = statuses.iter().flatten().filter(|status| status.leader.is_empty()).count();
-            let peers = statuses.iter().flatten().map(|status| status.peers).max().unwrap_or(0);
-            if leaderless > peers.max(configured) / 2 {
-                return LeaderView::Leaderless;
+    async fn without_leader(&mut self, probes: Vec<Probe>) -> LeaderView {
+        let (mut leaderless, mut peers) = (BTreeSet::new(), 0);
+        let configured = probes.len();
+        let heard = self.hear_raft(&probes, |name, status| {
+            peers = peers.max(status.peers);
+            if status.leader.is_empty() {
+                leaderless.insert(raft_name(&status, name));
             }
+            leaderless.len() >= majority(peers, configured)
+        });
+        // One that passes leader-check only now is asked in the next tick.
+        if heard.await.is_ok() && leaderless.len() >= majority(peers, configured) {
+            return LeaderView::Leaderless;
         }
-        let unusable: Vec<&str> = probes
-            .iter()
-            .filter_map(|p| if let Probe::Unusable(why) = p { Some(why.as_str()) } else { None })
-            .collect();
-        if !unusable.is_empty() {
-            return LeaderView::Blind(unusable.join("; "));
-        }
-        let said: Vec<String> = probes
-            .iter()
-            .zip(&self.settings.endpoints)
-            .map(|(probe, endpoint)| match probe {
-                Probe::Follows => format!("{endpoint} answers that it does not lead"),
-                Probe::Unreached(why) => why.clone(),
-                Probe::Leads | Probe::Unusable(_) => String::new(),
-            })
-            .collect();
-        LeaderView::Silent(said.join("; "))
+        let said = probes.iter().zip(&self.settings.endpoints).map(|(probe, endpoint)| match probe {
+            Probe::Follows => format!("Orchestrator at {endpoint} answers that it does not lead"),
+            Probe::Failed(error) => error.to_string(),
+            Probe::Pending => {
+                format!("Orchestrator at {endpoint} did not answer in time before, and has not yet")
+            }
+            Probe::Leads => format!("Orchestrator at {endpoint} leads"),
+        });
+        let said = said.collect::<Vec<_>>().join("; ");
+        let errors: Vec<&RequestError> =
+            probes.iter().filter_map(|p| if let Probe::Failed(error) = p { Some(error) } else { None }).collect();
+        self.nothing(&errors, said)
     }
+}
+
+/// How many raft nodes are a majority of these; without a number, of the endpoints.
+fn majority(peers: usize, endpoints: usize) -> usize {
+    let members = if peers == 0 { endpoints } else { peers };
+    members / 2 + 1
+}
+
+/// What names a raft member; one that doesn't say goes by its endpoint.
+fn raft_name(status: &RaftStatus, endpoint: &str) -> String {
+    if status.node.is_empty() { endpoint.to_owned() } else { status.node.clone() }
+}
+
+/// What the leader says, between two leader-checks on one connection (the first one is done), and what it says of the
+/// raft, if wanted.
+async fn ask_leader(
+    connection: &mut Connection,
+    name: &str,
+    asked_ms: u64,
+    wants: impl FnOnce(&str, &[Downtime]) -> Wants,
+    served: &BTreeSet<Node>,
+) -> Result<(Answer, Option<Result<Raft, RequestError>>), RequestError> {
+    let downtimed = connection.get("downtimed").await?;
+    let date_s = downtimed.date_s;
+    let downtimes = downtimed.read(|body| answers::downtimes(body, date_s))?;
+    let wants = wants(name, &downtimes);
+    let history = if wants.history { Some(history(connection, served).await?) } else { None };
+    let instances = match wants.instances {
+        true => Some(connection.get("all-instances").await?.read(answers::instances)?),
+        false => None,
+    };
+    let raft = match wants.backing {
+        true => Some(match connection.raft().await {
+            // No closing check on it.
+            Err(error) if error.is_the_end_of_the_connection() => return Err(error),
+            said => said,
+        }),
+        false => None,
+    };
+    // The closing check: nothing above counts unless it still leads, on this very connection.
+    if !connection.get("leader-check").await?.leads()? {
+        return Err(RequestError::LostTheLead { endpoint: name.to_owned() });
+    }
+    let backing = Backing::Unconfirmed;
+    Ok((Answer { leader: name.to_owned(), asked_ms, date_s, backing, downtimes, history, instances }, raft))
 }
 
 /// The recovery history, page by page, until every served node is settled.

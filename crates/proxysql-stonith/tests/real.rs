@@ -24,7 +24,12 @@ fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
     ONE_WORLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
+fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(apply_async(world, n, directive))
+}
+
+async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
     let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
     let address = Node::new("127.0.0.1", world.admin_port).unwrap();
     let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
@@ -218,8 +223,8 @@ fn proxysqls_own_scheduler_fences_and_lets_back_without_a_daemon() {
     println!("{}", log.lines().filter(|line| line.contains("row changed")).collect::<Vec<_>>().join("\n"));
 }
 
-#[tokio::test]
-async fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
+#[test]
+fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
     let mut world = World::start(binaries);
@@ -239,7 +244,7 @@ async fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() 
     pinned.send("create temporary table x (a int)");
     let fence =
         Directive::Fence { kind: Kind::Superseded, by: Some("127.0.1.2:3306".parse().unwrap()), sessions: true };
-    let outcome = apply(&world, 1, fence.clone()).await;
+    let outcome = apply(&world, 1, fence.clone());
     assert!(matches!(&outcome, Outcome::Applied(done) if done.not_as_planned.is_empty()), "{outcome:?}");
     println!("10:\n{}20:\n{}", world.rows("10"), world.rows("20"));
     assert!(!world.rows("10").contains("127.0.1.1 ONLINE") && !world.rows("20").contains("127.0.1.1 ONLINE"));
@@ -252,10 +257,10 @@ async fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() 
     assert!(!world.admin("SELECT writer_hostgroup FROM runtime_mysql_replication_hostgroups").contains("50"));
     assert_eq!(world.admin("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'"), "");
     // Carried out again, there is nothing to do.
-    let again = apply(&world, 1, fence).await;
+    let again = apply(&world, 1, fence);
     assert!(matches!(again, Outcome::Applied(_)));
     // And back, as it was: memory is what it was to the byte.
-    apply(&world, 1, Directive::Unfence(Role::AsBefore)).await;
+    apply(&world, 1, Directive::Unfence(Role::AsBefore));
     assert_eq!(world.admin("SELECT * FROM main.mysql_servers ORDER BY 1,2"), memory);
     assert!(world.write());
 }

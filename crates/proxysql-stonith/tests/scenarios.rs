@@ -40,7 +40,9 @@ fn check(name: &str) {
 #[test]
 fn a_claim_that_does_not_come_true_fails_the_scenario() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for text in ["write 5\nexpect 5 writes went to node02", "expect node01 is fenced", "write 5\nexpect 5 writes failed"] {
+    for text in
+        ["write 5\nexpect 5 writes went to node02", "expect node01 is fenced", "write 5\nexpect 5 writes failed"]
+    {
         let scenario = Scenario::read(text).unwrap();
         let mut lines = Vec::new();
         let held = tokio::task::LocalSet::new().block_on(&runtime, play(&scenario, |line| lines.push(line))).unwrap();

@@ -34,7 +34,7 @@ impl Environment {
 
     /// The process's own.
     pub fn of_process() -> Self {
-        Self::of(|name| std::env::var_os(name))
+        Self::of(std::env::var_os)
     }
 
     /// What `lookup` knows.

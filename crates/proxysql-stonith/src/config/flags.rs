@@ -23,7 +23,7 @@ pub struct Flags {
     /// ProxySQL's admin interface: 127.0.0.1:6032 [env: PROXYSQL_STONITH_PROXYSQL]
     #[arg(long, global = true, value_name = "HOST:PORT,...")]
     pub proxysql: Vec<String>,
-    /// MySQL option file: user and password of ProxySQL's admin in [client], of Orchestrator in [orchestrator]
+    /// MySQL option file: ProxySQL's admin user and password in its group client, Orchestrator's in orchestrator
     #[arg(long, global = true, value_name = "FILE")]
     pub defaults_file: Option<PathBuf>,
     /// Work on a ProxySQL version that was never tried

@@ -1,14 +1,21 @@
 //! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored; a needed one of a wrong type refuses
 //! the answer whole.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use stonith_core::node::Node;
 use stonith_core::observed::{Analysis, Downtime, Instance, Recovery};
 
 /// The most entries of one list.
 const ENTRIES_MAX: usize = 50_000;
+
+/// The longest UID of a recovery: real ones have 84.
+const UID_MAX_BYTES: usize = 256;
 
 /// Why an answer can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +34,9 @@ pub enum AnswerError {
         value: String,
     },
     /// A recovery's UID that doesn't begin with nanoseconds.
-    #[error("a recovery's UID is {0:?}, which does not begin with nanoseconds")]
+    #[error(
+        "a recovery's UID is {0:?}, which is not nanoseconds, a colon and some more, {UID_MAX_BYTES} bytes at most"
+    )]
     Uid(String),
     /// A host name that is none.
     #[error(transparent)]
@@ -35,9 +44,14 @@ pub enum AnswerError {
     /// The same thing twice.
     #[error("{0} is listed twice")]
     Twice(Node),
-    /// Too many.
-    #[error("more than {ENTRIES_MAX} entries")]
-    TooMany,
+}
+
+/// The most characters of foreign text in a message.
+const SHOWN_MAX_CHARS: usize = 200;
+
+/// Foreign text as it may go into a message: one line, bounded.
+pub fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[derive(Deserialize)]
@@ -52,9 +66,10 @@ impl Key {
         Ok(Node::new(&self.hostname, self.port)?)
     }
 
-    /// An empty name is no node; Orchestrator marks a detached primary with `//`.
+    /// An empty name is no node, nor is `_`, which Orchestrator writes where there is no primary any more. It marks a
+    /// detached primary with `//`.
     fn maybe(&self) -> Result<Option<Node>, AnswerError> {
-        if self.hostname.is_empty() { Ok(None) } else { self.node().map(Some) }
+        if self.hostname.is_empty() || self.hostname == "_" { Ok(None) } else { self.node().map(Some) }
     }
 }
 
@@ -92,7 +107,9 @@ struct RecoveryJson {
     #[serde(rename = "UID")]
     uid: String,
     analysis_entry: AnalysisJson,
-    successor_key: Key,
+    /// A pointer in Orchestrator: may be null, may not be missing.
+    #[serde(deserialize_with = "Option::deserialize")]
+    successor_key: Option<Key>,
     is_successful: bool,
     recovery_end_timestamp: String,
 }
@@ -115,24 +132,65 @@ struct ClusterJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct RaftJson {
+    #[serde(default)]
+    raft_bind: String,
+    #[serde(default)]
+    raft_advertise: String,
     leader: String,
     #[serde(default)]
     peers: Option<Vec<String>>,
 }
 
+/// What a node says of the raft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Raft {
+    /// There is none.
+    Off,
+    /// There is one.
+    On(RaftStatus),
+}
+
 /// What a raft node says of the raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RaftStatus {
+    /// Which node says it: its address in the raft; empty if it doesn't say.
+    pub node: String,
     /// Whom it takes for the leader; empty if nobody.
     pub leader: String,
-    /// How many raft nodes there are.
+    /// How many raft nodes there are; 0 if it doesn't say.
     pub peers: usize,
 }
 
 /// `/api/raft-status`.
 pub fn raft_status(body: &[u8]) -> Result<RaftStatus, AnswerError> {
     let status: RaftJson = serde_json::from_slice(body)?;
-    Ok(RaftStatus { leader: status.leader, peers: status.peers.map_or(0, |peers| peers.len()) })
+    let node = if status.raft_advertise.is_empty() { status.raft_bind } else { status.raft_advertise };
+    Ok(RaftStatus { node, leader: status.leader, peers: status.peers.map_or(0, |peers| peers.len()) })
+}
+
+/// `/api/raft-leader`.
+pub fn raft_leader(body: &[u8]) -> Result<String, AnswerError> {
+    Ok(serde_json::from_slice(body)?)
+}
+
+/// `/api/raft-peers`: how many.
+pub fn raft_peers(body: &[u8]) -> Result<usize, AnswerError> {
+    Ok(list::<String>(body)?.len())
+}
+
+/// Whether this is how Orchestrator answers raft requests where raft is off (with status 500).
+pub fn says_raft_is_off(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct ErrorJson {
+        message: String,
+    }
+    serde_json::from_slice::<ErrorJson>(body).is_ok_and(|error| error.message.contains("not running with raft"))
+}
+
+/// Whether this is JSON at all, as every answer of Orchestrator's API is, "Not leader" included.
+pub fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 /// `/api/downtimed`; `date_s` is the leader's time.
@@ -189,8 +247,9 @@ pub fn recoveries(body: &[u8]) -> Result<(Vec<Recovery>, usize), AnswerError> {
 }
 
 fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
-    let at_ns =
-        stonith_core::gather::uid_ns(&json.uid).ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
+    let at_ns = stonith_core::gather::uid_ns(&json.uid)
+        .filter(|_| json.uid.len() <= UID_MAX_BYTES)
+        .ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
     let analysis = match json.analysis_entry.analysis.as_str() {
         "DeadMaster"
         | "DeadMasterAndSomeReplicas"
@@ -207,14 +266,44 @@ fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
         analysis,
         successful: json.is_successful,
         failed: json.analysis_entry.analyzed_instance_key.node()?,
-        successor: json.successor_key.maybe()?,
+        successor: json.successor_key.as_ref().map(Key::maybe).transpose()?.flatten(),
         alias: json.analysis_entry.cluster_details.cluster_alias.clone(),
     })
 }
 
 fn list<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, AnswerError> {
-    let list: Vec<T> = serde_json::from_slice(body)?;
-    if list.len() > ENTRIES_MAX { Err(AnswerError::TooMany) } else { Ok(list) }
+    let Bounded(list) = serde_json::from_slice(body)?;
+    Ok(list)
+}
+
+/// A list that is refused once it is too long, not after it is read whole.
+struct Bounded<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Bounded<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {ENTRIES_MAX} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(entry) = entries.next_element()? {
+                    if list.len() == ENTRIES_MAX {
+                        return Err(A::Error::invalid_length(ENTRIES_MAX + 1, &self));
+                    }
+                    list.push(entry);
+                }
+                Ok(Bounded(list))
+            }
+        }
+
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
 }
 
 /// Orchestrator's times have no zone, and are UTC (FACTS §8): `2026-11-23T06:20:08Z`, `2026-11-23 06:20:11`, or empty.
@@ -263,6 +352,30 @@ mod tests {
     fn the_recorded_raft_status_names_the_leader_and_three_peers() {
         let status = raft_status(&recorded("1-healthy/follower__raft-status")).unwrap();
         assert_eq!((status.leader.as_str(), status.peers), ("127.0.0.13:10008", 3));
+        assert_eq!(status.node, "127.0.0.12:10008");
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused_before_it_is_read_whole() {
+        let entries = |count: usize| format!("[{}\"x\"]", "\"x\",".repeat(count - 1));
+        assert_eq!(raft_peers(entries(ENTRIES_MAX).as_bytes()).unwrap(), ENTRIES_MAX);
+        // What follows the one too many is never looked at: not even that it is no JSON.
+        let garbage = format!("{},{}", entries(ENTRIES_MAX + 1).trim_end_matches(']'), "garbage".repeat(10));
+        let error = raft_peers(garbage.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("at most 50000 entries"), "{error}");
+    }
+
+    #[test]
+    fn a_recovery_without_a_successor_may_say_null_and_a_reset_primary_is_none() {
+        let good = String::from_utf8(recorded("2-failover/audit-recovery")).unwrap();
+        let key = "\"SuccessorKey\":{\"Hostname\":\"node03\",\"Port\":3306}";
+        assert!(good.contains(key));
+        let (records, _) = recoveries(good.replacen(key, "\"SuccessorKey\":null", 1).as_bytes()).unwrap();
+        assert_eq!(records[0].successor, None);
+        let missing = good.replacen(key, "\"Whatever\":null", 1);
+        assert!(recoveries(missing.as_bytes()).is_err());
+        let reset = good.replacen(key, "\"SuccessorKey\":{\"Hostname\":\"_\",\"Port\":0}", 1);
+        assert_eq!(recoveries(reset.as_bytes()).unwrap().0[0].successor, None);
     }
 
     #[test]

@@ -1,42 +1,92 @@
 //! One owned HTTP/1 connection to one endpoint, bounded in time and bytes.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, StatusCode};
+use hyper::header::{AUTHORIZATION, CONNECTION, DATE, HeaderMap, HeaderValue, LOCATION};
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::Settings;
-use super::answers::{self, AnswerError, RaftStatus};
+use super::answers::{self, AnswerError, Raft, RaftStatus};
 use super::endpoint::Endpoint;
+use super::{Settings, tls};
 
-/// The largest body that is read, in bytes: 50,000 instances of 1.3 KB.
-const BODY_MAX_BYTES: usize = 64 << 20;
+/// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
+const INSTANCES_MAX_BYTES: usize = 64 << 20;
+
+/// The largest page of the recovery history, in bytes: 20 records, each with its replicas by name.
+const HISTORY_MAX_BYTES: usize = 8 << 20;
+
+/// The largest answer to a question about the lead or the raft, and the largest error, in bytes.
+const SMALL_MAX_BYTES: usize = 64 << 10;
+
+fn most_bytes(request: &str, status: u16) -> usize {
+    match request.split('/').next() {
+        Some("downtimed" | "all-instances") if status == 200 => INSTANCES_MAX_BYTES,
+        Some("audit-recovery") if status == 200 => HISTORY_MAX_BYTES,
+        _ => SMALL_MAX_BYTES,
+    }
+}
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Not reached, or it went away.
-    #[error("Orchestrator at {endpoint} was not reached: {cause}")]
+    /// No connection.
+    #[error("Orchestrator at {endpoint} was not reached: {cause}. Is it up, and the endpoint right?")]
     Unreached {
         /// Where.
         endpoint: String,
         /// Why.
         cause: String,
     },
+    /// It took too long.
+    #[error(
+        "Orchestrator at {endpoint} did not {what} within {within:?}. Is it hung, or is something between dropping packets?"
+    )]
+    Late {
+        /// Where.
+        endpoint: String,
+        /// What was waited for.
+        what: String,
+        /// How long.
+        within: Duration,
+    },
+    /// The connection went away.
+    #[error("Orchestrator at {endpoint}: the connection broke before {path} was answered: {cause}")]
+    Lost {
+        /// Where.
+        endpoint: String,
+        /// What was asked.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+    /// It led, and then not any more.
+    #[error(
+        "Orchestrator at {endpoint} lost the lead while it answered, so the answer does not count; the next tick asks again"
+    )]
+    LostTheLead {
+        /// Where.
+        endpoint: String,
+    },
     /// TLS failed.
-    #[error("Orchestrator at {endpoint}: TLS failed: {cause}. Check the certificate, and orchestrator.ca_file")]
+    #[error("Orchestrator at {endpoint}: TLS failed: {cause}. {advice}")]
     Tls {
         /// Where.
         endpoint: String,
         /// Why.
         cause: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// 401 or 403.
     #[error("Orchestrator at {endpoint} refused {path} with {status}: check orchestrator.user and its password")]
@@ -62,7 +112,7 @@ pub enum RequestError {
     },
     /// Not HTTP, cut short, or too large.
     #[error(
-        "Orchestrator at {endpoint} answered {path} with something that is not a whole HTTP answer of at most 64 MiB: {cause}"
+        "Orchestrator at {endpoint} answered {path} with something that can't be used: {cause}. Is that Orchestrator's HTTP port?"
     )]
     Garbled {
         /// Where.
@@ -80,19 +130,24 @@ pub enum RequestError {
         /// What was asked.
         path: String,
         /// Why.
-        cause: AnswerError,
+        cause: String,
     },
 }
 
 impl RequestError {
-    /// The connection or the lead went away.
-    pub fn lost(endpoint: &str, cause: &str) -> Self {
-        Self::Unreached { endpoint: endpoint.to_owned(), cause: cause.to_owned() }
+    /// Whether nothing was heard that counts, as against something unusable.
+    pub fn is_unreached(&self) -> bool {
+        matches!(self, Self::Unreached { .. } | Self::Late { .. } | Self::Lost { .. } | Self::LostTheLead { .. })
     }
 
-    /// Whether nothing was heard, as against something unusable.
-    pub fn is_unreached(&self) -> bool {
-        matches!(self, Self::Unreached { .. })
+    /// Whether it took too long.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Late { .. })
+    }
+
+    /// Whether the connection can't be used any more: all but a whole answer that is not of use.
+    pub fn is_the_end_of_the_connection(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Unreadable { .. } | Self::Refused { .. })
     }
 
     /// Whether the credential was refused.
@@ -101,16 +156,33 @@ impl RequestError {
     }
 }
 
+/// An error with all that caused it, on one line.
+fn told(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let also = error.to_string();
+        if !text.ends_with(&also) {
+            text = format!("{text}: {also}");
+        }
+        cause = error.source();
+    }
+    answers::shown(&text)
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The server's `Date`, s since 1970.
+    /// The server's `Date`, s since 1970; without one that can be read, this host's clock.
     pub date_s: i64,
     body: Bytes,
     endpoint: String,
     path: String,
+    /// Where it redirects to.
+    location: Option<String>,
+    secrets: Secrets,
 }
 
 impl Response {
@@ -119,39 +191,72 @@ impl Response {
         if self.status != 200 {
             return Err(self.unexpected());
         }
-        let unreadable =
-            |cause| RequestError::Unreadable { endpoint: self.endpoint.clone(), path: self.path.clone(), cause };
-        parse(&self.body).map_err(unreadable)
+        parse(&self.body).map_err(|error| RequestError::Unreadable {
+            endpoint: self.endpoint.clone(),
+            path: self.path.clone(),
+            cause: self.secrets.show(&error.to_string()),
+        })
     }
 
-    /// The error that an unexpected status is.
-    pub fn unexpected(&self) -> RequestError {
-        let (endpoint, path) = (self.endpoint.clone(), self.path.clone());
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    /// Reads leader-check: 200 leads, 404 follows, each with JSON. A wrong URL prefix answers 404 as well, but with text,
+    /// and a server that is not Orchestrator may answer 200 to anything.
+    pub fn leads(&self) -> Result<bool, RequestError> {
         match self.status {
-            401 | 403 => RequestError::Refused { endpoint, path, status },
-            _ => RequestError::Status {
-                endpoint,
-                path,
-                status,
-                body: String::from_utf8_lossy(&self.body).chars().take(200).collect(),
-            },
+            200 | 404 if answers::is_json(&self.body) => Ok(self.status == 200),
+            _ => Err(self.unexpected()),
         }
     }
 
-    /// The raft status that this is; none where raft is off.
-    pub fn raft_status(&self) -> Option<RaftStatus> {
-        self.read(answers::raft_status).ok()
+    /// The error that an unexpected status or body is.
+    pub fn unexpected(&self) -> RequestError {
+        let (endpoint, path) = (self.endpoint.clone(), self.path.clone());
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if matches!(self.status, 401 | 403) {
+            return RequestError::Refused { endpoint, path, status };
+        }
+        let text = self.secrets.show(&String::from_utf8_lossy(&self.body));
+        let body = match (self.status, &self.location) {
+            (200, _) => "not the JSON that Orchestrator answers. Is that Orchestrator's HTTP port?".to_owned(),
+            (404, _) => format!("{text}. Is that Orchestrator's HTTP port, and its URL prefix?"),
+            (300..400, Some(to)) => {
+                format!("it redirects to {}, which is not followed; is that the endpoint?", self.secrets.show(to))
+            }
+            _ => text,
+        };
+        RequestError::Status { endpoint, path, status, body }
+    }
+}
+
+/// What an error must not show, should the server send it back (I11).
+#[derive(Clone, Default)]
+struct Secrets(Arc<[String]>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Secrets {
+    /// Foreign text as it may go into a message.
+    fn show(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in self.0.iter() {
+            text = text.replace(secret, "***");
+        }
+        answers::shown(&text)
     }
 }
 
 /// A connection.
-#[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     endpoint: Endpoint,
-    authorization: Option<String>,
+    authorization: Option<HeaderValue>,
+    secrets: Secrets,
     read_timeout: Duration,
+    /// The server said that it closes after this answer.
+    closing: bool,
 }
 
 impl Connection {
@@ -167,10 +272,11 @@ impl Connection {
         let opening = Self::open_unbounded(endpoint, settings, tls);
         match tokio::time::timeout(settings.connect_timeout, opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(RequestError::lost(
-                &endpoint.to_string(),
-                &format!("no connection within {:?}", settings.connect_timeout),
-            )),
+            Err(_) => Err(RequestError::Late {
+                endpoint: endpoint.to_string(),
+                what: "take a connection".to_owned(),
+                within: settings.connect_timeout,
+            }),
         }
     }
 
@@ -179,74 +285,155 @@ impl Connection {
         settings: &Settings,
         tls: Option<&TlsConnector>,
     ) -> Result<Self, RequestError> {
-        let unreached = |cause: &dyn std::error::Error| RequestError::lost(&endpoint.to_string(), &cause.to_string());
+        let unreached = |error: &(dyn StdError + 'static)| RequestError::Unreached {
+            endpoint: endpoint.to_string(),
+            cause: told(error),
+        };
         let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await.map_err(|error| unreached(&error))?;
         let _ = stream.set_nodelay(true);
         let sender = match tls.filter(|_| endpoint.is_https()) {
-            None => Self::speak(stream, endpoint).await?,
+            None => Self::speak(stream).await.map_err(|error| unreached(&error))?,
             Some(connector) => {
-                let tls = |cause: String| RequestError::Tls { endpoint: endpoint.to_string(), cause };
-                let name = ServerName::try_from(endpoint.host().to_owned()).map_err(|error| tls(error.to_string()))?;
-                let stream = connector.connect(name, stream).await.map_err(|error| tls(error.to_string()))?;
-                Self::speak(stream, endpoint).await?
+                let name = ServerName::try_from(endpoint.host().to_owned()).map_err(|error| RequestError::Tls {
+                    endpoint: endpoint.to_string(),
+                    cause: error.to_string(),
+                    advice: "Name the endpoint by a host name or an address that a certificate can have",
+                })?;
+                let stream = connector
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| tls_error(endpoint, &error).unwrap_or_else(|| unreached(&error)))?;
+                Self::speak(stream).await.map_err(|error| unreached(&error))?
             }
         };
-        let authorization = settings.auth.as_ref().map(|auth| {
+        let (mut authorization, mut secrets) = (None, Secrets::default());
+        if let Some(auth) = &settings.auth {
             let plain = format!("{}:{}", auth.user, auth.password.expose());
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain))
-        });
-        Ok(Self { sender, endpoint: endpoint.clone(), authorization, read_timeout: settings.read_timeout })
+            let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+            if let Ok(mut value) = HeaderValue::try_from(format!("Basic {encoded}")) {
+                value.set_sensitive(true);
+                authorization = Some(value);
+            }
+            let secret = [encoded, auth.password.expose().to_owned()];
+            secrets = Secrets(secret.into_iter().filter(|secret| !secret.is_empty()).collect());
+        }
+        let (endpoint, read_timeout) = (endpoint.clone(), settings.read_timeout);
+        Ok(Self { sender, endpoint, authorization, secrets, read_timeout, closing: false })
     }
 
-    async fn speak<S>(stream: S, endpoint: &Endpoint) -> Result<SendRequest<Empty<Bytes>>, RequestError>
+    async fn speak<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, hyper::Error>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| RequestError::lost(&endpoint.to_string(), &error.to_string()))?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // Ends with the sender.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    /// One GET; the connection can't be used any more after an error.
+    /// One GET; the connection must not be used any more after an error.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub async fn get(&mut self, request: &str) -> Result<Response, RequestError> {
-        let endpoint = self.endpoint.to_string();
-        match tokio::time::timeout(self.read_timeout, self.get_unbounded(request)).await {
+        let path = self.endpoint.path(request);
+        match tokio::time::timeout(self.read_timeout, self.get_unbounded(request, &path)).await {
             Ok(result) => result,
-            Err(_) => {
-                Err(RequestError::lost(&endpoint, &format!("no answer to {request} within {:?}", self.read_timeout)))
-            }
+            Err(_) => Err(RequestError::Late {
+                endpoint: self.endpoint.to_string(),
+                what: format!("answer {path}"),
+                within: self.read_timeout,
+            }),
         }
     }
 
-    async fn get_unbounded(&mut self, request: &str) -> Result<Response, RequestError> {
+    async fn get_unbounded(&mut self, request: &str, path: &str) -> Result<Response, RequestError> {
         let endpoint = self.endpoint.to_string();
-        let path = self.endpoint.path(request);
+        let garbled =
+            |cause: String| RequestError::Garbled { endpoint: endpoint.clone(), path: path.to_owned(), cause };
+        let lost = |cause: String| RequestError::Lost { endpoint: endpoint.clone(), path: path.to_owned(), cause };
         let mut builder =
-            Request::get(&path).header("host", self.endpoint.authority()).header("accept", "application/json");
+            Request::get(path).header("host", self.endpoint.authority()).header("accept", "application/json");
         if let Some(authorization) = &self.authorization {
-            builder = builder.header("authorization", authorization);
+            builder = builder.header(AUTHORIZATION, authorization);
         }
-        let garbled = |cause: String| RequestError::Garbled { endpoint: endpoint.clone(), path: path.clone(), cause };
-        let message = builder.body(Empty::new()).map_err(|error| garbled(error.to_string()))?;
-        self.sender.ready().await.map_err(|error| RequestError::lost(&endpoint, &error.to_string()))?;
-        let answer = match self.sender.send_request(message).await {
-            Ok(answer) => answer,
-            Err(error) if error.is_parse() => return Err(garbled(error.to_string())),
-            Err(error) => return Err(RequestError::lost(&endpoint, &error.to_string())),
+        let message = builder.body(Empty::new()).map_err(|error| garbled(told(&error)))?;
+        if self.closing {
+            return Err(lost(
+                "the server closes the connection after one answer, and answers count only if they came on one; \
+                 switch keep-alive on in what is in front of Orchestrator"
+                    .to_owned(),
+            ));
+        }
+        let broken = |error: hyper::Error| match tls_error(&self.endpoint, &error) {
+            Some(error) => error,
+            None if error.is_parse() => garbled(told(&error)),
+            None => lost(told(&error)),
         };
+        self.sender.ready().await.map_err(&broken)?;
+        let answer = self.sender.send_request(message).await.map_err(&broken)?;
         let status = answer.status().as_u16();
-        let date = answer.headers().get("date").and_then(|value| value.to_str().ok());
+        let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok());
         let date_s = date.and_then(answers::http_date).unwrap_or_else(crate::clock::wall_s);
-        let body = Limited::new(answer.into_body(), BODY_MAX_BYTES)
-            .collect()
-            .await
-            .map_err(|error| garbled(error.to_string()))?;
-        Ok(Response { status, date_s, body: body.to_bytes(), endpoint: endpoint.clone(), path: path.clone() })
+        let location =
+            answer.headers().get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let closing = closes(answer.version(), answer.headers());
+        let most = most_bytes(request, status);
+        let too_large = || garbled(format!("its answer has more than {} KiB", most >> 10));
+        if answer.body().size_hint().lower() > most as u64 {
+            return Err(too_large());
+        }
+        let body = match Limited::new(answer.into_body(), most).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
+            Err(error) => return Err(garbled(told(&*error))),
+        };
+        self.closing = closing;
+        let secrets = self.secrets.clone();
+        Ok(Response { status, date_s, body, endpoint: endpoint.clone(), path: path.to_owned(), location, secrets })
     }
+
+    /// What the node says of the raft.
+    ///
+    /// # Errors
+    /// It doesn't say.
+    pub async fn raft(&mut self) -> Result<Raft, RequestError> {
+        let status = self.get("raft-status").await?;
+        if status.status == 404 {
+            return self.raft_before_3_2_3().await;
+        }
+        if status.status == 500 && answers::says_raft_is_off(&status.body) {
+            return Ok(Raft::Off);
+        }
+        Ok(Raft::On(status.read(answers::raft_status)?))
+    }
+
+    /// The same of an Orchestrator older than 3.2.3, which has no raft-status (its git history); older than 3.0, no raft.
+    async fn raft_before_3_2_3(&mut self) -> Result<Raft, RequestError> {
+        let leader = self.get("raft-leader").await?;
+        if leader.status == 404 || (leader.status == 500 && answers::says_raft_is_off(&leader.body)) {
+            return Ok(Raft::Off);
+        }
+        let leader = leader.read(answers::raft_leader)?;
+        let peers = self.get("raft-peers").await?.read(answers::raft_peers)?;
+        Ok(Raft::On(RaftStatus { node: String::new(), leader, peers }))
+    }
+}
+
+fn closes(version: Version, headers: &HeaderMap) -> bool {
+    let says = |word: &str| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|said| said.trim().eq_ignore_ascii_case(word))
+    };
+    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// The TLS error that is at the bottom of this one, if any: a broken connection is none.
+fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
+    let (cause, advice) = tls::cause_and_advice(error)?;
+    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: answers::shown(&cause), advice })
 }

@@ -57,7 +57,9 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let error = |why| EndpointError { text: text.chars().take(200).collect(), why };
+        // What may be a password is not shown (I11).
+        let shown = if text.contains('@') { "***" } else { text };
+        let error = |why| EndpointError { text: shown.chars().take(200).collect(), why };
         let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
         let https = match uri.scheme_str() {
             Some("http") => false,
@@ -68,14 +70,27 @@ impl FromStr for Endpoint {
         if authority.as_str().contains('@') {
             return Err(error("a user and a password do not belong there"));
         }
-        if uri.query().is_some() {
-            return Err(error("it has a query"));
+        if uri.query().is_some() || text.contains('#') {
+            return Err(error("it has a query or a fragment"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
             return Err(error("it names no host"));
         }
-        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+        let port = match after_host.split_once(':') {
+            None => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some((_, port)) => match port.parse() {
+                Ok(port) if port != 0 => port,
+                _ => return Err(error("its port is not from 1 to 65535")),
+            },
+        };
         let path = uri.path().trim_end_matches('/');
         let prefix = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/').to_owned();
         Ok(Self { https, host, port, prefix })
@@ -103,10 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn i11_a_password_in_an_endpoint_is_refused_and_not_shown() {
+        for text in ["http://admin:hunter2@orc1:3000", "admin:hunter2@orc1", "http://admin:hunter 2@orc1"] {
+            let error = text.parse::<Endpoint>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_endpoint_says_what_one_looks_like() {
-        for text in ["orc1:3000", "ftp://orc1", "http://", "http://u:p@orc1", "http://orc1/?x=1", ""] {
+        for text in ["orc1:3000", "ftp://orc1", "http://", "http://u:p@orc1", "http://orc1/?x=1", "http://orc1/#x", ""]
+        {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains("expected http://host:3000"), "{error}");
+        }
+        for text in ["http://orc1:99999", "http://orc1:0", "http://orc1:", "http://[::1]:x"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text} would be taken for port 80");
         }
     }
 }

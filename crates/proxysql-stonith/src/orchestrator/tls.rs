@@ -1,5 +1,6 @@
 //! TLS to Orchestrator: verified by the system's CAs or an own one, with ring.
 
+use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// How certificates are judged.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +80,40 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// What TLS itself found wrong, somewhere below an error, and what to do about it.
+pub fn cause_and_advice(error: &(dyn StdError + 'static)) -> Option<(String, &'static str)> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error gives what it carries as its own text, not as its source.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = carried.and_then(|carried| carried.downcast_ref()).or_else(|| error.downcast_ref::<Error>());
+        if let Some(found) = found {
+            return Some((found.to_string(), advice(found)));
+        }
+        next = carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+fn advice(error: &Error) -> &'static str {
+    use CertificateError as Bad;
+    match error {
+        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "Renew Orchestrator's certificate, or set this host's clock right"
+        }
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Set this host's clock right",
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "Name the endpoint by a name that is in Orchestrator's certificate"
+        }
+        Error::InvalidCertificate(_) => "Let orchestrator.ca_file name the CA that signed Orchestrator's certificate",
+        Error::AlertReceived(_) => {
+            "Orchestrator refused us: check orchestrator.client_cert and orchestrator.client_key"
+        }
+        Error::InvalidMessage(_) => "It does not speak TLS: is the endpoint http://, not https://?",
+        _ => "Check Orchestrator's certificate, and orchestrator.ca_file",
+    }
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -65,6 +65,9 @@ pub enum Loaded {
     Untouchable(StateError),
 }
 
+/// A state, and the bytes that it was read from.
+type Read = (Box<State>, Vec<u8>);
+
 /// The files of one ProxySQL in the state directory.
 #[derive(Debug)]
 pub struct StateDir {
@@ -188,7 +191,7 @@ impl StateDir {
         Ok(lasting_changed || tick_changed)
     }
 
-    fn read(&self, path: &Path) -> Result<Option<(Box<State>, Vec<u8>)>, StateError> {
+    fn read(&self, path: &Path) -> Result<Option<Read>, StateError> {
         let Some(bytes) = durable_file::read(path, STATE_MAX_BYTES)? else { return Ok(None) };
         self.check_head(path, &bytes)?;
         let StateIn { memory, errors } = from_json(&bytes, path)?;

@@ -48,7 +48,7 @@ async fn i10_cut_at_every_statement_the_next_agent_finishes_and_nothing_is_lost(
             assert!(stage.runtime().contains("10/node02:ONLINE[]"), "{cut:?} at {nth}: the new primary");
             // Another agent finds the lock held until its time is over, so the time is set back to when it ends.
             stage.proxysql.before_statement(|_| Verdict::Go);
-            if stage.select("SELECT name FROM main.sqlite_master WHERE name='stonith_lock'") != "" {
+            if !stage.select("SELECT name FROM main.sqlite_master WHERE name='stonith_lock'").is_empty() {
                 stage.sql("UPDATE main.stonith_lock SET expires=1");
             }
             tick(&mut stage.agent()).await.unwrap();

@@ -79,10 +79,7 @@ impl Server {
         Self::serve(Some(config), script)
     }
 
-    fn serve(
-        tls: Option<Arc<ServerConfig>>,
-        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    fn serve(tls: Option<Arc<ServerConfig>>, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
@@ -98,6 +95,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
+                let _ = stream.set_nodelay(true);
                 open.lock().unwrap().push(stream.try_clone().unwrap());
                 let number = accepted.fetch_add(1, Ordering::SeqCst);
                 let talk = Talk { number, seen: seen.clone(), script: script.clone(), written: written.clone() };

@@ -1,0 +1,172 @@
+//! Requests under way, one per endpoint at most. They outlive the tick that sent them: an endpoint that is slow or hung
+//! is not waited for, and what it says late still makes its connection ready for the next tick.
+//!
+//! **Invariant:** a request ends by itself, answered or not, within connect_timeout and read_timeout.
+
+use std::collections::HashMap;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_rustls::TlsConnector;
+
+use super::Settings;
+use super::answers::Raft;
+use super::connection::{Connection, RequestError};
+
+/// What is asked of all endpoints side by side.
+#[derive(Debug, Clone, Copy)]
+pub enum Question {
+    /// leader-check.
+    Leads,
+    /// Whom it takes for the raft's leader.
+    Raft,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Said {
+    /// To leader-check: whether it leads.
+    Leads(Result<bool, RequestError>),
+    /// To raft-status.
+    Raft(Result<Raft, RequestError>),
+}
+
+impl Said {
+    fn error(&self) -> Option<&RequestError> {
+        match self {
+            Self::Leads(result) => result.as_ref().err(),
+            Self::Raft(result) => result.as_ref().err(),
+        }
+    }
+}
+
+type Job = (Option<Connection>, Said);
+
+/// The connections, idle or in use.
+pub struct Asking {
+    idle: Vec<Option<Connection>>,
+    /// Did not answer in time when it was last asked.
+    hung: Vec<bool>,
+    jobs: JoinSet<Job>,
+    under_way: HashMap<Id, usize>,
+}
+
+impl Asking {
+    /// No connection yet to any of so many endpoints.
+    pub fn new(endpoints: usize) -> Self {
+        Self {
+            idle: std::iter::repeat_with(|| None).take(endpoints).collect(),
+            hung: vec![false; endpoints],
+            jobs: JoinSet::new(),
+            under_way: HashMap::new(),
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&mut self) {
+        self.idle.fill_with(|| None);
+        self.jobs = JoinSet::new();
+        self.under_way.clear();
+    }
+
+    /// Takes an idle connection out; it comes back by [`Self::put_back`], or is closed.
+    pub fn take(&mut self, endpoint: usize) -> Option<Connection> {
+        self.idle[endpoint].take()
+    }
+
+    /// Gives a connection back.
+    pub fn put_back(&mut self, endpoint: usize, connection: Connection) {
+        self.idle[endpoint] = Some(connection);
+    }
+
+    /// Whether nothing is under way at this endpoint.
+    pub fn is_free(&self, endpoint: usize) -> bool {
+        !self.under_way.values().any(|asked| *asked == endpoint)
+    }
+
+    /// Whether something is under way, and only at endpoints that were late before.
+    pub fn only_late_ones_are_left(&self) -> bool {
+        !self.under_way.is_empty() && self.under_way.values().all(|endpoint| self.hung[*endpoint])
+    }
+
+    /// Takes in what ended since the last tick: its connections serve this one, what it says is too old.
+    pub fn take_in_late_ones(&mut self) {
+        while let Some(joined) = self.jobs.try_join_next_with_id() {
+            self.end(joined);
+        }
+    }
+
+    /// Sends a question to an endpoint that is free.
+    pub fn ask(&mut self, endpoint: usize, question: Question, settings: &Settings, tls: Option<&TlsConnector>) {
+        let kept = self.idle[endpoint].take();
+        let (settings, tls) = (settings.clone(), tls.cloned());
+        let job = self.jobs.spawn(async move { put(kept, endpoint, question, &settings, tls.as_ref()).await });
+        self.under_way.insert(job.id(), endpoint);
+    }
+
+    /// Waits for the next answer; none if nothing is under way. Can be cancelled and called again.
+    pub async fn next(&mut self) -> Option<(usize, Said)> {
+        loop {
+            let joined = self.jobs.join_next_with_id().await?;
+            if let Some(heard) = self.end(joined) {
+                return Some(heard);
+            }
+        }
+    }
+
+    fn end(&mut self, joined: Result<(Id, Job), JoinError>) -> Option<(usize, Said)> {
+        let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let endpoint = self.under_way.remove(&id)?;
+        let (_, (connection, said)) = joined.ok()?;
+        self.idle[endpoint] = connection;
+        self.hung[endpoint] = said.error().is_some_and(RequestError::is_late);
+        Some((endpoint, said))
+    }
+}
+
+/// Asks on the kept connection, and if that is gone, once on a new one: a server that was restarted is not lost.
+async fn put(
+    kept: Option<Connection>,
+    endpoint: usize,
+    question: Question,
+    settings: &Settings,
+    tls: Option<&TlsConnector>,
+) -> Job {
+    let endpoint = &settings.endpoints[endpoint];
+    let within = settings.connect_timeout + settings.read_timeout;
+    let asking = async {
+        if let Some(mut connection) = kept {
+            let said = put_on(&mut connection, question).await;
+            if said.error().is_none() {
+                return (Some(connection), said);
+            }
+        }
+        match Connection::open(endpoint, settings, tls).await {
+            Ok(mut connection) => {
+                let said = put_on(&mut connection, question).await;
+                (Some(connection).filter(|_| said.error().is_none()), said)
+            }
+            Err(error) => (None, failed(question, error)),
+        }
+    };
+    match tokio::time::timeout(within, asking).await {
+        Ok(done) => done,
+        Err(_) => {
+            let what = "answer".to_owned();
+            (None, failed(question, RequestError::Late { endpoint: endpoint.to_string(), what, within }))
+        }
+    }
+}
+
+async fn put_on(connection: &mut Connection, question: Question) -> Said {
+    match question {
+        Question::Leads => Said::Leads(connection.get("leader-check").await.and_then(|response| response.leads())),
+        Question::Raft => Said::Raft(connection.raft().await),
+    }
+}
+
+fn failed(question: Question, error: RequestError) -> Said {
+    match question {
+        Question::Leads => Said::Leads(Err(error)),
+        Question::Raft => Said::Raft(Err(error)),
+    }
+}
