@@ -75,7 +75,8 @@ fn after_minimal(more: &str) -> String {
 
 #[test]
 fn an_endpoint_an_address_and_a_credential_are_enough() {
-    let config = Case::with(MINIMAL).load().unwrap();
+    let case = Case::with(MINIMAL);
+    let config = case.load().unwrap();
     assert_eq!(config.orchestrator.endpoints, ["http://orc1:3000"]);
     assert_eq!(config.proxies[0].address, "127.0.0.1:6032".parse().unwrap());
     let credential = config.proxies[0].credential.read().unwrap();

@@ -133,8 +133,9 @@ impl StateDir {
         match self.read(&self.state_path()) {
             Ok(None) => Loaded::Fresh,
             Ok(Some((lasting, bytes))) => {
-                self.on_disk[0] = Some(bytes);
-                Loaded::Kept(Box::new(self.with_times(*lasting)))
+                let (state, tick) = self.with_times(lasting);
+                self.on_disk = [Some(bytes), tick];
+                Loaded::Kept(state)
             }
             Err(reason) if reason.is_corrupt() => {
                 Loaded::Unusable { set_aside: durable_file::set_aside(&self.state_path()).ok(), reason }
@@ -151,14 +152,14 @@ impl StateDir {
     /// # Errors
     /// It can't be read or makes no sense.
     pub fn peek(&self) -> Result<Option<Box<State>>, StateError> {
-        Ok(self.read(&self.state_path())?.map(|(lasting, _)| Box::new(self.with_times(*lasting))))
+        Ok(self.read(&self.state_path())?.map(|(lasting, _)| self.with_times(lasting).0))
     }
 
     /// The tick's file beside a state: only if both say the same, else one of them was not written any more.
-    fn with_times(&self, lasting: State) -> State {
+    fn with_times(&self, lasting: Box<State>) -> (Box<State>, Option<Vec<u8>>) {
         match self.read(&self.tick_path()) {
-            Ok(Some((tick, _))) if tick.memory.without_times() == lasting.memory => *tick,
-            _ => lasting,
+            Ok(Some((tick, bytes))) if tick.memory.without_times() == lasting.memory => (tick, Some(bytes)),
+            _ => (lasting, None),
         }
     }
 
