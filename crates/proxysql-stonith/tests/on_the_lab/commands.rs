@@ -152,6 +152,32 @@ async fn the_daemon_ends_with_sigterm_and_keeps_a_second_one_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
+    let stage = Stage::set().await;
+    let mut daemon = stage.command("run --interval 200ms");
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it ticks", || stage.proxysql.statements().len() > 20).await;
+    let signal =
+        |name: &str| std::process::Command::new("kill").args([name, &daemon.id().to_string()]).status().unwrap();
+    signal("-STOP");
+    stage.fail_over().await;
+    assert_eq!(stage.stonith("run --once").await.1, 0);
+    assert!(!stage.is_fenced("node01"), "it may only be slow");
+    // Half a minute later, by what it kept.
+    let tick = stage.dir.path().join(format!("state/tick-127.0.0.1_{}.json", stage.proxysql.address().port()));
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&tick).unwrap()).unwrap();
+    let last = kept["memory"]["last_tick_ms"].as_u64().unwrap();
+    kept["memory"]["last_tick_ms"] = (last - 40_000).into();
+    std::fs::write(&tick, kept.to_string()).unwrap();
+    let (text, code) = stage.stonith("run --once").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("has not ticked for 30 s"), "{text}");
+    assert!(stage.is_fenced("node01"));
+    signal("-KILL");
+    daemon.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_was_changed_is_read_again_by_the_running_daemon() {
     let stage = Stage::set().await;
     let (mut daemon, secret) = (stage.command("run --interval 200ms"), stage.dir.path().join("admin.cnf"));
