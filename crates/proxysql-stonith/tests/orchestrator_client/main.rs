@@ -1,0 +1,11 @@
+//! The Orchestrator client against servers that answer well, badly, or not at all.
+//!
+//! Bodies are Orchestrator's own, from tests/recordings; how it answers otherwise is FACTS §8 and §9.
+
+mod asking;
+mod client;
+mod https;
+mod raft;
+mod scripted_http;
+mod secrets;
+mod unusable;
