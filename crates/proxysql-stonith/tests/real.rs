@@ -189,6 +189,30 @@ fn a_cut_off_proxy_goes_out_of_service_and_comes_back_with_the_leader() {
 }
 
 #[test]
+fn a_planned_takeover_and_back_leaves_each_old_primary_as_a_reader() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let (mut world, writers) = guarded(binaries);
+    // Nobody writes during a takeover: this Orchestrator does not wait until MariaDB's replica has all.
+    println!("--- errors that clients saw: {:?}", writers.end());
+    for (from, to) in [(1, 2), (2, 1)] {
+        std::thread::sleep(seconds(2));
+        world.take_over(from, to);
+        eventually("the new primary", seconds(20), || world.writer() == Some(to));
+        eventually("the old one as a reader", seconds(30), || {
+            let host = node(from);
+            !world.rows("10").contains(&host) && world.rows("20").contains(&format!("{host} ONLINE"))
+        });
+        println!("--- {from} -> {to}: 10:\n{}20:\n{}", world.rows("10"), world.rows("20"));
+        let before = world.written_on(to);
+        assert!((0..10).all(|_| world.write()));
+        assert_eq!(world.written_on(to), before + 10);
+    }
+    assert_eq!(world.end_daemon("TERM"), Some(0));
+    println!("--- the daemon's log\n{}", world.stonith_log());
+}
+
+#[test]
 fn proxysqls_own_scheduler_fences_and_lets_back_without_a_daemon() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();

@@ -215,9 +215,13 @@ impl World {
 
     /// Makes a node a read-only replica of another.
     pub fn replicate(&self, n: usize, of: usize) {
+        self.replicate_from(n, of, "slave_pos");
+    }
+
+    fn replicate_from(&self, n: usize, of: usize, position: &str) {
         let change = format!(
             "stop slave; set global read_only=1; change master to master_host='{}', master_port={}, master_user='repl', \
-             master_password='repl', master_use_gtid=slave_pos, master_connect_retry=1; start slave",
+             master_password='repl', master_use_gtid={position}, master_connect_retry=1; start slave",
             node(of),
             self.mysql_port
         );
@@ -423,9 +427,21 @@ impl World {
     pub fn get(&self, n: usize, path: &str) -> (u16, String) {
         let url = format!("http://127.0.2.{n}:{}{path}", self.http_port);
         let answer =
-            output(Command::new("curl").args(["-s", "-m", "3", "-w", "\n%{http_code}", &url])).unwrap_or_default();
+            output(Command::new("curl").args(["-s", "-m", "20", "-w", "\n%{http_code}", &url])).unwrap_or_default();
         let (body, code) = answer.rsplit_once('\n').unwrap_or(("", "0"));
         (code.parse().unwrap_or(0), body.to_owned())
+    }
+
+    /// A planned takeover through Orchestrator. What it leaves not replicating (FACTS §8) its operator starts.
+    pub fn take_over(&self, from: usize, to: usize) {
+        let leader = self.leader().expect("a leader");
+        let (old, new, port) = (node(from), node(to), self.mysql_port);
+        let (code, answer) = self.get(leader, &format!("/api/graceful-master-takeover-auto/{old}/{port}/{new}/{port}"));
+        println!("--- takeover {from} -> {to}: {code} {}", answer.chars().take(90).collect::<String>());
+        let is_primary = || self.root(to, "select @@read_only").trim() == "0";
+        eventually("the takeover's promotion", Duration::from_secs(20), is_primary);
+        // From where its own writes ended.
+        self.replicate_from(from, to, "current_pos");
     }
 
     /// The flag that names all raft nodes.
