@@ -1,22 +1,33 @@
 //! The lab's Orchestrator: a few members, each with its API on a socket of its own, over the shared nodes.
 //!
-//! Raft is a scripted variable: which member leads, or none. Recoveries are the lab's own (`recovery`).
+//! ```text
+//! nodes -> recovery (polls, failover) -> what the members know -> answers -> serving, http -> a client
+//! ```
+//!
+//! Raft is a scripted variable: which member leads, or none. Without a leader nobody polls, and what is known gets stale
+//! (FACTS §9).
 
 mod answers;
+mod downtime;
+mod history;
 mod http;
+mod instances;
+mod raft;
 mod recovery;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use downtime::Downtime;
 pub use http::Fault;
 
 use crate::nodes::{Nodes, Server};
@@ -26,6 +37,8 @@ use crate::nodes::{Nodes, Server};
 pub struct Settings {
     /// Raft members.
     pub members: usize,
+    /// The alias that all nodes suggest for their cluster; empty: named after the node, `nodecluster` for `node01`.
+    pub alias: String,
     /// `InstancePollSeconds`.
     pub poll_interval: Duration,
     /// `URLPrefix`.
@@ -42,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             members: 3,
+            alias: String::new(),
             poll_interval: Duration::from_secs(1),
             prefix: String::new(),
             auth: None,
@@ -58,18 +72,15 @@ enum Process {
     Hung,
 }
 
-#[derive(Debug, Clone)]
-struct Downtime {
-    reason: String,
-    owner: String,
-    begun: Instant,
-}
-
 /// What the polls know of a node.
 struct Seen {
     server: Server,
+    replicas: Vec<String>,
     valid: bool,
+    /// When it answered last, s since 1970.
     seen_at: i64,
+    /// When it was asked last.
+    checked_at: i64,
     dead_polls: u32,
 }
 
@@ -87,8 +98,15 @@ struct Inner {
     endpoints: Vec<String>,
     members: Vec<Member>,
     leader: Option<usize>,
+    is_cut_off: bool,
     seen: BTreeMap<String, Seen>,
+    /// Which node's cluster has an alias.
+    aliases: BTreeMap<String, String>,
+    /// Oldest first, and when each was, ns since 1970.
     history: Vec<Value>,
+    history_times: Vec<u128>,
+    /// How many records were ever written.
+    recoveries: usize,
     requests: Vec<String>,
     unknown: Vec<String>,
 }
@@ -128,8 +146,12 @@ impl Orchestrator {
             endpoints,
             members: (0..settings.members).map(member).collect(),
             leader: Some(0),
+            is_cut_off: false,
             seen: BTreeMap::new(),
+            aliases: BTreeMap::new(),
             history: Vec::new(),
+            history_times: Vec::new(),
+            recoveries: 0,
             requests: Vec::new(),
             unknown: Vec::new(),
             settings,
@@ -138,7 +160,7 @@ impl Orchestrator {
         let interval = inner.settings.poll_interval;
         let orchestrator = Self(Arc::new(Shared { inner: Mutex::new(inner), life: watch::channel(0).0 }));
         for (member, listener) in listeners.into_iter().enumerate() {
-            tokio::spawn(orchestrator.clone().serve(member, listener));
+            tokio::spawn(serving::serve(orchestrator.clone(), member, listener));
         }
         tokio::spawn(recovery::poll_nodes(Arc::downgrade(&orchestrator.0), interval));
         Ok(orchestrator)
@@ -164,45 +186,64 @@ impl Orchestrator {
         let Some(old) = self.leader() else { return };
         self.kill(old);
         tokio::time::sleep(election).await;
+        self.elect();
+    }
+
+    /// Lets a member that is up lead after a while, if none does by then.
+    pub fn elect_after(&self, election: Duration) {
+        let orchestrator = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(election).await;
+            orchestrator.elect();
+        });
+    }
+
+    fn elect(&self) {
         let mut inner = self.inner();
-        inner.leader = (0..inner.members.len()).find(|member| inner.members[*member].process == Process::Up);
+        if inner.leader.is_none() {
+            inner.leader = (0..inner.members.len()).find(|member| inner.members[*member].process == Process::Up);
+        }
     }
 
     /// Kills a member: it refuses connections. Without it, its downtimes are gone.
     pub fn kill(&self, member: usize) {
-        let mut inner = self.inner();
-        inner.members[member].process = Process::Down;
-        inner.members[member].downtimes.clear();
-        if inner.leader == Some(member) {
-            inner.leader = None;
-        }
-        drop(inner);
-        self.0.life.send_modify(|life| *life += 1);
+        self.change(|inner| {
+            inner.members[member].process = Process::Down;
+            inner.members[member].downtimes.clear();
+            if inner.leader == Some(member) {
+                inner.leader = None;
+            }
+        });
     }
 
-    /// Starts a member, or lets one that hung go on.
+    /// Starts a killed member; it takes connections a moment later.
+    pub fn start_member(&self, member: usize) {
+        self.resume(member);
+    }
+
+    /// Lets a member that hung go on, or starts a killed one.
     pub fn resume(&self, member: usize) {
-        self.inner().members[member].process = Process::Up;
+        self.change(|inner| inner.members[member].process = Process::Up);
     }
 
-    /// Lets a member hang: it takes connections and answers nothing.
+    /// Lets a member hang: it takes connections and answers nothing until it goes on.
     pub fn hang(&self, member: usize) {
-        self.inner().members[member].process = Process::Hung;
+        self.change(|inner| inner.members[member].process = Process::Hung);
     }
 
     /// Nobody reaches any member any more; they themselves go on.
     pub fn cut_off(&self) {
-        for member in &mut self.inner().members {
-            member.process = Process::Hung;
-        }
-        self.0.life.send_modify(|life| *life += 1);
+        self.change(|inner| inner.is_cut_off = true);
     }
 
     /// The end of [`Orchestrator::cut_off`].
     pub fn heal(&self) {
-        for member in &mut self.inner().members {
-            member.process = Process::Up;
-        }
+        self.change(|inner| inner.is_cut_off = false);
+    }
+
+    /// Changes what connections depend on, and tells them.
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.inner());
         self.0.life.send_modify(|life| *life += 1);
     }
 
@@ -221,6 +262,11 @@ impl Orchestrator {
         self.inner().fail_over(failed, successor);
     }
 
+    /// Whether a dead primary is failed over by itself from now on.
+    pub fn auto_failover(&self, does: bool) {
+        self.inner().settings.auto_failover = does;
+    }
+
     /// A planned takeover.
     pub fn take_over(&self, old: &str, new: &str) {
         self.inner().take_over(old, new);
@@ -233,33 +279,38 @@ impl Orchestrator {
 
     /// An operator begins a downtime through the API: on all members.
     pub fn begin_downtime(&self, node: &str, reason: &str) {
-        self.inner().answer(0, &format!("begin-downtime/{node}/3306/dba/{reason}"));
+        let downtime = Downtime::by_hand("dba", reason, None);
+        for member in &mut self.inner().members {
+            member.downtimes.insert(node.to_owned(), downtime.clone());
+        }
     }
 
     /// An operator ends a downtime through the API.
     pub fn end_downtime(&self, node: &str) {
-        self.inner().answer(0, &format!("end-downtime/{node}/3306"));
+        self.inner().end_downtime_of(node);
     }
 
     /// An operator lets it forget a node.
     pub fn forget(&self, node: &str) {
-        self.inner().answer(0, &format!("forget/{node}/3306"));
+        self.inner().forget(node);
     }
 
     /// A failover of long ago.
     pub fn record_old_failover(&self, failed: &str, successor: &str, age: Duration) {
         let at = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        self.inner().record(failed, successor, at);
+        self.inner().record(failed, Some(successor), &[], at);
     }
 
     /// The history is purged.
     pub fn purge_history(&self) {
-        self.inner().history.clear();
+        self.inner().purge();
     }
 
     /// Who is downtimed, as the leader knows it.
     pub fn downtimed(&self) -> Vec<String> {
-        self.inner().leader_downtimes().map(|downtimes| downtimes.keys().cloned().collect()).unwrap_or_default()
+        let mut inner = self.inner();
+        inner.expire_downtimes();
+        inner.leader_downtimes().map(|downtimes| downtimes.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Every request that was answered.
@@ -275,69 +326,27 @@ impl Orchestrator {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         lock(&self.0)
     }
-
-    async fn serve(self, member: usize, listener: TcpListener) {
-        while let Ok((stream, _)) = listener.accept().await {
-            if self.inner().members[member].process == Process::Down {
-                continue; // closed at once: as good as refused
-            }
-            let (orchestrator, mut life) = (self.clone(), self.0.life.subscribe());
-            tokio::spawn(async move {
-                let _ = stream.set_nodelay(true);
-                tokio::select! {
-                    _ = orchestrator.talk(member, stream) => {}
-                    _ = async {
-                        while life.changed().await.is_ok() && orchestrator.inner().members[member].process == Process::Up {}
-                    } => {}
-                }
-            });
-        }
-    }
-
-    async fn talk(&self, member: usize, mut stream: TcpStream) -> io::Result<()> {
-        while let Some(request) = http::read_request(&mut stream).await? {
-            let (process, fault) = {
-                let inner = self.inner();
-                (inner.members[member].process, inner.members[member].fault)
-            };
-            if process == Process::Hung {
-                return std::future::pending().await;
-            }
-            if let Some(fault) = fault {
-                if !http::respond_wrongly(&mut stream, fault).await? {
-                    return Ok(());
-                }
-                continue;
-            }
-            let (status, body) = self.inner().request(member, &request);
-            http::respond(&mut stream, status, &body.to_string()).await?;
-        }
-        Ok(())
-    }
 }
 
 impl Inner {
-    fn request(&mut self, member: usize, request: &http::Request) -> answers::Response {
+    /// Answers a request, if its credentials are right.
+    fn request(&mut self, member: usize, request: &http::Request) -> http::Reply {
         if let Some((user, password)) = &self.settings.auth {
             let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
             if request.authorization.as_deref() != Some(&wanted) {
-                return (401, Value::from("Not authorized"));
+                return http::Reply::unauthorized();
             }
         }
-        let api = format!("{}/api/", self.settings.prefix);
-        let Some(path) = request.path.strip_prefix(&api).map(str::to_owned) else {
+        let Some(path) = self.path(request).map(str::to_owned) else {
             self.unknown.push(request.path.clone());
-            return (404, Value::from("not found"));
+            return http::Reply::not_found();
         };
         self.requests.push(path.clone());
         self.answer(member, &path)
     }
 
-    fn leads(&self, member: usize) -> bool {
-        self.leader == Some(member) || self.members[member].is_stale_leader
-    }
-
-    fn leader_downtimes(&self) -> Option<&BTreeMap<String, Downtime>> {
-        self.leader.map(|leader| &self.members[leader].downtimes)
+    /// The path without the prefix and `/api/`.
+    fn path<'a>(&self, request: &'a http::Request) -> Option<&'a str> {
+        request.path.strip_prefix(self.settings.prefix.as_str())?.strip_prefix("/api/")
     }
 }

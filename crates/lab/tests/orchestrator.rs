@@ -1,40 +1,22 @@
 //! The lab's Orchestrator answers as the recorded one did; each test names the fact.
 
+#[path = "orchestrator/client.rs"]
+mod client;
+#[path = "orchestrator/members.rs"]
+mod members;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lab::nodes::Nodes;
-use lab::orchestrator::{Fault, Orchestrator, Settings};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-async fn start() -> (Nodes, Orchestrator) {
-    let nodes = Nodes::new(&["node01", "node02", "node03"]);
-    (nodes.clone(), Orchestrator::start(nodes, Settings::default()).await.unwrap())
-}
-
-async fn get(orchestrator: &Orchestrator, member: usize, path: &str) -> (u16, Value) {
-    let endpoint = &orchestrator.endpoints()[member];
-    let mut stream = TcpStream::connect(endpoint.trim_start_matches("http://")).await.unwrap();
-    stream.write_all(format!("GET /api/{path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
-    let mut bytes = vec![0; 1 << 20];
-    let mut size = 0;
-    loop {
-        size += stream.read(&mut bytes[size..]).await.unwrap();
-        let text = String::from_utf8_lossy(&bytes[..size]);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length: usize = head.split("Content-Length: ").nth(1).unwrap().trim().parse().unwrap();
-        if body.len() == length {
-            return (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap());
-        }
-    }
-}
+use client::{TICK, eventually, get, start, start_failed_over, start_with};
+use lab::orchestrator::Settings;
+use serde_json::{Value, json};
 
 /// The fields of an object and the types of their values, all the way down.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
-        Value::Array(values) => values.first().map_or(Value::Array(vec![]), |first| Value::Array(vec![shape(first)])),
+        Value::Array(values) => values.iter().map(shape).collect(),
         Value::Null => "null".into(),
         Value::Bool(_) => "bool".into(),
         Value::Number(_) => "number".into(),
@@ -42,30 +24,76 @@ fn shape(value: &Value) -> Value {
     }
 }
 
+fn by_name(instances: &Value) -> BTreeMap<&str, &Value> {
+    instances.as_array().unwrap().iter().map(|one| (one["Key"]["Hostname"].as_str().unwrap(), one)).collect()
+}
+
+fn names(instances: &Value) -> Vec<&str> {
+    instances.as_array().unwrap().iter().map(|one| one["Key"]["Hostname"].as_str().unwrap()).collect()
+}
+
+fn recorded(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
 #[tokio::test]
 async fn its_answers_have_the_fields_and_types_of_the_recorded_ones() {
-    let (_nodes, orchestrator) = start().await;
-    orchestrator.fail_over("node01", Some("node03"));
-    for (path, recorded) in [
-        ("all-instances", include_str!("recordings/all-instances.json")),
-        ("downtimed", include_str!("recordings/downtimed.json")),
-        ("audit-recovery", include_str!("recordings/audit-recovery.json")),
-        ("raft-status", include_str!("recordings/raft-status.json")),
+    let (_nodes, orchestrator) = start_failed_over().await;
+    for (member, path, recording) in [
+        (0, "all-instances", include_str!("recordings/all-instances.json")),
+        (0, "masters", include_str!("recordings/masters.json")),
+        (0, "downtimed", include_str!("recordings/downtimed.json")),
+        (0, "clusters-info", include_str!("recordings/clusters-info.json")),
+        (0, "audit-recovery", include_str!("recordings/audit-recovery.json")),
+        (0, "raft-status", include_str!("recordings/raft-status.json")),
+        (0, "health", include_str!("recordings/health.json")),
+        (1, "status", include_str!("recordings/follower__status.json")),
     ] {
-        let (status, body) = get(&orchestrator, 0, path).await;
-        let recorded: Value = serde_json::from_str(recorded).unwrap();
+        let (status, body) = get(&orchestrator, member, path).await;
         assert_eq!(status, 200);
-        // The first instance may be a replica here and a primary there: the lists in it are left out.
-        let without_lists = |mut shape: Value| {
-            if let Some(fields) = shape.get_mut(0).and_then(Value::as_object_mut) {
-                fields.retain(|_, value| !value.is_array());
-            }
-            shape
-        };
-        assert_eq!(without_lists(shape(&body)), without_lists(shape(&recorded)), "{path}");
+        assert_eq!(shape(&body), shape(&recorded(recording)), "{path}");
     }
+    let (status, body) = get(&orchestrator, 0, "downtimed/nosuch").await;
+    assert_eq!((status, shape(&body)), (500, shape(&recorded(include_str!("recordings/downtimed_nosuch.json")))));
     assert_eq!(get(&orchestrator, 0, "leader-check").await, (200, "OK".into()));
     assert_eq!(get(&orchestrator, 1, "leader-check").await, (404, "Not leader".into()));
+    assert_eq!(get(&orchestrator, 1, "leader-check/503").await, (503, "Not leader".into()));
+}
+
+#[tokio::test]
+async fn a_failover_and_a_return_read_as_the_recorded_ones() {
+    let (nodes, orchestrator) = start_failed_over().await;
+    for recording in
+        [include_str!("recordings/all-instances.json"), include_str!("recordings/all-instances-returned.json")]
+    {
+        let (_, instances) = get(&orchestrator, 0, "all-instances").await;
+        let recording = recorded(recording);
+        assert_eq!(names(&instances), names(&recording), "their order too");
+        for (name, instance) in by_name(&instances) {
+            for field in [
+                "MasterKey",
+                "Replicas",
+                "SlaveHosts",
+                "ReadOnly",
+                "Slave_IO_Running",
+                "ReplicationSQLThreadRuning",
+                "ReplicationIOThreadState",
+                "ReplicationDepth",
+                "ReplicationLagSeconds",
+                "ClusterName",
+                "IsLastCheckValid",
+                "IsUpToDate",
+                "IsRecentlyChecked",
+                "IsDowntimed",
+                "DowntimeReason",
+                "Problems",
+            ] {
+                assert_eq!(instance[field], by_name(&recording)[name][field], "{field} of {name}");
+            }
+        }
+        nodes.start("node01");
+        orchestrator.poll();
+    }
 }
 
 #[tokio::test]
@@ -75,36 +103,46 @@ async fn the_downtime_of_a_failover_is_on_the_leader_only_and_an_operators_on_al
     let (_, downtimed) = get(&orchestrator, 2, "downtimed").await;
     assert_eq!(downtimed[0]["DowntimeReason"], "lost-in-recovery", "a follower asks the leader");
     orchestrator.kill_leader(Duration::ZERO).await;
-    assert_eq!(get(&orchestrator, 1, "downtimed").await, (200, serde_json::json!([])));
+    assert_eq!(get(&orchestrator, 1, "downtimed").await, (200, json!([])));
     let (_, history) = get(&orchestrator, 1, "audit-recovery/0").await;
     assert_eq!(history[0]["SuccessorKey"]["Hostname"], "node02", "the history is replicated");
-    orchestrator.begin_downtime("node03", "maintenance");
+    assert_eq!(get(&orchestrator, 2, "begin-downtime/node03/3306/dba/maintenance/1h").await.0, 200);
     orchestrator.set_leader(Some(2));
     assert_eq!(get(&orchestrator, 2, "downtimed").await.1[0]["Key"]["Hostname"], "node03");
 }
 
 #[tokio::test]
 async fn a_returned_old_primary_is_a_cluster_of_its_own() {
-    let (nodes, orchestrator) = start().await;
-    nodes.kill("node01");
-    orchestrator.fail_over("node01", Some("node02"));
+    let (nodes, orchestrator) = start_failed_over().await;
     nodes.start("node01");
     orchestrator.poll();
     let (_, instances) = get(&orchestrator, 0, "all-instances").await;
-    assert_eq!(instances[0]["ClusterName"], "node01:3306");
-    assert_eq!(instances[2]["ClusterName"], "node02:3306");
-    assert_eq!(get(&orchestrator, 0, "downtimed/nodecluster").await.1, serde_json::json!([]));
+    assert_eq!(by_name(&instances)["node01"]["ClusterName"], "node01:3306");
+    assert_eq!(by_name(&instances)["node02"]["ClusterName"], "node03:3306");
+    let (_, clusters) = get(&orchestrator, 0, "clusters-info").await;
+    let alias =
+        |at: usize| (clusters[at]["ClusterName"].as_str().unwrap(), clusters[at]["ClusterAlias"].as_str().unwrap());
+    assert_eq!(
+        [alias(0), alias(1), alias(2)],
+        [("my01:3306", "mycluster"), ("node01:3306", "node01:3306"), ("node03:3306", "nodecluster")],
+        "the alias has moved"
+    );
+    assert_eq!(names(&get(&orchestrator, 0, "masters").await.1), ["my01", "node01", "node03"]);
 }
 
 #[tokio::test]
-async fn without_a_leader_a_member_answers_stale_data_with_200() {
-    let (_nodes, orchestrator) = start().await;
-    orchestrator.set_leader(None);
-    assert_eq!(get(&orchestrator, 0, "leader-check").await.0, 404);
-    assert_eq!(get(&orchestrator, 0, "raft-state").await.1, "Candidate");
-    assert_eq!(get(&orchestrator, 0, "raft-leader").await.1, "");
-    assert_eq!(get(&orchestrator, 0, "all-instances").await.0, 200);
-    assert_eq!(get(&orchestrator, 0, "health").await.0, 200);
+async fn an_aliass_downtimes_lack_the_failed_node() {
+    let (_nodes, orchestrator) = start_failed_over().await;
+    orchestrator.begin_downtime("node02", "maintenance");
+    for (hint, listed) in [
+        ("nodecluster", vec!["node02"]),
+        ("node03:3306", vec!["node02"]),
+        ("node01:3306", vec!["node01"]),
+        ("mycluster", vec![]),
+    ] {
+        assert_eq!(names(&get(&orchestrator, 0, &format!("downtimed/{hint}")).await.1), listed, "{hint}");
+    }
+    assert_eq!(names(&get(&orchestrator, 0, "downtimed").await.1), ["node01", "node02"]);
 }
 
 #[tokio::test]
@@ -113,24 +151,105 @@ async fn the_history_comes_in_pages_of_20_newest_first() {
     for n in 0..45 {
         orchestrator.record_old_failover("node01", "node02", Duration::from_secs(1_000 - n));
     }
-    let sizes = [0, 1, 2, 3].map(|page| format!("audit-recovery/{page}"));
-    let mut seen = Vec::new();
-    for path in &sizes {
-        seen.push(get(&orchestrator, 0, path).await.1.as_array().unwrap().len());
+    let mut sizes = Vec::new();
+    for page in ["/0", "/1", "/2", "/3", "", "/alias/nodecluster/2", "/cluster/node02:3306"] {
+        sizes.push(get(&orchestrator, 0, &format!("audit-recovery{page}")).await.1.as_array().unwrap().len());
     }
-    assert_eq!(seen, [20, 20, 5, 0]);
+    assert_eq!(sizes, [20, 20, 5, 0, 20, 5, 0]);
     assert_eq!(get(&orchestrator, 0, "audit-recovery").await.1[0]["Id"], 45);
+    orchestrator.record_old_failover("node02", "node01", Duration::from_secs(5_000));
+    let (_, last) = get(&orchestrator, 0, "audit-recovery/2").await;
+    assert_eq!(last[5]["Id"], 46, "older than all others");
+    orchestrator.purge_history();
+    assert_eq!(get(&orchestrator, 0, "audit-recovery").await.1, json!([]));
 }
 
 #[tokio::test]
-async fn a_hung_member_takes_the_connection_and_answers_nothing() {
+async fn acknowledging_all_recoveries_ends_no_downtime() {
+    let (_nodes, orchestrator) = start_failed_over().await;
+    assert_eq!(get(&orchestrator, 0, "ack-all-recoveries").await.0, 500, "without a comment");
+    assert_eq!(get(&orchestrator, 1, "ack-all-recoveries?comment=seen").await.0, 200);
+    assert_eq!(get(&orchestrator, 0, "audit-recovery").await.1[0]["Acknowledged"], true);
+    assert_eq!(get(&orchestrator, 0, "audit-recovery?unacknowledged=true").await.1, json!([]));
+    assert_eq!(orchestrator.downtimed(), ["node01"]);
+}
+
+#[tokio::test]
+async fn a_dead_primary_is_failed_over_after_two_polls_unless_it_is_downtimed() {
+    let (nodes, orchestrator) = start_with(Settings { poll_interval: TICK, ..Settings::default() }).await;
+    orchestrator.begin_downtime("node01", "maintenance");
+    orchestrator.auto_failover(true);
+    nodes.stop("node01");
+    tokio::time::sleep(TICK * 5).await;
+    assert_eq!(get(&orchestrator, 0, "audit-recovery").await.1, json!([]), "a downtimed primary is not recovered");
+    orchestrator.end_downtime("node01");
+    eventually("a failover", async || orchestrator.downtimed() == ["node01"]).await;
+    assert!(!nodes.get("node02").read_only && nodes.get("node03").replicates_from.as_deref() == Some("node02"));
+}
+
+#[tokio::test]
+async fn a_recoverys_downtime_ends_by_itself_only_once_the_node_replicates_again() {
+    let settings = Settings { poll_interval: TICK, downtime_ends_after: TICK * 2, ..Settings::default() };
+    let (nodes, orchestrator) = start_with(settings).await;
+    nodes.kill("node01");
+    orchestrator.fail_over("node01", Some("node02"));
+    nodes.start("node01");
+    tokio::time::sleep(TICK * 6).await;
+    assert_eq!(orchestrator.downtimed(), ["node01"], "it is back, writable, and no replica");
+    nodes.make_replica("node01", "node02");
+    eventually("the downtime ends", async || orchestrator.downtimed().is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_operators_downtime_lasts_as_told_and_one_lost_in_recovery_a_year() {
     let (_nodes, orchestrator) = start().await;
-    orchestrator.hang(0);
-    let waiting = tokio::time::timeout(Duration::from_millis(100), get(&orchestrator, 0, "leader-check")).await;
-    assert!(waiting.is_err());
-    orchestrator.resume(0);
-    orchestrator.fault(0, Some(Fault::Unauthorized));
-    assert_eq!(get(&orchestrator, 0, "leader-check").await.0, 401);
-    get(&orchestrator, 1, "no-such-thing").await;
-    assert_eq!(orchestrator.unknown(), ["no-such-thing"]);
+    for (node, rest) in [("node02", "alice/x/0s"), ("node01", "alice/lost-in-recovery/1s"), ("node03", "alice/x/1s")] {
+        assert_eq!(get(&orchestrator, 0, &format!("begin-downtime/{node}/3306/{rest}")).await.0, 200);
+    }
+    assert_eq!(get(&orchestrator, 0, "begin-downtime/unknown/3306/alice/x").await.0, 200, "unknown hosts too");
+    let (_, downtimed) = get(&orchestrator, 0, "downtimed").await;
+    assert_eq!(names(&downtimed), ["node01", "node02", "node03"]);
+    let end = |at: usize| downtimed[at]["DowntimeEndTimestamp"].as_str().unwrap();
+    assert!(end(0)[..4].parse::<u16>().unwrap() > end(1)[..4].parse::<u16>().unwrap(), "renewed to a year ahead");
+    assert!(end(1) > end(2), "ten minutes if no time is told");
+    eventually("one ends", async || names(&get(&orchestrator, 0, "downtimed").await.1) == ["node01", "node02"]).await;
+}
+
+#[tokio::test]
+async fn a_takeovers_record_looks_like_a_failures_and_the_old_one_is_downtimed() {
+    let (nodes, orchestrator) = start().await;
+    orchestrator.take_over("node01", "node02");
+    let (_, history) = get(&orchestrator, 0, "audit-recovery").await;
+    assert_eq!(history[0]["AnalysisEntry"]["Analysis"], "DeadMaster");
+    assert_eq!(
+        (&history[0]["IsSuccessful"], &history[0]["SuccessorKey"]["Hostname"]),
+        (&json!(true), &json!("node02"))
+    );
+    assert_eq!(orchestrator.downtimed(), ["node01"]);
+    for replica in ["node01", "node03"] {
+        let server = nodes.get(replica);
+        assert!(server.read_only && server.replicating && server.replicates_from.as_deref() == Some("node02"));
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_that_promotes_nobody_is_not_successful_and_downtimes_the_failed_node_too() {
+    let (nodes, orchestrator) = start().await;
+    nodes.kill("node01");
+    orchestrator.fail_over("node01", None);
+    let (_, history) = get(&orchestrator, 0, "audit-recovery").await;
+    assert_eq!((&history[0]["IsSuccessful"], &history[0]["SuccessorKey"]["Hostname"]), (&json!(false), &json!("")));
+    assert_eq!(orchestrator.downtimed(), ["node01"]);
+}
+
+#[tokio::test]
+async fn forget_takes_the_downtime_too_and_discover_looks_at_once() {
+    let (nodes, orchestrator) = start_failed_over().await;
+    assert_eq!(get(&orchestrator, 0, "forget/node01/3306").await.0, 200);
+    assert_eq!(orchestrator.downtimed(), Vec::<String>::new());
+    assert!(!by_name(&get(&orchestrator, 0, "all-instances").await.1).contains_key("node01"));
+    assert_eq!(get(&orchestrator, 0, "discover/node01/3306").await.0, 500, "it is down");
+    nodes.start("node01");
+    let (status, found) = get(&orchestrator, 0, "discover/node01/3306").await;
+    assert_eq!((status, &found["Details"]["ClusterName"]), (200, &json!("node01:3306")));
 }

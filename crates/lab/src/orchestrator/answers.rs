@@ -1,189 +1,139 @@
-//! The API's answers, made from recorded ones: every field that the real program sends is there.
+//! The API's routes (`registerAPIRequest` in Orchestrator's http/api.go).
 
 use serde_json::{Value, json};
 
+use super::downtime::{Downtime, length};
+use super::http::Reply;
 use super::recovery::{now_s, timestamp};
-use super::{Downtime, Inner};
+use super::{Inner, instances};
 use crate::nodes::PORT;
 
-/// An instance, as recorded; what varies is filled in.
-const INSTANCE: &str = include_str!("instance.json");
-
-/// Records on a page.
-const PAGE: usize = 20;
-
-/// A status and a body.
-pub(super) type Response = (u16, Value);
+/// Whether each member answers this itself; all else is proxied to the leader (FACTS §9).
+pub(super) fn is_local(path: &str) -> bool {
+    let word = path.split(['/', '?']).next().unwrap_or_default();
+    matches!(word, "leader-check" | "health" | "status" | "lb-check") || word.starts_with("raft-")
+}
 
 impl Inner {
-    /// Answers a request to one member; the path without its prefix and `/api/`.
-    pub(super) fn answer(&mut self, member: usize, path: &str) -> Response {
-        let words: Vec<&str> = path.split('/').collect();
-        let leads = self.leads(member);
-        match words[..] {
-            ["leader-check"] if leads => return (200, json!("OK")),
-            ["leader-check"] => return (404, json!("Not leader")),
-            ["raft-state"] => return (200, json!(self.raft_state(member))),
-            ["raft-leader"] => return (200, json!(self.leader_name())),
-            ["raft-health"] if self.leader.is_some() => return (200, json!("healthy")),
-            ["raft-health"] => return (500, json!("unhealthy")),
-            ["raft-peers"] => return (200, json!(self.peers())),
-            ["raft-status"] => return (200, self.raft_status(member)),
-            ["health" | "status"] => {
-                let details = json!({"Healthy": true, "Hostname": format!("orc{}", member + 1), "IsActiveNode": leads});
-                return (200, json!({"Code": "OK", "Message": "Application node is healthy", "Details": details}));
+    /// Answers a request to a member; the path without its prefix and `/api/`. A member that does not lead is asked only
+    /// what is local, or when no leader is known: then it says what it knew last (9-raft).
+    pub(super) fn answer(&mut self, member: usize, path: &str) -> Reply {
+        self.expire_downtimes();
+        let (route, query) = path.split_once('?').unwrap_or((path, ""));
+        let words: Vec<&str> = route.split('/').collect();
+        let known = match words[..] {
+            ["audit-recovery", ..] => self.history(&words[1..], query),
+            ["begin-downtime" | "end-downtime" | "forget" | "ack-all-recoveries", ..] => {
+                self.command(member, &words, query)
             }
-            _ => {}
-        }
-        // Everything else is proxied to the leader, and without one answered from stale local data (FACTS §9).
-        let from = if leads { member } else { self.leader.unwrap_or(member) };
-        match words[..] {
-            ["all-instances"] => (200, self.instances(from, |_| true)),
-            ["downtimed"] => {
-                let names: Vec<String> = self.members[from].downtimes.keys().cloned().collect();
-                (200, self.instances(from, |name| names.iter().any(|other| other == name)))
-            }
-            // A failed node is a cluster of its own, so it is in no alias's list.
-            ["downtimed", _] => (200, json!([])),
-            ["masters"] => {
-                let primaries: Vec<String> = self
-                    .seen
-                    .iter()
-                    .filter(|(_, seen)| seen.server.replicates_from.is_none())
-                    .map(|(n, _)| n.clone())
-                    .collect();
-                (200, self.instances(from, |name| primaries.iter().any(|other| other == name)))
-            }
-            ["audit-recovery"] => (200, self.history_page(0)),
-            ["audit-recovery", page] if page.parse::<usize>().is_ok() => {
-                (200, self.history_page(page.parse().unwrap_or_default()))
-            }
-            ["discover", host, _] => {
-                self.poll();
-                (200, json!({"Code": "OK", "Message": format!("Instance discovered: {host}:{PORT}"), "Details": null}))
-            }
-            ["begin-downtime", host, _, owner, reason] | ["begin-downtime", host, _, owner, reason, _] => {
-                // Through the API it is replicated to all (FACTS §8).
-                let downtime =
-                    Downtime { reason: reason.to_owned(), owner: owner.to_owned(), begun: std::time::Instant::now() };
-                for member in &mut self.members {
-                    member.downtimes.insert(host.to_owned(), downtime.clone());
-                }
-                (200, json!({"Code": "OK", "Message": format!("Instance downtimed: {host}:{PORT}"), "Details": null}))
-            }
-            ["end-downtime", host, _] => {
-                for member in &mut self.members {
-                    member.downtimes.remove(host);
-                }
-                (
-                    200,
-                    json!({"Code": "OK", "Message": format!("Instance downtime ended: {host}:{PORT}"), "Details": null}),
-                )
-            }
-            ["forget", host, _] => {
-                self.seen.remove(host);
-                for member in &mut self.members {
-                    member.downtimes.remove(host);
-                }
-                (200, json!({"Code": "OK", "Message": format!("Instance forgotten: {host}:{PORT}"), "Details": null}))
-            }
-            _ => {
-                self.unknown.push(path.to_owned());
-                (404, json!("the lab does not know this request"))
-            }
-        }
-    }
-
-    fn instances(&self, member: usize, wanted: impl Fn(&str) -> bool) -> Value {
-        let names = self.seen.keys().filter(|name| wanted(name));
-        Value::Array(names.map(|name| self.instance(member, name)).collect())
-    }
-
-    fn instance(&self, member: usize, name: &str) -> Value {
-        let mut instance: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
-        let Some(seen) = self.seen.get(name) else { return instance };
-        let key = |name: &str| json!({"Hostname": name, "Port": if name.is_empty() { 0 } else { PORT }});
-        let server = &seen.server;
-        let primary = server.replicates_from.as_deref();
-        let replicas = self.seen.iter().filter(|(_, other)| other.server.replicates_from.as_deref() == Some(name));
-        let replicas: Vec<Value> = replicas.map(|(other, _)| key(other)).collect();
-        instance["Key"] = key(name);
-        instance["MasterKey"] = key(primary.unwrap_or_default());
-        instance["ReadOnly"] = json!(server.read_only);
-        for (field, state) in [
-            ("ReplicationIOThreadRuning", "ReplicationIOThreadState"),
-            ("ReplicationSQLThreadRuning", "ReplicationSQLThreadState"),
-        ] {
-            instance[field] = json!(server.replicating);
-            instance[state] = json!(if primary.is_none() { -1 } else { i32::from(server.replicating) });
-        }
-        instance["Replicas"] = json!(replicas);
-        instance["ReplicationDepth"] = json!(u8::from(primary.is_some()));
-        instance["ClusterName"] = json!(format!("{}:{PORT}", self.root(name)));
-        instance["SuggestedClusterAlias"] = json!(alias_of(name));
-        instance["IsLastCheckValid"] = json!(seen.valid);
-        instance["LastSeenTimestamp"] = json!(timestamp(seen.seen_at));
-        instance["SecondsSinceLastSeen"] = json!({"Int64": now_s() - seen.seen_at, "Valid": true});
-        if let Some(downtime) = self.members[member].downtimes.get(name) {
-            const A_YEAR_S: i64 = 365 * 24 * 3600;
-            instance["IsDowntimed"] = json!(true);
-            instance["DowntimeReason"] = json!(downtime.reason);
-            instance["DowntimeOwner"] = json!(downtime.owner);
-            instance["DowntimeEndTimestamp"] = json!(timestamp(now_s() + A_YEAR_S).replace('T', " ").replace('Z', ""));
-            instance["ElapsedDowntime"] = json!(downtime.begun.elapsed().as_secs() * 1_000_000_000);
-        }
-        instance
-    }
-
-    /// Where following the primaries leads; a ring ends anywhere.
-    fn root(&self, name: &str) -> String {
-        let mut at = name;
-        for _ in 0..self.seen.len() {
-            match self.seen.get(at).and_then(|seen| seen.server.replicates_from.as_deref()) {
-                Some(next) => at = next,
-                None => break,
-            }
-        }
-        at.to_owned()
-    }
-
-    fn history_page(&self, page: usize) -> Value {
-        // Newest first.
-        Value::Array(self.history.iter().rev().skip(page * PAGE).take(PAGE).cloned().collect())
-    }
-
-    fn peers(&self) -> Vec<String> {
-        (0..self.members.len()).map(|member| self.name(member)).collect()
-    }
-
-    fn name(&self, member: usize) -> String {
-        format!("127.0.0.{}:10008", 11 + member)
-    }
-
-    fn leader_name(&self) -> String {
-        self.leader.map(|leader| self.name(leader)).unwrap_or_default()
-    }
-
-    fn raft_state(&self, member: usize) -> &'static str {
-        match self.leader {
-            Some(leader) if leader == member => "Leader",
-            Some(_) => "Follower",
-            None => "Candidate",
-        }
-    }
-
-    fn raft_status(&self, member: usize) -> Value {
-        let has = self.leader.is_some();
-        json!({
-            "RaftBind": self.name(member), "RaftAdvertise": self.name(member), "State": self.raft_state(member),
-            "Healthy": has, "IsPartOfQuorum": has, "Leader": self.leader_name(),
-            "LeaderURI": self.leader.map(|leader| self.endpoints[leader].clone()).unwrap_or_default(),
-            "Peers": self.peers(),
+            _ => self.look(member, &words),
+        };
+        known.unwrap_or_else(|| {
+            self.unknown.push(path.to_owned());
+            Reply::not_found()
         })
+    }
+
+    /// Requests that change nothing.
+    fn look(&mut self, member: usize, words: &[&str]) -> Option<Reply> {
+        let reply = match *words {
+            ["leader-check" | "routed-leader-check"] => self.leader_check(member, 404),
+            ["leader-check", status] => self.leader_check(member, status.parse().unwrap_or(404)),
+            ["lb-check"] => Reply::json(200, &json!("OK")),
+            ["health" | "status"] => self.health(member),
+            [word] if word.starts_with("raft-") => return self.raft(member, &word["raft-".len()..]),
+            ["all-instances"] => Reply::json(200, &self.all_instances(member)),
+            ["masters"] => Reply::json(200, &self.masters(member)),
+            ["clusters-info"] => Reply::json(200, &self.clusters_info()),
+            ["downtimed"] => Reply::json(200, &self.downtimed_of(member, None)),
+            ["downtimed", hint] => match self.cluster_by_hint(hint) {
+                Some(cluster) => Reply::json(200, &self.downtimed_of(member, Some(&cluster))),
+                // 1-healthy/downtimed_nosuch.json
+                None => Reply::error(&format!(
+                    "{} ERROR Unable to determine cluster name. clusterHint={hint}",
+                    timestamp(now_s()).replace('T', " ").replace('Z', "")
+                )),
+            },
+            ["discover", host, port] => self.discover(member, host, port),
+            _ => return None,
+        };
+        Some(reply)
+    }
+
+    /// Looks at one node at once; one that does not answer is an error.
+    fn discover(&mut self, member: usize, host: &str, port: &str) -> Reply {
+        if !self.answers(&node(host, port)) {
+            return Reply::error(&format!("dial tcp {host}:{port}: connect: connection refused"));
+        }
+        self.poll();
+        Reply::done(&format!("Instance discovered: {host}:{port}"), &self.instance(member, host))
+    }
+
+    /// Commands go through raft to all members: without a leader they fail (FACTS §8).
+    fn command(&mut self, member: usize, words: &[&str], query: &str) -> Option<Reply> {
+        let is_known = matches!(
+            *words,
+            ["begin-downtime", _, _, _, _]
+                | ["begin-downtime", _, _, _, _, _]
+                | ["end-downtime" | "forget", _, _]
+                | ["ack-all-recoveries"]
+        );
+        if !is_known {
+            return None;
+        }
+        if !self.leads(member) {
+            return Some(Reply::error("node is not the leader"));
+        }
+        let [host, port] = [1, 2].map(|at| words.get(at).copied().unwrap_or_default());
+        let key = json!({"Hostname": host, "Port": port.parse::<u16>().unwrap_or(PORT)});
+        let (node, shown) = (node(host, port), format!("{host}:{port}"));
+        Some(match *words {
+            ["begin-downtime", _, _, owner, reason, ref rest @ ..] => {
+                let wanted = rest.first().map(|text| length(text));
+                if wanted == Some(None) {
+                    return Some(Reply::error(&format!("Cannot parse duration: {}", rest[0])));
+                }
+                let downtime = Downtime::by_hand(owner, reason, wanted.flatten());
+                for member in &mut self.members {
+                    member.downtimes.insert(node.clone(), downtime.clone());
+                }
+                Reply::done(&format!("Downtime begun: {shown}"), &key)
+            }
+            ["end-downtime", ..] => {
+                self.end_downtime_of(&node);
+                Reply::done(&format!("Downtime ended: {shown}"), &key)
+            }
+            ["forget", ..] => {
+                self.forget(&node);
+                Reply::done(&format!("Instance forgotten: {shown}"), &key)
+            }
+            _ => self.acknowledge_all(query),
+        })
+    }
+
+    /// Ends a downtime on all members.
+    pub(super) fn end_downtime_of(&mut self, node: &str) {
+        for member in &mut self.members {
+            member.downtimes.remove(node);
+        }
+    }
+
+    /// Forgets a node and its downtime. One that answers is found again at the next poll.
+    pub(super) fn forget(&mut self, node: &str) {
+        self.seen.remove(node);
+        self.aliases.retain(|_, primary| primary != node);
+        self.end_downtime_of(node);
+    }
+
+    fn downtimed_of(&self, member: usize, cluster: Option<&str>) -> Value {
+        let downtimes = &self.members[member].downtimes;
+        let wanted =
+            |name: &str| downtimes.contains_key(name) && cluster.is_none_or(|cluster| self.cluster_of(name) == cluster);
+        self.instances(member, instances::Order::Cluster, wanted)
     }
 }
 
-/// `node01` is in `nodecluster`: as in the recordings, where `my01` is in `mycluster`.
-pub(super) fn alias_of(name: &str) -> String {
-    format!("{}cluster", name.trim_end_matches(|letter: char| letter.is_ascii_digit()))
+/// All of the lab's nodes are on one port; another one is a node that it does not know.
+fn node(host: &str, port: &str) -> String {
+    if port == PORT.to_string() { host.to_owned() } else { format!("{host}:{port}") }
 }

@@ -1,12 +1,21 @@
 //! A small HTTP/1.1 server: answers are written by hand, because some of them have to be wrong.
+//!
+//! As Go's does, it sends long and proxied bodies chunked, and others with their length (1-healthy/*.headers).
 
 use std::io;
 
 use jiff::fmt::rfc2822::DateTimePrinter;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const REQUEST_MAX: usize = 64 << 10;
+
+/// A longer body is sent chunked.
+const LENGTH_KNOWN_MAX: usize = 2048;
+
+const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
+const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// Ways to answer wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +38,40 @@ pub enum Fault {
 pub(super) struct Request {
     pub(super) path: String,
     pub(super) authorization: Option<String>,
+}
+
+/// An answer.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    headers: &'static str,
+    body: String,
+}
+
+impl Reply {
+    /// A bare array, object or string.
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self { status, headers: JSON, body: body.to_string() }
+    }
+
+    /// A command's success.
+    pub(super) fn done(message: &str, details: &Value) -> Self {
+        Self::json(200, &json!({"Code": "OK", "Message": message, "Details": details}))
+    }
+
+    /// An error (1-healthy/cluster_nosuch.json).
+    pub(super) fn error(message: &str) -> Self {
+        Self::json(500, &json!({"Code": "ERROR", "Message": message, "Details": null}))
+    }
+
+    /// Not a request that it knows (1-healthy/recently-active-instance-recovery).
+    pub(super) fn not_found() -> Self {
+        Self { status: 404, headers: TEXT, body: "404 page not found\n".to_owned() }
+    }
+
+    /// Missing or wrong credentials: what martini's auth.Basic answers (code).
+    pub(super) fn unauthorized() -> Self {
+        Self { status: 401, headers: TEXT, body: "Not Authorized\n".to_owned() }
+    }
 }
 
 /// Reads one request; `None`: the client has gone.
@@ -54,49 +97,56 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Re
     }
 }
 
-/// Answers with JSON.
-pub(super) async fn respond(stream: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
-    let head = head(status, body.len());
-    stream.write_all(format!("{head}{body}").as_bytes()).await
+/// Answers; what another member answered comes chunked.
+pub(super) async fn respond(stream: &mut TcpStream, reply: &Reply, is_proxied: bool) -> io::Result<()> {
+    let Reply { status, headers, body } = reply;
+    let length = body.len();
+    let text = if is_proxied || length > LENGTH_KNOWN_MAX {
+        let vary = if is_proxied { "Vary: Accept-Encoding\r\n" } else { "" };
+        let head = head(*status, headers);
+        format!("{head}{vary}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n")
+    } else {
+        format!("{}Content-Length: {length}\r\n\r\n{body}", head(*status, headers))
+    };
+    stream.write_all(text.as_bytes()).await
 }
 
 /// Answers wrongly; whether the connection can go on.
 pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io::Result<bool> {
-    match fault {
-        Fault::InternalError => {
-            respond(stream, 500, r#"{"Code":"ERROR","Message":"the lab was told to fail","Details":null}"#).await?;
-        }
-        Fault::Garbage => respond(stream, 200, "<html>not the API</html>").await?,
-        Fault::WrongTypes => respond(stream, 200, r#"[{"Key":"node01:3306","ReadOnly":"yes"}]"#).await?,
-        Fault::Unauthorized => respond(stream, 401, r#""Not authorized""#).await?,
+    let raw = |body: &str| Reply { status: 200, headers: JSON, body: body.to_owned() };
+    let reply = match fault {
+        Fault::InternalError => Reply::error("the lab was told to fail"),
+        Fault::Garbage => raw("<html>not the API</html>"),
+        Fault::WrongTypes => raw(r#"[{"Key":"node01:3306","ReadOnly":"yes"}]"#),
+        Fault::Unauthorized => Reply::unauthorized(),
         Fault::Truncated => {
-            let text = head(200, 1_000);
-            stream.write_all(format!("{text}[{{\"Key\":").as_bytes()).await?;
+            let text = format!("{}Content-Length: 1000\r\n\r\n[{{\"Key\":", head(200, JSON));
+            stream.write_all(text.as_bytes()).await?;
             return Ok(false);
         }
         Fault::Huge => {
             const BYTES: usize = 100_000_000;
-            stream.write_all(head(200, BYTES).as_bytes()).await?;
+            let text = format!("{}Content-Length: {BYTES}\r\n\r\n", head(200, JSON));
+            stream.write_all(text.as_bytes()).await?;
             let block = vec![b' '; 64 << 10];
             for _ in 0..BYTES / block.len() {
                 stream.write_all(&block).await?;
             }
             return Ok(false);
         }
-    }
+    };
+    respond(stream, &reply, false).await?;
     Ok(true)
 }
 
-fn head(status: u16, length: usize) -> String {
-    let reason = match status {
-        200 => "OK",
-        401 => "Unauthorized",
-        404 => "Not Found",
-        _ => "Internal Server Error",
+/// The status line and the headers but those of the body's length.
+fn head(status: u16, headers: &str) -> String {
+    let (reason, more) = match status {
+        200 => ("OK", ""),
+        401 => ("Unauthorized", "WWW-Authenticate: Basic realm=\"Authorization Required\"\r\n"),
+        404 => ("Not Found", ""),
+        _ => ("Internal Server Error", ""),
     };
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default();
-    format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json; charset=UTF-8\r\nDate: {date}\r\n\
-         Content-Length: {length}\r\n\r\n"
-    )
+    format!("HTTP/1.1 {status} {reason}\r\n{headers}{more}Date: {date}\r\n")
 }

@@ -1,0 +1,101 @@
+//! Downtimes: an operator's end when they said, a recovery's only once the node replicates again (FACTS §8).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Inner;
+use super::recovery::{now_s, timestamp};
+
+/// The reason of a recovery's downtime.
+const LOST_IN_RECOVERY: &str = "lost-in-recovery";
+
+/// How long an operator's lasts if they don't say (12-manual-downtime).
+const DEFAULT_LENGTH: Duration = Duration::from_secs(600);
+
+const A_YEAR_S: i64 = 365 * 24 * 3600;
+
+/// A node is not to be recovered.
+#[derive(Debug, Clone)]
+pub(super) struct Downtime {
+    pub(super) reason: String,
+    pub(super) owner: String,
+    pub(super) begun: Instant,
+    length: Duration,
+}
+
+impl Downtime {
+    /// One begun through the API.
+    pub(super) fn by_hand(owner: &str, reason: &str, length: Option<Duration>) -> Self {
+        let length = length.filter(|length| !length.is_zero()).unwrap_or(DEFAULT_LENGTH);
+        Self { reason: reason.to_owned(), owner: owner.to_owned(), begun: Instant::now(), length }
+    }
+
+    /// One begun at the end of a recovery.
+    pub(super) fn of_recovery(owner: &str) -> Self {
+        Self::by_hand(owner, LOST_IN_RECOVERY, None)
+    }
+
+    /// Its end is moved to a year ahead every second, whoever began it.
+    fn is_renewed(&self) -> bool {
+        self.reason == LOST_IN_RECOVERY
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_renewed() && self.begun.elapsed() >= self.length
+    }
+
+    /// `2026-11-23 07:08:42`.
+    pub(super) fn end(&self) -> String {
+        let left = self.length.saturating_sub(self.begun.elapsed());
+        let left_s = if self.is_renewed() { A_YEAR_S } else { left.as_secs().try_into().unwrap_or(0) };
+        timestamp(now_s() + left_s).replace('T', " ").replace('Z', "")
+    }
+}
+
+/// `60s`, `10m`, `2h`, `1d` or `1w`.
+pub(super) fn length(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        "w" => 7 * 24 * 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
+}
+
+impl Inner {
+    /// The downtimes of the leader.
+    pub(super) fn leader_downtimes(&self) -> Option<&BTreeMap<String, Downtime>> {
+        self.leader.map(|leader| &self.members[leader].downtimes)
+    }
+
+    /// A recovery's downtime: on the leader only [16].
+    pub(super) fn downtime_on_leader(&mut self, node: &str) {
+        let Some(leader) = self.leader else { return };
+        let downtime = Downtime::of_recovery(&super::raft::hostname(leader));
+        self.members[leader].downtimes.insert(node.to_owned(), downtime);
+    }
+
+    /// Ends those whose time is over.
+    pub(super) fn expire_downtimes(&mut self) {
+        for member in &mut self.members {
+            member.downtimes.retain(|_, downtime| !downtime.is_over());
+        }
+    }
+
+    /// A recovery's downtime ends by itself a while after it began, once the node replicates again.
+    pub(super) fn end_downtimes(&mut self) {
+        self.expire_downtimes();
+        let after = self.settings.downtime_ends_after;
+        let seen = &self.seen;
+        let replicates = |name: &String| seen.get(name).is_some_and(|seen| seen.valid && seen.server.replicating);
+        for member in &mut self.members {
+            member.downtimes.retain(|name, downtime| {
+                !downtime.is_renewed() || downtime.begun.elapsed() < after || !replicates(name)
+            });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The recovery history: replicated, in pages of 20, newest first (FACTS §8).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::Inner;
+use super::http::Reply;
+use super::instances::key;
+use super::recovery::{now_s, timestamp};
+
+/// Records on a page.
+const PAGE: usize = 20;
+
+/// A record of a recovery, as recorded; what varies is filled in.
+const RECORD: &str = include_str!("recovery.json");
+
+impl Inner {
+    /// `audit-recovery`, what follows it in `words`; `None`: no such request.
+    pub(super) fn history(&self, words: &[&str], query: &str) -> Option<Reply> {
+        let details = |record: &Value| record["AnalysisEntry"]["ClusterDetails"].clone();
+        let records: Vec<&Value> = match *words {
+            [] => self.history_page("0", query, |_| true),
+            [page] => self.history_page(page, query, |_| true),
+            ["uid", uid] => self.history.iter().filter(|record| record["UID"] == uid).collect(),
+            ["id", id] => self.history.iter().filter(|record| record["Id"].as_u64() == id.parse().ok()).collect(),
+            ["cluster", name, ref page @ ..] if page.len() < 2 => {
+                self.history_page(page.first().unwrap_or(&"0"), query, |record| details(record)["ClusterName"] == name)
+            }
+            ["alias", alias, ref page @ ..] if page.len() < 2 => {
+                self.history_page(page.first().unwrap_or(&"0"), query, |record| {
+                    details(record)["ClusterAlias"] == alias
+                })
+            }
+            _ => return None,
+        };
+        Some(Reply::json(200, &json!(records)))
+    }
+
+    fn history_page(&self, page: &str, query: &str, wanted: impl Fn(&Value) -> bool) -> Vec<&Value> {
+        let page: usize = page.parse().unwrap_or(0);
+        let open_only = query.split('&').any(|field| field == "unacknowledged=true");
+        let records = self.history.iter().rev();
+        let records = records.filter(|record| wanted(record) && !(open_only && record["Acknowledged"] == true));
+        records.skip(page.saturating_mul(PAGE)).take(PAGE).collect()
+    }
+
+    /// Acknowledges all recoveries; that ends no downtime (FACTS §8).
+    pub(super) fn acknowledge_all(&mut self, query: &str) -> Reply {
+        let comment = query.split('&').find_map(|field| field.strip_prefix("comment=")).unwrap_or_default();
+        if comment.is_empty() {
+            return Reply::error("No acknowledge comment given");
+        }
+        for record in self.history.iter_mut().filter(|record| record["Acknowledged"] != true) {
+            record["Acknowledged"] = json!(true);
+            record["AcknowledgedAt"] = json!(timestamp(now_s()));
+            record["AcknowledgedBy"] = json!("lab");
+            record["AcknowledgedComment"] = json!(comment);
+        }
+        Reply::done("Acknowledged all recoveries", &json!(comment))
+    }
+
+    /// Writes a record; one without a successor is of a recovery that failed.
+    pub(super) fn record(&mut self, failed: &str, successor: Option<&str>, replicas: &[String], at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = timestamp(i64::try_from(since.as_secs()).unwrap_or(0));
+        self.recoveries += 1;
+        let mut record: Value = serde_json::from_str(RECORD).unwrap_or_default();
+        record["Id"] = json!(self.recoveries);
+        record["UID"] = json!(format!("{}:{:064x}", since.as_nanos(), self.recoveries));
+        record["LastDetectionId"] = json!(self.recoveries);
+        record["ProcessingNodeHostname"] = json!(self.leader.map(super::raft::hostname).unwrap_or_default());
+        record["SuccessorKey"] = key(successor.unwrap_or_default());
+        record["IsSuccessful"] = json!(successor.is_some());
+        // The one has a zone, the other has none (2-failover/audit-recovery.json).
+        record["RecoveryEndTimestamp"] = json!(second.replace('T', " ").trim_end_matches('Z'));
+        record["RecoveryStartTimestamp"] = json!(second);
+        let keys: Vec<Value> = replicas.iter().map(|replica| key(replica)).collect();
+        let (cluster, alias) = (format!("{failed}:{}", crate::nodes::PORT), self.alias_of(failed));
+        let analysis = &mut record["AnalysisEntry"];
+        analysis["AnalyzedInstanceKey"] = key(failed);
+        analysis["ClusterDetails"]["ClusterName"] = json!(cluster);
+        analysis["ClusterDetails"]["ClusterAlias"] = json!(alias);
+        analysis["CountReplicas"] = json!(keys.len());
+        analysis["Replicas"] = json!(keys);
+        analysis["SlaveHosts"] = json!(keys);
+        // One of long ago comes before those since.
+        let place = self.history_times.partition_point(|other| *other <= since.as_nanos());
+        self.history_times.insert(place, since.as_nanos());
+        self.history.insert(place, record);
+    }
+
+    /// All records are purged.
+    pub(super) fn purge(&mut self) {
+        self.history.clear();
+        self.history_times.clear();
+    }
+}

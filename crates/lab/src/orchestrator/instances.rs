@@ -1,0 +1,194 @@
+//! Instances and clusters as JSON, made from a recorded instance: every field that the real program sends is there.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::recovery::{now_s, timestamp};
+use super::{Inner, Seen};
+use crate::nodes::PORT;
+
+/// An instance, as recorded; what varies is filled in.
+const INSTANCE: &str = include_str!("instance.json");
+
+/// How a list is sorted (code; 2-failover).
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    /// `all-instances`: primaries first, the one with most replicas first.
+    Depth,
+    /// `downtimed`, `masters`: cluster by cluster.
+    Cluster,
+}
+
+/// An instance's key; without a name the empty one.
+pub(super) fn key(name: &str) -> Value {
+    json!({"Hostname": name, "Port": if name.is_empty() { 0 } else { PORT }})
+}
+
+impl Inner {
+    pub(super) fn all_instances(&self, member: usize) -> Value {
+        self.instances(member, Order::Depth, |_| true)
+    }
+
+    /// The writable primaries, one of each cluster: a failed one too (2-failover/masters.json).
+    pub(super) fn masters(&self, member: usize) -> Value {
+        let is_writable_primary = |seen: &Seen| seen.server.replicates_from.is_none() && !seen.server.read_only;
+        self.instances(member, Order::Cluster, |name| self.seen.get(name).is_some_and(is_writable_primary))
+    }
+
+    pub(super) fn instances(&self, member: usize, order: Order, wanted: impl Fn(&str) -> bool) -> Value {
+        let mut names: Vec<&String> = self.seen.keys().filter(|name| wanted(name)).collect();
+        names.sort_by_cached_key(|name| {
+            let (depth, replicas) =
+                (self.chain(name).len(), self.seen.get(*name).map_or(0, |seen| seen.replicas.len()));
+            match order {
+                Order::Depth => (depth, Reverse(replicas), self.cluster_of(name), 0),
+                Order::Cluster => (0, Reverse(0), self.cluster_of(name), depth),
+            }
+        });
+        Value::Array(names.into_iter().map(|name| self.instance(member, name)).collect())
+    }
+
+    /// An instance as a member tells it; null if it knows none of this name.
+    pub(super) fn instance(&self, member: usize, name: &str) -> Value {
+        let Some(seen) = self.seen.get(name) else { return Value::Null };
+        let mut instance: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
+        let server = &seen.server;
+        instance["Key"] = key(name);
+        instance["ServerID"] = json!(1 + self.seen.keys().take_while(|other| *other != name).count());
+        instance["MasterKey"] = key(server.replicates_from.as_deref().unwrap_or_default());
+        instance["ReadOnly"] = json!(server.read_only);
+        let replicas: Vec<Value> = seen.replicas.iter().map(|replica| key(replica)).collect();
+        instance["Replicas"] = json!(replicas);
+        instance["SlaveHosts"] = json!(replicas);
+        instance["ReplicationDepth"] = json!(self.chain(name).len());
+        instance["ClusterName"] = json!(self.cluster_of(name));
+        // Also of a failed one: only the cluster's alias moves (2-failover/all-instances.json, clusters-info.json).
+        instance["SuggestedClusterAlias"] = json!(self.alias_of(name));
+        fill_replication(&mut instance, seen);
+        self.fill_checks(&mut instance, seen);
+        self.fill_downtime(&mut instance, member, name);
+        instance
+    }
+
+    fn fill_checks(&self, instance: &mut Value, seen: &Seen) {
+        let poll_s = i64::try_from(self.settings.poll_interval.as_secs()).unwrap_or(0).max(1);
+        let since_check_s = now_s() - seen.checked_at;
+        let is_recent = since_check_s <= poll_s * 5;
+        instance["LastSeenTimestamp"] = json!(timestamp(seen.seen_at));
+        instance["SecondsSinceLastSeen"] = json!({"Int64": now_s() - seen.seen_at, "Valid": true});
+        instance["IsLastCheckValid"] = json!(seen.valid);
+        instance["IsUpToDate"] = json!(since_check_s <= poll_s);
+        instance["IsRecentlyChecked"] = json!(is_recent);
+        instance["Problems"] = if !seen.valid {
+            json!(["last_check_invalid"])
+        } else if !is_recent {
+            json!(["not_recently_checked"])
+        } else if seen.server.replicates_from.is_some() && !seen.server.replicating {
+            json!(["not_replicating"])
+        } else {
+            json!([])
+        };
+    }
+
+    fn fill_downtime(&self, instance: &mut Value, member: usize, name: &str) {
+        let Some(downtime) = self.members[member].downtimes.get(name) else { return };
+        instance["IsDowntimed"] = json!(true);
+        instance["DowntimeReason"] = json!(downtime.reason);
+        instance["DowntimeOwner"] = json!(downtime.owner);
+        instance["DowntimeEndTimestamp"] = json!(downtime.end());
+        instance["ElapsedDowntime"] = json!(downtime.begun.elapsed().as_secs() * 1_000_000_000);
+    }
+
+    /// Whom it replicates from, and so on up to the primary; a ring ends anywhere.
+    fn chain(&self, name: &str) -> Vec<&str> {
+        let mut chain: Vec<&str> = Vec::new();
+        let mut at = name;
+        while let Some(next) = self.seen.get(at).and_then(|seen| seen.server.replicates_from.as_deref()) {
+            if chain.len() == self.seen.len() {
+                break;
+            }
+            chain.push(next);
+            at = next;
+        }
+        chain
+    }
+
+    /// The name of its cluster is its primary's: a failed one is a cluster of its own (FACTS §8).
+    pub(super) fn cluster_of(&self, name: &str) -> String {
+        format!("{}:{PORT}", self.chain(name).last().copied().unwrap_or(name))
+    }
+
+    /// The alias that a node suggests: unless set, `node01`'s is `nodecluster`, as `my01`'s is `mycluster` in the
+    /// recordings.
+    pub(super) fn alias_of(&self, name: &str) -> String {
+        if !self.settings.alias.is_empty() {
+            return self.settings.alias.clone();
+        }
+        format!("{}cluster", name.trim_end_matches(|letter: char| letter.is_ascii_digit()))
+    }
+
+    /// An alias belongs to the cluster that had it first, until a recovery moves it.
+    pub(super) fn claim_aliases(&mut self) {
+        let primaries: Vec<String> = self
+            .seen
+            .iter()
+            .filter(|(_, seen)| seen.server.replicates_from.is_none() && !seen.server.read_only)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for primary in primaries {
+            self.aliases.entry(self.alias_of(&primary)).or_insert(primary);
+        }
+    }
+
+    /// A cluster's alias, or its name.
+    fn alias_of_cluster(&self, cluster: &str) -> String {
+        let alias = self.aliases.iter().find(|(_, primary)| self.cluster_of(primary) == cluster);
+        alias.map_or(cluster, |(alias, _)| alias).to_owned()
+    }
+
+    fn clusters(&self) -> BTreeMap<String, usize> {
+        let mut clusters = BTreeMap::new();
+        for name in self.seen.keys() {
+            *clusters.entry(self.cluster_of(name)).or_default() += 1;
+        }
+        clusters
+    }
+
+    /// 2-failover/clusters-info.json
+    pub(super) fn clusters_info(&self) -> Value {
+        let info = |(name, count): (&String, &usize)| {
+            json!({
+                "ClusterName": name, "ClusterAlias": self.alias_of_cluster(name), "ClusterDomain": "",
+                "CountInstances": count, "HeuristicLag": 0, "HasAutomatedMasterRecovery": true,
+                "HasAutomatedIntermediateMasterRecovery": true,
+            })
+        };
+        self.clusters().iter().map(info).collect()
+    }
+
+    /// A cluster by its name, its alias, or one of its nodes.
+    pub(super) fn cluster_by_hint(&self, hint: &str) -> Option<String> {
+        let clusters = self.clusters();
+        let by_name = clusters.keys().find(|name| *name == hint);
+        let by_alias = || clusters.keys().find(|name| self.alias_of_cluster(name) == hint);
+        let node = hint.strip_suffix(&format!(":{PORT}")).unwrap_or(hint);
+        let by_node = || self.seen.contains_key(node).then(|| self.cluster_of(node));
+        by_name.or_else(by_alias).cloned().or_else(by_node)
+    }
+}
+
+fn fill_replication(instance: &mut Value, seen: &Seen) {
+    let replicating = seen.server.replicating;
+    let is_replica = seen.server.replicates_from.is_some();
+    for field in ["Slave_IO_Running", "Slave_SQL_Running", "ReplicationIOThreadRuning", "ReplicationSQLThreadRuning"] {
+        instance[field] = json!(replicating);
+    }
+    for field in ["ReplicationIOThreadState", "ReplicationSQLThreadState"] {
+        instance[field] = json!(if is_replica { i32::from(replicating) } else { -1 });
+    }
+    for field in ["SecondsBehindMaster", "SlaveLagSeconds", "ReplicationLagSeconds"] {
+        instance[field] = json!({"Int64": 0, "Valid": replicating});
+    }
+}
