@@ -1,5 +1,8 @@
 //! The program against real ProxySQL, a real three-node Orchestrator and real MariaDB.
 
+#[cfg(feature = "demo")]
+#[path = "real/stage.rs"]
+mod stage;
 #[path = "real/world.rs"]
 mod world;
 
@@ -287,4 +290,26 @@ fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
     apply(&world, 1, Directive::Unfence(Role::AsBefore));
     assert_eq!(world.admin("SELECT * FROM main.mysql_servers ORDER BY 1,2"), memory);
     assert!(world.write());
+}
+
+/// `STONITH_SCENARIOS=with,repair` plays those only.
+#[cfg(feature = "demo")]
+#[test]
+fn the_scenario_files_hold_on_the_real_programs() {
+    use proxysql_stonith::scenario::Scenario;
+    let wanted = std::env::var("STONITH_SCENARIOS").unwrap_or_default();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if !wanted.is_empty() && !wanted.split(',').any(|one| one == name) {
+            continue;
+        }
+        let Some(binaries) = Binaries::find() else { return };
+        let _one = one_at_a_time();
+        let scenario = Scenario::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        stage::play(World::start(binaries), &scenario);
+    }
 }
