@@ -362,10 +362,21 @@ fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
         ordered_s: facts.answer.map_or(0, |answer| answer.date_s),
     };
     let released = next.released.get(node).copied().unwrap_or_default();
-    next.released.insert(node.clone(), released.and(of_now));
+    next.released.insert(node.clone(), released.and(of_now).and(of_kept(next, node)));
     next.proofs.remove(node);
     next.evidence.remove(node);
     next.up_throughout.remove(node);
+}
+
+/// The ids in what was kept: without an answer nothing else knows them.
+fn of_kept(memory: &Memory, node: &Node) -> Release {
+    let kept = || memory.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
+    let of_downtime = |fact: &&Evidence| matches!(fact.kind, Kind::LostInRecovery | Kind::Downtime);
+    Release {
+        recovery_ns: kept().filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
+        downtime_s: kept().filter(of_downtime).map(|fact| fact.at_s).max().unwrap_or(0),
+        ordered_s: 0,
+    }
 }
 
 /// Ends the evidence that has been discharged, and says what is left.
@@ -382,7 +393,8 @@ fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, mut evidence: By
     };
     // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
     let keeps = |e: &Evidence| e.source != "marker" && !matches!(e.kind, Kind::Isolation | Kind::Manual);
-    let kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
+    let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
+    kept.extend(order_that_no_marker_will_name(facts, node, &evidence).map(|fact| (fact.kind, fact)));
     if kept.is_empty() {
         next.evidence.remove(node)
     } else {
@@ -390,6 +402,19 @@ fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, mut evidence: By
     };
     let level = evidence.values().map(|e| level(facts, e)).max().unwrap_or(Level::Soft);
     Verdict::Fence { level, evidence: evidence.into_values().collect(), lacks }
+}
+
+/// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
+/// It counts until the operator releases the node anew.
+fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByKind) -> Option<Evidence> {
+    let order = evidence.get(&Kind::Manual)?;
+    let is_named = evidence.keys().next() == Some(&Kind::Manual)
+        && (order.source == "operator" || facts.marked(node).contains_key(&Kind::Manual));
+    (!is_named).then(|| Evidence {
+        source: "operator".to_owned(),
+        at_s: facts.released_by_order(node).ordered_s.saturating_add(1),
+        ..order.clone()
+    })
 }
 
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
@@ -404,6 +429,10 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
     }
     // Good news needs a good leader (I8). A lease that never lapsed ends an isolation that is only in the rows.
     if facts.standing != (Standing::Led { good: true }) {
+        let by = evidence.values().find_map(|e| e.by.as_ref());
+        if matches!(facts.live_proof(node, by), Some(Err(_))) {
+            next.proofs.remove(node); // bad news counts at once (I8): what was proven once is so no more
+        }
         return Err(Lacks::ConfirmedLeader);
     }
     evidence.remove(&Kind::Isolation);
@@ -524,11 +553,10 @@ pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s
         LeaderView::Led(answer) => answer.downtimes.as_slice(),
         _ => &[],
     };
-    let kept = memory.evidence.get(node).into_iter().flatten();
-    let kept_ns = kept.filter_map(|(_, e)| uid_ns(&e.id)).max().unwrap_or(0);
     Release {
-        recovery_ns: newest(memory.records.values(), node).map_or(0, |record| record.at_ns).max(kept_ns),
+        recovery_ns: newest(memory.records.values(), node).map_or(0, |record| record.at_ns),
         downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
         ordered_s: now_s,
     }
+    .and(of_kept(memory, node))
 }

@@ -58,7 +58,12 @@ impl<'a> Facts<'a> {
     /// What was released of this node, by proof or by order.
     pub fn released(&self, node: &Node) -> Release {
         let by_proof = self.memory.released.get(node).copied().unwrap_or_default();
-        by_proof.and(self.observed.orders.released.get(node).copied().unwrap_or_default())
+        by_proof.and(self.released_by_order(node))
+    }
+
+    /// What an operator released of this node.
+    pub fn released_by_order(&self, node: &Node) -> Release {
+        self.observed.orders.released.get(node).copied().unwrap_or_default()
     }
 
     /// The judge of this node's proof.
@@ -113,13 +118,15 @@ impl<'a> Facts<'a> {
                     continue;
                 }
                 if let Comment::Marked(_, marker) = Comment::parse(&row.comment) {
-                    found.entry(marker.kind).or_insert(Evidence {
+                    let said = found.entry(marker.kind).or_insert(Evidence {
                         kind: marker.kind,
-                        by: marker.by,
+                        by: None,
                         source: "marker".to_owned(),
                         id: String::new(),
                         at_s: 0,
                     });
+                    // Where rows differ, whichever comes first must not decide; one that names a node knows more.
+                    said.by = said.by.take().max(marker.by);
                 }
             }
         }
@@ -134,6 +141,8 @@ impl<'a> Facts<'a> {
             Kind::LostInRecovery | Kind::Downtime => {
                 released.downtime_s == 0 || evidence.at_s > released.downtime_s + DOWNTIME_BEGIN_SLACK_S
             }
+            // An order ends by an order: both times are of this host's clock.
+            Kind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
             _ => evidence.at_s > released.ordered_s,
         };
         let kept = self.memory.evidence.get(node).into_iter().flatten();

@@ -49,6 +49,7 @@ pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, poli
     // A time from the future can't be trusted: no lease.
     memory.lease_asked_ms = memory.lease_asked_ms.filter(|asked| *asked <= now_ms);
     memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
+    memory.started_ms = memory.started_ms.min(now_ms);
     let answer = match leader {
         LeaderView::Led(answer) => Some(answer),
         _ => None,
@@ -66,6 +67,8 @@ pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, poli
         }
         // A majority that names it right now can't be following a deposed leader for long: wait without isolating.
         if answer.backing == Backing::Majority && !memory.isolated {
+            // One lost poll after it must not isolate at once (I9).
+            memory.held_ms = Some(now_ms);
             return Standing::Unconfirmed;
         }
     }

@@ -32,8 +32,8 @@ pub struct Memory {
     pub started_ms: u64,
     /// The last tick, ms.
     pub last_tick_ms: u64,
-    /// The last tick without an answer that was held all the same (leaderless, blind, conflict), ms: silence counts
-    /// from there.
+    /// The last tick without a lease that was held all the same (leaderless, blind, conflict, a leader that a
+    /// majority names and that is not steady yet), ms: silence counts from there.
     pub held_ms: Option<u64>,
     /// The leader, and since when it has been the same.
     pub leader: Option<SteadyLeader>,

@@ -28,7 +28,9 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, NodeError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let printable = |b: u8| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'=' | b'\'' | b'"' | b'\\');
-        if name.is_empty() || name.len() > HOST_MAX_BYTES || !name.bytes().all(printable) {
+        // Two dots at the end would read back as another name.
+        let ends_well = !name.is_empty() && !name.ends_with('.');
+        if !ends_well || name.len() > HOST_MAX_BYTES || !name.bytes().all(printable) {
             return Err(NodeError::Host(text.chars().take(80).collect()));
         }
         Ok(Self(name.to_ascii_lowercase()))
@@ -138,7 +140,7 @@ mod tests {
         for text in ["node01:3306", "[fe80::1]:3307", "10.0.0.1:1"] {
             assert_eq!(text.parse::<Node>().unwrap().to_string(), text);
         }
-        for text in ["node01", "fe80::1:3306", ":3306", "a b:1", "a:99999", "[::1:3306", "é:1"] {
+        for text in ["node01", "fe80::1:3306", ":3306", "a b:1", "a:99999", "[::1:3306", "é:1", "a..:1", "..:1"] {
             assert!(text.parse::<Node>().is_err(), "{text}");
         }
     }

@@ -54,7 +54,7 @@ impl Content {
     /// The rows of the server table.
     ///
     /// # Errors
-    /// A record lacks a key column, or a number in it is none.
+    /// A record has not one value per column, a column is there twice or missing, or a number is none.
     pub fn rows(&self) -> Result<Vec<Row>, Unreadable> {
         self.records.values().map(|record| self.row(record)).collect()
     }
@@ -62,8 +62,13 @@ impl Content {
     fn row(&self, record: &Record) -> Result<Row, Unreadable> {
         let unreadable = || Unreadable(format!("{record:?}"));
         let mut values: BTreeMap<&str, &String> = BTreeMap::new();
+        if self.columns.len() != record.len() {
+            return Err(unreadable());
+        }
         for (column, value) in self.columns.iter().zip(record) {
-            values.insert(column, value.as_ref().ok_or_else(unreadable)?);
+            if values.insert(column, value.as_ref().ok_or_else(unreadable)?).is_some() {
+                return Err(unreadable()); // two columns of one name: which one is it?
+            }
         }
         let mut take = |column: &str| values.remove(column).cloned().ok_or_else(unreadable);
         let key = RowKey {

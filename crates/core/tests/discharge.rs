@@ -3,9 +3,9 @@
 mod world;
 
 use stonith_core::decide::{Lacks, Why, release_by_order};
+use stonith_core::evidence::Evidence;
 use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, Superseded};
-use stonith_core::evidence::{Evidence, Level};
-use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Order};
+use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::plan::Directive;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{CheckType, Layer, Status};
@@ -269,16 +269,6 @@ fn a_fence_that_an_operator_ordered_ends_by_an_order_only() {
     assert!(lab.order_unfence("node02", false).unfenced("node02").is_some());
     lab.run_s(60);
     assert_eq!(lab.layers(), before);
-}
-
-#[test]
-fn a_fence_order_goes_as_far_as_it_says() {
-    for (level, sessions) in [(Level::Soft, false), (Level::Sessions, true)] {
-        let mut lab = Lab::healthy();
-        lab.proxy.conn_used.insert(node("node02"), 4);
-        let decision = lab.order(Order::Fence { node: node("node02"), level });
-        assert_eq!(decision.plan.sessions.contains(&node("node02")), sessions);
-    }
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn i2_nothing_that_orchestrator_loses_or_says_no_more_lets_a_node_back() {
             for _ in 0..40 {
                 lab.returns_writable("node01").next();
                 assert!(lab.is_fenced("node01"), "{what}");
+                assert!(lab.fenced().len() == 1 || what == "silent", "{what}: nothing new is fenced");
             }
         }
     }

@@ -5,23 +5,23 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
+mod events;
+mod see;
+
 use std::collections::BTreeMap;
 
-use stonith_core::decide::{Decision, Lacks, Verdict, Why, decide};
-use stonith_core::evidence::{Kind, Level};
-use stonith_core::lease::Standing;
+use stonith_core::decide::{Decision, decide};
 use stonith_core::marker::Comment;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{
-    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders, ProxyView,
-    Recovery,
-};
+use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery};
 use stonith_core::plan::Directive;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
-use stonith_core::proof::Role;
 use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
 use stonith_core::wants::wants;
+
+#[allow(unused_imports, reason = "a trait that not every test file uses")]
+pub use see::Decided;
 
 /// The wall clock at the world's zero, s since 1970.
 pub const WALL_S: i64 = 1_750_000_000;
@@ -90,6 +90,8 @@ pub enum Raft {
 #[derive(Debug, Clone)]
 pub struct Lab {
     pub now_ms: u64,
+    /// The wall clock of Orchestrator and MySQL at the world's zero, s since 1970.
+    pub wall_s: i64,
     pub servers: BTreeMap<Node, Server>,
     pub records: Vec<Recovery>,
     pub downtimes: Vec<Downtime>,
@@ -138,6 +140,7 @@ impl Lab {
         let replica = || server(Some(node("node01")));
         Self {
             now_ms: START_MS,
+            wall_s: WALL_S,
             servers: [(node("node01"), server(None)), (node("node02"), replica()), (node("node03"), replica())].into(),
             records: vec![],
             downtimes: vec![],
@@ -165,14 +168,14 @@ impl Lab {
     // --- time -------------------------------------------------------------------------------------------------
 
     pub fn now_s(&self) -> i64 {
-        WALL_S + (self.now_ms / 1000) as i64
+        self.wall_s + (self.now_ms / 1000) as i64
     }
 
     /// One tick, at this time.
     pub fn tick(&mut self, now_ms: u64) -> Decision {
         self.now_ms = now_ms;
         for server in self.servers.values_mut().filter(|server| server.up) {
-            server.checked_s = WALL_S + (now_ms / 1000) as i64;
+            server.checked_s = self.wall_s + (now_ms / 1000) as i64;
         }
         self.run_monitor();
         let observed = self.observed();
@@ -308,307 +311,19 @@ impl Lab {
                     continue;
                 };
                 let to = if server.read_only { pair.reader } else { pair.writer };
-                if !rows.iter().any(|row| row.key.hostgroup == to) {
-                    self.proxy.runtime.push(Row { key: RowKey { hostgroup: to, ..like.key.clone() }, ..like });
+                let there = rows.iter().any(|row| row.key.hostgroup == to && row.status != Status::OfflineHard);
+                if !there {
+                    // A ghost that remains there is set ONLINE (FACTS §2).
+                    let moved = Row { key: RowKey { hostgroup: to, ..like.key.clone() }, ..like };
+                    self.proxy.runtime.retain(|row| row.key != moved.key);
+                    self.proxy.runtime.push(moved);
                 }
                 if server.read_only {
-                    let gone = |row: &Row| row.node().as_ref() == Some(node) && row.key.hostgroup == pair.writer;
-                    self.proxy.runtime.retain(|row| !gone(row));
+                    let of_node = |row: &Row| row.node().as_ref() == Some(node) && row.key.hostgroup == pair.writer;
+                    self.proxy.runtime.retain(|row| !of_node(row) || row.status == Status::OfflineHard);
                 }
             }
         }
         self.proxy.runtime.sort();
-    }
-
-    // --- what happens to MySQL and Orchestrator ---------------------------------------------------------------
-
-    pub fn server(&mut self, name: &str) -> &mut Server {
-        self.servers.get_mut(&node(name)).unwrap()
-    }
-
-    pub fn dies(&mut self, name: &str) -> &mut Self {
-        let dead = node(name);
-        self.server(name).up = false;
-        for server in self.servers.values_mut().filter(|server| server.primary.as_ref() == Some(&dead)) {
-            server.replicating = false;
-        }
-        self
-    }
-
-    fn takes_over(&mut self, from: &str, to: &str) {
-        let (old, new) = (node(from), node(to));
-        for (name, server) in &mut self.servers {
-            if server.up && *name != old && *name != new && server.primary.as_ref() == Some(&old) {
-                (server.primary, server.replicating) = (Some(new.clone()), true);
-            }
-        }
-        let promoted = self.server(to);
-        (promoted.primary, promoted.replicating, promoted.read_only) = (None, false, false);
-        self.primary = new;
-    }
-
-    /// A record of the recovery history, `age_s` before now.
-    pub fn record(&mut self, age_s: i64, failed: &str, successor: Option<&str>) -> &mut Recovery {
-        let at_s = self.now_s() - age_s;
-        let at_ns = u64::try_from(at_s).unwrap() * 1_000_000_000 + self.records.len() as u64;
-        self.records.push(Recovery {
-            at_ns,
-            uid: format!("{at_ns}:abc"),
-            end_s: Some(at_s + 1),
-            analysis: Analysis::DeadPrimary,
-            successful: true,
-            failed: node(failed),
-            successor: successor.map(node),
-            alias: "main".to_owned(),
-        });
-        self.records.last_mut().unwrap()
-    }
-
-    /// `from` dies and Orchestrator promotes `to`: record, and a downtime on this leader only (FACTS §8).
-    pub fn failover(&mut self, from: &str, to: &str) -> &mut Self {
-        self.dies(from).takes_over(from, to);
-        self.record(0, from, Some(to));
-        self.downtime(from, LOST_IN_RECOVERY)
-    }
-
-    /// A graceful takeover: it leaves what a failover leaves, but `from` follows `to` (FACTS §8).
-    pub fn takeover(&mut self, from: &str, to: &str) -> &mut Self {
-        self.takes_over(from, to);
-        self.follows(from, to);
-        self.record(0, from, Some(to));
-        self.downtime(from, LOST_IN_RECOVERY)
-    }
-
-    pub fn downtime(&mut self, name: &str, reason: &str) -> &mut Self {
-        let begin_s = self.now_s();
-        self.downtimes.retain(|downtime| downtime.node != node(name));
-        self.downtimes.push(Downtime { node: node(name), reason: reason.to_owned(), owner: "x".to_owned(), begin_s });
-        self
-    }
-
-    pub fn downtime_ends(&mut self, name: &str) -> &mut Self {
-        self.downtimes.retain(|downtime| downtime.node != node(name));
-        self
-    }
-
-    /// Up, read-only, replicating from `of`.
-    pub fn follows(&mut self, name: &str, of: &str) -> &mut Self {
-        let of = node(of);
-        let server = self.server(name);
-        (server.up, server.read_only, server.primary, server.replicating) = (true, true, Some(of), true);
-        self
-    }
-
-    pub fn returns_writable(&mut self, name: &str) -> &mut Self {
-        let server = self.server(name);
-        (server.up, server.read_only, server.primary, server.replicating) = (true, false, None, false);
-        self
-    }
-
-    /// Back as a read-only replica of the present primary, its downtime over.
-    pub fn repaired(&mut self, name: &str) -> &mut Self {
-        let of = self.primary.host.to_string();
-        self.follows(name, &of).downtime_ends(name)
-    }
-
-    /// Orchestrator forgets an instance.
-    pub fn forgets(&mut self, name: &str) -> &mut Self {
-        self.server(name).listed = false;
-        self.downtime_ends(name)
-    }
-
-    pub fn purges_history(&mut self) -> &mut Self {
-        self.records.clear();
-        self
-    }
-
-    /// The leader dies; another one leads, who knows nothing of lost-in-recovery downtimes.
-    pub fn leader_killed(&mut self, next: &str) -> &mut Self {
-        self.downtimes.retain(|downtime| downtime.reason != LOST_IN_RECOVERY);
-        self.led_by(next)
-    }
-
-    pub fn led_by(&mut self, leader: &str) -> &mut Self {
-        self.raft = Raft::Led { leader: leader.to_owned(), backing: Backing::Majority };
-        self
-    }
-
-    pub fn backed(&mut self, by: Backing) -> &mut Self {
-        self.raft = Raft::Led { leader: "orc1".to_owned(), backing: by };
-        self
-    }
-
-    pub fn asked(&mut self, comes_to: Raft) -> &mut Self {
-        self.raft = comes_to;
-        self
-    }
-
-    /// Nothing is heard any more.
-    pub fn leader_gone(&mut self) -> &mut Self {
-        self.asked(Raft::Silent)
-    }
-
-    /// The leader goes on showing the instances as they are now.
-    pub fn rows_go_stale(&mut self) -> &mut Self {
-        self.stale = Some(self.instances());
-        self
-    }
-
-    // --- what happens to the agent and ProxySQL ----------------------------------------------------------------
-
-    /// The agent's process ends and begins again, `after_s` later.
-    pub fn agent_restarts(&mut self, after_s: u64) -> &mut Self {
-        self.now_ms += after_s * 1_000;
-        self.memory = self.memory.clone().resume("boot", self.now_ms, 2 * self.policy.tick_ms);
-        self
-    }
-
-    /// The host boots: its boot clock begins anew.
-    pub fn host_boots(&mut self) -> &mut Self {
-        self.now_ms = 20_000;
-        self.memory = self.memory.clone().resume("another boot", self.now_ms, 2_000);
-        self
-    }
-
-    pub fn state_lost(&mut self) -> &mut Self {
-        self.memory = Memory::first_start("boot", self.now_s(), self.now_ms);
-        self
-    }
-
-    pub fn order(&mut self, order: Order) -> Decision {
-        self.orders.now = Some(order);
-        self.next()
-    }
-
-    pub fn order_fence(&mut self, name: &str) -> Decision {
-        self.order(Order::Fence { node: node(name), level: Level::Soft })
-    }
-
-    pub fn order_unfence(&mut self, name: &str, without_lease: bool) -> Decision {
-        self.order(Order::Unfence { node: node(name), without_lease })
-    }
-
-    /// A row is added or replaced, in every layer.
-    pub fn put(&mut self, row: Row) -> &mut Self {
-        for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {
-            rows.retain(|other| other.key != row.key);
-            rows.push(row.clone());
-            rows.sort();
-        }
-        self
-    }
-
-    /// An operator edits a row, in every layer.
-    pub fn edit(&mut self, hostgroup: u32, name: &str, edit: impl Fn(&mut Row)) -> &mut Self {
-        for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {
-            for row in rows.iter_mut() {
-                if row.key.hostgroup == Hostgroup(hostgroup) && row.node() == Some(node(name)) {
-                    edit(row);
-                }
-            }
-        }
-        self
-    }
-
-    /// ProxySQL restarts: runtime and memory are what the disk holds.
-    pub fn proxy_restarts(&mut self) -> &mut Self {
-        self.proxy.runtime = self.proxy.disk.clone();
-        self.proxy.memory = self.proxy.disk.clone();
-        self
-    }
-
-    // --- what there is to see -----------------------------------------------------------------------------------
-
-    pub fn row(&self, layer: Layer, hostgroup: u32, name: &str) -> Option<&Row> {
-        let key = RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.to_owned(), port: 3306 };
-        self.proxy.layer(layer).iter().find(|row| row.key == key)
-    }
-
-    /// A node's rows of a layer: `10:ONLINE 20:OFFLINE_SOFT`.
-    pub fn rows_in(&self, layer: Layer, name: &str) -> String {
-        let mut rows: Vec<&Row> = self.proxy.layer(layer).iter().filter(|row| row.node() == Some(node(name))).collect();
-        rows.sort();
-        let text: Vec<_> = rows.iter().map(|row| format!("{}:{}", row.key.hostgroup, row.status)).collect();
-        text.join(" ")
-    }
-
-    /// A node's rows in force.
-    pub fn rows(&self, name: &str) -> String {
-        self.rows_in(Layer::Runtime, name)
-    }
-
-    /// Out of service in every layer, by our doing.
-    pub fn is_fenced(&self, name: &str) -> bool {
-        LAYERS.iter().all(|layer| {
-            let rows = self.proxy.layer(*layer).iter().filter(|row| row.node() == Some(node(name)));
-            let rows: Vec<&Row> = rows.collect();
-            !rows.is_empty()
-                && rows.iter().all(|row| !row.status.in_service())
-                && rows.iter().any(|row| matches!(Comment::parse(&row.comment), Comment::Marked(..)))
-        })
-    }
-
-    /// The nodes that are fenced.
-    pub fn fenced(&self) -> Vec<String> {
-        let nodes = self.servers.keys().map(|node| node.host.to_string());
-        nodes.filter(|name| self.is_fenced(name)).collect()
-    }
-
-    /// Every layer's rows, to compare.
-    pub fn layers(&self) -> [Vec<Row>; 3] {
-        LAYERS.map(|layer| {
-            let mut rows = self.proxy.layer(layer).to_vec();
-            rows.sort();
-            rows
-        })
-    }
-}
-
-/// Shorthands for what was decided of a node.
-pub trait Decided {
-    fn of(&self, name: &str) -> &Verdict;
-    fn kinds(&self, name: &str) -> Vec<Kind>;
-    fn lacks(&self, name: &str) -> Option<&Lacks>;
-    fn held(&self, name: &str) -> Option<&Why>;
-    fn unfenced(&self, name: &str) -> Option<Role>;
-    fn isolated(&self) -> bool;
-}
-
-impl Decided for Decision {
-    fn of(&self, name: &str) -> &Verdict {
-        &self.verdicts[&node(name)]
-    }
-
-    /// What fences it, highest rank first.
-    fn kinds(&self, name: &str) -> Vec<Kind> {
-        match self.of(name) {
-            Verdict::Fence { evidence, .. } => evidence.iter().map(|fact| fact.kind).collect(),
-            _ => vec![],
-        }
-    }
-
-    fn lacks(&self, name: &str) -> Option<&Lacks> {
-        match self.of(name) {
-            Verdict::Fence { lacks, .. } => Some(lacks),
-            _ => None,
-        }
-    }
-
-    fn held(&self, name: &str) -> Option<&Why> {
-        match self.of(name) {
-            Verdict::Hold(why) | Verdict::Ignore(why) => Some(why),
-            _ => None,
-        }
-    }
-
-    fn unfenced(&self, name: &str) -> Option<Role> {
-        match self.of(name) {
-            Verdict::Unfence { role, .. } => Some(*role),
-            _ => None,
-        }
-    }
-
-    fn isolated(&self) -> bool {
-        self.standing == Standing::Isolated
     }
 }

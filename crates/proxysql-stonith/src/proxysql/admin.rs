@@ -1,5 +1,8 @@
 //! One plain connection to the admin interface.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -127,7 +130,7 @@ impl Admin {
             .wait_timeout(Some(28_800))
             .stmt_cache_size(0)
             .into();
-        let conn = match tokio::time::timeout(settings.timeout, Conn::new(opts)).await {
+        let conn = match tokio::time::timeout(settings.timeout, caught(Conn::new(opts))).await {
             Err(_) => {
                 return Err(AdminError::Connect { address, cause: format!("no answer within {:?}", settings.timeout) });
             }
@@ -154,7 +157,7 @@ impl Admin {
         let address = self.address.clone();
         let short = || shorten(statement);
         let timeout = self.timeout;
-        match tokio::time::timeout(timeout, read(&mut self.conn, statement)).await {
+        match tokio::time::timeout(timeout, caught(read(&mut self.conn, statement))).await {
             Err(_) => {
                 Err(AdminError::Lost { address, statement: short(), cause: format!("no answer within {timeout:?}") })
             }
@@ -171,6 +174,18 @@ impl Admin {
     pub async fn close(self) {
         let _ = tokio::time::timeout(self.timeout, self.conn.disconnect()).await;
     }
+}
+
+/// The driver panics on some packets that no ProxySQL sends, an empty one for instance. One ProxySQL gone mad must not
+/// end an agent that serves others too: an error like any other, which ends the connection.
+async fn caught<T>(asked: impl Future<Output = Result<T, mysql_async::Error>>) -> Result<T, mysql_async::Error> {
+    let mut asked = pin!(asked);
+    let gone_mad = || std::io::Error::new(std::io::ErrorKind::InvalidData, "a packet that makes no sense");
+    let poll = |context: &mut Context<'_>| {
+        catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(context)))
+            .unwrap_or_else(|_| Poll::Ready(Err(mysql_async::Error::from(gone_mad()))))
+    };
+    std::future::poll_fn(poll).await
 }
 
 async fn read(conn: &mut Conn, statement: &str) -> Result<Option<Answer>, mysql_async::Error> {

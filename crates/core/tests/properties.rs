@@ -1,0 +1,346 @@
+//! Rules that hold in every story: whatever happens to MySQL, Orchestrator, ProxySQL and the agent, in any order.
+//! Single functions have theirs in round_trips.rs. After each tick of a story `Lab::check_rules` holds I3, I4, I5, I7.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use stonith_core::decide::{Decision, Verdict, decide};
+use stonith_core::evidence::Kind;
+use stonith_core::marker::Comment;
+use stonith_core::node::Node;
+use stonith_core::observed::{Answer, LeaderView, Observed, Order};
+use stonith_core::row::{Hostgroup, Row, Status};
+use world::{Decided, LAYERS, Lab, Raft, node, row};
+
+const NAMES: [&str; 3] = ["node01", "node02", "node03"];
+
+/// Something that happens, to the node of this number.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Fails(usize),
+    HandsOver(usize),
+    RecoversNobody,
+    Dies(usize),
+    ReturnsWritable(usize),
+    IsRepaired(usize),
+    LosesReplication(usize),
+    IsDowntimed(usize),
+    DowntimeEnds(usize),
+    IsForgotten(usize),
+    HistoryPurged,
+    LeaderKilled,
+    Silence,
+    Leaderless,
+    Blind,
+    LeaderBack,
+    RowsGoStale,
+    RowsAreFresh,
+    ProxyRestarts,
+    AgentRestarts(u8),
+    HostBoots,
+    StateLost,
+    OperatorTakesOut(usize),
+    OperatorPutsIn(usize),
+    StatusUnknown(usize),
+    GhostInWriter(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    use Event::*;
+    let node = || 0..NAMES.len();
+    prop_oneof![
+        4 => node().prop_map(Fails),
+        2 => node().prop_map(HandsOver),
+        1 => Just(RecoversNobody),
+        1 => node().prop_map(Dies),
+        4 => node().prop_map(ReturnsWritable),
+        4 => node().prop_map(IsRepaired),
+        1 => node().prop_map(LosesReplication),
+        2 => node().prop_map(IsDowntimed),
+        2 => node().prop_map(DowntimeEnds),
+        1 => node().prop_map(IsForgotten),
+        1 => Just(HistoryPurged),
+        2 => Just(LeaderKilled),
+        2 => Just(Silence),
+        1 => Just(Leaderless),
+        1 => Just(Blind),
+        3 => Just(LeaderBack),
+        1 => Just(RowsGoStale),
+        2 => Just(RowsAreFresh),
+        1 => Just(ProxyRestarts),
+        1 => (0..30u8).prop_map(AgentRestarts),
+        1 => Just(HostBoots),
+        1 => Just(StateLost),
+        1 => node().prop_map(OperatorTakesOut),
+        1 => node().prop_map(OperatorPutsIn),
+        1 => node().prop_map(StatusUnknown),
+        1 => node().prop_map(GhostInWriter),
+    ]
+}
+
+/// Events, and how many seconds pass after each.
+fn story() -> impl Strategy<Value = Vec<(Event, u64)>> {
+    prop::collection::vec((event(), prop::sample::select(vec![1, 2, 4, 14])), 1..14)
+}
+
+static HEALTHY: LazyLock<Lab> = LazyLock::new(Lab::healthy);
+
+fn happens(lab: &mut Lab, event: Event) {
+    let primary = lab.primary.host.to_string();
+    match event {
+        Event::Fails(to) if NAMES[to] != primary => _ = lab.failover(&primary, NAMES[to]),
+        Event::HandsOver(to) if NAMES[to] != primary => _ = lab.takeover(&primary, NAMES[to]),
+        Event::Fails(_) | Event::HandsOver(_) => {}
+        Event::RecoversNobody => {
+            lab.downtime(&primary, stonith_core::observed::LOST_IN_RECOVERY).record(0, &primary, None).successful =
+                false;
+        }
+        Event::Dies(at) => _ = lab.dies(NAMES[at]),
+        Event::ReturnsWritable(at) => _ = lab.returns_writable(NAMES[at]),
+        Event::IsRepaired(at) if NAMES[at] != primary => _ = lab.repaired(NAMES[at]),
+        Event::IsRepaired(at) => _ = lab.returns_writable(NAMES[at]),
+        Event::LosesReplication(at) => lab.server(NAMES[at]).replicating = false,
+        Event::IsDowntimed(at) => _ = lab.downtime(NAMES[at], "maintenance"),
+        Event::DowntimeEnds(at) => _ = lab.downtime_ends(NAMES[at]),
+        Event::IsForgotten(at) => _ = lab.forgets(NAMES[at]),
+        Event::HistoryPurged => _ = lab.purges_history(),
+        Event::LeaderKilled => _ = lab.leader_killed(&format!("orc{}", lab.now_ms % 3)),
+        Event::Silence => _ = lab.leader_gone(),
+        Event::Leaderless => _ = lab.asked(Raft::Leaderless),
+        Event::Blind => _ = lab.asked(Raft::Blind),
+        Event::LeaderBack => _ = lab.led_by("orc1"),
+        Event::RowsGoStale => _ = lab.rows_go_stale(),
+        Event::RowsAreFresh => lab.stale = None,
+        Event::ProxyRestarts => _ = lab.proxy_restarts(),
+        Event::AgentRestarts(after_s) => _ = lab.agent_restarts(u64::from(after_s)),
+        Event::HostBoots => {
+            // The boot clock begins anew, the wall clock goes on.
+            let now_s = lab.now_s();
+            lab.host_boots();
+            lab.wall_s += now_s - lab.now_s();
+        }
+        Event::StateLost => _ = lab.state_lost(),
+        Event::OperatorTakesOut(at) => {
+            _ = lab.edit(20, NAMES[at], |row| (row.status, row.comment) = (Status::OfflineSoft, "theirs".to_owned()));
+        }
+        Event::OperatorPutsIn(at) => _ = lab.put(row(20, NAMES[at], Status::Online)),
+        Event::StatusUnknown(at) => {
+            _ = lab.edit(20, NAMES[at], |row| row.status = Status::Unknown("DRAINING".to_owned()));
+        }
+        Event::GhostInWriter(at) => {
+            let ghost = row(10, NAMES[at], Status::OfflineHard);
+            if !lab.proxy.runtime.iter().any(|row| row.key == ghost.key) {
+                lab.proxy.runtime.push(ghost);
+            }
+        }
+    }
+}
+
+/// Tells the story, and shows each tick: what it saw, what was decided, and the world after it.
+fn tell(story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)) -> Lab {
+    let mut lab = HEALTHY.clone();
+    for (event, seconds) in story {
+        happens(&mut lab, *event);
+        for _ in 0..*seconds {
+            let seen = lab.proxy.clone();
+            let decision = lab.next();
+            let leader = LeaderView::Silent(String::new());
+            let seen = Observed { proxy: seen, leader, orders: lab.orders.clone() };
+            each(&seen, &decision, &lab);
+        }
+    }
+    lab
+}
+
+fn unfences(decision: &Decision) -> Vec<(&Node, BTreeSet<Kind>)> {
+    let mut found = Vec::new();
+    for (node, verdict) in &decision.verdicts {
+        if let Verdict::Unfence { evidence, .. } = verdict {
+            found.push((node, evidence.iter().map(|fact| fact.kind).collect()));
+        }
+    }
+    found
+}
+
+/// An answer from which everything is gone, of a leader that could not be better confirmed.
+fn emptied(lab: &Lab, instances: bool) -> LeaderView {
+    LeaderView::Led(Answer {
+        leader: "orc1".to_owned(),
+        asked_ms: lab.now_ms,
+        date_s: lab.now_s(),
+        backing: stonith_core::observed::Backing::Majority,
+        downtimes: vec![],
+        history: Some(vec![]),
+        instances: instances.then(Vec::new),
+    })
+}
+
+/// So few that it takes a second or two, unless PROPTEST_CASES asks for more.
+fn few(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
+proptest! {
+    #![proptest_config(few(20))]
+
+    #[test]
+    fn i2_absence_never_unfences_what_a_story_has_fenced(story in story(), instances: bool) {
+        let mut lab = tell(&story, |_, _, _| {});
+        let fenced = lab.fenced();
+        for _ in 0..20 {
+            lab.now_ms += 1_000;
+            let observed = Observed { leader: emptied(&lab, instances), ..lab.observed() };
+            let decision = decide(&observed, &lab.memory, &lab.policy, lab.now_ms);
+            lab.memory = decision.memory.clone();
+            for (node, kinds) in unfences(&decision) {
+                prop_assert_eq!(kinds, [Kind::Isolation].into(), "{} came back, and nothing says it may", node);
+            }
+            // The rows aren't carried out, so that what is fenced stays to be judged.
+            for name in &fenced {
+                let fenced = matches!(decision.of(name), Verdict::Fence { .. } | Verdict::Unfence { .. } | Verdict::Hold(_));
+                prop_assert!(fenced, "{}: {:?}", name, decision.of(name));
+            }
+        }
+    }
+
+    #[test]
+    fn i1_what_is_not_in_service_comes_back_by_our_marker_only_and_an_unknown_status_never(story in story()) {
+        tell(&story, |seen, _, lab| {
+            for layer in LAYERS {
+                for before in seen.proxy.layer(layer) {
+                    let after = lab.proxy.layer(layer).iter().find(|after| after.key == before.key);
+                    let ours = matches!(Comment::parse(&before.comment), Comment::Marked(..));
+                    let back = !before.status.in_service() && after.is_some_and(|after| after.status.in_service());
+                    let may = ours && before.status == Status::OfflineSoft;
+                    // A ghost in runtime is set ONLINE by ProxySQL's own monitor.
+                    let monitors = before.status == Status::OfflineHard && layer == stonith_core::row::Layer::Runtime;
+                    assert!(!back || may || monitors, "{layer}: {before:?} -> {after:?}");
+                    let unknown = matches!(before.status, Status::Unknown(_));
+                    assert!(!unknown || after == Some(before), "{layer}: {before:?} -> {after:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn i4_a_fenced_node_has_no_row_in_service_in_any_layer(story in story()) {
+        tell(&story, |_, decision, lab| {
+            for (node, verdict) in &decision.verdicts {
+                let rows = || LAYERS.into_iter().flat_map(|layer| lab.proxy.layer(layer));
+                let in_service = rows().any(|row| row.node().as_ref() == Some(node) && row.status.in_service());
+                assert!(!in_service || !matches!(verdict, Verdict::Fence { .. }), "{node}: {verdict:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn i5_the_present_primary_if_it_was_not_fenced_before_is_fenced_by_isolation_only(story in story()) {
+        // A mark of a recovery that promoted nobody is Orchestrator's own word against the primary.
+        let story: Vec<_> = story.into_iter().filter(|(event, _)| !matches!(event, Event::RecoversNobody)).collect();
+        tell(&story, |seen, decision, lab| {
+            let Some(Verdict::Fence { evidence, .. }) = decision.verdicts.get(&lab.primary) else { return };
+            let mut rows = LAYERS.into_iter().flat_map(|layer| seen.proxy.layer(layer));
+            let marked = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(..));
+            let was_fenced = rows.any(|row| row.node().as_ref() == Some(&lab.primary) && marked(row));
+            let isolation_only = evidence.iter().all(|fact| fact.kind == Kind::Isolation);
+            assert!(was_fenced || isolation_only, "{}: {evidence:?}", lab.primary);
+            assert!(evidence.iter().all(|fact| fact.by.as_ref() != Some(&lab.primary)), "by itself: {evidence:?}");
+        });
+    }
+
+    #[test]
+    fn i7_a_tick_that_sees_what_the_last_one_saw_writes_nothing(story in story()) {
+        let mut lab = tell(&story, |_, _, _| {});
+        let settled = lab.run_s(20);
+        let writes = lab.writes;
+        lab.run_s(10);
+        prop_assert_eq!(lab.writes, writes, "{:?}", settled.verdicts);
+    }
+
+    #[test]
+    fn i9_without_evidence_and_with_a_leader_nothing_is_ever_fenced(story in story()) {
+        use Event::*;
+        let harmless = |event: &Event| matches!(event, Dies(_) | LosesReplication(_) | IsForgotten(_) | HistoryPurged
+            | Leaderless | Blind | LeaderBack | LeaderKilled | RowsGoStale | RowsAreFresh | ProxyRestarts
+            | AgentRestarts(_) | StateLost | OperatorTakesOut(_) | OperatorPutsIn(_) | StatusUnknown(_));
+        let story: Vec<_> = story.into_iter().filter(|(event, _)| harmless(event)).collect();
+        let lab = tell(&story, |_, _, _| {});
+        prop_assert_eq!(lab.writes, 0);
+    }
+
+    #[test]
+    fn suspended_no_story_changes_a_row(story in story()) {
+        let mut lab = HEALTHY.clone();
+        lab.orders.suspended = Some("maintenance".to_owned());
+        for (event, seconds) in story {
+            happens(&mut lab, event);
+            lab.run_s(seconds);
+        }
+        prop_assert_eq!(lab.writes, 0);
+    }
+
+    #[test]
+    fn every_story_ends_well_once_all_is_repaired(story in story()) {
+        let mut lab = tell(&story, |_, _, _| {});
+        let primary = lab.primary.host.to_string();
+        lab.stale = None;
+        lab.led_by("orc1").downtimes.clear();
+        lab.returns_writable(&primary);
+        for name in NAMES {
+            lab.server(name).listed = true;
+            if name != primary {
+                lab.repaired(name);
+            }
+            let settles = |row: &mut Row| {
+                if matches!(row.status, Status::Unknown(_)) {
+                    row.status = Status::OfflineSoft;
+                }
+            };
+            lab.edit(20, name, settles);
+        }
+        let decision = lab.run_s(15);
+        prop_assert_eq!(lab.fenced(), Vec::<String>::new(), "{:#?}", decision.verdicts);
+    }
+}
+
+proptest! {
+    #![proptest_config(few(100))]
+
+    #[test]
+    fn i3_an_order_changes_rows_of_its_node_in_managed_hostgroups_only(
+        target in 0..NAMES.len(),
+        unfence: bool,
+        statuses in prop::collection::vec(0..5usize, 12),
+    ) {
+        let mut lab = HEALTHY.clone();
+        lab.orders.suspended = Some("maintenance".to_owned());
+        let all = [Status::Online, Status::Shunned, Status::OfflineSoft, Status::OfflineHard,
+            Status::Unknown("ODD".to_owned())];
+        for (at, status) in statuses.iter().enumerate() {
+            lab.put(row([10, 20, 30, 40][at % 4], NAMES[at / 4], all[*status].clone()));
+        }
+        lab.policy.hostgroups = [Hostgroup(30)].into();
+        let order = if unfence {
+            Order::Unfence { node: node(NAMES[target]), without_lease: true }
+        } else {
+            Order::Fence { node: node(NAMES[target]), level: stonith_core::evidence::Level::Sessions }
+        };
+        let before = lab.layers();
+        lab.monitor = false;
+        let decision = lab.order(order);
+        for change in &decision.plan.changes {
+            let key = change.key().unwrap();
+            prop_assert_eq!(key.node(), Some(node(NAMES[target])));
+            prop_assert!(key.hostgroup != Hostgroup(40));
+        }
+        let others = |layers: [Vec<Row>; 3]| layers.map(|rows| -> Vec<Row> {
+            rows.into_iter().filter(|row| row.node() != Some(node(NAMES[target]))).collect()
+        });
+        prop_assert_eq!(others(lab.layers()), others(before));
+    }
+}
