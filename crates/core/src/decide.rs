@@ -466,7 +466,9 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         if !instance.valid {
             return Err(Lacks::Proof(Missing::NotValid));
         }
-        if instance.downtimed || facts.downtime(node).is_some() {
+        // Promoted meanwhile: a plain downtime never takes the healthy present primary (DESIGN §5).
+        let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
+        if !is_primary && (instance.downtimed || facts.downtime(node).is_some()) {
             return Err(Lacks::DowntimeEnd);
         }
         evidence.remove(&Kind::Downtime);

@@ -23,6 +23,16 @@ fn a_downtime_never_takes_the_healthy_present_primary() {
 }
 
 #[test]
+fn a_downtimed_replica_that_is_promoted_takes_writes() {
+    let mut lab = Lab::healthy();
+    lab.downtime("node02", "maintenance").run_s(5);
+    assert_eq!(lab.fenced(), ["node02"]);
+    let decision = lab.failover("node01", "node02").run_s(5);
+    assert_eq!(lab.fenced(), ["node01"], "{:?}", decision.verdicts);
+    assert!(lab.rows("node02").contains("10:ONLINE"), "{}", lab.rows("node02"));
+}
+
+#[test]
 fn a_downtime_never_takes_the_last_online_row_of_a_hostgroup() {
     let mut lab = Lab::new();
     lab.policy.hostgroups = [Hostgroup(30)].into();

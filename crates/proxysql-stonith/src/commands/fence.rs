@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, Lacks, Verdict, decide, release_by_order};
+use stonith_core::evidence::Kind;
 use stonith_core::gather::served;
 use stonith_core::marker::Comment;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, Order, ProxyView};
-use stonith_core::plan::{Managed, Plan};
+use stonith_core::plan::{Directive, Managed, Plan};
 use stonith_core::row::{Layer, Status};
 use tokio::time::Instant;
 
@@ -58,6 +59,14 @@ pub async fn fence(config: &Config, args: &FenceArgs) -> Ended {
     for mut one in seen {
         one.observed.orders.now = Some(Order::Fence { node: node.clone(), level: args.level });
         let decision = decide(&one.observed, &one.agent.memory, &one.agent.settings.policy, clock::boot_ms());
+        if let Some(Directive::Fence { kind, .. }) = decision.plan.directives.get(&node)
+            && *kind < Kind::Manual
+        {
+            let proxy = &one.proxy.address;
+            complain(&format!(
+                "ProxySQL {proxy}: {node} is fenced for {kind} already, and comes back when that ends: the order adds nothing"
+            ));
+        }
         let decision = only(&node, decision, &one);
         let outcome = apply(&mut one.agent, &decision).await;
         match said(one.proxy, &outcome) {
@@ -145,7 +154,7 @@ async fn unfence_one(config: &Config, one: &mut Seen<'_>, node: &Node, without_l
     let decision = only(node, decision, one);
     let outcome = apply(&mut one.agent, &decision).await;
     if !said(one.proxy, &outcome) {
-        return Err("it is on record, and the running agent will let it back".to_owned());
+        return Err("its release is on record, its rows are not changed yet: try again".to_owned());
     }
     report::log_changes(&one.proxy.address, &decision, &outcome.unwrap_or(Outcome::PutOff));
     Ok(())
