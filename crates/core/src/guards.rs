@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
-use crate::gather::{ByKind, Facts};
+use crate::gather::{ByKind, Facts, hostgroups_of};
 use crate::node::Node;
 use crate::row::{Hostgroup, Status};
 
@@ -56,11 +56,11 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &BTreeMap<
             .filter_map(|row| row.node())
             .collect()
     };
-    let rows = facts.observed.proxy.runtime.iter();
-    for row in rows.filter(|row| facts.managed.contains(row.key.hostgroup) && row.node().as_ref() == Some(node)) {
-        let online = online(row.key.hostgroup);
+    // Each once, the lowest first: the order of rows decides nothing.
+    for hostgroup in hostgroups_of(&facts.observed.proxy, facts.managed, node) {
+        let online = online(hostgroup);
         if online.contains(node) && online.iter().all(|other| other == node || fenced.contains_key(other)) {
-            return Err(Guard::LastOnline(row.key.hostgroup));
+            return Err(Guard::LastOnline(hostgroup));
         }
     }
     Ok(())

@@ -186,9 +186,8 @@ impl Stage {
             let host = format!("{} ", node(number(name)));
             world.rows(hostgroup).lines().find(|row| row.starts_with(&host)).map(str::to_owned)
         };
-        let is_online = |hostgroup: &str, name: &str| {
-            in_hostgroup(hostgroup, name).is_some_and(|row| row.ends_with(" ONLINE"))
-        };
+        let is_online =
+            |hostgroup: &str, name: &str| in_hostgroup(hostgroup, name).is_some_and(|row| row.ends_with(" ONLINE"));
         match expected {
             Expectation::WritesWent(count, name) => {
                 self.failed == 0 && self.went == BTreeMap::from([(number(name), *count)])
@@ -206,9 +205,7 @@ impl Stage {
             Expectation::Writers(one, other) => is_online("10", one) && is_online("10", other),
             Expectation::Fenced(name) => super::is_fenced_in_all_layers(world, number(name)),
             Expectation::ServesReads(name) => is_online("20", name),
-            Expectation::NoWriter(name) => {
-                in_hostgroup("10", name).is_none_or(|row| row.contains("OFFLINE_HARD"))
-            }
+            Expectation::NoWriter(name) => in_hostgroup("10", name).is_none_or(|row| row.contains("OFFLINE_HARD")),
             Expectation::NoSession(name) => world.used(number(name)) == "0",
             Expectation::NothingInService => {
                 ["10", "20"].iter().all(|hostgroup| !world.rows(hostgroup).contains(" ONLINE"))
