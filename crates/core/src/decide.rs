@@ -17,7 +17,7 @@ use crate::lease::{Standing, advance};
 use crate::marker::Comment;
 use crate::memory::{FirstProof, Memory, RECORDS_MAX};
 use crate::node::Node;
-use crate::observed::{Answer, LeaderView, Observed, Order, Release};
+use crate::observed::{Analysis, Answer, LeaderView, Observed, Order, Recovery, Release};
 use crate::plan::{Directive, Managed, Plan};
 use crate::policy::{PROOF_GAP_MS, Policy};
 use crate::proof::{Missing, Role};
@@ -195,6 +195,11 @@ fn learn(memory: &mut Memory, answer: &Answer, observed: &Observed, managed: &Ma
         memory.history_leader = answer.leader.clone();
         memory.history_downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.begin_s)).collect();
         memory.records.extend(history.iter().filter(|r| supersedes(r)).map(|r| (r.uid.clone(), r.clone())));
+        let in_vain = |r: &&Recovery| r.analysis == Analysis::DeadPrimary && !supersedes(r) && r.end_s.is_some();
+        for record in history.iter().filter(in_vain).filter(|record| memory.known.contains(&record.failed)) {
+            let newest = memory.promoted_nobody.entry(record.failed.clone()).or_default();
+            *newest = (*newest).max(record.at_ns);
+        }
         // The newest of each node that is or was served is all that can ever matter.
         let matter: Vec<String> = memory
             .known
@@ -455,6 +460,13 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
             return Err(Lacks::DowntimeEnd);
         }
+        // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
+        // nobody, and a replica that was not told of the recovery still follows the old primary.
+        let successor_is_known = by.is_some() || facts.superseding(node).is_some() || facts.promoted_nobody(node);
+        let was_lost = evidence.contains_key(&Kind::LostInRecovery);
+        if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
+            return Err(Lacks::Operator);
+        }
         if !proven_twice(next, node, role, now_ms) {
             return Err(Lacks::SecondProof(role));
         }
@@ -513,6 +525,11 @@ fn released_by_operator(
     }
     let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
     let role = judge.role(node).map_err(Lacks::Proof)?;
+    // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
+    let is_told = judge.topology.instance(node).is_none_or(|instance| instance.primary.is_some());
+    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| OF_RECOVERY.contains(kind)) {
+        return Err(Lacks::Proof(Missing::NoPresentPrimary));
+    }
     evidence.clear();
     Ok(role)
 }

@@ -48,6 +48,12 @@ impl<'a> Facts<'a> {
         superseding(self.memory.records.values(), node).filter(|record| record.at_ns > released.recovery_ns)
     }
 
+    /// Whether the last recovery of this node as a dead primary promoted nobody, as the history says.
+    pub fn promoted_nobody(&self, node: &Node) -> bool {
+        let in_vain_ns = self.memory.promoted_nobody.get(node).copied();
+        in_vain_ns.is_some_and(|at| superseding(self.memory.records.values(), node).is_none_or(|r| r.at_ns < at))
+    }
+
     /// The leader's downtime of this node, unless it is released.
     pub fn downtime(&self, node: &Node) -> Option<&'a Downtime> {
         let released = self.released(node);
@@ -173,7 +179,7 @@ impl<'a> Facts<'a> {
         }
         if let Some(downtime) = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY) {
             let evidence = downtime_evidence(downtime, Kind::LostInRecovery);
-            let recovered_nobody = self.superseding(node).is_none() && self.is_followed_primary(node);
+            let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
             if recovered_nobody {
                 // The last recovery promoted nobody, and the node is well again: no fence.
             } else if already_fenced || downtime.begin_s >= self.memory.first_start_s || self.is_proven_bad(node, None)

@@ -49,6 +49,8 @@ pub struct Memory {
     pub history_downtimes: BTreeMap<Node, i64>,
     /// Superseding records of served nodes, by UID.
     pub records: BTreeMap<String, Recovery>,
+    /// Recoveries of a dead primary that promoted nobody, per node the newest's nanoseconds.
+    pub promoted_nobody: BTreeMap<Node, u64>,
     /// What fences each node, until it is discharged.
     pub evidence: BTreeMap<Node, BTreeMap<Kind, Evidence>>,
     /// What was discharged, by proof or by order.

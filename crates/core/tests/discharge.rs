@@ -362,3 +362,15 @@ fn a_return_that_was_not_carried_out_is_proven_again() {
     lab.repaired("node01").run_s(5);
     assert_eq!(lab.rows_in(Layer::Disk, "node01"), "20:ONLINE");
 }
+
+#[test]
+fn a_mark_without_a_record_names_no_successor_so_an_old_primary_that_is_still_followed_stays_out() {
+    let mut lab = Lab::healthy();
+    // Purged before anybody read it; node02 was not told of the recovery.
+    lab.failover("node01", "node03").purges_history().returns_writable("node01").follows("node02", "node01");
+    lab.run_s(30);
+    assert_eq!(lab.fenced(), ["node01"]);
+    // Nor does the mark's end prove anything (I2).
+    lab.downtime_ends("node01").run_s(30);
+    assert_eq!(lab.fenced(), ["node01"]);
+}

@@ -256,3 +256,12 @@ fn after_a_suspension_what_speaks_for_and_against_each_node_counts_again() {
     lab.run_s(5);
     assert_eq!((lab.fenced(), lab.rows("node01")), (vec!["node03".to_owned()], "20:ONLINE".to_owned()));
 }
+
+#[test]
+fn an_unfence_by_order_makes_no_primary_while_nobody_is_known_to_be_it() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").run_s(5);
+    lab.returns_writable("node01").dies("node03").run_s(5);
+    lab.order_unfence("node01", false);
+    assert!(lab.is_fenced("node01"), "{}", lab.rows("node01"));
+}

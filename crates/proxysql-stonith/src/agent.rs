@@ -98,7 +98,6 @@ pub struct Agent {
     credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
     owner: String,
-    applies: u64,
 }
 
 impl Agent {
@@ -109,7 +108,7 @@ impl Agent {
         let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
         // No other agent has this name, now or later: the lock in ProxySQL is held under it.
         let owner = format!("{host}:{}:{}:{}:{nth}", std::process::id(), memory.boot_id, clock::boot_ms());
-        Self { settings, memory, client, credentials, admin: None, owner, applies: 0 }
+        Self { settings, memory, client, credentials, admin: None, owner }
     }
 
     /// Looks and decides; writes nothing, keeps nothing.
@@ -236,8 +235,8 @@ impl Agent {
                 return Err(TickError::Untested(version));
             }
         }
-        self.applies += 1;
-        let owner = format!("{}:{}", self.owner, self.applies);
+        // One name for all of them: after a lost connection the lock that is left is taken over at once.
+        let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
         Ok(proxysql::drive(admin, decision.plan.clone(), owner, &mut log).await?)
     }

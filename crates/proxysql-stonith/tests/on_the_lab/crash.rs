@@ -135,3 +135,15 @@ async fn i10_a_journal_that_fits_nothing_here_changes_nothing_and_goes() {
     assert!(!stage.rows("main.mysql_servers").contains("elsewhere"), "{}", stage.rows("main.mysql_servers"));
     assert_eq!(stage.everything(), wanted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_lost_its_connection_takes_its_own_lock_over_at_once() {
+    let stage = failed_over().await;
+    cut_at(&stage, 30, Verdict::CutAfter);
+    let mut agent = stage.agent();
+    assert!(tick(&mut agent).await.unwrap().error.is_some());
+    stage.proxysql.before_statement(|_| Verdict::Go);
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    assert_eq!(stage.select("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'"), "");
+}

@@ -1,0 +1,168 @@
+//! The rules, judged by what is true and not by what an agent believes, after every step.
+//!
+//! ```text
+//! before --(agent | fault | monitor | second)--> after      what was in service, what is; who did it; was it right?
+//! ```
+
+use stonith_core::apply::Place;
+use stonith_core::marker::Comment;
+use stonith_core::row::Row;
+
+use crate::apply_world::LAYERS;
+use crate::state::{NODES, Reach, State, WRITER};
+use crate::step::{CALM_S, Fault, STAGED};
+
+/// Who did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    Fault(Fault),
+    /// One statement of this agent's apply.
+    Agent(usize),
+    /// Its tick is over.
+    Ended {
+        agent: usize,
+        applied: bool,
+    },
+    /// A second is over.
+    Second,
+}
+
+/// Every rule that is judged, by the invariant that it belongs to.
+pub const RULES: [&str; 11] = [
+    "I2: a fenced node takes traffic without proof",
+    "I4: a superseded node takes traffic after a led agent's apply",
+    "I4: in service though the lease ran out",
+    "I5: the true primary lost its writer row by us",
+    "I6: a staged edit was lost or went live",
+    "I7",
+    "I9: out of service without evidence",
+    "I10: fenced in runtime and not on disk",
+    "I12: written without the lock, or a LOAD that does harm",
+    "6: a node came back in a role that it does not have",
+    "live: repaired and led, and not as it should be",
+];
+
+pub fn judge(before: &State, state: &mut State, actor: Actor) {
+    let broken: Vec<&'static str> = RULES.into_iter().filter(|rule| breaks(rule, before, state, actor)).collect();
+    state.seen.broken.extend(broken);
+    for n in 0..2 {
+        if !before.seen.fenced[n]
+            && let Actor::Ended { agent, applied: true } = actor
+            && state.agents[agent].owes[n]
+        {
+            state.seen.fenced[n] = true;
+            state.seen.done.insert("fenced");
+        }
+        if state.seen.fenced[n] && !out(state, Place::Runtime, n) && proven(state, n) {
+            state.seen.fenced[n] = false;
+            state.seen.superseded[n] = false;
+            state.seen.done.insert("let back");
+        }
+        if state.agents.iter().any(|agent| agent.memory.isolated) && out(state, Place::Runtime, n) {
+            state.seen.done.insert("isolated");
+        }
+    }
+}
+
+fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
+    let agents_step = matches!(actor, Actor::Agent(_));
+    let seen = &state.seen;
+    let went_out = |n| !out(before, Place::Runtime, n) && out(state, Place::Runtime, n);
+    match rule.split(':').next().unwrap_or_default() {
+        "I2" => (0..2).any(|n| {
+            let returns = agents_step && seen.superseded[n] && out(before, Place::Runtime, n);
+            (seen.fenced[n] || returns) && !out(state, Place::Runtime, n) && !proven(state, n)
+        }),
+        "I4" if rule.contains("lease") => {
+            let since_s = seen.reached_s.map_or(0, |reached| state.wall_s() - reached);
+            let ran_out = seen.led && state.orc.reach == Reach::Nobody && since_s >= AFTER_S;
+            matches!(actor, Actor::Ended { applied: true, .. })
+                && ran_out
+                && (0..2).any(|n| !out(state, Place::Runtime, n))
+        }
+        "I4" => match actor {
+            Actor::Ended { agent, applied: true } => {
+                (0..2).any(|n| state.agents[agent].owes[n] && !out(state, Place::Runtime, n))
+            }
+            _ => false,
+        },
+        "I5" => {
+            let primary = state.orc.primary;
+            let isolating = state.agents.iter().any(|agent| agent.memory.isolated);
+            agents_step && !isolating && before.takes_writes(primary) && !state.takes_writes(primary)
+        }
+        "I6" => {
+            let weights = |place| {
+                state.proxy.rows_of(place, NODES[1]).into_iter().filter(|row: &Row| row.settings["weight"] == STAGED)
+            };
+            let (memory, live) = (weights(Place::Memory).count(), weights(Place::Runtime).count());
+            let at_rest = !state.proxy.unfinished();
+            seen.staged && at_rest && (memory == 0 || (live > 0 && !seen.loaded))
+        }
+        "I9" => {
+            // A return that was cut off before disk leaves its marker there, and the node is fenced anew.
+            let marked = |n| seen.done.contains("let back") && marked(before, Place::Disk, n);
+            agents_step && (0..2).any(|n| went_out(n) && !seen.superseded[n] && !marked(n) && !lease_over(state))
+        }
+        "I10" => (0..2).any(|n| marked_out(state, n) && !out(state, Place::Disk, n)),
+        "I12" => agents_step && state.proxy.broken.len() > before.proxy.broken.len(),
+        "6" => (0..2).any(|n| {
+            agents_step
+                && n != state.orc.primary
+                && !before.has_writer_row(n)
+                && state.has_writer_row(n)
+                && !state.orc.parted
+        }),
+        "live" => actor == Actor::Second && seen.calm_s > CALM_S && in_order(state) && !as_it_should_be(state),
+        _ => false,
+    }
+}
+
+/// `isolation.after` of the models' policy, s.
+const AFTER_S: i64 = 8;
+
+/// The earliest that isolation begins: by the lease's end it must be done.
+const BEGINS_S: i64 = AFTER_S - 2;
+
+fn lease_over(state: &State) -> bool {
+    let unreached = matches!(state.orc.reach, Reach::Nobody | Reach::Deposed);
+    state.seen.led && unreached && state.seen.reached_s.is_some_and(|reached| state.wall_s() - reached >= BEGINS_S)
+}
+
+/// No row of the node takes traffic.
+fn out(state: &State, place: Place, n: usize) -> bool {
+    state.in_service(place, n).is_empty()
+}
+
+fn marked(state: &State, place: Place, n: usize) -> bool {
+    let rows = state.proxy.rows_of(place, NODES[n]);
+    rows.iter().any(|row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(..)))
+}
+
+fn marked_out(state: &State, n: usize) -> bool {
+    out(state, Place::Runtime, n) && marked(state, Place::Runtime, n)
+}
+
+/// Orchestrator's polls have found it well for 2 s.
+pub fn proven(state: &State, n: usize) -> bool {
+    state.seen.well_since_s[n].is_some_and(|since| state.wall_s() - since >= 2)
+}
+
+/// Nothing is wrong in the world, and the leader is reached.
+fn in_order(state: &State) -> bool {
+    let orc = &state.orc;
+    let marks = &orc.members[orc.leader].downtimes;
+    orc.reach == Reach::Leader && !orc.parted && orc.polls && marks.is_empty() && (0..2).all(|n| state.well(n))
+}
+
+fn as_it_should_be(state: &State) -> bool {
+    let primary = state.orc.primary;
+    let marked = |place| state.proxy.rows(place).iter().any(|row| row.comment.contains("[stonith"));
+    let writers: Vec<bool> = (0..2).map(|n| state.has_writer_row(n)).collect();
+    state.has_writer_row(primary)
+        && writers.iter().filter(|writer| **writer).count() == 1
+        && (0..2).all(|n| !out(state, Place::Runtime, n))
+        && !state.proxy.unfinished()
+        && !LAYERS.into_iter().any(marked)
+        && state.proxy.rows(Place::Runtime).iter().all(|row| row.key.hostgroup.0 == WRITER || row.status.in_service())
+}

@@ -1,0 +1,367 @@
+//! The state of the model: everything that exists, in truth, at one moment.
+//!
+//! ```text
+//!  MySQL (truth) --poll--> Orchestrator (per member: records, downtimes) --answer--> agents (Memory, Apply)
+//!      ^                                                                                 |
+//!      +------- monitor (read_only) ------- ProxySQL (three layers, lock, copies) <------+
+//! ```
+//!
+//! Two nodes, node01 (the first primary) and node02, and one pair, 10 and 20. Nothing is random; times are
+//! whole seconds. [`Seen`] is what a bystander who sees the truth remembers: the rules are judged by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use stonith_core::apply::Place;
+use stonith_core::memory::Memory;
+use stonith_core::node::Node;
+use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery};
+use stonith_core::policy::Policy;
+use stonith_core::row::{CheckType, Hostgroup, Pair, Status};
+use stonith_core::table::{Content, SERVERS};
+use stonith_core::wants::wants;
+
+use crate::apply_world::scene::{SERVER_COLUMNS, node};
+use crate::apply_world::{Client, PAIRS, World};
+use crate::without::Running;
+
+pub const WALL_S: i64 = 1_750_000_000;
+pub const START_MS: u64 = 1_000_000;
+pub const NODES: [&str; 2] = ["node01", "node02"];
+pub const WRITER: u32 = 10;
+pub const READER: u32 = 20;
+
+/// A MySQL server, in truth.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub up: bool,
+    pub read_only: bool,
+    /// Index of what it replicates from.
+    pub primary: Option<usize>,
+    pub replicating: bool,
+}
+
+/// One member of Orchestrator's raft.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Member {
+    pub downtimes: Vec<Downtime>,
+    pub records: Vec<Recovery>,
+    /// Its last poll of the instances.
+    pub polled: Vec<Instance>,
+}
+
+/// Whom the agents reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The raft leader.
+    Leader,
+    /// A majority that has no leader.
+    Leaderless,
+    /// A deposed leader, which still answers leader-check: on node01's side of a partition.
+    Deposed,
+    Nobody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Orchestrator {
+    pub reach: Reach,
+    /// Which member is the raft leader.
+    pub leader: usize,
+    pub members: [Member; 2],
+    /// Since when node01, the agents and member 0 are cut off from the rest.
+    pub parted: bool,
+    pub polls: bool,
+    /// The leader saw node01 dead: a recovery may begin, though the node be back by then.
+    pub detected: bool,
+    /// The primary by Orchestrator's last word.
+    pub primary: usize,
+}
+
+/// One agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    pub name: &'static str,
+    /// Counts processes: no two have the same owner's name.
+    pub process: u32,
+    pub memory: Arc<Memory>,
+    pub running: Option<Arc<Running>>,
+    /// Whom a led agent must have fenced when its apply is over.
+    pub owes: [bool; 2],
+    pub ticked: bool,
+}
+
+impl Agent {
+    pub fn owner(&self) -> String {
+        format!("{}{}", self.name, self.process)
+    }
+}
+
+impl Hash for Agent {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.name, self.process, &self.running, self.owes, self.ticked).hash(state);
+        hash_memory(&self.memory, state);
+    }
+}
+
+/// Every field by name: one that is added and forgotten here does not compile.
+fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
+    let Memory {
+        boot_id,
+        first_start_s,
+        armed,
+        isolated,
+        lease_asked_ms,
+        started_ms,
+        last_tick_ms,
+        held_ms,
+        leader,
+        known,
+        instances_asked_ms,
+        history_asked_ms,
+        history_leader,
+        history_downtimes,
+        records,
+        evidence,
+        released,
+        proofs,
+        up_throughout,
+        second_writers,
+    } = memory;
+    (boot_id, first_start_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
+    leader.as_ref().map(|leader| (&leader.name, leader.since_ms)).hash(state);
+    (known, instances_asked_ms, history_asked_ms, history_leader, history_downtimes, records, evidence).hash(state);
+    released.hash(state);
+    proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
+    (proofs.len(), up_throughout, second_writers).hash(state);
+}
+
+/// What a bystander who sees the truth remembers, to judge by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Seen {
+    /// In truth a recovery replaced this node, and it has not been proven well since.
+    pub superseded: [bool; 2],
+    /// When Orchestrator's last poll found the node well, and since when all of them did, s.
+    pub well_since_s: [Option<i64>; 2],
+    /// A led agent's apply fenced it: it must stay out.
+    pub fenced: [bool; 2],
+    /// When a tick last reached a leader, or a majority that has none, s.
+    pub reached_s: Option<i64>,
+    /// The leader was reached once: isolation may be armed.
+    pub led: bool,
+    /// An operator staged this weight of node02.
+    pub staged: bool,
+    /// And loaded it.
+    pub loaded: bool,
+    /// It was staged between an apply's last look and its LOAD.
+    pub late: bool,
+    /// Seconds since the last fault.
+    pub calm_s: u32,
+    /// Rules that were broken.
+    pub broken: BTreeSet<&'static str>,
+    /// What happened at least once.
+    pub done: BTreeSet<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    pub now_s: u32,
+    pub servers: [Server; 2],
+    pub orc: Orchestrator,
+    pub proxy: Arc<World>,
+    pub agents: Vec<Agent>,
+    /// How often each fault of the model may still happen.
+    pub left: Vec<u8>,
+    pub seen: Seen,
+}
+
+impl State {
+    /// node01 the primary, node02 its replica, agents that never ran.
+    pub fn new(agents: usize) -> Self {
+        let replica = Server { up: true, read_only: true, primary: Some(0), replicating: true };
+        let servers = [Server { up: true, read_only: false, primary: None, replicating: false }, replica];
+        let first = |name| {
+            let memory = Arc::new(Memory::first_start("boot", WALL_S, START_MS));
+            Agent { name, process: 1, memory, running: None, owes: [false; 2], ticked: false }
+        };
+        let members = [Member::default(), Member::default()];
+        let orc = Orchestrator {
+            reach: Reach::Leader,
+            leader: 0,
+            members,
+            parted: false,
+            polls: true,
+            detected: false,
+            primary: 0,
+        };
+        let mut state = Self {
+            now_s: 0,
+            servers,
+            orc,
+            proxy: Arc::new(proxy()),
+            agents: ["a", "b"].into_iter().take(agents).map(first).collect(),
+            left: Vec::new(),
+            seen: Seen::default(),
+        };
+        state.poll();
+        state
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        START_MS + u64::from(self.now_s) * 1_000
+    }
+
+    pub fn wall_s(&self) -> i64 {
+        WALL_S + i64::from(self.now_s)
+    }
+
+    /// Whether a node is, in truth, what may go back: the primary, or a replica that follows it.
+    pub fn well(&self, n: usize) -> bool {
+        let (server, primary) = (&self.servers[n], self.orc.primary);
+        let follows = server.primary == Some(primary) && server.replicating && server.read_only;
+        server.up && (n == primary || follows)
+    }
+
+    /// Orchestrator polls the nodes: what does not answer keeps its last-known values (FACTS §8).
+    pub fn poll(&mut self) {
+        let now_s = self.wall_s();
+        for (m, member) in self.orc.members.iter_mut().enumerate() {
+            let before = std::mem::take(&mut member.polled);
+            for (n, server) in self.servers.iter().enumerate() {
+                let reached = !self.orc.parted || m == n;
+                let old = before.iter().find(|instance| instance.node == node(NODES[n])).cloned();
+                let fresh = || Instance {
+                    node: node(NODES[n]),
+                    // A returned old primary is a cluster of its own.
+                    cluster: format!("{}:3306", NODES[server.primary.unwrap_or(n)]),
+                    alias: "main".to_owned(),
+                    valid: true,
+                    read_only: server.read_only,
+                    primary: server.primary.map(|p| node(NODES[p])),
+                    replicating: server.replicating,
+                    co_primary: false,
+                    checked_s: now_s,
+                    downtimed: false,
+                };
+                member.polled.push(match old {
+                    Some(old) if !(server.up && reached) => Instance { valid: false, ..old },
+                    _ => fresh(),
+                });
+            }
+        }
+        self.orc.detected |= !self.orc.members[self.orc.leader].polled[0].valid;
+        for n in 0..2 {
+            self.seen.well_since_s[n] = if self.well(n) { self.seen.well_since_s[n].or(Some(now_s)) } else { None };
+        }
+    }
+
+    /// What an agent sees at this moment.
+    pub fn observed(&self, agent: &Agent, policy: &Policy) -> Observed {
+        let proxy = self.proxy_view();
+        let leader = self.leader_view(agent, &proxy, policy);
+        Observed { proxy, leader, orders: Orders::default() }
+    }
+
+    pub fn proxy_view(&self) -> ProxyView {
+        let world = &self.proxy;
+        ProxyView {
+            runtime: world.rows(Place::Runtime),
+            memory: world.rows(Place::Memory),
+            disk: world.rows(Place::Disk),
+            pairs: vec![pair()],
+            conn_used: world.used(),
+            unfinished: world.unfinished(),
+            ..ProxyView::default()
+        }
+    }
+
+    fn leader_view(&self, agent: &Agent, proxy: &ProxyView, policy: &Policy) -> LeaderView {
+        let (m, backing) = match self.orc.reach {
+            Reach::Leader => (self.orc.leader, Backing::Majority),
+            Reach::Deposed => (0, Backing::Unconfirmed),
+            Reach::Leaderless => return LeaderView::Leaderless,
+            Reach::Nobody => return LeaderView::Silent("timed out".to_owned()),
+        };
+        let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
+        let asked = wants(proxy, &agent.memory, &leader, &member.downtimes, policy, self.now_ms());
+        let downtimed = |n: &Node| member.downtimes.iter().any(|downtime| downtime.node == *n);
+        let instances =
+            || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();
+        LeaderView::Led(Answer {
+            leader,
+            asked_ms: self.now_ms(),
+            date_s: self.wall_s(),
+            backing: if asked.backing { backing } else { Backing::Unconfirmed },
+            downtimes: member.downtimes.clone(),
+            history: asked.history.then(|| member.records.clone()),
+            instances: asked.instances.then(instances),
+        })
+    }
+
+    /// The hostgroups in which a node takes traffic, in one layer.
+    pub fn in_service(&self, place: Place, n: usize) -> Vec<u32> {
+        let records = self.proxy.content(place, SERVERS).records.values();
+        let of_node = records.filter(|record| record[1].as_deref() == Some(NODES[n]));
+        let online = of_node.filter(|record| Status::parse(record[3].as_deref().unwrap_or_default()).in_service());
+        online.filter_map(|record| record[0].as_ref()?.parse().ok()).collect()
+    }
+
+    /// Writes reach it: an ONLINE writer row in runtime, on a node that is up and writable.
+    pub fn takes_writes(&self, n: usize) -> bool {
+        let server = &self.servers[n];
+        server.up && !server.read_only && self.has_writer_row(n)
+    }
+
+    pub fn has_writer_row(&self, n: usize) -> bool {
+        self.in_service(Place::Runtime, n).contains(&WRITER)
+    }
+
+    /// ProxySQL's read_only monitor: rows in service are moved, in runtime only (FACTS §2).
+    pub fn monitor(&mut self) {
+        for (n, server) in self.servers.iter().enumerate().filter(|(_, server)| server.up) {
+            let rows = self.in_service(Place::Runtime, n);
+            let (from, to) = if server.read_only { (WRITER, READER) } else { (READER, WRITER) };
+            let at = |hostgroup| rows.contains(&hostgroup);
+            let there = self.proxy.row(Place::Runtime, to, NODES[n]).is_some();
+            if at(from) && !there {
+                Arc::make_mut(&mut self.proxy).monitor_moves(NODES[n], from, to);
+            } else if at(from) && from == WRITER {
+                Arc::make_mut(&mut self.proxy).edit(Place::Runtime, from, NODES[n], |_| None);
+            }
+        }
+    }
+}
+
+pub fn pair() -> Pair {
+    Pair { writer: Hostgroup(WRITER), reader: Hostgroup(READER), check_type: CheckType::ReadOnly }
+}
+
+/// Servers and pairs only; one client on node01.
+fn proxy() -> World {
+    let record = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect();
+    let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let server = |hostgroup, name| record(&[hostgroup, name, "3306", Status::Online.as_str(), "1", "0", ""]);
+    let servers = Content::new(SERVERS, columns(&SERVER_COLUMNS), [server("10", "node01"), server("20", "node02")]);
+    let pairs = Content::new(
+        PAIRS,
+        columns(&["writer_hostgroup", "reader_hostgroup", "check_type", "comment"]),
+        [record(&["10", "20", "read_only", "main"])],
+    );
+    let mut tables = BTreeMap::new();
+    for place in crate::apply_world::LAYERS {
+        tables.insert((place, SERVERS), servers.clone());
+        tables.insert((place, PAIRS), pairs.clone());
+    }
+    let client = Client { id: 1, current: Some(node("node01")), holds: BTreeSet::from([node("node01")]) };
+    World {
+        tables,
+        lock: None,
+        now_ms: START_MS,
+        clients: vec![client],
+        extended: false,
+        old_monitor: false,
+        version: 1,
+        checksums: true,
+        broken: Vec::new(),
+    }
+}

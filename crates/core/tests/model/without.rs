@@ -1,0 +1,176 @@
+//! The rules, each with a way to take it out: around what `decide` is given and gives, or around an apply's
+//! statements. A rule whose absence leads to no counterexample would not be shown to matter.
+//!
+//! ```text
+//! observed, memory --[before]--> decide --[after]--> plan --> Apply --[ask]--> World
+//! ```
+
+use std::collections::BTreeSet;
+
+use stonith_core::apply::{Apply, Place, Reply, Statement, Step};
+use stonith_core::decide::{Decision, decide};
+use stonith_core::memory::{Memory, SteadyLeader};
+use stonith_core::observed::{Backing, LeaderView, Observed, Order};
+use stonith_core::plan::{Directive, Plan};
+use stonith_core::policy::Policy;
+use stonith_core::proof::Role;
+use stonith_core::table::{SERVERS, Table};
+
+use crate::apply_world::scene::node;
+use crate::apply_world::{LOCK_TTL_MS, PAIRS, World};
+use crate::state::NODES;
+
+/// A rule of DESIGN §5 to §8 that a model can be run without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// I8: every answer counts as that of a steady, confirmed leader.
+    GoodNewsNeedsAConfirmedLeader,
+    /// §6: the first proof counts.
+    TwoProofs,
+    /// §6: every row of the leader's counts as checked just now.
+    ChecksSinceTheRecovery,
+    /// I2: a leader that lists neither mark nor record lets the node back.
+    AbsenceIsNotProof,
+    /// §6: a node goes back in the rows that it had.
+    RoleItHasNow,
+    /// §8.2: disk is left until the LOAD is done.
+    DiskFirst,
+    /// §8: records are overwritten whatever somebody made of them.
+    CompareAndSwap,
+    /// §8.5: the apply sees what it expects to see.
+    LookBeforeLoad,
+    /// §7: armed from the first start.
+    Arming,
+    /// §7: a majority without a leader counts as silence.
+    LeaderlessHolds,
+    /// I12: whoever wants the lock has it.
+    Lock,
+}
+
+/// `decide`, with a rule taken out.
+pub fn decide_without(
+    without: Option<Rule>,
+    mut observed: Observed,
+    mut memory: Memory,
+    policy: &Policy,
+    now_ms: u64,
+) -> Decision {
+    match without {
+        Some(Rule::GoodNewsNeedsAConfirmedLeader) => {
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                answer.backing = Backing::Majority;
+                memory.leader = Some(SteadyLeader { name: answer.leader.clone(), since_ms: now_ms - 10_000 });
+            }
+        }
+        Some(Rule::ChecksSinceTheRecovery) => {
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                let date_s = answer.date_s + 1;
+                answer.instances.iter_mut().flatten().for_each(|instance| instance.checked_s = date_s);
+            }
+        }
+        Some(Rule::AbsenceIsNotProof) => {
+            if let LeaderView::Led(answer) = &observed.leader
+                && answer.downtimes.is_empty()
+                && answer.history.as_ref().is_some_and(Vec::is_empty)
+                && !memory.evidence.is_empty()
+            {
+                observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true });
+            }
+        }
+        Some(Rule::Arming) => memory.armed = true,
+        Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {
+            observed.leader = LeaderView::Silent("no leader".to_owned());
+        }
+        _ => {}
+    }
+    let mut decision = decide(&observed, &memory, policy, now_ms);
+    match without {
+        Some(Rule::TwoProofs) if !decision.memory.proofs.is_empty() => {
+            let mut memory = decision.memory;
+            memory.proofs.values_mut().for_each(|proof| proof.at_ms -= 2_000);
+            decision = decide(&observed, &memory, policy, now_ms);
+        }
+        Some(Rule::RoleItHasNow) => {
+            let as_before = |directive: Directive| match directive {
+                Directive::Unfence(_) => Directive::Unfence(Role::AsBefore),
+                fence @ Directive::Fence { .. } => fence,
+            };
+            let directives = decision.plan.directives.into_iter().map(|(node, d)| (node, as_before(d))).collect();
+            decision.plan = Plan::new(decision.plan.managed, directives, &observed.proxy);
+        }
+        _ => {}
+    }
+    decision
+}
+
+/// An apply under way, with a rule taken out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Running {
+    pub owner: String,
+    apply: Apply,
+    /// What it asks next, or how it ended.
+    pub step: Step,
+    without: Option<Rule>,
+    copied: bool,
+    loaded: bool,
+    /// Memory was looked at for the last time before the LOAD: an edit from now on is seen after it only.
+    pub looked: bool,
+}
+
+impl Running {
+    pub fn new(plan: Plan, owner: String, without: Option<Rule>) -> Self {
+        let mut apply = Apply::new(plan, owner.clone());
+        let step = apply.next(None);
+        Self { owner, apply, step, without, copied: false, loaded: false, looked: false }
+    }
+
+    pub fn go(&mut self, world: &mut World) {
+        if let Step::Ask(statement) = &self.step {
+            let statement = statement.clone();
+            let reply = self.ask(world, &statement);
+            self.copied |= matches!(statement, Statement::Read { place: Place::Target, .. });
+            self.loaded |= statement == Statement::Load;
+            self.looked = match &statement {
+                Statement::Read { place: Place::Memory, table } if *table == SERVERS => self.copied,
+                Statement::Read { place: Place::Runtime, .. } => self.looked,
+                _ => false,
+            };
+            self.step = self.apply.next(Some(reply));
+        }
+    }
+
+    fn ask(&self, world: &mut World, statement: &Statement) -> Reply {
+        let looks = [Place::Memory, Place::Runtime];
+        match (self.without, statement) {
+            (
+                Some(Rule::DiskFirst),
+                Statement::Swap { place: Place::Disk, .. } | Statement::Restate { place: Place::Disk, .. },
+            ) if !self.loaded => Reply::Changed(1),
+            (Some(Rule::CompareAndSwap), Statement::Swap { place: Place::Memory, table, from, to }) => {
+                let key = |record: &[Option<String>]| record[..table.key_columns].to_vec();
+                let records = &mut world.content_mut(Place::Memory, *table).records;
+                from.iter().for_each(|record| drop(records.remove(&key(record))));
+                to.iter().for_each(|record| drop(records.insert(key(record), record.clone())));
+                Reply::Changed(1)
+            }
+            (Some(Rule::LookBeforeLoad), Statement::Read { place, table })
+                if self.copied && !self.loaded && looks.contains(place) && is_covered(*table) =>
+            {
+                match world.tables.get(&(Place::Target, *table)) {
+                    Some(target) => Reply::Content(target.clone()),
+                    None => world.ask(&self.owner, statement),
+                }
+            }
+            (Some(Rule::Lock), Statement::TakeLock { owner }) => {
+                world.lock = Some((owner.clone(), world.now_ms + LOCK_TTL_MS));
+                Reply::Changed(0)
+            }
+            (Some(Rule::Lock), Statement::RenewLock { .. }) => Reply::Changed(1),
+            _ => world.ask(&self.owner, statement),
+        }
+    }
+}
+
+fn is_covered(table: Table) -> bool {
+    BTreeSet::from([SERVERS, PAIRS]).contains(&table)
+}

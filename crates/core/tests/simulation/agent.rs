@@ -1,0 +1,335 @@
+//! An agent: the real `decide` and `Apply` on virtual time, one statement a step, and what may befall it.
+
+use std::collections::BTreeSet;
+
+use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
+use stonith_core::decide::{Decision, Verdict, decide, release_by_order};
+use stonith_core::evidence::Level;
+use stonith_core::memory::Memory;
+use stonith_core::observed::{Backing, LeaderView, Observed, Order, Orders, ProxyView};
+use stonith_core::policy::Policy;
+use stonith_core::row::Row;
+use stonith_core::table::SERVERS;
+use stonith_core::wants::wants;
+
+use super::event::{Act, NODES};
+use super::orchestrator::{Cluster, node, now_s};
+use super::proxy::Proxy;
+use super::rng::Rng;
+use super::rules::Rules;
+use super::sabotage::{self, Sabotage};
+
+/// No statement is handed out later than this after an apply's first (DESIGN §8).
+const APPLY_DEADLINE_MS: u64 = 20_000;
+
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there are two of it")]
+pub enum State {
+    Idle,
+    /// Orchestrator was asked; its answer is on the way.
+    Asking {
+        view: ProxyView,
+        leader: LeaderView,
+        starts: u64,
+    },
+    Applying(Box<Applying>),
+    Down,
+}
+
+#[derive(Debug, Clone)]
+pub struct Applying {
+    apply: Apply,
+    pub decision: Decision,
+    owner: String,
+    statement: Statement,
+    began_ms: u64,
+    pub asked_ms: u64,
+    starts: u64,
+    nth: u64,
+    pub acts: Vec<(u64, Act)>,
+    lose_reply: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub id: usize,
+    pub proxy: usize,
+    pub memory: Memory,
+    pub kept: Memory,
+    /// Its boot clock is so far ahead of the world's.
+    pub boot_ahead_ms: u64,
+    pub wall_back_s: i64,
+    pub wake_ms: u64,
+    pub state: State,
+    pub tick_ms: u64,
+    pub silent_ms: u64,
+    pub blind_ms: u64,
+    pub conflict_ms: u64,
+    pub no_majority_ms: u64,
+    pub slow_ms: u64,
+    /// One endpoint is all it knows.
+    single: bool,
+    /// What is to happen in its next apply, by statement.
+    pub acts: Vec<(u64, Act)>,
+    pub orders: Orders,
+    pub order: Option<Order>,
+    /// Nodes that an operator wants back, and asks for until they are.
+    pub unfence: BTreeSet<usize>,
+    pub policy: Policy,
+    rng: Rng,
+    applies: u64,
+    pub ticks: u64,
+    pub sabotage: Option<Sabotage>,
+    pub story: Vec<String>,
+}
+
+impl Agent {
+    pub fn new(id: usize, proxy: usize, rng: &mut Rng, now_ms: u64, sabotage: Option<Sabotage>) -> Self {
+        let memory = Memory::first_start("boot", now_s(now_ms), now_ms);
+        Self {
+            id,
+            proxy,
+            kept: memory.clone(),
+            memory,
+            boot_ahead_ms: 0,
+            wall_back_s: 0,
+            wake_ms: now_ms + rng.between(1, 1_000),
+            state: State::Idle,
+            tick_ms: now_ms,
+            silent_ms: 0,
+            blind_ms: 0,
+            conflict_ms: 0,
+            no_majority_ms: 0,
+            slow_ms: 0,
+            single: rng.one_in(5),
+            acts: vec![],
+            orders: Orders::default(),
+            order: None,
+            unfence: BTreeSet::new(),
+            policy: Policy::default(),
+            rng: Rng::new(rng.draw()),
+            applies: 0,
+            ticks: 0,
+            sabotage,
+            story: vec![],
+        }
+    }
+
+    pub fn boot_ms(&self, now_ms: u64) -> u64 {
+        now_ms + self.boot_ahead_ms
+    }
+
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
+    }
+
+    pub fn step(&mut self, cluster: &Cluster, proxy: &mut Proxy, rules: &mut Rules, now_ms: u64) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Down => {
+                let gap_ms = 2 * self.policy.tick_ms;
+                self.memory = self.kept.clone().resume("boot", self.boot_ms(now_ms), gap_ms);
+                self.wake_ms = now_ms + 1;
+            }
+            State::Idle => self.ask(cluster, proxy, now_ms),
+            State::Asking { view, leader, starts } => self.decide(view, leader, starts, cluster, proxy, rules, now_ms),
+            State::Applying(applying) => self.apply(applying, cluster, proxy, rules, now_ms),
+        }
+    }
+
+    pub fn crashes(&mut self, now_ms: u64, for_ms: u64) {
+        self.state = State::Down;
+        self.wake_ms = now_ms + for_ms;
+    }
+
+    fn ask(&mut self, cluster: &Cluster, proxy: &Proxy, now_ms: u64) {
+        self.tick_ms = now_ms;
+        let view = proxy.view();
+        let asked_ms = self.boot_ms(now_ms);
+        let leader = if now_ms < self.silent_ms {
+            LeaderView::Silent("timed out".to_owned())
+        } else if now_ms < self.blind_ms {
+            LeaderView::Blind("HTTP 401".to_owned())
+        } else if now_ms < self.conflict_ms {
+            LeaderView::Conflict("two leaders".to_owned())
+        } else {
+            let backing = match now_ms < self.no_majority_ms {
+                _ if self.single => Backing::Single,
+                true => Backing::Unconfirmed,
+                false => Backing::Majority,
+            };
+            cluster.answer(asked_ms, now_ms, backing, |leader, downtimes| {
+                wants(&view, &self.memory, leader, downtimes, &self.policy, asked_ms)
+            })
+        };
+        self.state = State::Asking { view, leader, starts: proxy.starts };
+        self.wake_ms = now_ms + self.rng.between(1, 20) + std::mem::take(&mut self.slow_ms);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a tick is what it takes in")]
+    fn decide(
+        &mut self,
+        view: ProxyView,
+        leader: LeaderView,
+        starts: u64,
+        cluster: &Cluster,
+        proxy: &mut Proxy,
+        rules: &mut Rules,
+        now_ms: u64,
+    ) {
+        self.ticks += 1;
+        self.give_order(&leader, cluster, now_ms);
+        let mut orders = self.orders.clone();
+        orders.now = self.order.take();
+        let observed = Observed { proxy: view, leader, orders };
+        let boot_ms = self.boot_ms(now_ms);
+        let mut decision = decide(&observed, &self.memory, &self.policy, boot_ms);
+        if let Some(sabotage) = self.sabotage {
+            sabotage::of_decision(sabotage, &mut decision, &observed, self, boot_ms);
+        }
+        if let Some(Order::Unfence { node, .. }) = &observed.orders.now
+            && let Some(n) = NODES.iter().position(|name| super::orchestrator::node(name) == *node)
+            && matches!(decision.verdicts.get(node), Some(Verdict::Keep) | None)
+        {
+            self.unfence.remove(&n);
+        }
+        rules.decided(self, &observed, &decision, cluster, proxy, now_ms);
+        self.memory = decision.memory.clone();
+        self.kept = self.memory.clone();
+        let next_ms = self.tick_ms + self.rng.between(800, 1_200);
+        self.wake_ms = next_ms.max(now_ms + 1);
+        // ProxySQL was started anew meanwhile: the connection is lost.
+        if decision.plan.is_empty() || starts != proxy.starts {
+            return;
+        }
+        self.story.push(super::orchestrator::at(
+            now_ms,
+            format!(
+                "agent{} ({}) applies: {}",
+                self.id + 1,
+                decision.standing,
+                decision.plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+        ));
+        self.applies += 1;
+        let owner = format!("agent{}:{}", self.id, self.applies);
+        let mut apply = Apply::new(decision.plan.clone(), owner.clone());
+        if let Step::Ask(statement) = apply.next(None) {
+            let asked_ms = self.tick_ms;
+            self.state = State::Applying(Box::new(Applying {
+                apply,
+                decision,
+                owner,
+                statement,
+                began_ms: now_ms,
+                asked_ms,
+                starts,
+                nth: 0,
+                acts: std::mem::take(&mut self.acts),
+                lose_reply: false,
+            }));
+            self.wake_ms = now_ms + 1;
+        }
+    }
+
+    /// An operator who wants a node back asks only for one that is well.
+    fn give_order(&mut self, leader: &LeaderView, cluster: &Cluster, now_ms: u64) {
+        if self.order.is_some() {
+            return;
+        }
+        if let Some(n) = self.unfence.iter().copied().find(|n| cluster.is_well(*n)) {
+            let node = node(NODES[n]);
+            let now_s = now_s(now_ms) - self.wall_back_s;
+            let release = release_by_order(&self.memory, leader, &node, now_s);
+            if matches!(leader, LeaderView::Led(_)) {
+                self.orders.released.insert(node.clone(), release);
+            }
+            self.order = Some(Order::Unfence { node, without_lease: false });
+        }
+    }
+
+    pub fn order_fence(&mut self, n: usize) {
+        self.order = Some(Order::Fence { node: node(NODES[n]), level: Level::Soft });
+    }
+
+    fn apply(&mut self, mut now: Box<Applying>, cluster: &Cluster, proxy: &mut Proxy, rules: &mut Rules, now_ms: u64) {
+        let acts: Vec<Act> = now.acts.iter().filter(|(nth, _)| *nth == now.nth).map(|(_, act)| act.clone()).collect();
+        now.acts.retain(|(nth, _)| *nth != now.nth);
+        for act in acts {
+            rules.fault();
+            self.story.push(super::orchestrator::at(now_ms, format!("before {:?}: {act:?}", short(&now.statement))));
+            proxy.act(&act, cluster, now_ms, true);
+            match act {
+                Act::AgentCrashes { ms } => {
+                    rules.broken_off(proxy, now_ms);
+                    return self.crashes(now_ms, ms);
+                }
+                Act::Cut => return rules.broken_off(proxy, now_ms),
+                Act::ReplyLost => now.lose_reply = true,
+                Act::Delay { ms } => {
+                    self.wake_ms = now_ms + ms;
+                    self.state = State::Applying(now);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        if now.starts != proxy.starts || now_ms - now.began_ms > APPLY_DEADLINE_MS {
+            return rules.broken_off(proxy, now_ms);
+        }
+        let before = matches!(now.statement, Statement::Load).then(|| proxy.world.rows(Place::Runtime));
+        let raced = proxy.moved;
+        let reply = match self.sabotage.and_then(|sabotage| sabotage::of_statement(sabotage, proxy, &now.statement)) {
+            Some(reply) => reply,
+            None => {
+                let owner = now.owner.clone();
+                let statement = self.sabotage.map_or_else(
+                    || now.statement.clone(),
+                    |sabotage| sabotage::statement(sabotage, proxy, &now.statement),
+                );
+                proxy.ask(&owner, &statement, now_ms)
+            }
+        };
+        if let Some(before) = before
+            && !matches!(reply, Reply::Refused(_))
+        {
+            rules.loaded(self.proxy, &before, &now, cluster, proxy, raced, now_ms);
+        }
+        if std::mem::take(&mut now.lose_reply) {
+            return rules.broken_off(proxy, now_ms);
+        }
+        let pause_ms = if let Statement::Pause(ms) = now.statement { ms } else { 0 };
+        now.nth += 1;
+        match now.apply.next(Some(reply)) {
+            Step::Ask(statement) => {
+                now.statement = statement;
+                self.wake_ms = now_ms + pause_ms + self.rng.between(0, 2);
+                self.state = State::Applying(now);
+            }
+            Step::Done(outcome) => {
+                if !matches!(outcome, Outcome::Applied(_)) {
+                    self.story.push(super::orchestrator::at(now_ms, format!("agent{}: {outcome:?}", self.id + 1)));
+                }
+                self.wake_ms = self.wake_ms.max(self.tick_ms + self.rng.between(800, 1_200)).max(now_ms + 1);
+                // What came too late for this apply does not come in another.
+                rules.ended(self, &now.decision, &outcome, proxy, now.began_ms, now_ms);
+            }
+        }
+    }
+}
+
+fn short(statement: &Statement) -> String {
+    match statement {
+        Statement::Swap { place, table, .. } => format!("Swap {place:?} {}", table.name),
+        Statement::Restate { place, to, .. } => format!("Restate {place:?} {} {}", SERVERS.name, to.0),
+        Statement::Read { place, table } => format!("Read {place:?} {}", table.name),
+        Statement::Copy { to, table, .. } => format!("Copy to {to:?} {}", table.name),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The rows in service of a node, of the managed hostgroups.
+pub fn in_service<'a>(rows: &'a [Row], name: &'a str) -> impl Iterator<Item = &'a Row> {
+    rows.iter().filter(move |row| {
+        row.key.hostname == name && row.key.hostgroup.0 != super::proxy::OTHERS && row.status.in_service()
+    })
+}

@@ -1,0 +1,418 @@
+//! MySQL nodes in truth, and Orchestrator's three raft nodes with what each of them knows (FACTS §8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stonith_core::node::Node;
+use stonith_core::observed::{Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery};
+use stonith_core::wants::Wants;
+
+use super::event::{NODES, START_MS};
+
+pub const WALL_S: i64 = 1_750_000_000;
+
+pub fn node(name: &str) -> Node {
+    format!("{name}:3306").parse().expect("a node")
+}
+
+pub fn now_s(now_ms: u64) -> i64 {
+    WALL_S + (now_ms / 1_000) as i64
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    Up,
+    Hung,
+    Dead,
+}
+
+/// One MySQL server, as it is.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub life: Life,
+    pub read_only: bool,
+    pub follows: Option<usize>,
+    /// When it last was what a node under no suspicion is: the primary, or a running read-only replica of it.
+    pub last_well_ms: u64,
+    /// It did, or was said to have done, what may fence it.
+    pub blamed: bool,
+    /// When it last was the primary.
+    pub last_primary_ms: u64,
+    /// When it last was not up.
+    pub last_down_ms: u64,
+}
+
+/// What one raft node knows by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Orc {
+    pub polled: BTreeMap<usize, Instance>,
+    pub lost: Vec<Downtime>,
+    pub records: Vec<Recovery>,
+}
+
+/// A recovery under way.
+#[derive(Debug, Clone)]
+struct Running {
+    by: usize,
+    failed: usize,
+    uid: String,
+    at_ns: u64,
+    ends_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub servers: Vec<Server>,
+    pub primary: usize,
+    /// Since when it is, ms.
+    pub promoted_at_ms: u64,
+    pub orcs: Vec<Orc>,
+    pub leader: Option<usize>,
+    /// When there is a leader again.
+    pub elected_ms: u64,
+    next_leader: usize,
+    /// A deposed leader that is still heard, until when.
+    pub deposed: Option<(usize, u64)>,
+    pub downtimes: Vec<Downtime>,
+    pub listed: BTreeSet<usize>,
+    running: Option<Running>,
+    missed: u32,
+    last_recovery_ms: u64,
+    recoveries: u64,
+    /// The next record does not reach this one.
+    pub lacking: Option<usize>,
+    /// Per record, by UID: when the new primary took over, ms.
+    pub promoted_ms: BTreeMap<String, u64>,
+    pub story: Vec<String>,
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        let server = |n| Server {
+            life: Life::Up,
+            read_only: n > 0,
+            follows: (n > 0).then_some(0),
+            last_well_ms: START_MS,
+            blamed: false,
+            last_primary_ms: 0,
+            last_down_ms: 0,
+        };
+        let mut cluster = Self {
+            servers: (0..NODES.len()).map(server).collect(),
+            primary: 0,
+            promoted_at_ms: START_MS,
+            orcs: vec![Orc::default(); 3],
+            leader: Some(0),
+            elected_ms: 0,
+            next_leader: 0,
+            deposed: None,
+            downtimes: vec![],
+            listed: (0..NODES.len()).collect(),
+            running: None,
+            missed: 0,
+            last_recovery_ms: 0,
+            recoveries: 0,
+            lacking: None,
+            promoted_ms: BTreeMap::new(),
+            story: vec![],
+        };
+        cluster.poll(START_MS);
+        cluster
+    }
+
+    /// It runs, and nothing speaks against it: the primary, or a read-only replica of it that runs.
+    pub fn is_well(&self, n: usize) -> bool {
+        let server = &self.servers[n];
+        n == self.primary || (server.life == Life::Up && server.read_only && server.follows == Some(self.primary))
+    }
+
+    /// Brings the times up to date; after every step.
+    pub fn look(&mut self, now_ms: u64) {
+        for n in 0..self.servers.len() {
+            if self.is_well(n) {
+                self.servers[n].last_well_ms = now_ms;
+            }
+            if self.servers[n].life != Life::Up {
+                self.servers[n].last_down_ms = now_ms;
+            }
+            if n == self.primary {
+                self.servers[n].last_primary_ms = now_ms;
+            } else if !self.servers[n].read_only {
+                self.servers[n].blamed = true;
+            }
+        }
+    }
+
+    fn replicates(&self, n: usize) -> bool {
+        self.servers[n].follows.is_some_and(|of| self.servers[of].life == Life::Up)
+    }
+
+    /// Once a second: all nodes are polled, and the leader does what it does.
+    pub fn poll(&mut self, now_ms: u64) {
+        for n in 0..self.servers.len() {
+            let server = &self.servers[n];
+            let up = server.life == Life::Up;
+            let top = server.follows.unwrap_or(n);
+            let seen = Instance {
+                node: node(NODES[n]),
+                cluster: node(NODES[top]).to_string(),
+                alias: "main".to_owned(),
+                valid: true,
+                read_only: server.read_only,
+                primary: server.follows.map(|of| node(NODES[of])),
+                replicating: self.replicates(n),
+                co_primary: false,
+                checked_s: now_s(now_ms),
+                downtimed: false,
+            };
+            for orc in &mut self.orcs {
+                if !self.listed.contains(&n) {
+                    orc.polled.remove(&n);
+                } else if up {
+                    orc.polled.insert(n, seen.clone());
+                } else if let Some(last) = orc.polled.get_mut(&n) {
+                    // What it shows is what it last knew; replication threads that break are not seen on a dead node.
+                    last.valid = false;
+                }
+            }
+        }
+        if self.leader.is_none() && now_ms >= self.elected_ms {
+            self.leader = Some(self.next_leader);
+            self.tell(now_ms, format!("orc{} leads", self.next_leader + 1));
+        }
+        self.deposed = self.deposed.filter(|(_, until)| now_ms < *until);
+        self.recover(now_ms);
+        // 60 s, and replicating again: the mark ends by itself.
+        let replicates: Vec<bool> = (0..NODES.len()).map(|n| self.is_well(n) && self.replicates(n)).collect();
+        for orc in &mut self.orcs {
+            orc.lost.retain(|mark| {
+                let n = NODES.iter().position(|name| node(name) == mark.node).expect("a node of ours");
+                !(replicates[n] && now_s(now_ms) - mark.begin_s >= 60)
+            });
+        }
+    }
+
+    fn recover(&mut self, now_ms: u64) {
+        if let Some(running) = self.running.clone() {
+            if now_ms >= running.ends_ms {
+                self.running = None;
+                self.finish(running, now_ms);
+            }
+            return;
+        }
+        let Some(leader) = self.leader else { return };
+        let dead = self.orcs[leader].polled.get(&self.primary).is_some_and(|seen| !seen.valid);
+        self.missed = if dead { self.missed + 1 } else { 0 };
+        let marked = self.orcs[leader].lost.iter().chain(&self.downtimes);
+        let downtimed = marked.into_iter().any(|mark| mark.node == node(NODES[self.primary]));
+        if self.missed >= 2 && !downtimed && now_ms - self.last_recovery_ms > 10_000 {
+            self.recoveries += 1;
+            self.last_recovery_ms = now_ms;
+            let at_ns = u64::try_from(now_s(now_ms)).expect("after 1970") * 1_000_000_000 + self.recoveries;
+            let uid = format!("{at_ns}:orc{leader}");
+            let ends_ms = now_ms + 500 + at_ns % 5_000;
+            self.tell(now_ms, format!("orc{} starts to recover {}", leader + 1, NODES[self.primary]));
+            let running = Running { by: leader, failed: self.primary, uid, at_ns, ends_ms };
+            let begun = self.record(&running, None, None);
+            self.orcs.iter_mut().for_each(|orc| orc.records.push(begun.clone()));
+            self.running = Some(running);
+        }
+    }
+
+    fn record(&self, running: &Running, successor: Option<usize>, end_s: Option<i64>) -> Recovery {
+        Recovery {
+            at_ns: running.at_ns,
+            uid: running.uid.clone(),
+            end_s,
+            analysis: Analysis::DeadPrimary,
+            successful: successor.is_some(),
+            failed: node(NODES[running.failed]),
+            successor: successor.map(|n| node(NODES[n])),
+            alias: "main".to_owned(),
+        }
+    }
+
+    /// The end of a recovery: somebody is promoted, or nobody. On a leader deposed meanwhile nobody else hears of it.
+    fn finish(&mut self, running: Running, now_ms: u64) {
+        let failed = running.failed;
+        let candidate = (0..NODES.len())
+            .map(|i| (i + running.at_ns as usize) % NODES.len())
+            .find(|n| *n != failed && self.servers[*n].life == Life::Up && self.servers[*n].follows == Some(failed));
+        let mut lost = vec![failed];
+        if let Some(new) = candidate {
+            for n in (0..NODES.len()).filter(|n| *n != failed && *n != new) {
+                if self.servers[n].life != Life::Up {
+                    lost.push(n);
+                } else if self.servers[n].follows == Some(failed) {
+                    self.servers[n].follows = Some(new);
+                }
+            }
+            self.promote(new, now_ms);
+            self.promoted_ms.insert(running.uid.clone(), now_ms);
+        }
+        let record = self.record(&running, candidate, Some(now_s(now_ms)));
+        let reached: Vec<usize> = match self.leader {
+            Some(leader) if leader == running.by => {
+                (0..3).filter(|orc| *orc == leader || Some(*orc) != self.lacking.take()).collect()
+            }
+            _ => vec![running.by],
+        };
+        for orc in &mut self.orcs {
+            orc.records.retain(|old| old.uid != record.uid || old.end_s.is_some());
+        }
+        for orc in &reached {
+            self.orcs[*orc].records.push(record.clone());
+        }
+        for n in &lost {
+            self.mark_lost(running.by, *n, now_ms);
+        }
+        self.last_recovery_ms = now_ms;
+        let new = candidate.map_or("nobody", |n| NODES[n]);
+        self.tell(now_ms, format!("orc{} promoted {new}; the record reached {reached:?}", running.by + 1));
+    }
+
+    fn mark_lost(&mut self, orc: usize, n: usize, now_ms: u64) {
+        self.servers[n].blamed = true;
+        let begin_s = now_s(now_ms);
+        let owner = format!("orc{}", orc + 1);
+        let mark = Downtime { node: node(NODES[n]), reason: LOST_IN_RECOVERY.to_owned(), owner, begin_s };
+        self.orcs[orc].lost.retain(|old| old.node != mark.node);
+        self.orcs[orc].lost.push(mark);
+    }
+
+    fn promote(&mut self, n: usize, now_ms: u64) {
+        (self.primary, self.promoted_at_ms) = (n, now_ms);
+        (self.servers[n].read_only, self.servers[n].follows) = (false, None);
+    }
+
+    /// A graceful takeover; it leaves what a failover leaves.
+    pub fn takeover(&mut self, to: usize, now_ms: u64) {
+        let from = self.primary;
+        let Some(leader) = self.leader else { return };
+        let ready = |n: usize| self.servers[n].life == Life::Up && self.listed.contains(&n);
+        if to == from || !ready(from) || !ready(to) || self.servers[to].follows != Some(from) || self.running.is_some()
+        {
+            return;
+        }
+        self.promote(to, now_ms);
+        for n in 0..NODES.len() {
+            if n != to && self.servers[n].follows == Some(from) || n == from {
+                self.servers[n].follows = Some(to);
+            }
+        }
+        self.servers[from].read_only = true;
+        self.recoveries += 1;
+        let at_ns = u64::try_from(now_s(now_ms)).expect("after 1970") * 1_000_000_000 + self.recoveries;
+        let uid = format!("{at_ns}:orc{leader}");
+        self.promoted_ms.insert(uid.clone(), now_ms);
+        let running = Running { by: leader, failed: from, uid, at_ns, ends_ms: now_ms };
+        let record = self.record(&running, Some(to), Some(now_s(now_ms)));
+        self.orcs.iter_mut().for_each(|orc| orc.records.push(record.clone()));
+        self.mark_lost(leader, from, now_ms);
+        self.last_recovery_ms = now_ms;
+    }
+
+    /// The lead is lost, and comes to another node after so long.
+    pub fn elects(&mut self, now_ms: u64, after_ms: u64) {
+        self.next_leader = (self.leader.unwrap_or(self.next_leader) + 1) % 3;
+        self.leader = None;
+        self.elected_ms = now_ms + after_ms;
+    }
+
+    /// A dead leader takes its marks and what it was doing along.
+    pub fn leader_killed(&mut self, now_ms: u64, after_ms: u64) {
+        if let Some(leader) = self.leader {
+            self.orcs[leader].lost.clear();
+            if self.running.as_ref().is_some_and(|running| running.by == leader) {
+                self.running = None;
+            }
+        }
+        self.elects(now_ms, after_ms);
+    }
+
+    /// A recovery under way comes to nothing.
+    pub fn abandon(&mut self) {
+        self.running = None;
+    }
+
+    pub fn purge(&mut self) {
+        self.orcs.iter_mut().for_each(|orc| orc.records.retain(|record| record.end_s.is_none()));
+    }
+
+    pub fn forget(&mut self, n: usize) {
+        if n != self.primary {
+            self.listed.remove(&n);
+            self.end_downtime(n);
+        }
+    }
+
+    pub fn downtime(&mut self, n: usize, now_ms: u64) {
+        self.end_plain(n);
+        self.servers[n].blamed = true;
+        let (reason, owner) = ("maintenance".to_owned(), "dba".to_owned());
+        self.downtimes.push(Downtime { node: node(NODES[n]), reason, owner, begin_s: now_s(now_ms) });
+    }
+
+    pub fn end_plain(&mut self, n: usize) {
+        self.downtimes.retain(|mark| mark.node != node(NODES[n]));
+    }
+
+    /// By an operator, every kind of it.
+    pub fn end_downtime(&mut self, n: usize) {
+        self.end_plain(n);
+        self.orcs.iter_mut().for_each(|orc| orc.lost.retain(|mark| mark.node != node(NODES[n])));
+    }
+
+    /// An operator makes it what it should be.
+    pub fn repair(&mut self, n: usize) {
+        self.listed.insert(n);
+        let primary = self.primary;
+        let server = &mut self.servers[n];
+        server.life = Life::Up;
+        (server.read_only, server.follows) = (n != primary, (n != primary).then_some(primary));
+    }
+
+    pub fn returns(&mut self, n: usize) {
+        self.servers[n].life = Life::Up;
+    }
+
+    /// What the leader (or the one that still believes it is) says now.
+    pub fn answer(
+        &self,
+        asked_ms: u64,
+        now_ms: u64,
+        backing: Backing,
+        wants: impl Fn(&str, &[Downtime]) -> Wants,
+    ) -> LeaderView {
+        let (orc, backing) = match (self.deposed, self.leader) {
+            (Some((orc, until)), _) if now_ms < until => (orc, Backing::Unconfirmed),
+            (_, Some(orc)) => (orc, backing),
+            _ => return LeaderView::Leaderless,
+        };
+        let known = &self.orcs[orc];
+        let downtimes: Vec<Downtime> = known.lost.iter().chain(&self.downtimes).cloned().collect();
+        let leader = format!("orc{}", orc + 1);
+        let wants = wants(&leader, &downtimes);
+        let instances = known.polled.values().map(|instance| Instance {
+            downtimed: downtimes.iter().any(|mark| mark.node == instance.node),
+            ..instance.clone()
+        });
+        LeaderView::Led(Answer {
+            leader,
+            asked_ms,
+            date_s: now_s(now_ms),
+            backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
+            history: wants.history.then(|| known.records.clone()),
+            instances: wants.instances.then(|| instances.collect()),
+            downtimes,
+        })
+    }
+
+    pub fn tell(&mut self, now_ms: u64, what: String) {
+        self.story.push(at(now_ms, what));
+    }
+}
+
+/// A line of the story.
+pub fn at(now_ms: u64, what: String) -> String {
+    format!("{:>7.3} {what}", (now_ms - START_MS) as f64 / 1_000.0)
+}

@@ -1,0 +1,423 @@
+//! What must hold after every step (DESIGN §4), judged by what is true and not by what an agent believes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stonith_core::apply::{Outcome, Place};
+use stonith_core::decide::Decision;
+use stonith_core::evidence::Kind;
+use stonith_core::lease::Standing;
+use stonith_core::marker::Comment;
+use stonith_core::observed::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Observed, Order};
+use stonith_core::plan::Directive;
+use stonith_core::policy::APPLY_MS;
+use stonith_core::row::{Row, Status};
+
+use super::agent::{Agent, Applying, in_service};
+use super::event::NODES;
+use super::orchestrator::{Cluster, at, node, now_s};
+use super::proxy::{OTHERS, Proxy, WRITER, operators_part};
+
+/// The largest gap between ticks, an answer, and an apply: so long after an agent could know, no row is in service.
+const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
+/// A lock of an applier that died is honoured so long.
+const LOCK_MS: u64 = 30_000;
+
+#[derive(Debug, Clone, Default)]
+struct OfProxy {
+    /// Nodes that are to be out by then.
+    due_ms: BTreeMap<usize, u64>,
+    /// Nodes that an apply took out of service for evidence of a recovery.
+    fenced: BTreeSet<usize>,
+    /// Nodes that an operator ordered back, in whatever role is shown of them.
+    ordered_back: BTreeSet<usize>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct OfAgent {
+    /// Until when its lease was good for, less what isolation takes (boot clock).
+    heard_ms: u64,
+    last_ms: u64,
+    isolated: bool,
+    empty_plans: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    pub violations: Vec<String>,
+    proxies: Vec<OfProxy>,
+    agents: Vec<OfAgent>,
+    /// Faults that came true.
+    pub faults: u64,
+    pub statements: u64,
+    pub checks: u64,
+    pub applies: u64,
+    pub fences: u64,
+    pub isolations: u64,
+    pub returns: u64,
+    /// Fences of the primary that are known to be possible.
+    pub known_gaps: u64,
+}
+
+impl Rules {
+    pub fn new(agents: usize, proxies: usize) -> Self {
+        Self { proxies: vec![OfProxy::default(); proxies], agents: vec![OfAgent::default(); agents], ..Self::default() }
+    }
+
+    pub fn fault(&mut self) {
+        self.faults += 1;
+    }
+
+    pub fn violated(&mut self, now_ms: u64, what: String) {
+        self.violations.push(at(now_ms, what));
+    }
+
+    // --- an agent decides -------------------------------------------------------------------------------------------
+
+    pub fn decided(
+        &mut self,
+        agent: &Agent,
+        observed: &Observed,
+        decision: &Decision,
+        cluster: &Cluster,
+        proxy: &Proxy,
+        now_ms: u64,
+    ) {
+        self.lease(agent, observed, decision, now_ms);
+        let of_agent = &mut self.agents[agent.id];
+        of_agent.empty_plans = if decision.plan.is_empty() { of_agent.empty_plans + 1 } else { 0 };
+        for (fenced, directive) in &decision.plan.directives {
+            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else { continue };
+            let Directive::Fence { kind, .. } = directive else {
+                if matches!(&observed.orders.now, Some(Order::Unfence { node, .. }) if node == fenced) {
+                    self.proxies[agent.proxy].fenced.remove(&n);
+                    self.proxies[agent.proxy].due_ms.remove(&n);
+                    self.proxies[agent.proxy].ordered_back.insert(n);
+                }
+                continue;
+            };
+            let blamed = cluster.servers[n].blamed;
+            if *kind != Kind::Isolation && !blamed {
+                self.violated(now_ms, format!("I9: {fenced} is fenced as {kind}, and nothing ever befell it"));
+            }
+            let since_ms = cluster.promoted_at_ms.max(cluster.servers[n].last_down_ms);
+            let steady = n == cluster.primary && now_ms - since_ms > 5_000;
+            let begins = observed.proxy.runtime.iter().any(|row| {
+                row.key.hostgroup.0 == WRITER && row.node().as_ref() == Some(fenced) && row.status == Status::Online
+            });
+            if !steady || !begins || !matches!(kind, Kind::SecondWriter | Kind::Downtime) {
+                continue;
+            }
+            // Two known gaps, counted: a return that broke off leaves a marker in memory or on disk, which fences anew
+            // while the leader is not confirmed; and of two agents at one ProxySQL one may not know what the other saw
+            // proven.
+            let all = [&observed.proxy.runtime, &observed.proxy.memory, &observed.proxy.disk];
+            let mut of_node = all.into_iter().flatten().filter(|row| row.node().as_ref() == Some(fenced));
+            let half_back = of_node.any(|row| Comment::parse(&row.comment) != Comment::Plain);
+            let kept = agent.memory.evidence.get(fenced).is_some_and(|kept| kept.contains_key(kind));
+            if half_back || (kept && self.agents.len() > self.proxies.len()) {
+                self.known_gaps += 1;
+            } else {
+                self.violated(now_ms, format!("I5: the primary {fenced} is fenced as {kind}"));
+            }
+        }
+        let (LeaderView::Led(answer), Standing::Led { .. }) = (&observed.leader, decision.standing) else { return };
+        for n in 0..NODES.len() {
+            let is_odd = proxy.odd.contains(NODES[n]);
+            if !is_odd && !cluster.is_well(n) && speaks_against(answer, n, cluster) {
+                self.proxies[agent.proxy].due_ms.entry(n).or_insert(now_ms + APPLY_MS);
+            }
+        }
+    }
+
+    /// I9, and the promise of DESIGN §7: isolation comes no sooner than a lease is over.
+    fn lease(&mut self, agent: &Agent, observed: &Observed, decision: &Decision, now_ms: u64) {
+        let boot_ms = agent.boot_ms(now_ms);
+        let of_agent = &mut self.agents[agent.id];
+        let gap = boot_ms - of_agent.last_ms.min(boot_ms);
+        if agent.memory.started_ms > of_agent.last_ms && gap > 2 * agent.policy.tick_ms {
+            of_agent.heard_ms = of_agent.heard_ms.max(agent.memory.started_ms);
+        }
+        of_agent.last_ms = boot_ms;
+        let earliest = of_agent.heard_ms + agent.policy.isolation_after_ms - agent.policy.tick_ms - APPLY_MS;
+        let isolated = decision.standing == Standing::Isolated;
+        let too_soon = isolated && !of_agent.isolated && boot_ms < earliest;
+        match &observed.leader {
+            LeaderView::Led(answer) if !isolated && matches!(decision.standing, Standing::Led { .. }) => {
+                of_agent.heard_ms = of_agent.heard_ms.max(answer.asked_ms);
+            }
+            // A majority names it: that is waited for.
+            LeaderView::Led(a) if decision.standing == Standing::Unconfirmed && a.backing == Backing::Majority => {
+                of_agent.heard_ms = boot_ms
+            }
+            LeaderView::Leaderless | LeaderView::Conflict(_) | LeaderView::Blind(_) if !isolated => {
+                of_agent.heard_ms = boot_ms;
+            }
+            _ => {}
+        }
+        let begins = isolated && !of_agent.isolated;
+        of_agent.isolated = isolated;
+        let heard_ms = of_agent.heard_ms;
+        self.isolations += u64::from(begins);
+        if too_soon {
+            self.violated(now_ms, format!("I9: isolated at {boot_ms}, heard of a leader at {heard_ms}"));
+        }
+    }
+
+    /// The promise of DESIGN §7: by ask + `isolation.after` nothing is in service.
+    pub fn isolated_in_time(&mut self, agent: &Agent, proxy: &Proxy, now_ms: u64) {
+        let of_agent = &self.agents[agent.id];
+        let over_ms = of_agent.heard_ms + agent.policy.isolation_after_ms;
+        let excused = now_ms <= proxy.troubled_ms + BOUND_MS || !agent.memory.armed || agent.is_down();
+        if excused || agent.boot_ms(now_ms) <= over_ms {
+            return;
+        }
+        let rows = proxy.world.rows(Place::Runtime);
+        let mut left = NODES.iter().filter(|name| !proxy.odd.contains(**name)).flat_map(|name| in_service(&rows, name));
+        if let Some(row) = left.next() {
+            let what = format!("isolation: {} in service, and the lease is over", row.key);
+            self.violated(now_ms, what);
+        }
+    }
+
+    pub fn empty_plans(&self, agent: usize) -> u32 {
+        self.agents[agent].empty_plans
+    }
+
+    // --- an agent's apply ---------------------------------------------------------------------------------------------
+
+    /// I5 and the role rule, at each LOAD of an agent's. `raced`: runtime moved since the last look at it (FACTS §2).
+    #[allow(clippy::too_many_arguments, reason = "a LOAD is judged by all that there is")]
+    pub fn loaded(
+        &mut self,
+        agent_proxy: usize,
+        before: &[Row],
+        applying: &Applying,
+        cluster: &Cluster,
+        proxy: &Proxy,
+        raced: bool,
+        now_ms: u64,
+    ) {
+        let after = proxy.world.rows(Place::Runtime);
+        let writes = |rows: &[Row], n: usize, status: fn(&Status) -> bool| {
+            rows.iter().any(|row| row.key.hostgroup.0 == WRITER && row.key.hostname == NODES[n] && status(&row.status))
+        };
+        let directives = &applying.decision.plan.directives;
+        for n in 0..NODES.len() {
+            let directive = directives.get(&node(NODES[n]));
+            let had = writes(before, n, |status| *status == Status::Online);
+            let has = writes(&after, n, Status::in_service);
+            if n == cluster.primary && had && !has && !raced && !matches!(directive, Some(Directive::Fence { .. })) {
+                self.violated(now_ms, format!("I5: a LOAD took the primary {} out of the writer hostgroup", NODES[n]));
+            }
+            let shown = writes(before, n, |status| status.in_service() || *status == Status::OfflineHard);
+            let was_primary = cluster.servers[n].last_primary_ms + 3_000 >= applying.asked_ms;
+            if has
+                && !shown
+                && !raced
+                && !was_primary
+                && !self.proxies[agent_proxy].ordered_back.contains(&n)
+                && !matches!(directive, Some(Directive::Fence { .. }))
+            {
+                self.violated(now_ms, format!("role: a LOAD made {} a writer, which it is not", NODES[n]));
+            }
+        }
+        for row in &after {
+            let same = before.iter().any(|was| was.key == row.key && was.status == row.status);
+            let planned = row.node().is_some_and(|node| directives.contains_key(&node));
+            if row.key.hostgroup.0 == OTHERS && !same && row.status != Status::Online && !planned {
+                self.violated(now_ms, format!("I5: a LOAD changed {}", row.key));
+            }
+        }
+    }
+
+    /// An apply broke off: what came while it was under way may be live until somebody stages it anew.
+    pub fn broken_off(&mut self, proxy: &mut Proxy, now_ms: u64) {
+        proxy.edits.iter_mut().for_each(|edit| edit.may_live |= edit.in_apply);
+        proxy.edits.iter_mut().for_each(|edit| edit.in_apply = false);
+        proxy.troubled_ms = proxy.troubled_ms.max(now_ms + LOCK_MS);
+    }
+
+    pub fn ended(
+        &mut self,
+        agent: &Agent,
+        decision: &Decision,
+        outcome: &Outcome,
+        proxy: &mut Proxy,
+        began_ms: u64,
+        now_ms: u64,
+    ) {
+        let Outcome::Applied(done) = outcome else {
+            let wait = if matches!(outcome, Outcome::Busy { .. }) { 0 } else { BOUND_MS };
+            self.broken_off_by(proxy, now_ms, wait);
+            return;
+        };
+        self.applies += 1;
+        // Without ProxySQL's count of LOADs nobody can tell whose LOAD took it live.
+        let uncounted = !proxy.world.checksums;
+        for edit in proxy.edits.iter_mut().filter(|edit| edit.in_apply) {
+            (edit.in_apply, edit.may_live) = (false, uncounted);
+        }
+        let runtime = proxy.world.rows(Place::Runtime);
+        let others = proxy.applied.iter().any(|(id, ms)| *id != agent.id && *ms >= agent.tick_ms);
+        let troubled = proxy.troubled_ms >= began_ms || !done.not_as_planned.is_empty() || others;
+        proxy.applied.insert(agent.id, now_ms);
+        let used = proxy.world.used();
+        for (fenced, directive) in &decision.plan.directives {
+            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else { continue };
+            let Directive::Fence { kind, sessions, .. } = directive else {
+                self.returns += 1;
+                continue;
+            };
+            self.fences += 1;
+            let left: Vec<String> = in_service(&runtime, NODES[n]).map(|row| row.key.to_string()).collect();
+            if !left.is_empty() && !troubled && !proxy.odd.contains(NODES[n]) {
+                self.violated(now_ms, format!("I4: an apply left {left:?} of a fenced node in service"));
+            }
+            let sessions_left = *sessions && used.contains_key(fenced) && !done.sessions_left.contains(fenced);
+            if sessions_left && !troubled && left.is_empty() {
+                self.violated(now_ms, format!("I4: an apply left a session on {fenced}, and does not say so"));
+            }
+            if left.is_empty() && matches!(kind, Kind::Superseded | Kind::LostInRecovery | Kind::SecondWriter) {
+                self.proxies[agent.proxy].fenced.insert(n);
+                let disk = proxy.world.rows(Place::Disk);
+                let on_disk = in_service(&disk, NODES[n]).next().is_some();
+                if on_disk && done.disk_error.is_none() && !troubled && !proxy.disk_spoiled {
+                    self.violated(now_ms, format!("I4: {fenced} is fenced, and in service on disk"));
+                }
+            }
+        }
+    }
+
+    fn broken_off_by(&mut self, proxy: &mut Proxy, now_ms: u64, wait_ms: u64) {
+        let until = proxy.troubled_ms.max(now_ms + wait_ms);
+        self.broken_off(proxy, now_ms);
+        proxy.troubled_ms = until;
+    }
+
+    // --- anything at all ------------------------------------------------------------------------------------------------
+
+    /// A ProxySQL starts anew: what is fenced in runtime comes back so (I10).
+    pub fn restarted(&mut self, p: usize, before: &[Row], spoiled: bool, proxy: &Proxy, now_ms: u64) {
+        let after = proxy.world.rows(Place::Runtime);
+        for n in self.proxies[p].fenced.clone() {
+            let was = in_service(before, NODES[n]).next().is_some();
+            let is = in_service(&after, NODES[n]).next().is_some();
+            if is && !was && !spoiled {
+                self.violated(now_ms, format!("I10: a restart brought {} back into service", NODES[n]));
+            }
+            if is {
+                self.proxies[p].fenced.remove(&n);
+            }
+        }
+    }
+
+    pub fn check(&mut self, p: usize, proxy: &mut Proxy, cluster: &Cluster, now_ms: u64) {
+        self.checks += 1;
+        for broken in std::mem::take(&mut proxy.world.broken) {
+            self.violated(now_ms, format!("I12 or LOAD: {broken}"));
+        }
+        let runtime = proxy.world.rows(Place::Runtime);
+        let of = &mut self.proxies[p];
+        of.due_ms.retain(|n, _| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
+        of.fenced.retain(|n| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
+        let mut found = vec![];
+        for n in &of.fenced {
+            if let Some(row) = in_service(&runtime, NODES[*n]).next() {
+                found.push(format!("I2: {} of a fenced node came back, and it is not proven well", row.key));
+            }
+        }
+        of.fenced.retain(|n| in_service(&runtime, NODES[*n]).next().is_none());
+        let excused_ms = proxy.troubled_ms + BOUND_MS;
+        for (n, due_ms) in &mut of.due_ms {
+            let late = now_ms > (*due_ms).max(excused_ms) && *due_ms != u64::MAX;
+            if let Some(row) = in_service(&runtime, NODES[*n]).next().filter(|_| late) {
+                found.push(format!("late: {} in service, an agent knew by {}", row.key, at(*due_ms, String::new())));
+                *due_ms = u64::MAX;
+            }
+        }
+        found.extend(operators(proxy, &runtime));
+        if !proxy.world.unfinished() {
+            found.extend(staged(proxy, &runtime));
+        }
+        for what in found {
+            self.violated(now_ms, what);
+        }
+    }
+}
+
+/// A recovery that this answer tells of speaks against a node that has not been well since.
+fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
+    let (node, well_ms) = (node(NODES[n]), cluster.servers[n].last_well_ms);
+    let marked = answer
+        .downtimes
+        .iter()
+        .any(|mark| mark.node == node && mark.reason == LOST_IN_RECOVERY && mark.begin_s > now_s(well_ms));
+    let concerns = |record: &&stonith_core::observed::Recovery| {
+        record.successful && (record.failed == node || record.successor.as_ref() == Some(&node))
+    };
+    let newest = answer.history.iter().flatten().filter(concerns).max_by_key(|record| record.at_ns);
+    let superseded = newest.is_some_and(|record| {
+        record.failed == node && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
+    });
+    marked || superseded
+}
+
+/// I1 and I3: what is not ours is as its people left it.
+fn operators(proxy: &Proxy, runtime: &[Row]) -> Vec<String> {
+    let mut found = vec![];
+    for place in [Place::Runtime, Place::Memory, Place::Disk] {
+        let read;
+        let rows = if place == Place::Runtime {
+            runtime
+        } else {
+            read = proxy.world.rows(place);
+            &read
+        };
+        for row in rows {
+            let name = row.key.hostname.as_str();
+            let known = proxy.comments.get(name).is_some_and(|known| known.contains(operators_part(&row.comment)));
+            if !known {
+                found.push(format!("I3: the comment of {} in {place:?} is nobody's: {:?}", row.key, row.comment));
+            }
+            let marked = Comment::parse(&row.comment) != Comment::Plain;
+            let by_hand = proxy.by_hand.contains(&(row.key.hostgroup.0, name.to_owned()));
+            if by_hand && (marked || row.status.in_service()) {
+                found.push(format!("I3: {} in {place:?}, taken out by hand, is {}", row.key, row.status));
+            }
+            if marked && row.key.hostgroup.0 == OTHERS {
+                found.push(format!("I3: {} in {place:?} is not ours and has our marker", row.key));
+            }
+            if row.status == Status::OfflineSoft && !marked && !by_hand && place == Place::Runtime {
+                found.push(format!("I3: {} is OFFLINE_SOFT without a marker", row.key));
+            }
+            if proxy.odd.contains(name) && marked && row.status == Status::Online {
+                found.push(format!("I1: {} in {place:?} has a status that nobody knows elsewhere", row.key));
+            }
+        }
+    }
+    found
+}
+
+/// I6: what is staged is in memory still, and not live.
+fn staged(proxy: &mut Proxy, runtime: &[Row]) -> Vec<String> {
+    let mut found = vec![];
+    if proxy.edits.is_empty() {
+        return found;
+    }
+    let memory = proxy.world.rows(Place::Memory);
+    let mut edits = std::mem::take(&mut proxy.edits);
+    edits.retain(|edit| {
+        let row = format!("{} of {}/{}", edit.column, edit.hostgroup, edit.name);
+        if edit.found(&memory) == Some(false) {
+            found.push(format!("I6: the staged {row} is lost"));
+            return false;
+        }
+        if edit.found(runtime) == Some(true) && !edit.may_live && !edit.in_apply {
+            found.push(format!("I6: the staged {row} went live"));
+            return false;
+        }
+        true
+    });
+    proxy.edits = edits;
+    found
+}
