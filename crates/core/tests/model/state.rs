@@ -126,6 +126,7 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
         released,
         proofs,
         up_throughout,
+        promoted_nobody,
         second_writers,
     } = memory;
     (boot_id, first_start_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
@@ -133,7 +134,7 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
     (known, instances_asked_ms, history_asked_ms, history_leader, history_downtimes, records, evidence).hash(state);
     released.hash(state);
     proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
-    (proofs.len(), up_throughout, second_writers).hash(state);
+    (proofs.len(), up_throughout, promoted_nobody, second_writers).hash(state);
 }
 
 /// What a bystander who sees the truth remembers, to judge by.
