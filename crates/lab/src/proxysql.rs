@@ -8,10 +8,13 @@
 mod admin;
 mod layers;
 mod monitor;
+mod rows;
 mod sessions;
+mod stats;
+mod variables;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,13 +23,14 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use layers::ServerRow;
-pub use sessions::SessionError;
+pub use rows::ServerRow;
+pub use sessions::{Session, SessionError};
 pub use wire::{Answer, Records};
 
 use crate::nodes::Nodes;
 use layers::Layers;
-use sessions::{Client, used};
+use rows::RowKey;
+use sessions::Client;
 use wire::{Command, Wire};
 
 /// How this ProxySQL is set up.
@@ -85,11 +89,16 @@ struct Engine {
     layers: Layers,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
-    shunned: BTreeMap<(u32, String), Instant>,
-    timeouts: BTreeMap<String, u32>,
+    /// Rows that ProxySQL shunned by itself, and when.
+    shunned: BTreeMap<RowKey, Instant>,
+    /// Rows with a connection that nobody uses.
+    idle: BTreeSet<RowKey>,
+    /// Checks in a row that a node did not answer.
+    timeouts: BTreeMap<(String, u16), u32>,
     turn: usize,
     paused: bool,
-    variables: BTreeMap<String, String>,
+    read_only: bool,
+    down: bool,
     statements: Vec<String>,
     unknown: Vec<String>,
 }
@@ -114,19 +123,20 @@ impl ProxySql {
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let layers = Layers::new().map_err(io::Error::other)?;
-        let interval = settings.monitor_interval.as_millis().to_string();
+        let layers = Layers::new(&variables::all(&settings)).map_err(io::Error::other)?;
         let engine = Engine {
-            variables: admin::variables(&settings.version, &interval),
             settings: settings.clone(),
             nodes,
             layers,
             clients: BTreeMap::new(),
             next_client: 1,
             shunned: BTreeMap::new(),
+            idle: BTreeSet::new(),
             timeouts: BTreeMap::new(),
             turn: 0,
             paused: false,
+            read_only: false,
+            down: false,
             statements: Vec::new(),
             unknown: Vec::new(),
         };
@@ -196,32 +206,20 @@ impl ProxySql {
 
     /// Opens a client session on hostgroup 10.
     pub fn connect(&self) -> Session {
-        let mut engine = self.engine();
-        let id = engine.next_client;
-        engine.next_client += 1;
-        let dead = engine.paused;
-        engine.clients.insert(id, Client { dead, ..Client::default() });
-        Session { proxy: self.clone(), id, refused: dead }
+        Session::new(self.clone())
     }
 
     /// Traffic on a hostgroup that is not counted: makes ProxySQL look at shunned servers, and shun dead ones.
     pub fn touch(&self, hostgroup: u32) {
-        let mut engine = self.engine();
-        let rows = engine.layers.rows().unwrap_or_default();
-        if let Ok(host) = engine.pick(hostgroup, &rows)
-            && sessions::execute(&engine.nodes, &host, false).is_err()
-        {
-            engine.shun(hostgroup, &host);
-        }
+        self.engine().touch(hostgroup);
     }
 
     /// SIGKILL: its connections and sessions are gone.
     pub fn kill(&self) {
         self.0.life.send_modify(|life| *life += 1);
-        for client in self.engine().clients.values_mut() {
-            client.end();
-        }
-        self.engine().paused = true;
+        let mut engine = self.engine();
+        engine.clients.values_mut().for_each(Client::end);
+        engine.down = true;
     }
 
     /// Starts it again from its disk, on the same port.
@@ -241,8 +239,9 @@ impl ProxySql {
         engine.layers.restart().map_err(io::Error::other)?;
         engine.clients.clear();
         engine.shunned.clear();
+        engine.idle.clear();
         engine.timeouts.clear();
-        engine.paused = false;
+        (engine.paused, engine.read_only, engine.down) = (false, false, false);
         drop(engine);
         tokio::spawn(self.clone().serve(listener, self.0.life.subscribe()));
         Ok(())
@@ -308,149 +307,5 @@ impl ProxySql {
     fn judge(&self, sql: &str) -> Verdict {
         let mut hook = self.0.hook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         hook.as_mut().map_or(Verdict::Go, |hook| hook(sql))
-    }
-}
-
-/// A client's session.
-pub struct Session {
-    proxy: ProxySql,
-    id: u64,
-    refused: bool,
-}
-
-impl Session {
-    /// An insert. Says which node took it.
-    ///
-    /// # Errors
-    /// What the client would see.
-    pub fn write(&self) -> Result<String, SessionError> {
-        self.execute(10, true)
-    }
-
-    /// A SELECT that a query rule sends to the readers.
-    ///
-    /// # Errors
-    /// What the client would see.
-    pub fn read(&self) -> Result<String, SessionError> {
-        self.execute(20, false)
-    }
-
-    /// BEGIN.
-    pub fn begin(&self) {
-        self.bind(|client| client.bound.in_transaction = true);
-    }
-
-    /// COMMIT.
-    ///
-    /// # Errors
-    /// The session was ended: nothing was committed.
-    pub fn commit(&self) -> Result<(), SessionError> {
-        let mut engine = self.proxy.engine();
-        let client = engine.clients.get_mut(&self.id).filter(|client| !client.dead).ok_or(SessionError::Lost)?;
-        client.bound.in_transaction = false;
-        if !client.bound.pinned {
-            client.holds.clear();
-        }
-        Ok(())
-    }
-
-    /// SET @x, a temporary table, GET_LOCK: no multiplexing from now on.
-    pub fn pin(&self) {
-        self.bind(|client| client.bound.pinned = true);
-    }
-
-    fn bind(&self, bind: impl FnOnce(&mut Client)) {
-        if let Some(client) = self.proxy.engine().clients.get_mut(&self.id) {
-            bind(client);
-        }
-    }
-
-    fn execute(&self, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
-        if self.refused {
-            return Err(SessionError::NoProxy);
-        }
-        self.proxy.engine().execute(self.id, hostgroup, writes)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.proxy.engine().clients.remove(&self.id);
-    }
-}
-
-impl Engine {
-    fn execute(&mut self, id: u64, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
-        let client = self.clients.get(&id).filter(|client| !client.dead).ok_or(SessionError::Lost)?.clone();
-        let rows = self.layers.rows().unwrap_or_default();
-        let host = match client.holds.get(&hostgroup) {
-            Some(host) => {
-                let row = rows.iter().find(|row| row.hostgroup == hostgroup && row.host == *host);
-                if row.is_none_or(|row| row.status == "OFFLINE_HARD") {
-                    self.end_client(id);
-                    return Err(SessionError::Lost);
-                }
-                host.clone()
-            }
-            None => self.pick(hostgroup, &rows)?,
-        };
-        let done = sessions::execute(&self.nodes, &host, writes);
-        if let Some(client) = self.clients.get_mut(&id) {
-            let holds = (client.bound.in_transaction || client.bound.pinned) && done != Err(SessionError::Lost);
-            client.current = holds.then(|| (hostgroup, host.clone()));
-            if holds {
-                client.holds.insert(hostgroup, host.clone());
-            }
-        }
-        match done {
-            Err(SessionError::Lost) => {
-                self.shun(hostgroup, &host);
-                if client.holds.is_empty() {
-                    // Autocommit: another server, if there is one.
-                    return self.execute(id, hostgroup, writes);
-                }
-                self.end_client(id);
-                Err(SessionError::Lost)
-            }
-            done => done.map(|()| host),
-        }
-    }
-
-    /// The next usable server in turn; a shunned one comes back lazily, on traffic (FACTS §3).
-    fn pick(&mut self, hostgroup: u32, rows: &[ServerRow]) -> Result<String, SessionError> {
-        let here = || rows.iter().filter(|row| row.hostgroup == hostgroup);
-        let online: Vec<&str> = here().filter(|row| row.status == "ONLINE").map(|row| row.host.as_str()).collect();
-        let wait = if online.is_empty() { self.settings.shun_recovery / 10 } else { self.settings.shun_recovery };
-        let rested = |row: &&ServerRow| {
-            let since = self.shunned.get(&(hostgroup, row.host.clone()));
-            row.status == "SHUNNED" && since.is_some_and(|since| since.elapsed() >= wait)
-        };
-        let back: Vec<String> = here().filter(rested).map(|row| row.host.clone()).collect();
-        for host in &back {
-            let _ = self.layers.set_status(hostgroup, host, "ONLINE");
-            self.shunned.remove(&(hostgroup, host.clone()));
-        }
-        let usable: Vec<&str> = online.into_iter().chain(back.iter().map(String::as_str)).collect();
-        self.turn += 1;
-        usable.get(self.turn % usable.len().max(1)).map(|host| (*host).to_owned()).ok_or(SessionError::NoServer)
-    }
-
-    fn shun(&mut self, hostgroup: u32, host: &str) {
-        let rows = self.layers.rows().unwrap_or_default();
-        if rows.iter().any(|row| row.hostgroup == hostgroup && row.host == host && row.status == "ONLINE") {
-            let _ = self.layers.set_status(hostgroup, host, "SHUNNED");
-            self.shunned.insert((hostgroup, host.to_owned()), Instant::now());
-        }
-    }
-
-    fn end_client(&mut self, id: u64) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.end();
-        }
-    }
-
-    fn holds(&self) -> impl Fn(u32, &str) -> bool + use<> {
-        let clients = self.clients.clone();
-        move |hostgroup, host| used(&clients, hostgroup, host) > 0
     }
 }

@@ -1,22 +1,9 @@
 //! What the admin interface does with a statement: its own commands, else SQLite (FACTS §1).
 
-use std::collections::BTreeMap;
-
-use super::Engine;
-use super::sessions::{connection_pool, processlist};
-use super::wire::{Answer, Records};
-
-/// The variables that can be asked for.
-pub(super) fn variables(version: &str, monitor_interval_ms: &str) -> BTreeMap<String, String> {
-    let pairs = [
-        ("version", version),
-        ("version_comment", "(ProxySQL Admin Module)"),
-        ("mysql-monitor_read_only_interval", monitor_interval_ms),
-        ("mysql-monitor_read_only_timeout", "500"),
-        ("mysql-show_processlist_extended", "0"),
-    ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
+use super::layers::{COVERED, RUNTIME};
+use super::stats::{connection_pool, processlist};
+use super::wire::Answer;
+use super::{Engine, variables};
 
 /// Whether a statement changes nothing.
 pub(super) fn only_reads(sql: &str) -> bool {
@@ -25,131 +12,177 @@ pub(super) fn only_reads(sql: &str) -> bool {
 }
 
 /// Verbs that SQLite answers for ProxySQL.
-const SQL: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "EXPLAIN"];
+const SQL: [&str; 12] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "REPLACE",
+    "CREATE",
+    "DROP",
+    "EXPLAIN",
+    "VALUES",
+    "WITH",
+    "SAVEPOINT",
+    "RELEASE",
+];
 
 impl Engine {
     /// Answers a statement.
     pub(super) fn run(&mut self, sql: &str) -> Answer {
-        let sql = without_comment(sql.trim()).trim_end_matches(';').trim_end();
-        let words: Vec<String> = sql.split_whitespace().map(str::to_ascii_uppercase).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let sql = sql.trim().trim_end_matches(';').trim_end();
+        let upper = sql.to_ascii_uppercase();
+        let words: Vec<&str> = upper.split_whitespace().collect();
         match words[..] {
-            ["LOAD", "MYSQL", "SERVERS", "TO", "RUN" | "RUNTIME"]
-            | ["LOAD", "MYSQL", "SERVERS", "FROM", "MEM" | "MEMORY"] => {
-                let holds = self.holds();
-                done(self.layers.load(holds))
+            ["LOAD" | "SAVE", .., "TO" | "FROM", _] => match self.move_config(&words) {
+                Some(moved) => done(moved),
+                None => self.sql(sql),
+            },
+            // As atoi would, and nothing behind it counts.
+            ["KILL", "CONNECTION", id, ..] => {
+                let digits = id.find(|c: char| !c.is_ascii_digit()).unwrap_or(id.len());
+                self.kill_client(id[..digits].parse().unwrap_or(0))
             }
-            ["SAVE", "MYSQL", "SERVERS", "FROM", "RUN" | "RUNTIME"]
-            | ["SAVE", "MYSQL", "SERVERS", "TO", "MEM" | "MEMORY"] => done(self.layers.save_from_runtime()),
-            ["SAVE", "MYSQL", "SERVERS", "TO", "DISK"] | ["SAVE", "MYSQL", "SERVERS", "FROM", "MEM" | "MEMORY"] => {
-                done(self.layers.copy("main", "disk"))
+            ["PROXYSQL", "PAUSE"] if self.paused => {
+                refused("ProxySQL MySQL module is already paused, impossible to pause")
             }
-            ["LOAD", "MYSQL", "SERVERS", "FROM", "DISK"] | ["LOAD", "MYSQL", "SERVERS", "TO", "MEM" | "MEMORY"] => {
-                done(self.layers.copy("disk", "main"))
+            ["PROXYSQL", "RESUME"] if !self.paused => {
+                refused("ProxySQL MySQL module is not paused, impossible to resume")
             }
-            ["KILL", "CONNECTION", id] => self.kill_client(id),
-            ["PROXYSQL", "PAUSE"] => {
-                self.paused = true;
-                Answer::Done(0, String::new())
+            ["PROXYSQL", word @ ("PAUSE" | "RESUME")] => {
+                self.paused = word == "PAUSE";
+                nothing()
             }
-            ["PROXYSQL", "RESUME"] => {
-                self.paused = false;
-                Answer::Done(0, String::new())
+            ["PROXYSQL", word @ ("READONLY" | "READWRITE")] => {
+                self.read_only = word == "READONLY";
+                nothing()
             }
-            ["BEGIN" | "COMMIT" | "ROLLBACK", ..] => Answer::Done(0, String::new()),
-            ["SELECT", variable, ..] if variable.starts_with("@@") => self.variable(sql),
-            ["SELECT", "DATABASE()"] => one("DATABASE()", "admin"),
-            ["SHOW", "DATABASES"] => one("name", "main"),
-            ["SET", ..] => self.set(sql),
-            ["INSERT" | "UPDATE" | "DELETE" | "REPLACE", ..] if names_runtime(&words) => {
-                // Answers as if it had been done, and does nothing (FACTS §1).
-                Answer::Done(self.layers.rows().map_or(0, |rows| rows.len() as u64), String::new())
-            }
-            [verb, ..] if SQL.contains(&verb) => self.sql(sql),
-            _ => {
-                self.unknown.push(sql.to_owned());
-                let near = sql.split_whitespace().next().unwrap_or_default();
-                Answer::Refused(format!("ProxySQL Admin Error: near \"{near}\": syntax error"))
-            }
+            ["BEGIN" | "BEGIN;" | "COMMIT" | "COMMIT;" | "ROLLBACK" | "ROLLBACK;" | "USE", ..]
+            | ["START", "TRANSACTION", ..] => nothing(),
+            ["SET", ..] => variables::set(&mut self.layers, sql),
+            ["SELECT" | "SHOW", ..] => match variables::ask(&self.layers, &self.settings, sql) {
+                Some(variables::Asked::Answer(answer)) => answer,
+                Some(variables::Asked::Sql(sql)) => self.sql(&sql),
+                None => self.sql(sql),
+            },
+            _ => self.sql(sql),
         }
     }
 
+    /// LOAD and SAVE; `None` if it is not one that ProxySQL knows.
+    fn move_config(&mut self, words: &[&str]) -> Option<rusqlite::Result<()>> {
+        let [verb, what @ .., to_from, place] = words else { return None };
+        let place = match *place {
+            "RUN" | "RUNTIME" => RUNTIME,
+            "MEM" | "MEMORY" => "main",
+            "DISK" => "disk",
+            // From the configuration file: the lab has none.
+            "CONFIG" if (*verb, *to_from) == ("LOAD", "FROM") => return Some(Ok(())),
+            _ => return None,
+        };
+        let (from, to) = match (*verb, *to_from, place) {
+            ("LOAD", "TO", RUNTIME) | ("LOAD", "FROM", "main") => ("main", RUNTIME),
+            ("SAVE", "FROM", RUNTIME) | ("SAVE", "TO", "main") => (RUNTIME, "main"),
+            ("SAVE", "TO", "disk") | ("SAVE", "FROM", "main") => ("main", "disk"),
+            ("LOAD", "FROM", "disk") | ("LOAD", "TO", "main") => ("disk", "main"),
+            _ => return None,
+        };
+        Some(match (what, from, to) {
+            (["MYSQL", "SERVERS"], "main", RUNTIME) => self.load(),
+            (["MYSQL", "SERVERS"], RUNTIME, "main") => self.purge().and_then(|()| self.layers.save_from_runtime()),
+            (["MYSQL", "SERVERS"], ..) => self.layers.copy(from, to, &COVERED),
+            (["MYSQL", "USERS"], ..) => self.layers.copy(from, to, &["mysql_users"]),
+            (["SCHEDULER"], ..) => self.layers.copy(from, to, &["scheduler"]),
+            (["PROXYSQL", "SERVERS"], ..) => self.layers.copy(from, to, &["proxysql_servers"]),
+            (["MYSQL", "VARIABLES"], ..) => self.layers.copy_variables(from, to, "mysql-"),
+            (["ADMIN", "VARIABLES"], ..) => self.layers.copy_variables(from, to, "admin-"),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn load(&mut self) -> rusqlite::Result<()> {
+        let (used, idle) = (self.used(), std::mem::take(&mut self.idle));
+        self.layers.load(used, |key| idle.contains(key))?;
+        let rows = self.layers.rows()?;
+        let has = |status: &'static str| {
+            let keys: Vec<_> = rows.iter().filter(|row| row.status == status).map(|row| row.key()).collect();
+            move |key: &_| keys.contains(key)
+        };
+        let (is_gone, is_shunned) = (has("OFFLINE_HARD"), has("SHUNNED"));
+        self.idle = idle.into_iter().filter(|key| !is_gone(key)).collect();
+        // A row that is SHUNNED again after it was ONLINE is shunned for good (FACTS §2).
+        self.shunned.retain(|key, _| is_shunned(key));
+        Ok(())
+    }
+
+    fn purge(&mut self) -> rusqlite::Result<()> {
+        let used = self.used();
+        self.layers.purge_ghosts(used)
+    }
+
+    /// Lets SQLite answer, with the tables filled that the statement names.
     fn sql(&mut self, sql: &str) -> Answer {
-        let lower = sql.to_ascii_lowercase();
-        let mut fill = Ok(());
-        if lower.contains("stats_mysql_connection_pool") {
-            let rows = self.layers.rows().unwrap_or_default();
-            fill = self.layers.fill("stats_mysql_connection_pool", &connection_pool(&rows, &self.clients));
+        if let Err(error) = self.refresh(&sql.to_ascii_lowercase()) {
+            return refused(&error.to_string());
         }
-        if lower.contains("stats_mysql_processlist") {
-            let extended = self.variables.get("mysql-show_processlist_extended").is_some_and(|value| value != "0");
-            fill = fill.and(self.layers.fill("stats_mysql_processlist", &processlist(&self.clients, extended)));
+        // The lab itself goes on writing: PROXYSQL READONLY is about clients' statements.
+        if self.read_only {
+            self.layers.read_only(true);
+        }
+        let answer = self.layers.run(sql);
+        if self.read_only {
+            self.layers.read_only(false);
+        }
+        let is_syntax_error = matches!(&answer, Answer::Refused(text) if text.ends_with(": syntax error"));
+        let verb = sql.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        if is_syntax_error && !SQL.contains(&verb.as_str()) {
+            self.unknown.push(sql.to_owned());
+        }
+        answer
+    }
+
+    fn refresh(&mut self, lower: &str) -> rusqlite::Result<()> {
+        if lower.contains("runtime_mysql_servers") {
+            // Ghosts without connections go when runtime is looked at (code: dump_table_mysql).
+            self.purge()?;
         }
         if lower.contains("runtime_checksums_values") {
-            let sums = self.layers.checksums();
-            fill = fill.and(sums.and_then(|sums| self.layers.fill("runtime_checksums_values", &sums)));
+            let sums = self.layers.checksums()?;
+            self.layers.fill("runtime_checksums_values", &sums)?;
         }
-        match fill {
-            Ok(()) => self.layers.run(sql),
-            Err(error) => Answer::Refused(format!("ProxySQL Admin Error: {error}")),
+        if lower.contains("stats_mysql_connection_pool") {
+            let rows = self.layers.rows()?;
+            self.layers.fill("stats_mysql_connection_pool", &connection_pool(&rows, &self.clients, &self.idle))?;
         }
+        if lower.contains("stats_mysql_processlist") {
+            let extended = self.layers.variable("mysql-show_processlist_extended").is_some_and(|value| value != "0");
+            self.layers.fill("stats_mysql_processlist", &processlist(&self.clients, extended))?;
+        }
+        self.layers.refresh_runtime(lower)
     }
 
-    /// Single variables work; several in one SELECT are a syntax error.
-    fn variable(&self, sql: &str) -> Answer {
-        let rest = sql["SELECT".len()..].trim();
-        let name = rest.split_whitespace().next().unwrap_or_default();
-        match self.variables.get(&name[2..]) {
-            Some(value) => one(name, value),
-            None => Answer::Refused(format!("ProxySQL Admin Error: near \"{rest}\": syntax error")),
-        }
-    }
-
-    /// An unknown variable is answered OK, with an ERROR in the info text (FACTS §1).
-    fn set(&mut self, sql: &str) -> Answer {
-        let rest = sql["SET".len()..].trim();
-        let Some((name, value)) = rest.split_once('=') else { return Answer::Done(0, String::new()) };
-        match self.variables.get_mut(name.trim()) {
-            Some(kept) => {
-                *kept = value.trim().trim_matches('\'').to_owned();
-                Answer::Done(1, String::new())
-            }
-            None => Answer::Done(0, format!("ERROR: Unknown global variable: '{}'.", name.trim())),
-        }
-    }
-
-    fn kill_client(&mut self, id: &str) -> Answer {
-        match id.parse().ok().and_then(|id| self.clients.get_mut(&id)) {
+    fn kill_client(&mut self, id: u64) -> Answer {
+        match self.clients.get_mut(&id).filter(|client| !client.dead) {
             Some(client) => {
                 client.end();
-                Answer::Done(0, String::new())
+                nothing()
             }
-            None => Answer::Refused("ProxySQL Admin Error: Unknown thread id".to_owned()),
+            None => refused(&format!("Unknown thread id: {id}")),
         }
     }
 }
 
-/// A comment may stand before a statement.
-fn without_comment(sql: &str) -> &str {
-    match sql.strip_prefix("/*").and_then(|rest| rest.split_once("*/")) {
-        Some((_, statement)) => statement.trim_start(),
-        None => sql,
-    }
+fn nothing() -> Answer {
+    Answer::Done(0, String::new())
 }
 
-/// Whether a statement would write to a runtime table.
-fn names_runtime(words: &[&str]) -> bool {
-    let table = words.iter().find(|word| !SQL.contains(word) && !matches!(**word, "INTO" | "FROM" | "OR" | "IGNORE"));
-    table.is_some_and(|table| table.trim_start_matches("MAIN.").starts_with("RUNTIME_"))
+fn refused(words: &str) -> Answer {
+    Answer::Refused(format!("ProxySQL Admin Error: {words}"))
 }
 
 fn done(result: rusqlite::Result<()>) -> Answer {
     match result {
-        Ok(()) => Answer::Done(0, String::new()),
-        Err(error) => Answer::Refused(format!("ProxySQL Admin Error: {error}")),
+        Ok(()) => nothing(),
+        Err(error) => refused(&error.to_string()),
     }
-}
-
-fn one(column: &str, value: &str) -> Answer {
-    Answer::Records(Records { columns: vec![column.to_owned()], records: vec![vec![Some(value.to_owned())]] })
 }

@@ -1,15 +1,20 @@
-//! The three layers, in SQLite: `main` is memory, `disk` is disk, `live` is runtime (FACTS §1, §2).
+//! The three layers, in SQLite: `main` is memory, `disk` is disk, and runtime is a schema of its own that no statement
+//! names: the `runtime_` tables in `main` are filled from it before a statement that names them (FACTS §1, §2).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 
+use super::rows::{RowKey, ServerRow};
 use super::wire::{Answer, Records};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// The tables that LOAD MYSQL SERVERS covers, the server table first.
-const COVERED: [&str; 7] = [
+pub(super) const COVERED: [&str; 7] = [
     "mysql_servers",
     "mysql_replication_hostgroups",
     "mysql_group_replication_hostgroups",
@@ -19,77 +24,72 @@ const COVERED: [&str; 7] = [
     "mysql_servers_ssl_params",
 ];
 
-/// Tables that a SELECT finds filled: made anew before each.
-const STATS: &str = "
-CREATE TEMP TABLE stats_mysql_connection_pool (hostgroup INT , srv_host VARCHAR , srv_port INT , status VARCHAR , ConnUsed INT , ConnFree INT , ConnOK INT , ConnERR INT , MaxConnUsed INT , Queries INT , Queries_GTID_sync INT , Bytes_data_sent INT , Bytes_data_recv INT , Latency_us INT);
-CREATE TEMP TABLE stats_mysql_processlist (ThreadID INT NOT NULL , SessionID INTEGER PRIMARY KEY , user VARCHAR , db VARCHAR , cli_host VARCHAR , cli_port INT , hostgroup INT , l_srv_host VARCHAR , l_srv_port INT , srv_host VARCHAR , srv_port INT , command VARCHAR , time_ms INT NOT NULL , info VARCHAR , status_flags INT , extended_info VARCHAR);
-CREATE TEMP TABLE runtime_checksums_values (name VARCHAR NOT NULL , version INT NOT NULL , epoch INT NOT NULL , checksum VARCHAR NOT NULL , PRIMARY KEY (name));
+/// Those that other commands cover.
+const OTHERS: [&str; 4] = ["proxysql_servers", "scheduler", "mysql_users", "global_variables"];
+
+/// Tables that are filled from elsewhere, as 2.7.1's sqlite_master has them.
+const FILLED: &str = "
+CREATE TABLE stats.stats_mysql_connection_pool (hostgroup INT , srv_host VARCHAR , srv_port INT , status VARCHAR , ConnUsed INT , ConnFree INT , ConnOK INT , ConnERR INT , MaxConnUsed INT , Queries INT , Queries_GTID_sync INT , Bytes_data_sent INT , Bytes_data_recv INT , Latency_us INT);
+CREATE TABLE stats.stats_mysql_processlist (ThreadID INT NOT NULL , SessionID INTEGER PRIMARY KEY , user VARCHAR , db VARCHAR , cli_host VARCHAR , cli_port INT , hostgroup INT , l_srv_host VARCHAR , l_srv_port INT , srv_host VARCHAR , srv_port INT , command VARCHAR , time_ms INT NOT NULL , info VARCHAR , status_flags INT , extended_info VARCHAR);
+CREATE TABLE main.runtime_checksums_values (name VARCHAR NOT NULL , version INT NOT NULL , epoch INT NOT NULL , checksum VARCHAR NOT NULL , PRIMARY KEY (name));
 ";
 
-/// A runtime row, as far as the lab itself looks at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerRow {
-    /// `hostgroup_id`.
-    pub hostgroup: u32,
-    /// `hostname`.
-    pub host: String,
-    /// `status`, upper case.
-    pub status: String,
-    /// `comment`.
-    pub comment: String,
-}
-
-impl ServerRow {
-    /// `10/node01:ONLINE[comment]`, as the timelines in `captures/` write it.
-    pub fn text(&self) -> String {
-        format!("{}/{}:{}[{}]", self.hostgroup, self.host, self.status, self.comment)
-    }
-}
+/// How long an idle connection keeps a row that LOAD removed as a ghost: its threads close it that fast (seen gone
+/// after 50 ms, captures/4-sessions).
+const IDLE_CONNECTIONS_CLOSE: Duration = Duration::from_millis(50);
 
 /// The three layers.
 pub(super) struct Layers {
     db: Connection,
     version: u64,
+    epoch: u64,
+    /// The checksum of what the last LOAD was given: the monitor does not change this one.
+    loaded: u64,
+    /// Rows that LOAD removed, and that still had an idle connection.
+    cooling: BTreeMap<RowKey, Instant>,
+    /// What the last statement changed. It is also the answer to one that changes no record, such as CREATE TABLE.
+    changes: u64,
 }
 
 impl Layers {
-    pub(super) fn new() -> Result<Self> {
+    /// Empty layers, with these variables in each.
+    pub(super) fn new(variables: &[(&str, String)]) -> Result<Self> {
         let db = Connection::open_in_memory()?;
-        db.execute_batch("ATTACH ':memory:' AS disk; ATTACH ':memory:' AS live;")?;
-        for layer in ["main", "disk", "live"] {
-            db.execute_batch(&SCHEMA.replace("CREATE TABLE ", &format!("CREATE TABLE {layer}.")))?;
+        db.set_prepared_statement_cache_capacity(64);
+        for schema in ["disk", "stats", RUNTIME] {
+            db.execute_batch(&format!("ATTACH ':memory:' AS {schema}"))?;
         }
-        for table in COVERED.iter().chain(&["proxysql_servers"]) {
-            db.execute_batch(&format!("CREATE TEMP VIEW runtime_{table} AS SELECT * FROM live.{table}"))?;
+        for layer in ["main.", "disk.", &format!("{RUNTIME}."), "main.runtime_"] {
+            db.execute_batch(&SCHEMA.replace("CREATE TABLE ", &format!("CREATE TABLE {layer}")))?;
         }
-        db.execute_batch(STATS)?;
-        Ok(Self { db, version: 1 })
+        db.execute_batch(FILLED)?;
+        for layer in ["main", "disk", RUNTIME] {
+            for (name, value) in variables {
+                db.execute(&format!("INSERT INTO {layer}.global_variables VALUES (?1,?2)"), (name, value))?;
+            }
+        }
+        Ok(Self { db, version: 0, epoch: now_s(), loaded: 0, cooling: BTreeMap::new(), changes: 0 })
     }
 
     /// Runs one statement; what follows it in the same query is dropped silently (FACTS §1).
-    pub(super) fn run(&self, sql: &str) -> Answer {
+    pub(super) fn run(&mut self, sql: &str) -> Answer {
         match self.try_run(sql) {
             Ok(answer) => answer,
-            Err(error) => {
-                let text = match error {
-                    rusqlite::Error::SqliteFailure(code, text) => text.unwrap_or_else(|| code.to_string()),
-                    rusqlite::Error::SqlInputError { msg, .. } => msg,
-                    other => other.to_string(),
-                };
-                Answer::Refused(format!("ProxySQL Admin Error: {text}"))
-            }
+            Err(error) => Answer::Refused(format!("ProxySQL Admin Error: {}", words(error))),
         }
     }
 
-    fn try_run(&self, sql: &str) -> Result<Answer> {
+    fn try_run(&mut self, sql: &str) -> Result<Answer> {
         let mut statement = first_statement(&self.db, sql)?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let verb = sql.trim_start().get(..6).unwrap_or_default().to_ascii_uppercase();
+        let counts = matches!(verb.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLAC");
         if columns.is_empty() {
-            let affected = statement.execute([])?;
-            // SQLite's count is that of the last change, ProxySQL's that of this statement.
-            let changes = ["INSERT", "UPDATE", "DELETE", "REPLACE"];
-            let counts = changes.iter().any(|verb| sql.trim_start().to_ascii_uppercase().starts_with(verb));
-            return Ok(Answer::Done(if counts { affected as u64 } else { 0 }, String::new()));
+            statement.execute([])?;
+            if counts {
+                self.changes = self.db.changes();
+            }
+            return Ok(Answer::Done(self.changes, String::new()));
         }
         let mut rows = statement.query([])?;
         let mut records = Vec::new();
@@ -104,71 +104,104 @@ impl Layers {
             };
             records.push((0..columns.len()).map(value).collect::<Result<_>>()?);
         }
+        if counts {
+            // It has a RETURNING.
+            self.changes = self.db.changes();
+        }
         Ok(Answer::Records(Records { columns, records }))
     }
 
-    /// LOAD MYSQL SERVERS TO RUNTIME: runtime becomes memory. `used` tells which rows still hold connections.
-    pub(super) fn load(&mut self, used: impl Fn(u32, &str) -> bool) -> Result<()> {
-        self.purge_ghosts(used)?;
-        // A row that is gone from memory stays as a ghost until the next commit finds it without connections.
-        self.db.execute_batch(
-            "UPDATE live.mysql_servers SET status='OFFLINE_HARD' WHERE NOT EXISTS (SELECT 1 FROM main.mysql_servers m \
-               WHERE m.hostgroup_id=live.mysql_servers.hostgroup_id AND m.hostname=live.mysql_servers.hostname \
-                 AND m.port=live.mysql_servers.port AND UPPER(m.status)<>'OFFLINE_HARD');
-             REPLACE INTO live.mysql_servers SELECT hostgroup_id,hostname,port,gtid_port,UPPER(status),weight,compression,\
-               max_connections,max_replication_lag,use_ssl,max_latency_ms,comment \
-               FROM main.mysql_servers WHERE UPPER(status)<>'OFFLINE_HARD';",
-        )?;
-        for table in &COVERED[1..] {
-            self.db.execute_batch(&format!(
-                "DELETE FROM live.{table}; INSERT INTO live.{table} SELECT * FROM main.{table};"
-            ))?;
+    /// LOAD MYSQL SERVERS TO RUNTIME: runtime becomes memory. `used` tells which rows hold connections, `idle` which
+    /// have one to spare.
+    pub(super) fn load(&mut self, used: impl Fn(&RowKey) -> bool, idle: impl Fn(&RowKey) -> bool) -> Result<()> {
+        self.cooling.clear();
+        self.purge_ghosts(&used)?;
+        // A row that is gone from memory stays as a ghost for as long as it has connections; OFFLINE_HARD is gone too.
+        let sql = format!(
+            "SELECT hostgroup_id,hostname,port FROM {RUNTIME}.mysql_servers r WHERE status<>'OFFLINE_HARD' AND NOT EXISTS \
+               (SELECT 1 FROM main.mysql_servers m WHERE m.hostgroup_id=r.hostgroup_id AND m.hostname=r.hostname \
+                  AND m.port=r.port AND UPPER(m.status)<>'OFFLINE_HARD')"
+        );
+        let mut statement = self.db.prepare(&sql)?;
+        let key = |row: &rusqlite::Row<'_>| Ok(RowKey::new(row.get(0)?, &row.get::<_, String>(1)?, row.get(2)?));
+        let gone: Vec<RowKey> = statement.query_map([], key)?.collect::<Result<_>>()?;
+        drop(statement);
+        for key in gone {
+            if idle(&key) {
+                self.cooling.insert(key.clone(), Instant::now());
+            }
+            self.set_status(&key, "OFFLINE_HARD")?;
         }
+        self.db.execute_batch(&format!(
+            "REPLACE INTO {RUNTIME}.mysql_servers SELECT hostgroup_id,hostname,port,gtid_port,UPPER(status),weight,\
+               compression,max_connections,max_replication_lag,use_ssl,max_latency_ms,comment \
+               FROM main.mysql_servers WHERE UPPER(status)<>'OFFLINE_HARD'"
+        ))?;
+        self.copy("main", RUNTIME, &COVERED[1..])?;
         self.version += 1;
+        self.epoch = now_s();
+        self.loaded = 0;
+        for table in COVERED {
+            self.loaded = self.sum(self.loaded, &format!("main.{table}"), "")?;
+        }
+        self.changes = 0;
         Ok(())
     }
 
     /// SAVE MYSQL SERVERS FROM RUNTIME: SHUNNED becomes ONLINE, ghosts become config (FACTS §2).
-    pub(super) fn save_from_runtime(&self) -> Result<()> {
-        for table in COVERED {
-            self.db.execute_batch(&format!(
-                "DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM live.{table};"
-            ))?;
-        }
+    pub(super) fn save_from_runtime(&mut self) -> Result<()> {
+        self.copy(RUNTIME, "main", &COVERED)?;
         self.db.execute_batch("UPDATE main.mysql_servers SET status='ONLINE' WHERE status='SHUNNED'")
     }
 
-    /// Copies one layer's config to another.
-    pub(super) fn copy(&self, from: &str, to: &str) -> Result<()> {
-        for table in COVERED {
+    /// Copies one layer's tables to another.
+    pub(super) fn copy(&mut self, from: &str, to: &str, tables: &[&str]) -> Result<()> {
+        for table in tables {
             self.db.execute_batch(&format!(
                 "DELETE FROM {to}.{table}; INSERT INTO {to}.{table} SELECT * FROM {from}.{table};"
             ))?;
         }
+        self.changes = 0;
         Ok(())
+    }
+
+    /// Copies the variables that begin so.
+    pub(super) fn copy_variables(&mut self, from: &str, to: &str, prefix: &str) -> Result<()> {
+        let sql = format!(
+            "REPLACE INTO {to}.global_variables SELECT * FROM {from}.global_variables WHERE variable_name LIKE ?1||'%'"
+        );
+        self.changes = 0;
+        self.db.execute(&sql, [prefix]).map(drop)
     }
 
     /// A restart: memory and runtime are what disk has; tables that others made in `main` are gone.
     pub(super) fn restart(&mut self) -> Result<()> {
-        let Answer::Records(others) =
-            self.run("SELECT name FROM main.sqlite_master WHERE type='table' AND name LIKE 'stonith_%'")
-        else {
-            return Ok(());
+        self.db.execute_batch("PRAGMA query_only=0")?;
+        let all = "SELECT name FROM main.sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'";
+        let names: Vec<String> = self.db.prepare(all)?.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
+        let own = |name: &str| {
+            let name = name.strip_prefix("runtime_").unwrap_or(name);
+            COVERED.contains(&name) || OTHERS.contains(&name) || name == "checksums_values"
         };
-        for name in others.records.into_iter().flatten().flatten() {
-            self.db.execute_batch(&format!("DROP TABLE main.{name}"))?;
+        for name in names.iter().filter(|name| !own(name)) {
+            self.db.execute_batch(&format!("DROP TABLE main.\"{}\"", name.replace('"', "\"\"")))?;
         }
-        self.copy("disk", "main")?;
-        self.db.execute_batch("DELETE FROM live.mysql_servers")?;
+        self.db.execute_batch(&format!("DELETE FROM {RUNTIME}.mysql_servers"))?;
+        self.copy("disk", "main", &COVERED)?;
+        self.copy("disk", "main", &OTHERS)?;
+        self.copy("main", RUNTIME, &OTHERS)?;
         self.version = 0;
-        self.load(|_, _| false)
+        self.load(|_| false, |_| false)
     }
 
-    /// Ghost rows without connections go with the next commit.
-    pub(super) fn purge_ghosts(&self, used: impl Fn(u32, &str) -> bool) -> Result<()> {
+    /// Ghost rows without connections go with the next look at runtime.
+    pub(super) fn purge_ghosts(&mut self, used: impl Fn(&RowKey) -> bool) -> Result<()> {
+        self.cooling.retain(|_, since| since.elapsed() < IDLE_CONNECTIONS_CLOSE);
         for row in self.rows()? {
-            if row.status == "OFFLINE_HARD" && !used(row.hostgroup, &row.host) {
-                self.delete(row.hostgroup, &row.host)?;
+            let key = row.key();
+            if row.status == "OFFLINE_HARD" && !used(&key) && !self.cooling.contains_key(&key) {
+                let sql = format!("DELETE FROM {RUNTIME}.mysql_servers WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
+                self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port))?;
             }
         }
         Ok(())
@@ -176,61 +209,140 @@ impl Layers {
 
     /// The runtime rows.
     pub(super) fn rows(&self) -> Result<Vec<ServerRow>> {
-        let sql = "SELECT hostgroup_id,hostname,status,comment FROM live.mysql_servers ORDER BY 1,2";
-        let mut statement = self.db.prepare_cached(sql)?;
+        let sql = format!(
+            "SELECT hostgroup_id,hostname,port,status,weight,comment FROM {RUNTIME}.mysql_servers ORDER BY 1,2,3"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
         let row = |row: &rusqlite::Row<'_>| {
-            Ok(ServerRow { hostgroup: row.get(0)?, host: row.get(1)?, status: row.get(2)?, comment: row.get(3)? })
+            Ok(ServerRow {
+                hostgroup: row.get(0)?,
+                host: row.get(1)?,
+                port: row.get(2)?,
+                status: row.get(3)?,
+                weight: row.get(4)?,
+                comment: row.get(5)?,
+            })
         };
         statement.query_map([], row)?.collect()
     }
 
     /// The pairs in force, writer and reader.
     pub(super) fn pairs(&self) -> Result<Vec<(u32, u32)>> {
-        let sql = "SELECT writer_hostgroup,reader_hostgroup FROM live.mysql_replication_hostgroups";
-        let mut statement = self.db.prepare_cached(sql)?;
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let sql = format!("SELECT writer_hostgroup,reader_hostgroup FROM {RUNTIME}.mysql_replication_hostgroups");
+        self.db.prepare_cached(&sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
-    /// Gives a runtime row another status; `and_memory` up to 2.5.2, where the monitor wrote memory too.
-    pub(super) fn set_status(&self, hostgroup: u32, host: &str, status: &str) -> Result<()> {
-        let sql = "UPDATE live.mysql_servers SET status=?3 WHERE hostgroup_id=?1 AND hostname=?2";
-        self.db.prepare_cached(sql)?.execute((hostgroup, host, status)).map(drop)
+    /// Gives a runtime row another status.
+    pub(super) fn set_status(&self, key: &RowKey, status: &str) -> Result<()> {
+        let sql = format!("UPDATE {RUNTIME}.mysql_servers SET status=?4 WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
+        self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port, status)).map(drop)
     }
 
-    /// Copies a runtime row into another hostgroup, status and comment too (FACTS §2).
-    pub(super) fn copy_row(&self, from: u32, to: u32, host: &str, status: &str) -> Result<()> {
-        let sql = "REPLACE INTO live.mysql_servers SELECT ?2,hostname,port,gtid_port,?4,weight,compression,max_connections,\
-                   max_replication_lag,use_ssl,max_latency_ms,comment FROM live.mysql_servers \
-                   WHERE hostgroup_id=?1 AND hostname=?3";
-        self.db.prepare_cached(sql)?.execute((from, to, host, status)).map(drop)
+    /// Copies a runtime row into another hostgroup, comment and settings too (FACTS §2).
+    pub(super) fn copy_row(&self, from: &RowKey, to: u32, status: &str) -> Result<()> {
+        let sql = format!(
+            "REPLACE INTO {RUNTIME}.mysql_servers SELECT ?4,hostname,port,gtid_port,?5,weight,compression,\
+               max_connections,max_replication_lag,use_ssl,max_latency_ms,comment FROM {RUNTIME}.mysql_servers \
+               WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)"
+        );
+        self.db.prepare_cached(&sql)?.execute((from.hostgroup, &from.host, from.port, to, status)).map(drop)
     }
 
-    fn delete(&self, hostgroup: u32, host: &str) -> Result<()> {
-        let sql = "DELETE FROM live.mysql_servers WHERE hostgroup_id=?1 AND hostname=?2";
-        self.db.prepare_cached(sql)?.execute((hostgroup, host)).map(drop)
-    }
-
-    /// Fills a stats table anew.
-    pub(super) fn fill(&self, table: &str, rows: &[Vec<Option<String>>]) -> Result<()> {
-        self.db.execute_batch(&format!("DELETE FROM temp.{table}"))?;
-        for row in rows {
-            let marks = vec!["?"; row.len()].join(",");
-            let mut statement = self.db.prepare_cached(&format!("INSERT INTO temp.{table} VALUES ({marks})"))?;
-            statement.execute(rusqlite::params_from_iter(row))?;
+    /// Fills the `runtime_` tables that a statement names; writing to one does nothing, since it is filled again.
+    pub(super) fn refresh_runtime(&mut self, lower: &str) -> Result<()> {
+        if !lower.contains("runtime_") {
+            return Ok(());
+        }
+        for table in COVERED.iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}"))) {
+            self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
+            let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table}");
+            self.db.prepare_cached(&sql)?.execute([])?;
+            self.changes = 0;
         }
         Ok(())
     }
 
-    /// A monitor move changes the checksum, a LOAD the version too (FACTS §1).
+    /// Fills a stats table anew.
+    pub(super) fn fill(&mut self, table: &str, rows: &[Vec<Option<String>>]) -> Result<()> {
+        self.db.prepare_cached(&format!("DELETE FROM {table}"))?.execute([])?;
+        for row in rows {
+            let marks = vec!["?"; row.len()].join(",");
+            let mut statement = self.db.prepare_cached(&format!("INSERT INTO {table} VALUES ({marks})"))?;
+            statement.execute(rusqlite::params_from_iter(row))?;
+        }
+        self.changes = 0;
+        Ok(())
+    }
+
+    /// A variable in memory.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let sql = "SELECT variable_value FROM main.global_variables WHERE variable_name=?1";
+        self.db.query_row(sql, [name], |row| row.get(0)).ok()
+    }
+
+    /// Gives a variable in memory a value; whether there is such a one.
+    pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
+        let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
+        Ok(self.db.execute(sql, (name, value))? > 0)
+    }
+
+    /// PROXYSQL READONLY: what clients send may not write.
+    pub(super) fn read_only(&self, on: bool) {
+        // SQLite has this pragma, so it cannot fail.
+        let _ = self.db.pragma_update(None, "query_only", on);
+    }
+
+    /// `runtime_checksums_values`: a monitor move changes the checksum, a LOAD the version too (FACTS §1). SHUNNED counts
+    /// as ONLINE and a ghost not at all, since both are local (code: MYHGM_GEN_CLUSTER_ADMIN_RUNTIME_SERVERS).
     pub(super) fn checksums(&self) -> Result<Vec<Vec<Option<String>>>> {
-        let mut sum = 0xcbf2_9ce4_8422_2325_u64;
-        for row in self.rows()? {
-            for byte in row.text().bytes() {
-                sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let servers = self.sum(0, &format!("{RUNTIME}.mysql_servers"), "status<>'OFFLINE_HARD'")?;
+        let ours = |name: &str| name.starts_with("mysql_servers");
+        let sum = |name: &str| match name {
+            "mysql_servers" => servers,
+            "mysql_servers_v2" => self.loaded,
+            _ => 0,
+        };
+        let names = ["admin_variables", "mysql_query_rules", "mysql_servers", "mysql_users", "mysql_variables"];
+        let record = |name: &str| {
+            let version = if ours(name) { self.version } else { 1 };
+            let texts = [name.to_owned(), version.to_string(), self.epoch.to_string(), format!("0x{:016X}", sum(name))];
+            texts.into_iter().map(Some).collect()
+        };
+        Ok(names.into_iter().chain(["proxysql_servers", "mysql_servers_v2"]).map(record).collect())
+    }
+
+    /// FNV-1a over a table's records; an empty table leaves the sum as it is.
+    fn sum(&self, mut sum: u64, table: &str, only: &str) -> Result<u64> {
+        let filter = if only.is_empty() { "1" } else { only };
+        let mut statement = self.db.prepare_cached(&format!("SELECT * FROM {table} WHERE {filter} ORDER BY 1,2,3"))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for column in 0..columns {
+                let value = row.get::<_, rusqlite::types::Value>(column)?;
+                let text = format!("{value:?}").replace("\"SHUNNED\"", "\"ONLINE\"");
+                for byte in text.bytes() {
+                    sum = (sum ^ u64::from(byte)).wrapping_add(0xcbf2_9ce4_8422_2325).wrapping_mul(0x0100_0000_01b3);
+                }
             }
         }
-        let texts = ["mysql_servers".to_owned(), self.version.to_string(), "1".to_owned(), format!("0x{sum:016X}")];
-        Ok(vec![texts.into_iter().map(Some).collect()])
+        Ok(sum)
+    }
+}
+
+/// The name of runtime's schema; none that a statement would name.
+pub(super) const RUNTIME: &str = "the_labs_runtime";
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// SQLite's words without rusqlite's.
+fn words(error: rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(code, text) => text.unwrap_or_else(|| code.to_string()),
+        rusqlite::Error::SqlInputError { msg, .. } => msg,
+        other => other.to_string(),
     }
 }
 

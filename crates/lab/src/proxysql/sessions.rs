@@ -1,9 +1,15 @@
 //! Client sessions: which backend each one holds, and what becomes of it (FACTS §4).
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use super::layers::ServerRow;
-use crate::nodes::{Nodes, PORT, Process};
+use super::rows::{RowKey, ServerRow};
+use super::{Engine, ProxySql};
+use crate::nodes::{Nodes, Process};
+
+/// Where a client's session goes by default, and where a query rule sends a SELECT.
+pub(super) const WRITERS: u32 = 10;
+const READERS: u32 = 20;
 
 /// Why a statement of a client failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,21 +26,30 @@ pub enum SessionError {
     ReadOnly,
 }
 
-/// How a session binds itself to a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Bound {
-    pub(super) in_transaction: bool,
-    pub(super) pinned: bool,
+impl SessionError {
+    /// The code that a client would see; a statement that hangs has none.
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Self::NoProxy => Some(2002),
+            Self::Lost => Some(2013),
+            Self::NoServer => Some(9001),
+            Self::Hangs => None,
+            Self::ReadOnly => Some(1290),
+        }
+    }
 }
 
-/// One client session.
+/// One client session, as ProxySQL has it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
-    pub(super) bound: Bound,
+    pub(super) pinned: bool,
+    in_transaction: bool,
+    /// Where the open transaction runs: all its statements go there (`transaction_persistent`).
+    transaction: Option<u32>,
     /// The backend that it holds in each hostgroup.
-    pub(super) holds: BTreeMap<u32, String>,
+    pub(super) holds: BTreeMap<u32, RowKey>,
     /// The backend of its last statement: all that the processlist shows.
-    pub(super) current: Option<(u32, String)>,
+    pub(super) current: Option<RowKey>,
     pub(super) dead: bool,
 }
 
@@ -45,74 +60,204 @@ impl Client {
     }
 }
 
-/// Sends a statement to a backend.
-pub(super) fn execute(nodes: &Nodes, host: &str, writes: bool) -> Result<(), SessionError> {
-    let server = nodes.get(host);
-    match server.process {
-        Process::Down => return Err(SessionError::Lost),
-        Process::Hung => return Err(SessionError::Hangs),
-        Process::Up => {}
+/// A client's session.
+pub struct Session {
+    proxy: ProxySql,
+    id: u64,
+    refused: bool,
+}
+
+impl Session {
+    pub(super) fn new(proxy: ProxySql) -> Self {
+        let mut engine = proxy.engine();
+        let id = engine.next_client;
+        engine.next_client += 1;
+        let refused = engine.paused || engine.down;
+        engine.clients.insert(id, Client { dead: refused, ..Client::default() });
+        drop(engine);
+        Self { proxy, id, refused }
     }
-    if writes {
-        if server.read_only {
-            return Err(SessionError::ReadOnly);
+
+    /// An insert. Says which node took it.
+    ///
+    /// # Errors
+    /// What the client would see.
+    pub fn write(&self) -> Result<String, SessionError> {
+        self.execute(WRITERS, true)
+    }
+
+    /// A SELECT that a query rule sends to the readers.
+    ///
+    /// # Errors
+    /// What the client would see.
+    pub fn read(&self) -> Result<String, SessionError> {
+        self.execute(READERS, false)
+    }
+
+    /// BEGIN. Its first statement binds it to a backend.
+    pub fn begin(&self) {
+        self.bind(|client| client.in_transaction = true);
+    }
+
+    /// COMMIT.
+    ///
+    /// # Errors
+    /// What the client would see: nothing was committed.
+    pub fn commit(&self) -> Result<(), SessionError> {
+        self.proxy.engine().commit(self.id)
+    }
+
+    /// SET @x, a temporary table, GET_LOCK: no multiplexing from the next statement on.
+    pub fn pin(&self) {
+        self.bind(|client| client.pinned = true);
+    }
+
+    fn bind(&self, bind: impl FnOnce(&mut Client)) {
+        if let Some(client) = self.proxy.engine().clients.get_mut(&self.id).filter(|client| !client.dead) {
+            bind(client);
         }
-        nodes.change(host, |server| server.writes += 1);
     }
-    Ok(())
+
+    fn execute(&self, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
+        if self.refused {
+            return Err(SessionError::NoProxy);
+        }
+        self.proxy.engine().execute(self.id, hostgroup, writes)
+    }
 }
 
-type Row = Vec<Option<String>>;
-
-/// `stats_mysql_connection_pool`.
-pub(super) fn connection_pool(rows: &[ServerRow], clients: &BTreeMap<u64, Client>) -> Vec<Row> {
-    let row = |row: &ServerRow| {
-        let used = used(clients, row.hostgroup, &row.host);
-        let mut values =
-            vec![row.hostgroup.to_string(), row.host.clone(), PORT.to_string(), row.status.clone(), used.to_string()];
-        values.resize(14, "0".to_owned());
-        values.into_iter().map(Some).collect()
-    };
-    rows.iter().map(row).collect()
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.proxy.engine().clients.remove(&self.id);
+    }
 }
 
-/// How many sessions hold a row.
-pub(super) fn used(clients: &BTreeMap<u64, Client>, hostgroup: u32, host: &str) -> usize {
-    clients.values().filter(|client| client.holds.get(&hostgroup).is_some_and(|held| held == host)).count()
-}
-
-/// `stats_mysql_processlist`; `extended` as with `mysql-show_processlist_extended`.
-pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Vec<Row> {
-    let row = |(id, client): (&u64, &Client)| {
-        let text = |text: &str| Some(text.to_owned());
-        let (hostgroup, host) = match &client.current {
-            Some((hostgroup, host)) => (hostgroup.to_string(), Some(host.clone())),
-            None => ("10".to_owned(), None),
+impl Engine {
+    fn execute(&mut self, id: u64, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
+        let client = self.clients.get(&id).filter(|client| !client.dead).ok_or(SessionError::Lost)?.clone();
+        let hostgroup = client.transaction.unwrap_or(hostgroup);
+        let key = match client.holds.get(&hostgroup) {
+            Some(key) => self.held(id, key)?,
+            None => self.pick(hostgroup)?,
         };
-        let port = host.as_ref().map(|_| PORT.to_string());
-        let backend = |host: &String| serde_json::json!({"conn": {"mysql": {"host": host, "port": PORT}}});
-        let info = extended.then(|| {
-            let backends: Vec<_> = client.holds.values().map(backend).collect();
-            serde_json::json!({"backends": backends}).to_string()
-        });
-        vec![
-            text("0"),
-            Some(id.to_string()),
-            text("app"),
-            text(""),
-            text("127.0.0.1"),
-            text("40000"),
-            Some(hostgroup),
-            text(""),
-            text("0"),
-            host,
-            port,
-            text("Sleep"),
-            text("0"),
-            text(""),
-            text("0"),
-            info,
-        ]
-    };
-    clients.iter().filter(|(_, client)| !client.dead).map(row).collect()
+        let done = send(&self.nodes, &key, writes);
+        if done == Err(SessionError::Lost) {
+            self.shun(&key);
+            if client.holds.is_empty() {
+                // Autocommit: another server, if there is one.
+                return self.execute(id, hostgroup, writes);
+            }
+            self.end_client(id);
+            return Err(SessionError::Lost);
+        }
+        self.idle.insert(key.clone());
+        if let Some(client) = self.clients.get_mut(&id) {
+            let holds = client.in_transaction || client.pinned;
+            client.current = holds.then(|| key.clone());
+            if holds {
+                client.holds.insert(hostgroup, key.clone());
+            }
+            if client.in_transaction {
+                client.transaction = Some(hostgroup);
+            }
+        }
+        done.map(|()| key.host)
+    }
+
+    fn commit(&mut self, id: u64) -> Result<(), SessionError> {
+        let client = self.clients.get(&id).filter(|client| !client.dead).ok_or(SessionError::Lost)?.clone();
+        if let Some(key) = client.transaction.and_then(|hostgroup| client.holds.get(&hostgroup)) {
+            let key = self.held(id, key)?;
+            match send(&self.nodes, &key, false) {
+                Err(SessionError::Lost) => {
+                    self.shun(&key);
+                    self.end_client(id);
+                    return Err(SessionError::Lost);
+                }
+                done => done?,
+            }
+        }
+        if let Some(client) = self.clients.get_mut(&id) {
+            (client.in_transaction, client.transaction) = (false, None);
+            if !client.pinned {
+                client.holds.clear();
+                client.current = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// A backend that a session holds; the session dies with a row that is gone, not with one that is OFFLINE_SOFT.
+    fn held(&mut self, id: u64, key: &RowKey) -> Result<RowKey, SessionError> {
+        let rows = self.layers.rows().unwrap_or_default();
+        if rows.iter().any(|row| row.key() == *key && row.status != "OFFLINE_HARD") {
+            return Ok(key.clone());
+        }
+        self.end_client(id);
+        Err(SessionError::Lost)
+    }
+
+    /// The next usable server in turn; a shunned one comes back lazily, on traffic (FACTS §3).
+    fn pick(&mut self, hostgroup: u32) -> Result<RowKey, SessionError> {
+        let rows = self.layers.rows().unwrap_or_default();
+        let here = || rows.iter().filter(|row| row.hostgroup == hostgroup && row.weight > 0);
+        let mut usable: Vec<RowKey> = here().filter(|row| row.status == "ONLINE").map(ServerRow::key).collect();
+        let wait = if usable.is_empty() { self.settings.shun_recovery / 10 } else { self.settings.shun_recovery };
+        for key in here().filter(|row| row.status == "SHUNNED").map(ServerRow::key) {
+            // One that was shunned by configuration has no time at which it was shunned: it never comes back.
+            if self.shunned.get(&key).is_some_and(|since| since.elapsed() >= wait) {
+                let _ = self.layers.set_status(&key, "ONLINE");
+                self.shunned.remove(&key);
+                usable.push(key);
+            }
+        }
+        self.turn += 1;
+        usable.get(self.turn % usable.len().max(1)).cloned().ok_or(SessionError::NoServer)
+    }
+
+    fn shun(&mut self, key: &RowKey) {
+        let rows = self.layers.rows().unwrap_or_default();
+        if rows.iter().any(|row| row.key() == *key && row.status == "ONLINE") {
+            let _ = self.layers.set_status(key, "SHUNNED");
+            self.shunned.insert(key.clone(), Instant::now());
+        }
+        self.idle.remove(key);
+    }
+
+    /// Traffic that is not counted. Unlike a session's statement it is not waited for until it times out: a node that
+    /// hangs is shunned as one that refuses ([3m-sigstop-pinned-softraw-8s]).
+    pub(super) fn touch(&mut self, hostgroup: u32) {
+        if let Ok(key) = self.pick(hostgroup)
+            && send(&self.nodes, &key, false).is_err()
+        {
+            self.shun(&key);
+        }
+    }
+
+    fn end_client(&mut self, id: u64) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.end();
+        }
+    }
+
+    /// Tells which rows sessions hold connections to, as of now.
+    pub(super) fn used(&self) -> impl Fn(&RowKey) -> bool + use<> {
+        let held: Vec<RowKey> = self.clients.values().flat_map(|client| client.holds.values().cloned()).collect();
+        move |key| held.contains(key)
+    }
+}
+
+/// Sends a statement to a backend.
+fn send(nodes: &Nodes, key: &RowKey, writes: bool) -> Result<(), SessionError> {
+    let server = key.server(nodes).ok_or(SessionError::Lost)?;
+    match server.process {
+        Process::Down => Err(SessionError::Lost),
+        Process::Hung => Err(SessionError::Hangs),
+        Process::Up if !writes => Ok(()),
+        Process::Up if server.read_only => Err(SessionError::ReadOnly),
+        Process::Up => {
+            nodes.change(&key.host, |server| server.writes += 1);
+            Ok(())
+        }
+    }
 }

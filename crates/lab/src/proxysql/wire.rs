@@ -132,7 +132,9 @@ impl Wire {
                 length(&mut packet, 0);
                 packet.extend(AUTOCOMMIT.to_le_bytes());
                 packet.extend([0, 0]);
-                packet.extend(info.as_bytes());
+                if !info.is_empty() {
+                    bytes(&mut packet, info.as_bytes());
+                }
                 self.send(&packet).await
             }
             Answer::Refused(text) => {

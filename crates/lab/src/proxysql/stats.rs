@@ -1,0 +1,69 @@
+//! What ProxySQL tells about its connections and sessions (FACTS §4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rows::{RowKey, ServerRow};
+use super::sessions::{Client, WRITERS};
+
+type Record = Vec<Option<String>>;
+
+/// `stats_mysql_connection_pool`.
+pub(super) fn connection_pool(
+    rows: &[ServerRow],
+    clients: &BTreeMap<u64, Client>,
+    idle: &BTreeSet<RowKey>,
+) -> Vec<Record> {
+    let record = |row: &ServerRow| {
+        let key = row.key();
+        let used = clients.values().flat_map(|client| client.holds.values()).filter(|held| **held == key).count();
+        let free = u8::from(used == 0 && idle.contains(&key));
+        let mut values = vec![
+            row.hostgroup.to_string(),
+            row.host.clone(),
+            row.port.to_string(),
+            row.status.clone(),
+            used.to_string(),
+            free.to_string(),
+        ];
+        values.resize(14, "0".to_owned());
+        values.into_iter().map(Some).collect()
+    };
+    rows.iter().map(record).collect()
+}
+
+/// `stats_mysql_processlist`: only the current backend of a session; all of them in `extended_info` with
+/// `mysql-show_processlist_extended` (code: MySQL_Session.cpp).
+pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Vec<Record> {
+    let record = |(id, client): (&u64, &Client)| {
+        let text = |text: &str| Some(text.to_owned());
+        let current = client.current.as_ref();
+        let backend = |held: &RowKey| {
+            serde_json::json!({
+                "hostgroup_id": held.hostgroup, "conn": {"mysql": {"host": held.host, "port": held.port}},
+            })
+        };
+        let info = extended.then(|| {
+            let backends: Vec<_> = client.holds.values().map(backend).collect();
+            serde_json::json!({"backends": backends}).to_string()
+        });
+        vec![
+            text("0"),
+            Some(id.to_string()),
+            text("app"),
+            text(""),
+            text("127.0.0.1"),
+            text("40000"),
+            Some(current.map_or(WRITERS, |held| held.hostgroup).to_string()),
+            text(""),
+            text("0"),
+            current.map(|held| held.host.clone()),
+            current.map(|held| held.port.to_string()),
+            text("Sleep"),
+            text("0"),
+            text(""),
+            text("0"),
+            info,
+        ]
+    };
+    clients.iter().filter(|(_, client)| !client.dead).map(record).collect()
+}
