@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> Sessions -> PutBack -> DiskLast -> Unlock
+//!                                                         note returns --'                    drop the note --'
 //! ```
 //!
 //! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: `kept`
@@ -20,16 +21,20 @@
 mod check;
 mod finish;
 mod merge;
+mod returns;
 mod sessions;
 mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use finish::copy_name;
+pub use returns::RETURNS_NAME;
 pub use statement::{LockSeen, Place, Reply, Session, Statement};
 
+use crate::lease::Share;
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
+use crate::proof::Role;
 use crate::row::{Layer, Row, Status};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 use check::Look;
@@ -95,6 +100,8 @@ enum Phase {
     LockTaken { tries: u32 },
     Locked,
     Finishing,
+    ReturnsRead,
+    ReturnsFinished,
     DiskRead,
     MemoryOnly,
     Keeping,
@@ -107,6 +114,7 @@ enum Phase {
     Missed(PutBack),
     Dropped(Whose),
     DiskLastRead,
+    DiskLast,
     Unlocking,
     Over(Outcome),
 }
@@ -134,6 +142,12 @@ pub struct Apply {
     copied: bool,
     /// Memory may differ from what it was: it has to be put back.
     lent: bool,
+    /// Our LOAD was carried out.
+    live: bool,
+    /// The note of an earlier apply's returns is there.
+    noted_earlier: bool,
+    /// Returns that are noted: live, or about to be, and not on disk yet.
+    returns: BTreeMap<Node, Role>,
     /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
     version: Option<u64>,
     /// Records that our LOAD took live though somebody was still editing them: the target's go live instead.
@@ -147,11 +161,18 @@ pub struct Apply {
 impl Apply {
     /// An apply of this plan by this owner: a name that no other process has, now or later.
     pub fn new(plan: Plan, owner: String) -> Self {
-        let (phase, queue) = if plan.is_empty() {
-            (Phase::Over(Outcome::Applied(Done::default())), VecDeque::new())
+        // A lease needs no lock: whoever holds it must not keep the other agent from isolating, or from not.
+        let share = plan.share.map(|share| match share {
+            Share::Keep { good_ms } => Statement::LeaveLease { owner: owner.clone(), good_s: good_ms / 1_000 },
+            Share::Want => Statement::WantLease,
+            Share::End => Statement::DropLease,
+        });
+        let (phase, names) = if plan.changes_rows() {
+            (Phase::Start, Some(Statement::Names))
         } else {
-            (Phase::Start, VecDeque::from([Statement::Names]))
+            (Phase::Over(Outcome::Applied(Done::default())), None)
         };
+        let queue = share.into_iter().chain(names).collect();
         Self {
             plan,
             owner,
@@ -164,6 +185,9 @@ impl Apply {
             target: BTreeMap::new(),
             copied: false,
             lent: false,
+            live: false,
+            noted_earlier: false,
+            returns: BTreeMap::new(),
             version: None,
             undo: BTreeSet::new(),
             in_the_way: 0,
@@ -205,6 +229,11 @@ impl Apply {
             Reply::Changed(0) if matches!(statement, Statement::RenewLock { .. }) => {
                 self.queue.clear();
                 self.phase = Phase::Over(Outcome::LostLock);
+            }
+            Reply::Exists if matches!(statement, Statement::LeaveLease { .. }) => {
+                if let Statement::LeaveLease { owner, good_s } = statement {
+                    self.queue.push_front(Statement::RenewLease { owner, good_s });
+                }
             }
             // Copies of somebody who lost the lock to us, made since we looked: finished like any earlier apply's.
             Reply::Exists if matches!(statement, Statement::Copy { .. }) => {
@@ -289,20 +318,26 @@ impl Apply {
             Phase::Lent => self.look(0, Look::Before),
             Phase::Looking { checks, look } => self.looked(got, checks, look),
             Phase::Settled { checks, look } => self.look(checks, look),
-            Phase::Loading { checks } => self.look(checks, Look::After),
+            Phase::Loading { checks } => {
+                self.live = true;
+                self.look(checks, Look::After)
+            }
             Phase::Sessions(ending) => self.end_sessions(ending, got),
             Phase::PuttingBack(back) => self.putting_back(back, &got),
             Phase::Missed(back) => self.put_back_missed(back, got),
-            Phase::Dropped(Whose::Earlier) => self.begin_plan(),
+            Phase::Dropped(Whose::Earlier) => self.read_returns(),
+            Phase::ReturnsRead => self.finish_returns(got),
+            Phase::ReturnsFinished => self.returns_finished(),
             Phase::Dropped(Whose::Ours) => self.disk_last_read(),
             Phase::DiskLastRead => self.disk_last(got),
+            Phase::DiskLast => self.unlock(),
             Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
     }
 
     fn learn_tables(&mut self, got: &[(Statement, Reply)]) {
-        if let Some((_, Reply::Names(names))) = got.first() {
+        if let Some((_, Reply::Names(names))) = got.last() {
             self.tables = COVERED.into_iter().filter(|table| names.contains(table.name)).collect();
         }
     }
@@ -407,6 +442,11 @@ impl Apply {
     /// unless somebody saved memory to disk meanwhile.
     fn disk_last(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
         self.change_rows(Place::Disk, got, &self.plan.clone());
+        Phase::DiskLast
+    }
+
+    fn unlock(&mut self) -> Phase {
+        self.drop_returns();
         self.ask([Statement::DropLock { owner: self.owner.clone() }]);
         Phase::Unlocking
     }

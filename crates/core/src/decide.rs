@@ -12,12 +12,12 @@ use std::fmt;
 use crate::cluster::Topology;
 use crate::evidence::{Evidence, Kind, Level};
 use crate::gather::{ByKind, Facts, OF_RECOVERY, served, uid_ns};
-use crate::guards::{Guard, may_fence_for_downtime};
-use crate::lease::{Standing, advance};
+use crate::guards::{Guard, is_out_for_good, may_fence_for_downtime};
+use crate::lease::{AtProxy, Share, Standing, advance, share};
 use crate::marker::Comment;
 use crate::memory::{FirstProof, Memory, RECORDS_MAX};
 use crate::node::Node;
-use crate::observed::{Analysis, Answer, LeaderView, Observed, Order, Recovery, Release};
+use crate::observed::{Analysis, Answer, LeaderView, Observed, Order, Orders, Recovery, Release};
 use crate::plan::{Directive, Managed, Plan};
 use crate::policy::{PROOF_GAP_MS, Policy};
 use crate::proof::{Missing, Role};
@@ -138,7 +138,12 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let mut next = memory.clone();
     let managed = Managed::of(&observed.proxy, policy);
     take_up_isolation_markers(&mut next, &observed.proxy, &managed);
-    let standing = advance(&mut next, &observed.leader, !observed.proxy.clustered, policy, now_ms);
+    for (node, release) in &observed.proxy.released {
+        let released = next.released.entry(node.clone()).or_default();
+        *released = released.and(*release);
+    }
+    let at_proxy = AtProxy { may_isolate: !observed.proxy.clustered, lease: observed.proxy.lease.as_ref() };
+    let standing = advance(&mut next, &observed.leader, at_proxy, policy, now_ms);
     let answer = match &observed.leader {
         LeaderView::Led(answer) => Some(answer),
         _ => None,
@@ -161,20 +166,57 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let facts =
         Facts { observed, policy, managed: &managed, memory: &before, standing, answer, topology: topology.as_ref() };
     let (verdicts, directives) = judge_all(&facts, &mut next, now_ms);
-    let plan = Plan::new(managed.clone(), directives, &observed.proxy);
+    let mut plan = Plan::new(managed.clone(), directives, &observed.proxy);
+    plan.releases = releases(&verdicts, &next, &observed.orders);
+    plan.share = share_lease(&mut next, standing, observed, &managed, policy, now_ms);
     Decision { verdicts, plan, memory: next, standing }
+}
+
+/// What returning nodes are released of; the end of an isolation releases nothing.
+fn releases(verdicts: &BTreeMap<Node, Verdict>, memory: &Memory, orders: &Orders) -> BTreeMap<Node, Release> {
+    let returns = verdicts.iter().filter(|(_, verdict)| match verdict {
+        Verdict::Unfence { evidence, .. } => evidence.iter().any(|fact| fact.kind != Kind::Isolation),
+        _ => false,
+    });
+    let of = |released: &BTreeMap<Node, Release>, node| released.get(node).copied().unwrap_or_default();
+    returns.map(|(node, _)| (node.clone(), of(&memory.released, node).and(of(&orders.released, node)))).collect()
+}
+
+/// See [`crate::lease`]: of two agents of one ProxySQL one isolates it, and the other has a lease.
+fn share_lease(
+    memory: &mut Memory,
+    standing: Standing,
+    observed: &Observed,
+    managed: &Managed,
+    policy: &Policy,
+    now_ms: u64,
+) -> Option<Share> {
+    let Observed { proxy, orders, .. } = observed;
+    let layers = [&proxy.runtime, &proxy.memory, &proxy.disk];
+    let is_marked = layers.into_iter().flatten().any(|row| is_isolated(row, managed));
+    let by_others = is_marked && !memory.marked_isolated;
+    if !is_marked && standing != Standing::Isolated {
+        memory.marked_isolated = false;
+    }
+    if orders.suspended.is_some() {
+        return None;
+    }
+    share(memory, standing, proxy.lease.as_ref(), by_others, policy, now_ms)
+}
+
+fn is_isolated(row: &Row, managed: &Managed) -> bool {
+    managed.contains(row.key.hostgroup)
+        && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
 }
 
 /// The state file is lost, but the rows say that we were isolated: so we were armed (DESIGN §7).
 fn take_up_isolation_markers(memory: &mut Memory, proxy: &crate::observed::ProxyView, managed: &Managed) {
-    let isolated = |row: &Row| {
-        managed.contains(row.key.hostgroup)
-            && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
-    };
-    if !memory.armed && proxy.runtime.iter().any(isolated) {
+    let isolated = |row: &&Row| is_isolated(row, managed);
+    if !memory.armed && proxy.runtime.iter().any(|row| isolated(&row)) {
         memory.armed = true;
         memory.isolated = true;
-        memory.known.extend(proxy.runtime.iter().filter(|row| isolated(row)).filter_map(Row::node));
+        memory.marked_isolated = true;
+        memory.known.extend(proxy.runtime.iter().filter(isolated).filter_map(Row::node));
     }
 }
 
@@ -256,11 +298,15 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
         evidence.extend(facts.of_isolation(&node).map(|fact| (fact.kind, fact)));
         evidence.extend(ordered(facts, &node));
         if let Some(fact) = facts.of_downtime(&node) {
-            if evidence.is_empty() {
+            // An isolation, which ends by itself, must not carry it past the guards.
+            if is_out_for_good(&evidence) {
+                evidence.insert(fact.kind, fact);
+            } else {
                 for_downtime.push((node.clone(), fact));
-                continue;
+                if evidence.is_empty() {
+                    continue;
+                }
             }
-            evidence.insert(fact.kind, fact);
         }
         if evidence.is_empty() {
             if held.is_some() {
@@ -275,12 +321,9 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
     }
     for (node, fact) in for_downtime {
         match may_fence_for_downtime(facts, &node, &fenced) {
-            Ok(()) => {
-                fenced.insert(node, ByKind::from([(fact.kind, fact)]));
-            }
-            Err(guard) => {
-                verdicts.insert(node, Verdict::Hold(Why::Guarded(guard)));
-            }
+            Ok(()) => drop(fenced.entry(node).or_default().insert(fact.kind, fact)),
+            Err(_) if fenced.contains_key(&node) => {}
+            Err(guard) => drop(verdicts.insert(node, Verdict::Hold(Why::Guarded(guard)))),
         }
     }
     let mut directives = BTreeMap::new();
@@ -368,7 +411,7 @@ fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
     };
     let released = next.released.get(node).copied().unwrap_or_default();
     next.released.insert(node.clone(), released.and(of_now).and(of_kept(next, node)));
-    next.proofs.remove(node);
+    // Its proofs stay until its rows show the return: one that is put off is not proven from the start again.
     next.evidence.remove(node);
     next.up_throughout.remove(node);
 }

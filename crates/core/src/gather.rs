@@ -115,10 +115,14 @@ impl<'a> Facts<'a> {
         of_recovery.all(|e| e.kind == Kind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
     }
 
-    /// What the markers in this node's rows say.
+    /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
+    /// nothing: the journal of the apply that was cut off tells it from a fence that was.
     pub fn marked(&self, node: &Node) -> ByKind {
         let mut found = ByKind::new();
         for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
+            if layer != Layer::Runtime && found.is_empty() && self.observed.proxy.returned.contains(node) {
+                break;
+            }
             for row in self.observed.proxy.layer(layer) {
                 if !self.managed.contains(row.key.hostgroup) || row.node().as_ref() != Some(node) {
                     continue;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
 use crate::gather::{ByKind, Facts, hostgroups_of};
+use crate::marker::Comment;
 use crate::node::Node;
-use crate::row::{Hostgroup, Status};
+use crate::row::{Hostgroup, Row, Status};
 
 /// Why a plain downtime does not fence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,11 @@ impl std::fmt::Display for Guard {
     }
 }
 
+/// Whether this keeps a node out after an isolation is over.
+pub fn is_out_for_good(evidence: &ByKind) -> bool {
+    evidence.keys().any(|kind| *kind != Kind::Isolation)
+}
+
 /// Whether a plain downtime may fence this node, given all that is fenced already.
 ///
 /// # Errors
@@ -50,16 +56,20 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &BTreeMap<
     if for_downtime.count() >= most {
         return Err(Guard::TooMany(most));
     }
-    let online = |hostgroup: Hostgroup| -> BTreeSet<Node> {
-        let rows = facts.observed.proxy.runtime.iter();
-        rows.filter(|row| row.key.hostgroup == hostgroup && row.status == Status::Online)
-            .filter_map(|row| row.node())
-            .collect()
+    // What an isolation took out comes back with the lease.
+    let isolated = |row: &Row| {
+        row.status == Status::OfflineSoft
+            && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
     };
+    let online = |hostgroup: Hostgroup| -> BTreeSet<Node> {
+        let rows = facts.observed.proxy.runtime.iter().filter(|row| row.key.hostgroup == hostgroup);
+        rows.filter(|row| row.status == Status::Online || isolated(row)).filter_map(Row::node).collect()
+    };
+    let stays_out = |other: &Node| fenced.get(other).is_some_and(is_out_for_good);
     // Each once, the lowest first: the order of rows decides nothing.
     for hostgroup in hostgroups_of(&facts.observed.proxy, facts.managed, node) {
         let online = online(hostgroup);
-        if online.contains(node) && online.iter().all(|other| other == node || fenced.contains_key(other)) {
+        if online.contains(node) && online.iter().all(|other| other == node || stays_out(other)) {
             return Err(Guard::LastOnline(hostgroup));
         }
     }

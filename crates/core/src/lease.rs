@@ -2,12 +2,18 @@
 //!
 //! The lease is a promise: *by* ask + `isolation.after` rows are soft and sessions gone. So isolation begins
 //! earlier, by the largest gap between ticks and by what an apply takes.
+//!
+//! A ProxySQL is cut off if none of its agents has a lease. Where one has, and another isolates all the same, the first
+//! leaves its lease in ProxySQL and keeps it up for as long as the other says that it counts on it ([`share`]). Without
+//! such a quarrel nothing is written.
 
 use std::fmt;
 
 use crate::memory::{Memory, SteadyLeader};
-use crate::observed::{Answer, Backing, LeaderView};
-use crate::policy::{APPLY_MS, IsolationScope, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS};
+use crate::observed::{Answer, Backing, LeaderView, SharedLease};
+use crate::policy::{
+    APPLY_MS, IsolationScope, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS, WANTED_EVERY_MS, WANTED_FOR_MS,
+};
 
 /// Where this agent stands towards the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +31,8 @@ pub enum Standing {
     Unarmed,
     /// No answer that counts, and isolation is off or held back.
     Held,
+    /// No answer that counts, but another agent of this ProxySQL has a lease, and answers for it.
+    Shared,
     /// Out of service.
     Isolated,
 }
@@ -38,17 +46,38 @@ impl fmt::Display for Standing {
             Self::Waiting => "no leader, the lease still runs",
             Self::Unarmed => "no leader, not armed",
             Self::Held => "no leader, held",
+            Self::Shared => "no leader, another agent answers for this ProxySQL",
             Self::Isolated => "isolated",
         })
     }
 }
 
+/// What of ProxySQL bears on the lease.
+#[derive(Debug, Clone, Copy)]
+pub struct AtProxy<'a> {
+    /// It may be isolated through its table.
+    pub may_isolate: bool,
+    /// What an agent left there.
+    pub lease: Option<&'a SharedLease>,
+}
+
 /// Takes this tick's answer into the memory, and says where that leaves us.
-pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, policy: &Policy, now_ms: u64) -> Standing {
+pub fn advance(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> Standing {
+    let standing = stand(memory, leader, proxy, policy, now_ms);
+    let was_heard = matches!(standing, Standing::Led { .. }) || memory.held_ms == Some(now_ms);
+    memory.silent_ms = if was_heard { None } else { memory.silent_ms.or(Some(now_ms)) };
+    memory.marked_isolated |= standing == Standing::Isolated;
+    standing
+}
+
+fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> Standing {
+    let AtProxy { may_isolate, lease } = proxy;
+    let answered_for = lease.is_some_and(|lease| !lease.ours && lease.left_ms > 0);
     memory.last_tick_ms = now_ms;
     // A time from the future can't be trusted: no lease.
     memory.lease_asked_ms = memory.lease_asked_ms.filter(|asked| *asked <= now_ms);
     memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
+    memory.silent_ms = memory.silent_ms.filter(|silent| *silent <= now_ms);
     memory.started_ms = memory.started_ms.min(now_ms);
     let answer = match leader {
         LeaderView::Led(answer) => Some(answer),
@@ -72,9 +101,11 @@ pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, poli
             return Standing::Unconfirmed;
         }
     }
-    if memory.isolated && may_isolate {
+    if memory.isolated && may_isolate && !answered_for {
         return Standing::Isolated;
     }
+    // The other lets the nodes back: what takes them away again is what would at any time.
+    memory.isolated &= !answered_for;
     let held = match leader {
         LeaderView::Leaderless | LeaderView::Conflict(_) => true,
         LeaderView::Blind(_) => !policy.blind_isolates,
@@ -91,8 +122,14 @@ pub fn advance(memory: &mut Memory, leader: &LeaderView, may_isolate: bool, poli
     if !may_isolate || policy.isolation_scope == IsolationScope::Off {
         return Standing::Held;
     }
-    if now_ms < isolation_starts_ms(memory, policy) {
+    let starts_ms = isolation_starts_ms(memory, policy);
+    // Ticks that come later than they should don't make one lost poll an isolation (I9).
+    let is_first = memory.silent_ms.is_none_or(|silent| silent == now_ms);
+    if now_ms < starts_ms || (is_first && now_ms < starts_ms.saturating_add(policy.tick_ms + APPLY_MS)) {
         return if answer.is_some() { Standing::Unconfirmed } else { Standing::Waiting };
+    }
+    if answered_for {
+        return Standing::Shared;
     }
     memory.isolated = true;
     Standing::Isolated
@@ -107,6 +144,46 @@ pub fn isolation_starts_ms(memory: &Memory, policy: &Policy) -> u64 {
     };
     let counted_from = counted_from.max(memory.held_ms.unwrap_or(0));
     counted_from.saturating_add(policy.isolation_after_ms.saturating_sub(policy.tick_ms).saturating_sub(APPLY_MS))
+}
+
+/// What becomes of the lease that agents share through ProxySQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Share {
+    /// Ours is left there, or renewed: good for so long, ms.
+    Keep {
+        /// How long.
+        good_ms: u64,
+    },
+    /// We count on another's.
+    Want,
+    /// Nobody counts on ours any more.
+    End,
+}
+
+/// What to do about the lease in ProxySQL. `isolated_by_others`: rows have isolation markers that can't be ours.
+pub fn share(
+    memory: &Memory,
+    standing: Standing,
+    lease: Option<&SharedLease>,
+    isolated_by_others: bool,
+    policy: &Policy,
+    now_ms: u64,
+) -> Option<Share> {
+    match standing {
+        Standing::Led { .. } if memory.armed => {}
+        Standing::Shared => {
+            return lease.filter(|lease| lease.unwanted_ms >= WANTED_EVERY_MS).map(|_| Share::Want);
+        }
+        _ => return None,
+    }
+    let good_ms = isolation_starts_ms(memory, policy).saturating_sub(now_ms);
+    let keep = (good_ms >= 1_000).then_some(Share::Keep { good_ms });
+    match lease {
+        Some(lease) if lease.ours && !isolated_by_others && lease.unwanted_ms >= WANTED_FOR_MS => Some(Share::End),
+        Some(lease) if lease.ours => keep.filter(|_| lease.left_ms < policy.tick_ms.saturating_mul(2) + APPLY_MS),
+        Some(lease) if lease.left_ms > 0 => None,
+        _ => keep.filter(|_| isolated_by_others),
+    }
 }
 
 fn remember_leader(memory: &mut Memory, answer: Option<&Answer>, now_ms: u64) {

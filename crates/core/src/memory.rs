@@ -26,6 +26,10 @@ pub struct Memory {
     pub armed: bool,
     /// Whether the lease was lost: renewing it takes a confirmed leader.
     pub isolated: bool,
+    /// Isolation markers may be our own: we were isolated since the rows last had none.
+    pub marked_isolated: bool,
+    /// Since when nothing that counts was heard, ms.
+    pub silent_ms: Option<u64>,
     /// When the last verified answer was asked for, ms.
     pub lease_asked_ms: Option<u64>,
     /// Since when this loop runs, ms; 0 after a host boot, so that isolation starts at once.
@@ -125,6 +129,7 @@ impl Memory {
     fn forget_times(&mut self) {
         self.lease_asked_ms = None;
         self.held_ms = None;
+        self.silent_ms = None;
         self.leader = None;
         self.proofs.clear();
         self.instances_asked_ms = None;

@@ -36,8 +36,28 @@ pub struct ProxyView {
     pub conn_used: BTreeMap<Node, u64>,
     /// An apply was cut off here: its lock or journal is still in `main`.
     pub unfinished: bool,
+    /// Nodes whose return is live and may not be in memory and on disk yet, by that journal: a marker there is a
+    /// leftover, unless runtime has one too.
+    pub returned: BTreeSet<Node>,
+    /// What agents of this ProxySQL have let back since it started, by id: none of them fences it for that again.
+    pub released: BTreeMap<Node, Release>,
+    /// An agent of this ProxySQL answers for it towards one that does not reach the leader.
+    pub lease: Option<SharedLease>,
     /// `runtime_proxysql_servers` has rows: a LOAD spreads to peers (FACTS §6).
     pub clustered: bool,
+}
+
+/// A lease that an agent left in ProxySQL for another agent of the same ProxySQL: see [`crate::lease`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SharedLease {
+    /// Who has it.
+    pub owner: String,
+    /// That is us.
+    pub ours: bool,
+    /// How long it is good for, by ProxySQL's own clock, ms; 0 if it is over.
+    pub left_ms: u64,
+    /// Since when no other agent has said that it counts on it, ms.
+    pub unwanted_ms: u64,
 }
 
 impl ProxyView {

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::evidence::Kind;
+use crate::lease::Share;
 use crate::marker::{Comment, Marker, mark};
 use crate::node::Node;
-use crate::observed::ProxyView;
+use crate::observed::{ProxyView, Release};
 use crate::policy::Policy;
 use crate::proof::Role;
 use crate::row::{Hostgroup, Layer, Pair, Row, RowKey, Status};
@@ -98,19 +99,28 @@ pub struct Plan {
     pub managed: Managed,
     /// Per node, what is to become of it: all that are fenced, changed in this tick or not.
     pub directives: BTreeMap<Node, Directive>,
+    /// The notes that returning nodes' rows had when this was decided. A row that has another one by now was fenced
+    /// anew by somebody else, and stays out.
+    pub marked: BTreeMap<Node, BTreeSet<Marker>>,
     /// The row changes, for people and to tell whether there is anything to do.
     pub changes: Vec<Change>,
     /// Nodes whose sessions are to be ended: fenced so, and some are left.
     pub sessions: BTreeSet<Node>,
     /// An earlier apply has to be finished first.
     pub finish: bool,
+    /// What the returning nodes are released of, for the other agents of this ProxySQL to know.
+    pub releases: BTreeMap<Node, Release>,
+    /// What becomes of the lease that agents share.
+    pub share: Option<Share>,
 }
 
 impl Plan {
     /// A plan for these directives on these rows.
     pub fn new(managed: Managed, directives: BTreeMap<Node, Directive>, proxy: &ProxyView) -> Self {
         let mut plan = Self { managed, directives, finish: proxy.unfinished, ..Self::default() };
-        for layer in [Layer::Disk, Layer::Memory, Layer::Runtime] {
+        let layers = [Layer::Disk, Layer::Memory, Layer::Runtime];
+        plan.note_markers(layers.iter().flat_map(|layer| proxy.layer(*layer)));
+        for layer in layers {
             plan.changes.extend(plan.changes_in(layer, proxy.layer(layer)));
         }
         plan.sessions = plan
@@ -121,9 +131,26 @@ impl Plan {
         plan
     }
 
+    /// Takes the notes of returning nodes from these rows.
+    pub fn note_markers<'r>(&mut self, rows: impl IntoIterator<Item = &'r Row>) {
+        for row in rows {
+            let Some(node) = row.node().filter(|_| self.managed.contains(row.key.hostgroup)) else { continue };
+            if let Some(Directive::Unfence(_)) = self.directives.get(&node)
+                && let Comment::Marked(_, marker) = Comment::parse(&row.comment)
+            {
+                self.marked.entry(node).or_default().insert(marker);
+            }
+        }
+    }
+
     /// Whether there is nothing to do (I7).
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.sessions.is_empty() && !self.finish
+        self.share.is_none() && !self.changes_rows()
+    }
+
+    /// Whether there is more to do than to share a lease.
+    pub fn changes_rows(&self) -> bool {
+        !self.changes.is_empty() || !self.sessions.is_empty() || self.finish
     }
 
     /// The nodes that may keep no session.
@@ -134,9 +161,17 @@ impl Plan {
         })
     }
 
+    /// The nodes that are let back, and as what.
+    pub fn returns(&self) -> impl Iterator<Item = (&Node, Role)> {
+        self.directives.iter().filter_map(|(node, directive)| match directive {
+            Directive::Unfence(role) => Some((node, *role)),
+            Directive::Fence { .. } => None,
+        })
+    }
+
     /// Whether some directive lets a node back.
     pub fn unfences(&self) -> bool {
-        self.directives.values().any(|directive| matches!(directive, Directive::Unfence(_)))
+        self.returns().next().is_some()
     }
 
     /// What the rows of one layer become. Applied to its own outcome it changes nothing.
@@ -185,9 +220,16 @@ impl Plan {
             .collect()
     }
 
+    /// The operator's part of a row's comment and our note, if it is one that this plan lets back.
+    fn lets_back<'r>(&self, row: &'r Row) -> Option<(&'r str, Marker)> {
+        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return None };
+        let marked = self.marked.get(&row.node()?)?;
+        marked.contains(&marker).then_some((before, marker))
+    }
+
     /// A row of ours goes back; one that isn't ours stays as it is (I3).
     fn unfenced(&self, row: &Row, role: Role) -> Option<Row> {
-        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return Some(row.clone()) };
+        let Some((before, marker)) = self.lets_back(row) else { return Some(row.clone()) };
         let mut back = Row { comment: before.to_owned(), ..row.clone() };
         if row.status != Status::OfflineSoft {
             return Some(back); // an operator chose another status meanwhile: theirs
@@ -201,7 +243,7 @@ impl Plan {
 
     /// The row that a returning node has in the other half of the pair, made from this one's settings.
     fn counterpart(&self, row: &Row, role: Role) -> Option<Row> {
-        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return None };
+        let (before, marker) = self.lets_back(row)?;
         if row.status != Status::OfflineSoft {
             return None;
         }

@@ -76,6 +76,12 @@ pub const PROOF_GAP_MS: u64 = 2_000;
 /// The history is asked again after this, in ms, even if nothing changed.
 pub const HISTORY_EVERY_MS: u64 = 30_000;
 
+/// An agent that counts on another's lease says so again after this, in ms.
+pub const WANTED_EVERY_MS: u64 = 10_000;
+
+/// A lease that no other agent has counted on for so long is not shared any more, in ms: three times that.
+pub const WANTED_FOR_MS: u64 = 30_000;
+
 /// Downtime begins are computed; two within this are the same one, in s.
 pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
 

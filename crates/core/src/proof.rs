@@ -20,13 +20,19 @@ pub enum Role {
     AsBefore,
 }
 
+const ROLES: [(Role, &str); 3] =
+    [(Role::Replica, "replica"), (Role::Primary, "primary"), (Role::AsBefore, "as before")];
+
+impl Role {
+    /// Reads the words that [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        ROLES.iter().find(|(_, name)| *name == text).map(|(role, _)| *role)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Replica => "replica",
-            Self::Primary => "primary",
-            Self::AsBefore => "as before",
-        })
+        f.write_str(ROLES.iter().find(|(role, _)| role == self).map_or("", |(_, name)| name))
     }
 }
 

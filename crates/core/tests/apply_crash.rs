@@ -4,7 +4,7 @@
 
 mod apply_world;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use apply_world::drive::{Point, Running, points};
 use apply_world::scene::*;
@@ -175,6 +175,38 @@ fn return_cut_off_anywhere(cases: &[(Scene, Role)]) {
                 assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
             }
         }
+    }
+}
+
+/// Whoever comes next may hold no proof: what the leader said is gone with the agent. The journal tells a return that
+/// is live from a fence that was cut off, so the node stays where it is.
+#[test]
+fn i10_a_return_that_is_live_is_finished_by_a_run_that_knows_nothing_of_it() {
+    for (scene, role) in [(SCENES[0], Role::Replica), (SCENES[1], Role::Primary), (SCENES[1], Role::AsBefore)] {
+        let before = scene.fenced().small();
+        let want = expected(&before, &unfence(role));
+        let (mut finished, mut left_fenced) = (0, 0);
+        for point in points(&before, plan(&before, &unfence(role)), "a") {
+            let at = format!("{scene:?}, {role:?}, before {}: {:?}", point.k, point.running.asks());
+            let mut world = point.world.clone();
+            world.now_ms += LOCK_TTL_MS + 1;
+            let is_back = !in_service(&world, Place::Runtime).is_empty();
+            // What a tick plans for it: nothing where it is back, the fence where it is not.
+            let directives = if is_back { BTreeMap::new() } else { fence() };
+            if !plan(&world, &directives).is_empty() {
+                let mut running = Running::new(plan(&world, &directives), "b");
+                while running.outcome().is_none() {
+                    running.go(&mut world);
+                    assert_eq!(!in_service(&world, Place::Runtime).is_empty(), is_back, "{at}");
+                }
+                done(running.outcome().unwrap());
+            }
+            finished += usize::from(is_back);
+            left_fenced += usize::from(!is_back);
+            assert_same(&world, if is_back { &want } else { &before }, &at);
+            assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
+        }
+        assert!(finished > 5 && left_fenced > 5, "{finished} {left_fenced}");
     }
 }
 

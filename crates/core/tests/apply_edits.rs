@@ -2,16 +2,34 @@
 
 mod apply_world;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use apply_world::drive::{Point, Running, points};
 use apply_world::scene::*;
 use apply_world::{PAIRS, World};
 use stonith_core::apply::{Outcome, Place, Statement};
+use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
+use stonith_core::plan::Directive;
 use stonith_core::proof::Role;
 use stonith_core::row::{Row, Status};
 use stonith_core::table::SERVERS;
+
+/// Between the decision and the lock Orchestrator is asked, which can take seconds: time for another agent, or an
+/// operator, to fence for another reason.
+#[test]
+fn i4_a_node_that_was_fenced_anew_since_the_decision_is_not_let_back() {
+    for (scene, role) in [(SCENES[0], Role::Replica), (SCENES[1], Role::Primary), (SCENES[1], Role::AsBefore)] {
+        let before = scene.fenced();
+        let decided = plan(&before, &unfence(role));
+        let mut world = before.clone();
+        let manual = Directive::Fence { kind: Kind::SecondWriter, by: Some(node("node03")), sessions: false };
+        let anew = expected(&before, &BTreeMap::from([(node("node01"), manual.clone())]));
+        Running::new(plan(&world, &BTreeMap::from([(node("node01"), manual)])), "b").finish(&mut world);
+        done(&Running::new(decided, "a").finish(&mut world));
+        assert_same(&world, &anew, &format!("{scene:?} {role:?}"));
+    }
+}
 
 type Edit = fn(&mut World);
 

@@ -2,7 +2,7 @@
 
 mod apply_world;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use apply_world::drive::{Running, points};
 use apply_world::scene::*;
@@ -88,6 +88,38 @@ fn i10_when_everything_is_refused_from_a_point_on_a_later_run_finishes() {
             assert_same(&world, &want, &format!("{directives:?} from {}: {:?}", point.k, point.running.asks()));
         }
     }
+}
+
+/// ProxySQL's disk is full: a return stands, its note stays, and every run tries again until there is room. A fence of
+/// that node meanwhile is a fence: its note goes.
+#[test]
+fn i10_a_return_that_the_disk_refuses_stands_and_reaches_the_disk_once_it_can() {
+    let refuses_disk = |world: &mut World, directives: &Directives| {
+        let mut running = Running::new(plan(world, directives), "a");
+        while let Some(statement) = running.asks() {
+            let writes = matches!(statement, Statement::Swap { .. } | Statement::Restate { .. });
+            match writes && statement.place() == Some(Place::Disk) {
+                true => running.refuse("database or disk is full"),
+                false => running.go(world),
+            }
+        }
+        assert_eq!(done(running.outcome().unwrap()).disk_error.as_deref(), Some("database or disk is full"));
+    };
+    let before = SCENES[1].fenced().small();
+    let want = expected(&before, &unfence(Role::Replica));
+    let mut world = before.clone();
+    refuses_disk(&mut world, &unfence(Role::Replica));
+    for _ in 0..3 {
+        assert!(!in_service(&world, Place::Runtime).is_empty());
+        assert_eq!(world.rows(Place::Disk), before.rows(Place::Disk));
+        refuses_disk(&mut world, &BTreeMap::new());
+    }
+    let mut roomy = world.clone();
+    Running::new(plan(&roomy, &BTreeMap::new()), "b").finish(&mut roomy);
+    assert_same(&roomy, &want, "once there is room");
+
+    refuses_disk(&mut world, &fence());
+    assert_eq!((in_service(&world, Place::Runtime), world.returns.clone()), (vec![], None));
 }
 
 /// The same while an earlier apply is being finished: its copies are all that is left of the staged edits.

@@ -352,7 +352,7 @@ fn a_node_of_several_pairs_is_proven_in_all_of_them() {
 }
 
 #[test]
-fn a_return_that_was_not_carried_out_is_proven_again() {
+fn a_return_that_was_not_carried_out_still_needs_its_proof() {
     let mut lab = failed_over();
     lab.repaired("node01").observe_only = true;
     lab.run_s(3);
@@ -361,6 +361,36 @@ fn a_return_that_was_not_carried_out_is_proven_again() {
     assert!(lab.is_fenced("node01"), "the marker is still there, and it is a second primary now");
     lab.repaired("node01").run_s(5);
     assert_eq!(lab.rows_in(Layer::Disk, "node01"), "20:ONLINE");
+}
+
+/// The return was cut off before memory and disk had it, and the journal says so.
+#[test]
+fn i10_what_a_live_return_left_in_memory_or_on_disk_fences_nothing() {
+    let mut lab = failed_over();
+    let fenced = lab.proxy.clone();
+    lab.repaired("node01").run_s(5);
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+    for (memory, disk) in [(true, true), (false, true), (true, false)] {
+        let mut lab = lab.clone();
+        if memory {
+            lab.proxy.memory = fenced.memory.clone();
+        }
+        if disk {
+            lab.proxy.disk = fenced.disk.clone();
+        }
+        let mut unnoted = lab.clone();
+        lab.proxy.returned = [node("node01")].into();
+        lab.state_lost().backed(stonith_core::observed::Backing::Unconfirmed).run_s(10);
+        assert_eq!(lab.rows("node01"), "20:ONLINE", "memory {memory}, disk {disk}");
+        // Without the note it is a fence that was cut off.
+        unnoted.state_lost().backed(stonith_core::observed::Backing::Unconfirmed).run_s(1);
+        assert_eq!(unnoted.rows("node01"), "20:OFFLINE_SOFT", "memory {memory}, disk {disk}");
+    }
+    // A note is no pass: one that runtime shows fenced did not return.
+    let mut lab = failed_over();
+    lab.proxy.returned = [node("node01")].into();
+    lab.leader_gone().run_s(5);
+    assert!(lab.is_fenced("node01"));
 }
 
 #[test]

@@ -15,6 +15,23 @@ fn guarded(guard: Guard) -> Option<Why> {
 }
 
 #[test]
+fn an_isolation_carries_no_downtime_past_its_guards() {
+    let mut lab = Lab::healthy();
+    let before = lab.layers();
+    lab.leader_gone().run_s(30);
+    for name in ["node01", "node02", "node03"] {
+        lab.downtime(name, "maintenance");
+    }
+    lab.led_by("orc1").run_s(10);
+    assert_eq!((lab.rows("node01").as_str(), lab.fenced().len()), ("10:ONLINE 20:ONLINE", 1));
+    for name in ["node01", "node02", "node03"] {
+        lab.downtime_ends(name);
+    }
+    lab.run_s(5);
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
 fn a_downtime_never_takes_the_healthy_present_primary() {
     let mut lab = Lab::healthy();
     assert_eq!(lab.downtime("node01", "maintenance").next().held("node01").cloned(), guarded(Guard::HealthyPrimary));

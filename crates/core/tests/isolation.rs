@@ -232,6 +232,27 @@ fn i9_one_lost_poll_after_a_long_hold_does_not_isolate() {
     }
 }
 
+/// ProxySQL's scheduler starts us each 5 s, and ticks take 6 s: every second start leaves at once.
+#[test]
+fn i9_one_lost_poll_isolates_nobody_however_late_the_ticks_are() {
+    let mut lab = Lab::new();
+    lab.policy.tick_ms = 5_000;
+    lab.policy.isolation_after_ms = Policy::shortest_isolation_after_ms(5_000);
+    for _ in 0..20 {
+        lab.tick(lab.now_ms + 10_000);
+    }
+    for _ in 0..20 {
+        lab.leader_gone();
+        lab.tick(lab.now_ms + 14_000);
+        lab.led_by("orc1");
+        lab.tick(lab.now_ms + 10_000);
+    }
+    assert_eq!(lab.writes, 0);
+    lab.leader_gone();
+    lab.tick(lab.now_ms + 10_000);
+    assert!(lab.tick(lab.now_ms + 10_000).isolated(), "two in a row do");
+}
+
 #[test]
 fn i9_blind_holds_unless_told_to_isolate() {
     let mut lab = Lab::healthy();

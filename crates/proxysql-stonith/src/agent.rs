@@ -9,7 +9,7 @@ use std::time::Duration;
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::gather::served;
-use stonith_core::lease::advance;
+use stonith_core::lease::{AtProxy, advance};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{LeaderView, Observed, Orders, ProxyView};
@@ -100,14 +100,28 @@ pub struct Agent {
     owner: String,
 }
 
+/// This host's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A name to hold the lock in ProxySQL under that no other agent has, now or later.
+pub fn owner_of_process() -> String {
+    static AGENTS: AtomicU64 = AtomicU64::new(0);
+    let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
+    let boot_id = clock::boot_id().unwrap_or_default();
+    format!("{}:{boot_id}:{}:{}:{nth}", host_name(), std::process::id(), clock::boot_ms())
+}
+
 impl Agent {
-    /// An agent that goes on from this memory.
-    pub fn new(settings: AgentSettings, client: Client, credentials: Box<dyn Credentials>, memory: Memory) -> Self {
-        static AGENTS: AtomicU64 = AtomicU64::new(0);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
-        // No other agent has this name, now or later: the lock in ProxySQL is held under it.
-        let owner = format!("{host}:{}:{}:{}:{nth}", std::process::id(), memory.boot_id, clock::boot_ms());
+    /// An agent that goes on from this memory, and holds the lock in ProxySQL under this name.
+    pub fn new(
+        settings: AgentSettings,
+        client: Client,
+        credentials: Box<dyn Credentials>,
+        memory: Memory,
+        owner: String,
+    ) -> Self {
         Self { settings, memory, client, credentials, admin: None, owner }
     }
 
@@ -116,17 +130,26 @@ impl Agent {
     /// # Errors
     /// ProxySQL could not be read. The lease is kept up all the same.
     pub async fn look(&mut self, orders: Orders) -> Result<(Observed, Decision), TickError> {
-        let proxy = match self.observe().await {
+        let proxy = self.observe().await;
+        let leader = self.ask_leader(proxy.as_ref().ok()).await;
+        let proxy = match (&leader, proxy) {
+            // An answer that does not come takes seconds: what another agent or an operator did meanwhile counts.
+            (
+                LeaderView::Leaderless | LeaderView::Blind(_) | LeaderView::Conflict(_) | LeaderView::Silent(_),
+                Ok(_),
+            ) => self.observe().await,
+            (_, proxy) => proxy,
+        };
+        let proxy = match proxy {
             Ok(proxy) => proxy,
             Err(error) => {
                 self.admin = None;
                 // A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
-                let leader = self.ask_leader(None).await;
-                advance(&mut self.memory, &leader, false, &self.settings.policy, clock::boot_ms());
+                let unseen = AtProxy { may_isolate: false, lease: None };
+                advance(&mut self.memory, &leader, unseen, &self.settings.policy, clock::boot_ms());
                 return Err(error);
             }
         };
-        let leader = self.ask_leader(Some(&proxy)).await;
         let observed = Observed { proxy, leader, orders };
         let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
         Ok((observed, decision))
@@ -218,7 +241,7 @@ impl Agent {
             Some(admin) => admin,
             None => Admin::connect(&self.settings.proxy).await?,
         };
-        let view = proxysql::observe(&mut admin, &self.settings.policy).await?;
+        let view = proxysql::observe(&mut admin, &self.settings.policy, &self.owner).await?;
         self.admin = Some(admin);
         Ok(view)
     }

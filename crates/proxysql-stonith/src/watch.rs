@@ -13,7 +13,7 @@ use stonith_core::observed::LeaderView;
 use stonith_core::plan::Plan;
 use stonith_core::row::Layer;
 
-use crate::agent::{Agent, Tick};
+use crate::agent::{Agent, Tick, host_name, owner_of_process};
 use crate::clock::Now;
 use crate::logging::Quiet;
 use crate::report;
@@ -41,7 +41,7 @@ pub struct Kept {
     state: State,
     keeps: bool,
     troubles: BTreeMap<String, String>,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl Kept {
@@ -54,14 +54,10 @@ impl Kept {
             troubles
                 .insert("state".to_owned(), format!("{error}. Evidence fences all the same; isolation is not armed"))
         };
-        let prepared = dir.prepare();
-        let lock = match prepared.and_then(|()| dir.try_lock()) {
-            Ok(None) if !is_dead(&dir, &now) => return Start::Another,
-            Ok(None) => {
-                tracing::error!("the agent that holds the lock has not ticked for 30 s: doing its work");
-                Ok(None)
-            }
-            other => other,
+        let lock = match take_lock(&mut dir, &now) {
+            Ok(None) => return Start::Another, // and not one file of it is touched
+            Ok(Some(lock)) => dir.try_out().map(|()| lock),
+            Err(error) => Err(error),
         };
         let mut keeps = lock.is_ok();
         if let Err(error) = &lock {
@@ -95,12 +91,21 @@ impl Kept {
             state.memory.armed = false;
             state.memory.lease_asked_ms = None;
         }
-        Start::Ready(Box::new(Self { dir, state, keeps, troubles, _lock: lock.ok().flatten() }))
+        Start::Ready(Box::new(Self { dir, state, keeps, troubles, lock: lock.ok() }))
     }
 
     /// The memory to start an agent with.
     pub fn memory(&self) -> Memory {
         self.state.memory.clone()
+    }
+
+    /// The name to hold the lock in ProxySQL under. While this host's lock is ours no other process has it, so what an
+    /// earlier one left of its work is taken over at once instead of when its time is over.
+    pub fn owner(&self) -> String {
+        match self.lock.as_ref().and_then(|lock| lock.name().ok()) {
+            Some(name) => format!("{}:{}:{name}", host_name(), self.state.memory.boot_id),
+            None => owner_of_process(),
+        }
     }
 }
 
@@ -113,10 +118,24 @@ pub fn peeked_memory(dir: &StateDir, tick_ms: u64) -> Result<Memory, StateError>
     })
 }
 
+/// The lock, or that of one who does a dead holder's work. `None`: another agent is at work.
+fn take_lock(dir: &mut StateDir, now: &Now) -> Result<Option<Lock>, StateError> {
+    if let Some(lock) = dir.try_lock(now.boot_ms)? {
+        return Ok(Some(lock));
+    }
+    if !is_dead(dir, now) {
+        return Ok(None);
+    }
+    let lock = dir.try_take_over()?;
+    if lock.is_some() {
+        tracing::error!("the agent that holds the lock has not ticked for 30 s: doing its work");
+    }
+    Ok(lock)
+}
+
 /// Whether the holder of the lock has shown no sign of life for too long: stopped, or hanging.
 fn is_dead(dir: &StateDir, now: &Now) -> bool {
-    matches!(dir.peek(), Ok(Some(state)) if state.memory.boot_id == now.boot_id
-        && now.boot_ms.saturating_sub(state.memory.last_tick_ms) > HEARTBEAT_MAX_MS)
+    dir.last_alive_ms(&now.boot_id).is_some_and(|alive_ms| now.boot_ms.saturating_sub(alive_ms) > HEARTBEAT_MAX_MS)
 }
 
 /// An agent that watches one ProxySQL.

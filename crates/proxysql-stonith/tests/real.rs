@@ -37,7 +37,7 @@ async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
     let address = Node::new("127.0.0.1", world.admin_port).unwrap();
     let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
     let mut admin = Admin::connect(&settings).await.unwrap();
-    let view = observe(&mut admin, &Policy::default()).await.unwrap();
+    let view = observe(&mut admin, &Policy::default(), "test").await.unwrap();
     let directives = BTreeMap::from([(Node::new(&node(n), world.mysql_port).unwrap(), directive)]);
     let plan = Plan::new(Managed::of(&view, &Policy::default()), directives, &view);
     for change in &plan.changes {

@@ -37,7 +37,9 @@ impl Apply {
                 self.ask(all(Place::Runtime).chain(all(Place::Memory)));
             }
             Look::Before => {
-                self.ask([Statement::RenewLock { owner: self.owner.clone() }, read(Place::Runtime, &CHECKSUMS)]);
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
+                self.note_returns();
+                self.ask([read(Place::Runtime, &CHECKSUMS)]);
                 let others = tables.iter().filter(|table| **table != SERVERS);
                 self.ask(others.map(|table| read(Place::Runtime, table)));
                 self.ask(all(Place::Memory).rev());

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Apply, Phase, Place, Reply, Statement, merge};
+use super::{Apply, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
 /// How often records are put back that somebody edits at that moment.
@@ -35,6 +35,7 @@ impl Apply {
             Some((_, Reply::Names(names))) => names,
             _ => &none,
         };
+        self.noted_earlier = names.contains(RETURNS_NAME);
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
         for table in COVERED {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {

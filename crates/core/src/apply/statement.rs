@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
+use crate::observed::Release;
+use crate::proof::Role;
 use crate::row::RowKey;
 use crate::table::{Content, Record, Table};
 
@@ -96,6 +98,35 @@ pub enum Statement {
         /// Status and comment as they shall be.
         to: (String, String),
     },
+    /// Leaves this agent's lease there, good for so long by ProxySQL's clock, in s; [`Reply::Exists`] if there is one.
+    LeaveLease {
+        /// Who.
+        owner: String,
+        /// How long.
+        good_s: u64,
+    },
+    /// Renews it, or puts ours in place of one that is over.
+    RenewLease {
+        /// Who.
+        owner: String,
+        /// How long.
+        good_s: u64,
+    },
+    /// Says that this agent counts on another's.
+    WantLease,
+    /// Drops it, if it is there.
+    DropLease,
+    /// Notes which nodes the next LOAD lets back, and as what, in one statement; [`Reply::Exists`] if there is such a
+    /// note.
+    NoteReturns(BTreeMap<Node, Role>),
+    /// Replies [`Reply::Returns`].
+    ReadReturns,
+    /// Drops that note, if it is there.
+    DropReturns,
+    /// Makes the list of what was released, if there is none.
+    MakeReleases,
+    /// Adds to it.
+    NoteReleases(BTreeMap<Node, Release>),
     /// LOAD MYSQL SERVERS TO RUNTIME.
     Load,
     /// Connections in use per node, of the managed hostgroups. Replies [`Reply::Used`].
@@ -135,6 +166,8 @@ pub enum Reply {
     Lock(Option<LockSeen>),
     /// A table.
     Content(Content),
+    /// The nodes whose return was noted.
+    Returns(BTreeMap<Node, Role>),
     /// Connections in use.
     Used(BTreeMap<Node, u64>),
     /// Client sessions.

@@ -8,8 +8,10 @@ pub mod scene;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stonith_core::apply::{LockSeen, Place, Reply, Session, Statement, copy_name};
+use stonith_core::apply::{LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, copy_name};
 use stonith_core::node::Node;
+use stonith_core::observed::{Release, SharedLease};
+use stonith_core::proof::Role;
 use stonith_core::row::{Row, RowKey, Status};
 use stonith_core::table::{COVERED, Content, Record, SERVERS, Table};
 
@@ -31,6 +33,12 @@ pub struct World {
     pub tables: BTreeMap<(Place, Table), Content>,
     /// Owner, and when it expires.
     pub lock: Option<(String, u64)>,
+    /// The note of an apply's returns.
+    pub returns: Option<BTreeMap<Node, Role>>,
+    /// What agents let back.
+    pub released: BTreeMap<Node, Release>,
+    /// The lease that an agent left: whose, until when it is good, when it was last wanted.
+    pub lease: Option<(String, u64, u64)>,
     pub now_ms: u64,
     pub clients: Vec<Client>,
     /// `mysql-show_processlist_extended`.
@@ -99,7 +107,17 @@ impl World {
     }
 
     pub fn unfinished(&self) -> bool {
-        self.lock.is_some() || self.copies() > 0
+        self.lock.is_some() || self.copies() > 0 || self.returns.is_some()
+    }
+
+    /// The lease as this agent sees it.
+    pub fn shared_lease(&self, owner: &str) -> Option<SharedLease> {
+        self.lease.as_ref().map(|(holder, until_ms, wanted_ms)| SharedLease {
+            owner: holder.clone(),
+            ours: holder == owner,
+            left_ms: until_ms.saturating_sub(self.now_ms),
+            unwanted_ms: self.now_ms.saturating_sub(*wanted_ms),
+        })
     }
 
     pub fn used(&self) -> BTreeMap<Node, u64> {
@@ -118,6 +136,9 @@ impl World {
                 | Statement::Restate { .. }
                 | Statement::Copy { .. }
                 | Statement::Drop { .. }
+                | Statement::NoteReturns(_)
+                | Statement::NoteReleases(_)
+                | Statement::DropReturns
                 | Statement::Load
         );
         if writes && self.lock.as_ref().is_none_or(|(holder, _)| holder != owner) {
@@ -178,6 +199,42 @@ impl World {
                 self.tables.remove(&(*place, *table));
                 Reply::Changed(0)
             }
+            Statement::LeaveLease { .. } if self.lease.is_some() => Reply::Exists,
+            Statement::LeaveLease { owner, good_s } | Statement::RenewLease { owner, good_s } => {
+                let wanted_ms =
+                    self.lease.take().filter(|lease| lease.0 == *owner).map_or(self.now_ms, |lease| lease.2);
+                self.lease = Some((owner.clone(), self.now_ms + good_s * 1_000, wanted_ms));
+                Reply::Changed(1)
+            }
+            Statement::WantLease => {
+                self.lease.iter_mut().for_each(|lease| lease.2 = self.now_ms);
+                Reply::Changed(self.lease.iter().count() as u64)
+            }
+            Statement::DropLease => {
+                self.lease = None;
+                Reply::Changed(0)
+            }
+            Statement::MakeReleases => Reply::Changed(0),
+            Statement::NoteReleases(releases) => {
+                for (node, release) in releases {
+                    let released = self.released.entry(node.clone()).or_default();
+                    *released = released.and(*release);
+                }
+                Reply::Changed(1)
+            }
+            Statement::NoteReturns(_) if self.returns.is_some() => Reply::Exists,
+            Statement::NoteReturns(returns) => {
+                self.returns = Some(returns.clone());
+                Reply::Changed(0)
+            }
+            Statement::ReadReturns => match &self.returns {
+                Some(returns) => Reply::Returns(returns.clone()),
+                None => Reply::Refused("ProxySQL Admin Error: no such table".to_owned()),
+            },
+            Statement::DropReturns => {
+                self.returns = None;
+                Reply::Changed(0)
+            }
             Statement::Swap { place, table, from, to } => self.swap(*place, *table, from.as_ref(), to.as_ref()),
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
@@ -203,7 +260,8 @@ impl World {
             Place::Kept | Place::Target => Some(copy_name(*place, *table)),
             _ => None,
         });
-        tables.chain(self.lock.as_ref().map(|_| "stonith_lock".to_owned())).collect()
+        let ours = [(self.lock.is_some(), "stonith_lock"), (self.returns.is_some(), RETURNS_NAME)];
+        tables.chain(ours.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name.to_owned())).collect()
     }
 
     fn lock_expired(&self) -> bool {
@@ -311,6 +369,9 @@ impl World {
     pub fn restart(&mut self) {
         self.tables.retain(|(place, _), _| !matches!(place, Place::Kept | Place::Target));
         self.lock = None;
+        self.returns = None;
+        self.lease = None;
+        self.released.clear();
         self.clients.clear();
         self.version = 1;
         for table in COVERED {

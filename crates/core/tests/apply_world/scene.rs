@@ -181,6 +181,9 @@ impl Scene {
         World {
             tables,
             lock: None,
+            returns: None,
+            lease: None,
+            released: BTreeMap::new(),
             now_ms: 1_000_000,
             clients: clients.map(client).to_vec(),
             extended: true,
@@ -224,6 +227,8 @@ pub fn plan(world: &World, directives: &Directives) -> Plan {
         disk: world.rows(Place::Disk),
         conn_used: world.used(),
         unfinished: world.unfinished(),
+        released: world.released.clone(),
+        returned: world.returns.iter().flat_map(BTreeMap::keys).cloned().collect(),
         ..ProxyView::default()
     };
     Plan::new(managed(), directives.clone(), &view)
@@ -267,6 +272,7 @@ pub fn expected(world: &World, directives: &Directives) -> World {
         after.set_rows(place, &rows);
     }
     after.lock = None;
+    after.returns = None;
     after.tables.retain(|(place, _), _| LAYERS.contains(place));
     after
 }
@@ -277,6 +283,7 @@ pub fn assert_same(world: &World, expected: &World, at: &str) {
     assert_eq!(world.broken, Vec::<String>::new(), "{at}");
     assert_eq!(world.lock, None, "{at}: a lock is left");
     assert_eq!(world.copies(), 0, "{at}: copies are left");
+    assert_eq!(world.returns, None, "{at}: a note is left");
     assert_eq!(live(world.rows(Place::Runtime)), live(expected.rows(Place::Runtime)), "{at}: mysql_servers in runtime");
     for place in [Place::Memory, Place::Disk] {
         assert_eq!(world.rows(place), expected.rows(place), "{at}: mysql_servers in {place:?}");

@@ -100,9 +100,9 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
             seen.staged && at_rest && (memory == 0 || (live > 0 && !seen.loaded))
         }
         "I9" => {
-            // A return that was cut off before disk leaves its marker there, and the node is fenced anew.
-            let marked = |n| seen.done.contains("let back") && marked(before, Place::Disk, n);
-            agents_step && (0..2).any(|n| went_out(n) && !seen.superseded[n] && !marked(n) && !lease_over(state))
+            // A return that reached the disk by half when agent and ProxySQL died: its marker is in force again.
+            let in_force = |n| seen.done.contains("let back") && marked(before, Place::Runtime, n);
+            agents_step && (0..2).any(|n| went_out(n) && !seen.superseded[n] && !in_force(n) && !lease_over(state))
         }
         "I10" => (0..2).any(|n| marked_out(state, n) && !out(state, Place::Disk, n)),
         "I12" => agents_step && state.proxy.broken.len() > before.proxy.broken.len(),

@@ -111,6 +111,8 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
         first_start_s,
         armed,
         isolated,
+        marked_isolated,
+        silent_ms,
         lease_asked_ms,
         started_ms,
         last_tick_ms,
@@ -132,7 +134,7 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
     (boot_id, first_start_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
     leader.as_ref().map(|leader| (&leader.name, leader.since_ms)).hash(state);
     (known, instances_asked_ms, history_asked_ms, history_leader, history_downtimes, records, evidence).hash(state);
-    released.hash(state);
+    (released, marked_isolated, silent_ms).hash(state);
     proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
     (proofs.len(), up_throughout, promoted_nobody, second_writers).hash(state);
 }
@@ -258,7 +260,7 @@ impl State {
 
     /// What an agent sees at this moment.
     pub fn observed(&self, agent: &Agent, policy: &Policy) -> Observed {
-        let proxy = self.proxy_view();
+        let proxy = ProxyView { lease: self.proxy.shared_lease(&agent.owner()), ..self.proxy_view() };
         let leader = self.leader_view(agent, &proxy, policy);
         Observed { proxy, leader, orders: Orders::default() }
     }
@@ -272,6 +274,8 @@ impl State {
             pairs: vec![pair()],
             conn_used: world.used(),
             unfinished: world.unfinished(),
+            released: world.released.clone(),
+            returned: world.returns.iter().flat_map(BTreeMap::keys).cloned().collect(),
             ..ProxyView::default()
         }
     }
@@ -357,6 +361,9 @@ fn proxy() -> World {
     World {
         tables,
         lock: None,
+        returns: None,
+        lease: None,
+        released: BTreeMap::new(),
         now_ms: START_MS,
         clients: vec![client],
         extended: false,

@@ -77,7 +77,6 @@ pub struct Agent {
     pub unfence: BTreeSet<usize>,
     pub policy: Policy,
     rng: Rng,
-    applies: u64,
     pub ticks: u64,
     pub sabotage: Option<Sabotage>,
     pub story: Vec<String>,
@@ -108,7 +107,6 @@ impl Agent {
             unfence: BTreeSet::new(),
             policy: Policy::default(),
             rng: Rng::new(rng.draw()),
-            applies: 0,
             ticks: 0,
             sabotage,
             story: vec![],
@@ -117,6 +115,11 @@ impl Agent {
 
     pub fn boot_ms(&self, now_ms: u64) -> u64 {
         now_ms + self.boot_ahead_ms
+    }
+
+    /// Kept with the memory: a new process takes its own lock over.
+    fn owner(&self) -> String {
+        format!("agent{}", self.id)
     }
 
     pub fn is_down(&self) -> bool {
@@ -141,9 +144,9 @@ impl Agent {
         self.wake_ms = now_ms + for_ms;
     }
 
-    fn ask(&mut self, cluster: &Cluster, proxy: &Proxy, now_ms: u64) {
+    fn ask(&mut self, cluster: &Cluster, proxy: &mut Proxy, now_ms: u64) {
         self.tick_ms = now_ms;
-        let view = proxy.view();
+        let view = proxy.view(&self.owner(), now_ms);
         let asked_ms = self.boot_ms(now_ms);
         let leader = if now_ms < self.silent_ms {
             LeaderView::Silent("timed out".to_owned())
@@ -177,6 +180,8 @@ impl Agent {
         now_ms: u64,
     ) {
         self.ticks += 1;
+        // An answer that does not come takes its time: without one ProxySQL is looked at anew.
+        let view = if matches!(leader, LeaderView::Led(_)) { view } else { proxy.view(&self.owner(), now_ms) };
         self.give_order(&leader, cluster, now_ms);
         let mut orders = self.orders.clone();
         orders.now = self.order.take();
@@ -210,8 +215,7 @@ impl Agent {
                 decision.plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             ),
         ));
-        self.applies += 1;
-        let owner = format!("agent{}:{}", self.id, self.applies);
+        let owner = self.owner();
         let mut apply = Apply::new(decision.plan.clone(), owner.clone());
         if let Step::Ask(statement) = apply.next(None) {
             let asked_ms = self.tick_ms;

@@ -271,6 +271,9 @@ impl Simulation {
         let (spoiled, starts) = (self.proxies[p].disk_spoiled, self.proxies[p].starts);
         let applying = self.agents.iter().any(|a| a.proxy == p && matches!(a.state, State::Applying(_)));
         self.proxies[p].act(act, &self.cluster, self.now_ms, applying);
+        if let Act::BackByHand(n) = act {
+            self.rules.back_by_hand(p, *n);
+        }
         if starts != self.proxies[p].starts {
             self.rules.restarted(p, &before, spoiled, &self.proxies[p], self.now_ms);
         }
@@ -290,6 +293,7 @@ impl Simulation {
         for proxy in &mut self.proxies {
             (proxy.load_refused_ms, proxy.disk_refused_ms) = (0, 0);
             proxy.status_known_again();
+            proxy.troubled_ms = self.now_ms;
         }
         for agent in &mut self.agents {
             agent.silent_ms = 0;
@@ -305,6 +309,7 @@ impl Simulation {
     fn operators_let_go(&mut self) {
         for proxy in self.proxies.iter_mut().filter(|proxy| !proxy.by_hand.is_empty()) {
             NODES.iter().for_each(|name| proxy.back_by_hand(name));
+            proxy.troubled_ms = self.now_ms;
         }
         for agent in &mut self.agents {
             agent.unfence.extend(self.proxies[agent.proxy].ordered_out());

@@ -122,7 +122,13 @@ impl Cluster {
     /// It runs, and nothing speaks against it: the primary, or a read-only replica of it that runs.
     pub fn is_well(&self, n: usize) -> bool {
         let server = &self.servers[n];
-        n == self.primary || (server.life == Life::Up && server.read_only && server.follows == Some(self.primary))
+        n == self.primary || (server.life == Life::Up && server.read_only && self.leads_to_the_primary(n))
+    }
+
+    /// Through replicas between them, perhaps.
+    fn leads_to_the_primary(&self, n: usize) -> bool {
+        let chain = std::iter::successors(self.servers[n].follows, |of| self.servers[*of].follows);
+        chain.take(NODES.len()).any(|of| of == self.primary)
     }
 
     /// Brings the times up to date; after every step.

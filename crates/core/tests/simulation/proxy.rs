@@ -88,6 +88,9 @@ impl Proxy {
         let world = World {
             tables: tables.collect(),
             lock: None,
+            returns: None,
+            lease: None,
+            released: BTreeMap::new(),
             now_ms,
             clients: vec![],
             extended: rng.one_in(2),
@@ -118,14 +121,19 @@ impl Proxy {
         }
     }
 
-    pub fn view(&self) -> ProxyView {
+    /// As this applier sees it.
+    pub fn view(&mut self, owner: &str, now_ms: u64) -> ProxyView {
+        self.world.now_ms = now_ms;
         ProxyView {
+            lease: self.world.shared_lease(owner),
             runtime: self.world.rows(Place::Runtime),
             memory: self.world.rows(Place::Memory),
             disk: self.world.rows(Place::Disk),
             pairs: vec![Pair { writer: Hostgroup(WRITER), reader: Hostgroup(READER), check_type: CheckType::ReadOnly }],
             conn_used: self.world.used(),
             unfinished: self.world.unfinished(),
+            released: self.world.released.clone(),
+            returned: self.world.returns.iter().flat_map(BTreeMap::keys).cloned().collect(),
             ..ProxyView::default()
         }
     }
@@ -184,6 +192,7 @@ impl Proxy {
                 }
                 self.world.set_rows(Place::Memory, &memory);
                 self.world.version += 1;
+                self.edits.retain(|edit| edit.found(&memory) == Some(true)); // the old monitor loses what is staged
             }
             self.world.set_rows(Place::Runtime, &rows);
         }

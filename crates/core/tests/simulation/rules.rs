@@ -54,8 +54,6 @@ pub struct Rules {
     pub fences: u64,
     pub isolations: u64,
     pub returns: u64,
-    /// Fences of the primary that are known to be possible.
-    pub known_gaps: u64,
 }
 
 impl Rules {
@@ -107,18 +105,7 @@ impl Rules {
             if !steady || !begins || !matches!(kind, Kind::SecondWriter | Kind::Downtime) {
                 continue;
             }
-            // Two known gaps, counted: a return that broke off leaves a marker in memory or on disk, which fences anew
-            // while the leader is not confirmed; and of two agents at one ProxySQL one may not know what the other saw
-            // proven.
-            let all = [&observed.proxy.runtime, &observed.proxy.memory, &observed.proxy.disk];
-            let mut of_node = all.into_iter().flatten().filter(|row| row.node().as_ref() == Some(fenced));
-            let half_back = of_node.any(|row| Comment::parse(&row.comment) != Comment::Plain);
-            let kept = agent.memory.evidence.get(fenced).is_some_and(|kept| kept.contains_key(kind));
-            if half_back || (kept && self.agents.len() > self.proxies.len()) {
-                self.known_gaps += 1;
-            } else {
-                self.violated(now_ms, format!("I5: the primary {fenced} is fenced as {kind}"));
-            }
+            self.violated(now_ms, format!("I5: the primary {fenced} is fenced as {kind}"));
         }
         let (LeaderView::Led(answer), Standing::Led { .. }) = (&observed.leader, decision.standing) else { return };
         for n in 0..NODES.len() {
@@ -295,6 +282,11 @@ impl Rules {
     }
 
     // --- anything at all ------------------------------------------------------------------------------------------------
+
+    /// Somebody puts back what they had taken out, whatever else speaks against it: from here on it is to be fenced.
+    pub fn back_by_hand(&mut self, p: usize, n: usize) {
+        self.proxies[p].fenced.remove(&n);
+    }
 
     /// A ProxySQL starts anew: what is fenced in runtime comes back so (I10).
     pub fn restarted(&mut self, p: usize, before: &[Row], spoiled: bool, proxy: &Proxy, now_ms: u64) {

@@ -141,6 +141,16 @@ impl Lab {
         self
     }
 
+    /// Another agent of the same ProxySQL goes on; it starts long after the first one, the first time.
+    pub fn agent(&mut self, name: &'static str) -> &mut Self {
+        if name != self.agent {
+            let next = self.others.remove(name).unwrap_or_else(|| self.memory.clone());
+            let before = std::mem::replace(&mut self.memory, next);
+            self.others.insert(std::mem::replace(&mut self.agent, name), before);
+        }
+        self
+    }
+
     // --- what happens to the agent and ProxySQL ----------------------------------------------------------------
 
     /// The agent's process ends and begins again, `after_s` later.

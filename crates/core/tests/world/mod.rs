@@ -11,10 +11,13 @@ mod see;
 use std::collections::BTreeMap;
 
 use stonith_core::decide::{Decision, decide};
+use stonith_core::lease::Share;
 use stonith_core::marker::Comment;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery};
+use stonith_core::observed::{
+    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery, SharedLease,
+};
 use stonith_core::plan::Directive;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
 use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
@@ -110,6 +113,14 @@ pub struct Lab {
     pub observe_only: bool,
     /// Rows of any layer changed in so many ticks.
     pub writes: usize,
+    /// Who ticks; see [`Lab::agent`].
+    pub agent: &'static str,
+    /// What the other agents of this ProxySQL keep.
+    pub others: BTreeMap<&'static str, Memory>,
+    /// The lease that one of them left: whose, until when it is good, when it was last wanted.
+    pub lease: Option<(&'static str, u64, u64)>,
+    /// The shared lease was written so often.
+    pub shares: usize,
 }
 
 impl Lab {
@@ -154,6 +165,10 @@ impl Lab {
             stale: None,
             observe_only: false,
             writes: 0,
+            agent: "a",
+            others: BTreeMap::new(),
+            lease: None,
+            shares: 0,
         }
     }
 
@@ -194,6 +209,11 @@ impl Lab {
         self.tick(self.now_ms + 1_000)
     }
 
+    /// One tick, half a second later.
+    pub fn soon(&mut self) -> Decision {
+        self.tick(self.now_ms + 500)
+    }
+
     /// Ticks once a second (or what `policy.tick_ms` says), for so long.
     pub fn run_s(&mut self, seconds: u64) -> Decision {
         let tick_ms = self.policy.tick_ms;
@@ -206,7 +226,14 @@ impl Lab {
 
     /// What a tick of this moment would see.
     pub fn observed(&self) -> Observed {
-        Observed { proxy: self.proxy.clone(), leader: self.leader_view(), orders: self.orders.clone() }
+        let lease = self.lease.map(|(owner, until_ms, wanted_ms)| SharedLease {
+            owner: owner.to_owned(),
+            ours: owner == self.agent,
+            left_ms: until_ms.saturating_sub(self.now_ms),
+            unwanted_ms: self.now_ms - wanted_ms,
+        });
+        let proxy = ProxyView { lease, ..self.proxy.clone() };
+        Observed { proxy, leader: self.leader_view(), orders: self.orders.clone() }
     }
 
     fn leader_view(&self) -> LeaderView {
@@ -255,7 +282,21 @@ impl Lab {
 
     fn carry_out(&mut self, decision: &Decision) {
         let plan = &decision.plan;
-        self.writes += usize::from(!plan.is_empty());
+        self.writes += usize::from(plan.changes_rows());
+        self.shares += usize::from(plan.share.is_some());
+        self.lease = match (plan.share, self.lease) {
+            (Some(Share::Keep { good_ms }), lease) => {
+                let wanted_ms = lease.filter(|lease| lease.0 == self.agent).map_or(self.now_ms, |lease| lease.2);
+                Some((self.agent, self.now_ms + good_ms, wanted_ms))
+            }
+            (Some(Share::Want), lease) => lease.map(|lease| (lease.0, lease.1, self.now_ms)),
+            (Some(Share::End), _) => None,
+            (None, lease) => lease,
+        };
+        for (node, release) in &plan.releases {
+            let released = self.proxy.released.entry(node.clone()).or_default();
+            *released = released.and(*release);
+        }
         self.proxy.runtime = plan.carry_out(&self.proxy.runtime);
         self.proxy.memory = plan.carry_out(&self.proxy.memory);
         self.proxy.disk = plan.carry_out(&self.proxy.disk);
@@ -285,11 +326,8 @@ impl Lab {
                 }
             }
         }
-        let again = Observed {
-            proxy: self.proxy.clone(),
-            orders: Orders { now: None, ..before.orders.clone() },
-            ..before.clone()
-        };
+        let again = Observed { orders: Orders { now: None, ..before.orders.clone() }, ..self.observed() };
+        let again = Observed { leader: before.leader.clone(), ..again };
         let again = decide(&again, &self.memory, &self.policy, self.now_ms);
         // The return of one node may make room for another's downtime.
         assert!(

@@ -1,6 +1,6 @@
 //! From the config to an agent for each ProxySQL.
 
-use crate::agent::{Agent, AgentSettings, Credentials};
+use crate::agent::{Agent, AgentSettings, Credentials, owner_of_process};
 use crate::commands::Failure;
 use crate::config::{Config, CredentialSource, Enforcement, Mode, ProxyConfig};
 use crate::orchestrator::{Basic, Client, Endpoint, Settings as OrchestratorSettings, TlsSettings};
@@ -53,7 +53,13 @@ pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
 }
 
 /// An agent for one ProxySQL; connects to nothing yet.
-pub fn agent(config: &Config, proxy: &ProxyConfig, mode: Mode, memory: Memory) -> Result<Agent, Failure> {
+pub fn agent(
+    config: &Config,
+    proxy: &ProxyConfig,
+    mode: Mode,
+    memory: Memory,
+    owner: String,
+) -> Result<Agent, Failure> {
     let bad = |text: String| Failure::BadInput(text);
     let orchestrator = &config.orchestrator;
     let tls = &orchestrator.tls;
@@ -81,7 +87,7 @@ pub fn agent(config: &Config, proxy: &ProxyConfig, mode: Mode, memory: Memory) -
         policy: config.policy(mode).map_err(|error| bad(error.to_string()))?,
         observe_only: config.policy.mode == Enforcement::Observe,
     };
-    Ok(Agent::new(settings, client, Box::new(sources), memory))
+    Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }
 
 /// An agent for a command: with what the running agent last kept, and nothing of it changed.
@@ -96,5 +102,5 @@ pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, Fail
             Memory::first_start(&now.boot_id, now.wall_s, now.boot_ms)
         }
     };
-    agent(config, proxy, mode, memory)
+    agent(config, proxy, mode, memory, owner_of_process())
 }

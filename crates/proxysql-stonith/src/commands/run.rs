@@ -45,7 +45,7 @@ pub async fn daemon(config: &Config) -> Ended {
     let (end, ending) = watch::channel(false);
     // All of the config is proven before anything runs.
     for proxy in &config.proxies {
-        agent(config, proxy, Mode::Daemon, stonith_core::memory::Memory::default())?;
+        agent(config, proxy, Mode::Daemon, stonith_core::memory::Memory::default(), String::new())?;
     }
     let end = &end;
     let loops = config.proxies.iter().map(|proxy| {
@@ -118,7 +118,7 @@ fn start(config: &Config, proxy: &ProxyConfig, mode: Mode) -> Start {
 }
 
 fn watch_of(config: &Config, proxy: &ProxyConfig, mode: Mode, kept: Kept) -> Result<Watch, Failure> {
-    let agent = agent(config, proxy, mode, kept.memory())?;
+    let agent = agent(config, proxy, mode, kept.memory(), kept.owner())?;
     Ok(Watch::new(proxy.address.clone(), agent, kept))
 }
 

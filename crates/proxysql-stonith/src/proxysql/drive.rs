@@ -7,8 +7,9 @@ use serde_json::Value;
 use stonith_core::apply::{Apply, LockSeen, Outcome, Reply, Session, Statement, Step};
 use stonith_core::node::Node;
 use stonith_core::plan::{Managed, Plan};
+use stonith_core::proof::Role;
 use stonith_core::row::Hostgroup;
-use stonith_core::table::{Content, SERVERS, Table};
+use stonith_core::table::{Content, Record, SERVERS, Table};
 
 use super::admin::{Admin, AdminError, Answer};
 use super::sql;
@@ -82,6 +83,7 @@ async fn ask(
             columns.insert(*table, answer.columns.clone());
             Reply::Content(Content::new(*table, answer.columns, answer.records))
         }
+        Statement::ReadReturns => Reply::Returns(returns(&answer)),
         Statement::Used => Reply::Used(used(&answer, managed)),
         Statement::Sessions => Reply::Sessions(sessions(&answer)),
         _ => Reply::Changed(answer.affected),
@@ -91,7 +93,14 @@ async fn ask(
 /// SQL errors all carry the same code (FACTS §1): they are told apart by their text.
 fn refused(statement: &Statement, cause: String) -> Reply {
     match statement {
-        Statement::TakeLock { .. } | Statement::Copy { .. } if cause.contains("already exists") => Reply::Exists,
+        Statement::TakeLock { .. }
+        | Statement::Copy { .. }
+        | Statement::LeaveLease { .. }
+        | Statement::NoteReturns(_)
+            if cause.contains("already exists") =>
+        {
+            Reply::Exists
+        }
         Statement::ReadLock if cause.contains("no such table") => Reply::Lock(None),
         Statement::RenewLock { .. } | Statement::TakeOverLock { .. } if cause.contains("no such table") => {
             Reply::Changed(0)
@@ -107,6 +116,20 @@ fn first_column(answer: &Answer) -> BTreeSet<String> {
 fn lock(answer: &Answer) -> Option<LockSeen> {
     let record = answer.records.first()?;
     Some(LockSeen { owner: record.first()?.clone()?, expired: record.get(1)?.as_deref() != Some("0") })
+}
+
+/// A node by its first two columns, and what the others say.
+pub fn of_node(record: &Record) -> Option<(Node, &[Option<String>])> {
+    let [Some(host), Some(port), rest @ ..] = record.as_slice() else { return None };
+    Some((Node::new(host, port.parse().ok()?).ok()?, rest))
+}
+
+fn returns(answer: &Answer) -> BTreeMap<Node, Role> {
+    let of = |record| {
+        let (node, rest) = of_node(record)?;
+        Some((node, Role::parse(rest.first()?.as_deref()?)?))
+    };
+    answer.records.iter().filter_map(of).collect()
 }
 
 /// Connections in use per node, over the managed hostgroups: elsewhere a node may serve whom it likes.

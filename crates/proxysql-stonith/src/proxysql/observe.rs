@@ -1,17 +1,19 @@
 //! Reads what a decision needs from one ProxySQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use stonith_core::apply::RETURNS_NAME;
 use stonith_core::marker::Comment;
-use stonith_core::observed::ProxyView;
+use stonith_core::node::Node;
+use stonith_core::observed::{ProxyView, Release, SharedLease};
 use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Row};
-use stonith_core::table::{Content, SERVERS, Unreadable};
+use stonith_core::table::{Content, Record, SERVERS, Unreadable};
 
 use super::admin::{Admin, AdminError, Answer};
-use super::drive::used;
+use super::drive::{of_node, used};
 use super::sql;
 use super::version::Version;
 
@@ -40,6 +42,7 @@ const GROUP_REPLICATION: &str = "SELECT writer_hostgroup,backup_writer_hostgroup
 const GALERA: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups";
 const AURORA: &str = "SELECT writer_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
 const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
+const LOADS: &str = "SELECT version FROM runtime_checksums_values WHERE name='mysql_servers'";
 const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
 
 /// Which version this ProxySQL is.
@@ -70,11 +73,40 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     Ok(round.min(MONITOR_ROUND_MAX))
 }
 
-/// Reads one ProxySQL: its three layers, its hostgroups, and whether an apply was cut off.
+/// How often it is read again because somebody LOADed meanwhile.
+const READS_MAX: u32 = 3;
+
+/// Reads one ProxySQL: its three layers, its hostgroups, whether an apply was cut off, and what agents share. `owner` is
+/// the name that we hold the lock under.
 ///
 /// # Errors
 /// The connection, or an answer that can't be understood; then nothing is decided for this ProxySQL.
-pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, ObserveError> {
+pub async fn observe(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyView, ObserveError> {
+    let mut loads = admin.query(LOADS).await?;
+    for _ in 1..READS_MAX {
+        let view = read(admin, policy, owner).await?;
+        let loads_now = admin.query(LOADS).await?;
+        if loads_now == loads {
+            return Ok(view);
+        }
+        // Runtime of before and disk of after a LOAD would look like an apply that was cut off.
+        loads = loads_now;
+    }
+    read(admin, policy, owner).await
+}
+
+/// What is ours in `main` first: a return's note is there from before its LOAD until disk has it.
+async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyView, ObserveError> {
+    let names = admin.query(sql::NAMES).await?;
+    let mut names: BTreeSet<String> = names.records.into_iter().filter_map(|record| record.first()?.clone()).collect();
+    names.retain(|name| name.starts_with("stonith_"));
+    let returned = match names.contains(RETURNS_NAME) {
+        true => ours(admin, sql::RETURNS).await?.iter().filter_map(|record| Some(of_node(record)?.0)).collect(),
+        false => BTreeSet::new(),
+    };
+    let [shared_lease, released] = sql::SHARED.map(|name| names.remove(name));
+    let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
+    let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
     let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
     let memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
     let disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
@@ -83,18 +115,62 @@ pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, Ob
     for statement in [GROUP_REPLICATION, GALERA, AURORA] {
         foreign.extend(hostgroups(statement, &admin.query(statement).await?)?);
     }
-    let names = admin.query(sql::NAMES).await?;
-    let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with("stonith_"));
-    let unfinished = names.records.iter().any(|record| record.first().is_some_and(ours));
     let peers = admin.query(PEERS).await?;
     let clustered = peers.records.first().and_then(|record| record.first()?.clone()).is_none_or(|count| count != "0");
-    let mut view = ProxyView { runtime, memory, disk, pairs, foreign, unfinished, clustered, ..ProxyView::default() };
+    let unfinished = !names.is_empty();
+    let conn_used = BTreeMap::new();
+    let mut view = ProxyView {
+        runtime,
+        memory,
+        disk,
+        pairs,
+        foreign,
+        conn_used,
+        unfinished,
+        returned,
+        released,
+        lease,
+        clustered,
+    };
     let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
     if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
         let managed = Managed::of(&view, policy);
         view.conn_used = used(&admin.query(USED).await?, &managed);
     }
     Ok(view)
+}
+
+/// The records of a table of ours; none, where another agent dropped it meanwhile.
+async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, ObserveError> {
+    match admin.query(statement).await {
+        Ok(answer) => Ok(answer.records),
+        Err(AdminError::Refused { cause, .. }) if cause.contains("no such table") => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn lease(records: &[Record], owner: &str) -> Option<SharedLease> {
+    let [Some(holder), left_s, unwanted_s] = records.first()?.as_slice() else { return None };
+    let ms = |seconds: &Option<String>| -> Option<u64> {
+        let seconds: i64 = seconds.as_ref()?.parse().ok()?;
+        Some(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)) // what is over, or of a clock set back, is 0
+    };
+    Some(SharedLease {
+        owner: holder.clone(),
+        ours: holder == owner,
+        left_ms: ms(left_s)?,
+        unwanted_ms: ms(unwanted_s)?,
+    })
+}
+
+fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
+    let of = |record: &Record| -> Option<(Node, Release)> {
+        let (node, rest) = of_node(record)?;
+        let [Some(recovery_ns), Some(downtime_s), Some(ordered_s)] = rest else { return None };
+        let (recovery_ns, downtime_s) = (recovery_ns.parse().ok()?, downtime_s.parse().ok()?);
+        Some((node, Release { recovery_ns, downtime_s, ordered_s: ordered_s.parse().ok()? }))
+    };
+    records.iter().filter_map(of).collect()
 }
 
 async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {

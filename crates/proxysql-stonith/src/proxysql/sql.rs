@@ -1,7 +1,10 @@
 //! The SQL of each statement, in the admin interface's SQLite dialect (FACTS §1): a quote is doubled, a backslash is
 //! literal, and only the first of several statements would run.
 
-use stonith_core::apply::{Place, Statement, copy_name};
+use std::collections::BTreeMap;
+
+use stonith_core::apply::{Place, RETURNS_NAME, Statement, copy_name};
+use stonith_core::node::Node;
 use stonith_core::row::RowKey;
 use stonith_core::table::{Record, Table};
 
@@ -11,6 +14,24 @@ pub const LOCK_TTL_S: u64 = 30;
 /// The tables in `main` that an apply asks about.
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
+
+/// The lease that agents share, and what they let back: no work to finish, unlike all else that is ours in `main`.
+pub const SHARED: [&str; 2] = [LEASE_NAME, RELEASED_NAME];
+
+const LEASE_NAME: &str = "stonith_lease";
+const RELEASED_NAME: &str = "stonith_released";
+
+/// Whose the shared lease is, how long it is good for, and since when it is not wanted, in s. One that was left after
+/// now is of before ProxySQL's clock was set back: over.
+pub const LEASE: &str = "SELECT owner, CASE WHEN noted<=now THEN until-now ELSE 0 END, now-wanted \
+     FROM main.stonith_lease, (SELECT CAST(strftime('%s','now') AS INTEGER) AS now)";
+
+/// The newest that each node was released of.
+pub const RELEASED: &str = "SELECT hostname, port, max(recovery_ns), max(downtime_s), max(ordered_s) \
+     FROM main.stonith_released GROUP BY hostname, port";
+
+/// The nodes whose return is noted.
+pub const RETURNS: &str = "SELECT hostname, port, role FROM main.stonith_returns";
 
 const NOW: &str = "CAST(strftime('%s','now') AS INTEGER)";
 
@@ -50,6 +71,31 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             quote(&from.0),
             quote(&from.1),
             keys.iter().map(row_key).collect::<Vec<_>>().join(",")
+        ),
+        Statement::LeaveLease { owner, good_s } => format!(
+            "CREATE TABLE main.{LEASE_NAME} AS SELECT {} AS owner, {NOW} AS noted, {NOW}+{good_s} AS until, {NOW} AS wanted",
+            quote(owner)
+        ),
+        Statement::RenewLease { owner, good_s } => format!(
+            "UPDATE main.{LEASE_NAME} SET noted={NOW}, until={NOW}+{good_s}, \
+             wanted=CASE WHEN owner={owner} THEN wanted ELSE {NOW} END, owner={owner}",
+            owner = quote(owner)
+        ),
+        Statement::WantLease => format!("UPDATE main.{LEASE_NAME} SET wanted={NOW}"),
+        Statement::DropLease => format!("DROP TABLE IF EXISTS main.{LEASE_NAME}"),
+        Statement::NoteReturns(returns) => format!(
+            "CREATE TABLE main.{RETURNS_NAME} AS SELECT column1 AS hostname, column2 AS port, column3 AS role FROM (VALUES {})",
+            of_nodes(returns, |role| quote(&role.to_string()))
+        ),
+        Statement::ReadReturns => RETURNS.to_owned(),
+        Statement::DropReturns => format!("DROP TABLE IF EXISTS main.{RETURNS_NAME}"),
+        Statement::MakeReleases => format!(
+            "CREATE TABLE IF NOT EXISTS main.{RELEASED_NAME} AS \
+             SELECT '' AS hostname, 0 AS port, 0 AS recovery_ns, 0 AS downtime_s, 0 AS ordered_s WHERE 0"
+        ),
+        Statement::NoteReleases(releases) => format!(
+            "INSERT INTO main.{RELEASED_NAME} VALUES {}",
+            of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
         Statement::Used => {
@@ -100,6 +146,12 @@ fn swap(table: &str, columns: &[String], keys: &[String], from: Option<&Record>,
         (Some(from), None) => format!("DELETE FROM {table} WHERE {}", is(from)),
         (None, None) => format!("DELETE FROM {table} WHERE 0"),
     }
+}
+
+/// A row of values for each node.
+fn of_nodes<T>(nodes: &BTreeMap<Node, T>, values: impl Fn(&T) -> String) -> String {
+    let row = |(node, of): (&Node, &T)| format!("({},{},{})", quote(node.host.as_str()), node.port, values(of));
+    nodes.iter().map(row).collect::<Vec<_>>().join(",")
 }
 
 fn row_key(key: &RowKey) -> String {

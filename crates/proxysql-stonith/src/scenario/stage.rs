@@ -370,7 +370,7 @@ impl Stage {
             },
             observe_only: false,
         };
-        let agent = Agent::new(settings, client, Box::new(LabCredentials), kept.memory());
+        let agent = Agent::new(settings, client, Box::new(LabCredentials), kept.memory(), kept.owner());
         let mut watch = Watch::new(proxy, agent, *kept);
         anyhow::ensure!(watch.tick().await, "the first tick failed");
         let (end, ending) = tokio::sync::watch::channel(false);

@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 
+/// What a file that is being written ends with: two writers at once must not have the same.
+pub(super) const BESIDE: &str = ".new";
+
+/// The same for one that does a dead agent's work.
+pub(super) const BESIDE_OF_TAKEOVER: &str = ".takeover";
+
 /// How many corrupt files are kept for whoever wants to look; then the last is replaced.
 const SET_ASIDE_MAX: u32 = 9;
 
@@ -43,19 +49,24 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, StateError
 }
 
 /// Replaces a file as a whole, for good.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    replace(path, bytes, File::sync_all)?;
+pub(super) fn write(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
+    replace(path, beside, bytes, File::sync_all)?;
     let dir = path.parent().unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StateError::io("sync", dir))
 }
 
 /// Replaces a file as a whole for other processes; a crash of the host may lose it.
-pub(super) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    replace(path, bytes, |_| Ok(()))
+pub(super) fn write_unsynced(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
+    replace(path, beside, bytes, |_| Ok(()))
 }
 
-fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> Result<(), StateError> {
-    let beside = beside(path);
+fn replace(
+    path: &Path,
+    beside: &str,
+    bytes: &[u8],
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), StateError> {
+    let beside = with_ending(path, beside);
     let written = create(&beside).and_then(|mut file| {
         file.write_all(bytes)?;
         sync(&file)
@@ -68,8 +79,8 @@ fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> io::Result<()>
 }
 
 /// Tries whether [`write`] of so many bytes would go well, short of syncing.
-pub(super) fn try_out(path: &Path, bytes: usize) -> Result<(), StateError> {
-    let beside = beside(path);
+pub(super) fn try_out(path: &Path, beside: &str, bytes: usize) -> Result<(), StateError> {
+    let beside = with_ending(path, beside);
     let written = create(&beside).and_then(|mut file| file.write_all(&vec![b' '; bytes]));
     let removed = std::fs::remove_file(&beside);
     written.and(removed).map_err(StateError::io("write", path))
@@ -77,7 +88,7 @@ pub(super) fn try_out(path: &Path, bytes: usize) -> Result<(), StateError> {
 
 /// Moves a file out of the way, to `.bad-1` and on.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StateError> {
-    let name = |n: u32| bad_name(path, n);
+    let name = |n: u32| with_ending(path, &format!(".bad-{n}"));
     let free = (1..SET_ASIDE_MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(SET_ASIDE_MAX));
     std::fs::rename(path, &free).map_err(StateError::io("set aside", path))?;
     Ok(free)
@@ -94,14 +105,8 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-fn bad_name(path: &Path, n: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".bad-{n}"));
+    name.push(ending);
     name.into()
 }

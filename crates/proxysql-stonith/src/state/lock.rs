@@ -1,21 +1,65 @@
 //! Locks between processes: the kernel drops them when a process ends, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::StateError;
 
+/// A number in a lock file: 64 bits in hex. The first is a name, the second when the lock was taken.
+const NUMBER_BYTES: usize = 16;
+
 /// Held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// A name that only who holds this lock has, whichever process it is: made at first, read from then on.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub fn name(&self) -> std::io::Result<String> {
+        let name = match number_at(&self.file, 0)? {
+            Some(name) => name,
+            None => {
+                let name = fastrand::u64(..);
+                self.file.write_all_at(hex(name).as_bytes(), 0)?;
+                name
+            }
+        };
+        Ok(hex(name))
+    }
+
+    /// Notes when it was taken, in ms of the boot clock.
+    pub(super) fn note_taken(&self, boot_ms: u64) -> std::io::Result<()> {
+        self.name()?;
+        self.file.write_all_at(hex(boot_ms).as_bytes(), NUMBER_BYTES as u64)
+    }
+}
+
+/// When the lock was last taken, ms of the boot clock of that time; `None` if nobody noted it.
+pub(super) fn taken_ms(path: &Path) -> Option<u64> {
+    number_at(&File::open(path).ok()?, NUMBER_BYTES as u64).ok()?
+}
+
+fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+fn number_at(file: &File, offset: u64) -> std::io::Result<Option<u64>> {
+    let mut digits = [0; NUMBER_BYTES];
+    let read = file.read_at(&mut digits, offset)?;
+    let text = std::str::from_utf8(&digits[..read]).unwrap_or_default();
+    Ok(if read == NUMBER_BYTES { u64::from_str_radix(text, 16).ok() } else { None })
 }
 
 /// Takes a lock, or `None` if another process has it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
     let file = OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
@@ -24,7 +68,7 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
         .map_err(StateError::io("open the lock file", path))?;
     super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(StateError::io("lock", path)(error)),
     }

@@ -4,7 +4,7 @@
 //! state-<host>_<port>.json    what must outlive a crash of the host; synced when it changes, under the agent's lock
 //! tick-<host>_<port>.json     the same with this boot's times and the errors said; each tick, never synced
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
-//! lock-<host>_<port>          held by the agent while it works
+//! lock-<host>_<port>          held by the agent while it works; its name towards ProxySQL, and when it was taken
 //! ```
 //!
 //! A quiet tick so costs no sync. The tick's file counts only if it says the same as the state, its times left out.
@@ -78,6 +78,8 @@ pub struct StateDir {
     on_disk: [Option<Vec<u8>>; 2],
     /// Why the state file may not be overwritten.
     untouchable: bool,
+    /// What files that are being written end with.
+    beside: &'static str,
 }
 
 /// What every version of the file has.
@@ -106,26 +108,60 @@ struct StateIn {
 impl StateDir {
     /// Names the files; touches nothing.
     pub fn new(dir: &Path, proxy: &Node) -> Self {
-        Self { dir: dir.to_owned(), proxy: proxy.clone(), stem: stem(proxy), on_disk: [None, None], untouchable: false }
+        Self {
+            dir: dir.to_owned(),
+            proxy: proxy.clone(),
+            stem: stem(proxy),
+            on_disk: [None, None],
+            untouchable: false,
+            beside: durable_file::BESIDE,
+        }
     }
 
-    /// Makes the directory if it is missing, and tries whether the state can be written. To be called before each
-    /// decision: on an error isolation stays unarmed, since what arms it could not be kept; evidence fences anyway.
+    /// Makes the directory if it is missing, and takes the agent's lock at this time of the boot clock, in ms, until the
+    /// [`Lock`] is dropped or the process ends. `None`: another agent is at work.
     ///
     /// # Errors
-    /// The directory can't be made or written, is open to others, or the disk is full.
-    pub fn prepare(&self) -> Result<(), StateError> {
+    /// The directory can't be made or is open to others; the lock file can't be opened or written.
+    pub fn try_lock(&self, boot_ms: u64) -> Result<Option<Lock>, StateError> {
         durable_file::make_dir(&self.dir)?;
-        let bytes = self.on_disk[0].as_ref().map_or(0, Vec::len).max(4096);
-        durable_file::try_out(&self.state_path(), bytes)
+        let path = self.lock_path();
+        let lock = lock::try_lock(&path)?;
+        if let Some(lock) = &lock {
+            lock.note_taken(boot_ms).map_err(StateError::io("write", &path))?;
+        }
+        Ok(lock)
     }
 
-    /// Takes the agent's lock, until the [`Lock`] is dropped or the process ends. `None`: another agent is at work.
+    /// The same for one that does a dead holder's work, which may wake up in the midst of it: under a lock and with files
+    /// being written of its own.
     ///
     /// # Errors
-    /// The lock file can't be opened.
-    pub fn try_lock(&self) -> Result<Option<Lock>, StateError> {
-        lock::try_lock(&self.dir.join(format!("lock-{}", self.stem)))
+    /// As for [`Self::try_lock`].
+    pub fn try_take_over(&mut self) -> Result<Option<Lock>, StateError> {
+        let lock = lock::try_lock(&self.dir.join(format!("takeover-{}", self.stem)))?;
+        self.beside = durable_file::BESIDE_OF_TAKEOVER;
+        Ok(lock)
+    }
+
+    /// Tries whether the state can be written. Needs the lock. On an error isolation stays unarmed, since what arms it
+    /// could not be kept; evidence fences anyway.
+    ///
+    /// # Errors
+    /// The directory can't be written, or the disk is full.
+    pub fn try_out(&self) -> Result<(), StateError> {
+        let bytes = self.on_disk[0].as_ref().map_or(0, Vec::len).max(4096);
+        durable_file::try_out(&self.state_path(), self.beside, bytes)
+    }
+
+    /// When the agent that holds the lock last showed that it is alive, ms of this boot's clock: it took the lock, or
+    /// ticked. `None` if that can't be told.
+    pub fn last_alive_ms(&self, boot_id: &str) -> Option<u64> {
+        let taken_ms = lock::taken_ms(&self.lock_path())?;
+        // The tick's file by itself: beside a state that is just being written it does not count otherwise.
+        let tick = self.read(&self.tick_path()).ok().flatten().map(|(tick, _)| tick.memory);
+        let ticked_ms = tick.filter(|memory| memory.boot_id == boot_id).map(|memory| memory.last_tick_ms);
+        Some(ticked_ms.unwrap_or(0).max(taken_ms))
     }
 
     /// Reads the kept state. What makes no sense is set aside, so that the next save doesn't lose it.
@@ -182,11 +218,11 @@ impl StateDir {
         let [lasting_changed, tick_changed] =
             [(&lasting, 0), (&tick, 1)].map(|(bytes, at)| self.on_disk[at].as_ref() != Some(bytes));
         if lasting_changed {
-            durable_file::write(&path, &lasting)?;
+            durable_file::write(&path, self.beside, &lasting)?;
             self.on_disk[0] = Some(lasting);
         }
         if tick_changed {
-            durable_file::write_unsynced(&self.tick_path(), &tick)?;
+            durable_file::write_unsynced(&self.tick_path(), self.beside, &tick)?;
             self.on_disk[1] = Some(tick);
         }
         Ok(lasting_changed || tick_changed)
@@ -217,6 +253,10 @@ impl StateDir {
             return Err(StateError::OtherProxy { path: path.to_owned(), proxy });
         }
         Ok(())
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join(format!("lock-{}", self.stem))
     }
 
     fn state_path(&self) -> PathBuf {

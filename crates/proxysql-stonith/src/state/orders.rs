@@ -149,7 +149,7 @@ impl StateDir {
         let outcome = change(&mut file);
         file.version = VERSION;
         file.proxy = Some(self.proxy.clone());
-        durable_file::write(&path, &to_json(&file, &path)?)?;
+        durable_file::write(&path, durable_file::BESIDE, &to_json(&file, &path)?)?;
         Ok(outcome)
     }
 

@@ -16,7 +16,7 @@ fn proxy() -> Node {
 fn fresh() -> (tempfile::TempDir, StateDir) {
     let root = tempfile::tempdir().unwrap();
     let state = StateDir::new(&root.path().join("lib/stonith"), &proxy());
-    state.prepare().unwrap();
+    drop(state.try_lock(1_000).unwrap());
     (root, state)
 }
 
@@ -86,7 +86,7 @@ fn times_count_only_beside_the_state_that_they_were_kept_with() {
 #[test]
 fn files_are_closed_to_others_and_nothing_is_left_beside_them() {
     let (_root, mut state) = fresh();
-    let _lock = state.try_lock().unwrap().unwrap();
+    let _lock = state.try_lock(1_000).unwrap().unwrap();
     state.save(&armed()).unwrap();
     state.suspend("upgrade", "root", Duration::from_secs(60), &now(0, 0)).unwrap();
     assert_eq!(fs::metadata(&state.dir).unwrap().mode() & 0o777, 0o700);
@@ -179,10 +179,10 @@ fn a_state_directory_that_cannot_be_written_is_said_with_the_way_out() {
     // As root, permissions stop nothing; these do.
     for dir in [file.join("state"), Path::new("/proc/sys").to_owned()] {
         let mut state = StateDir::new(&dir, &proxy());
-        let problem = state.prepare().unwrap_err().to_string();
+        let problem = state.try_lock(1_000).unwrap_err().to_string();
         assert!(problem.contains(&*dir.to_string_lossy()), "{problem}");
         assert!(state.save(&armed()).is_err());
-        assert!(state.try_lock().is_err());
+        assert!(state.try_out().is_err());
         assert!(state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).is_err());
     }
 }
@@ -191,7 +191,7 @@ fn a_state_directory_that_cannot_be_written_is_said_with_the_way_out() {
 fn a_state_directory_that_others_can_write_to_is_refused() {
     let (_root, state) = fresh();
     fs::set_permissions(&state.dir, Permissions::from_mode(0o1777)).unwrap();
-    let problem = state.prepare().unwrap_err().to_string();
+    let problem = state.try_lock(1_000).unwrap_err().to_string();
     assert!(problem.contains("chmod o-w"), "{problem}");
 }
 
@@ -202,20 +202,64 @@ fn a_write_that_was_cut_off_leaves_the_old_state_whole() {
     let beside = state.dir.join("state-127.0.0.1_6032.json.new");
     fs::write(&beside, "{\"version\":1,\"pro").unwrap();
     assert!(matches!(again(&state).load(), Loaded::Kept(_)));
-    state.prepare().unwrap();
+    state.try_out().unwrap();
     assert!(!beside.exists());
 }
 
 #[test]
 fn i12_only_one_agent_works_on_a_proxysql_and_a_second_leaves() {
     let (_root, state) = fresh();
-    let held = state.try_lock().unwrap();
+    let held = state.try_lock(1_000).unwrap();
     assert!(held.is_some());
-    assert!(again(&state).try_lock().unwrap().is_none());
+    assert!(again(&state).try_lock(1_000).unwrap().is_none());
     let other = StateDir::new(&state.dir, &"127.0.0.1:6033".parse().unwrap());
-    assert!(other.try_lock().unwrap().is_some());
+    assert!(other.try_lock(1_000).unwrap().is_some());
     drop(held);
-    assert!(again(&state).try_lock().unwrap().is_some());
+    assert!(again(&state).try_lock(1_000).unwrap().is_some());
+}
+
+/// A hung agent's work is done by one other at most, and should the hung one wake up they don't mix their files.
+#[test]
+fn i12_one_at_most_does_the_work_of_an_agent_that_hangs() {
+    let (_root, mut hung) = fresh();
+    let held = hung.try_lock(1_000).unwrap().unwrap();
+    let mut other = again(&hung);
+    let taken_over = other.try_take_over().unwrap().unwrap();
+    assert!(again(&hung).try_take_over().unwrap().is_none());
+    assert_ne!(taken_over.name().unwrap(), held.name().unwrap());
+    let beside = hung.dir.join("state-127.0.0.1_6032.json.new");
+    fs::write(&beside, "half of what the hung one was writing").unwrap();
+    other.try_out().unwrap();
+    other.save(&armed()).unwrap();
+    assert!(beside.exists());
+    hung.save(&State::default()).unwrap();
+    assert!(matches!(again(&hung).load(), Loaded::Kept(state) if *state == State::default()));
+}
+
+#[test]
+fn a_lock_keeps_its_name_from_holder_to_holder_and_each_has_its_own() {
+    let (_root, state) = fresh();
+    let name = || state.try_lock(1_000).unwrap().unwrap().name().unwrap();
+    assert_eq!(name(), name());
+    let other = StateDir::new(&state.dir, &"127.0.0.1:6033".parse().unwrap());
+    assert_ne!(other.try_lock(1_000).unwrap().unwrap().name().unwrap(), name());
+}
+
+#[test]
+fn a_holder_is_alive_from_when_it_took_the_lock_and_with_each_tick() {
+    let (_root, mut state) = fresh();
+    assert_eq!(state.last_alive_ms("boot"), Some(1_000));
+    let _held = state.try_lock(50_000).unwrap();
+    assert_eq!(state.last_alive_ms("boot"), Some(50_000));
+    let mut ticked = armed();
+    (ticked.memory.boot_id, ticked.memory.last_tick_ms) = ("boot".to_owned(), 60_000);
+    state.save(&ticked).unwrap();
+    assert_eq!(state.last_alive_ms("boot"), Some(60_000));
+    // Beside a state that was just written, as it is for a moment in each tick that learns something.
+    let path = state.state_path();
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("\"armed\":true", "\"armed\":false")).unwrap();
+    assert_eq!(again(&state).last_alive_ms("boot"), Some(60_000));
+    assert_eq!(state.last_alive_ms("another boot"), Some(50_000));
 }
 
 #[test]
@@ -226,7 +270,7 @@ fn a_file_made_by_root_belongs_to_the_directorys_owner() {
     }
     state.save(&armed()).unwrap();
     state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).unwrap();
-    let _lock = state.try_lock().unwrap();
+    let _lock = state.try_lock(1_000).unwrap();
     for entry in fs::read_dir(&state.dir).unwrap() {
         assert_eq!(entry.unwrap().metadata().unwrap().uid(), 12345);
     }

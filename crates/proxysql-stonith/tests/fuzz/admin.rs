@@ -26,7 +26,7 @@ async fn converse(address: SocketAddr, timeout: Duration) -> Result<ProxyView, O
     let credential = Credential { user: "radmin".to_owned(), password: Secret::new("radmin") };
     let mut admin = Admin::connect(&Settings { address, credential, timeout }).await?;
     version(&mut admin).await?;
-    observe(&mut admin, &Policy::default()).await
+    observe(&mut admin, &Policy::default(), "us").await
 }
 
 /// What the lab says in each turn of [`converse`]: its greeting first.

@@ -1,9 +1,8 @@
 //! The commands, as an operator types them.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use crate::stage::{Stage, eventually};
+use crate::stage::{Daemon, Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_says_what_the_next_tick_would_do_and_changes_nothing() {
@@ -138,50 +137,48 @@ async fn observe_mode_reports_and_never_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_ends_with_sigterm_and_keeps_a_second_one_out() {
     let stage = Stage::set().await;
-    let mut daemon = stage.command("run --interval 200ms");
-    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let daemon = Daemon::start(stage.command("run --interval 200ms"));
     let reads = || stage.proxysql.statements().len();
     eventually("it ticks", || reads() > 0).await;
     let (text, code) = stage.stonith("run --once").await;
     assert_eq!((text.as_str(), code), ("", 0), "with a live daemon it leaves at once");
     stage.fail_over().await;
     eventually("it fences", || stage.is_fenced("node01")).await;
-    std::process::Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap();
-    let ended = tokio::task::spawn_blocking(move || daemon.wait().unwrap()).await.unwrap();
-    assert_eq!(ended.code(), Some(0));
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
     let stage = Stage::set().await;
-    let mut daemon = stage.command("run --interval 200ms");
-    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let daemon = Daemon::start(stage.command("run --interval 200ms"));
     eventually("it ticks", || stage.proxysql.statements().len() > 20).await;
-    let signal =
-        |name: &str| std::process::Command::new("kill").args([name, &daemon.id().to_string()]).status().unwrap();
-    signal("-STOP");
+    daemon.signal("-STOP");
     stage.fail_over().await;
     assert_eq!(stage.stonith("run --once").await.1, 0);
     assert!(!stage.is_fenced("node01"), "it may only be slow");
     // Half a minute later, by what it kept.
-    let tick = stage.dir.path().join(format!("state/tick-127.0.0.1_{}.json", stage.proxysql.address().port()));
+    let port = stage.proxysql.address().port();
+    let file = |name: String| stage.dir.path().join("state").join(name);
+    let tick = file(format!("tick-127.0.0.1_{port}.json"));
     let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&tick).unwrap()).unwrap();
     let last = kept["memory"]["last_tick_ms"].as_u64().unwrap();
     kept["memory"]["last_tick_ms"] = (last - 40_000).into();
     std::fs::write(&tick, kept.to_string()).unwrap();
+    let lock = file(format!("lock-127.0.0.1_{port}"));
+    let name = std::fs::read_to_string(&lock).unwrap()[..16].to_owned();
+    std::fs::write(&lock, format!("{name}{:016x}", last - 40_000)).unwrap();
     let (text, code) = stage.stonith("run --once").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("has not ticked for 30 s"), "{text}");
     assert!(stage.is_fenced("node01"));
-    signal("-KILL");
-    daemon.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_was_changed_is_read_again_by_the_running_daemon() {
     let stage = Stage::set().await;
-    let (mut daemon, secret) = (stage.command("run --interval 200ms"), stage.dir.path().join("admin.cnf"));
-    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let _daemon = Daemon::start(stage.command("run --interval 200ms"));
+    let secret = stage.dir.path().join("admin.cnf");
     eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
     stage.proxysql.set_users(vec![("radmin".to_owned(), "changed".to_owned())]);
     stage.proxysql.restart().await.unwrap();
@@ -189,8 +186,6 @@ async fn a_password_that_was_changed_is_read_again_by_the_running_daemon() {
     std::fs::write(&secret, "[client]\nuser=radmin\npassword=changed\n").unwrap();
     stage.fail_over().await;
     eventually("it fences", || stage.is_fenced("node01")).await;
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

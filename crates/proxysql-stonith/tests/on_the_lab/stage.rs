@@ -1,13 +1,13 @@
 //! A lab, an agent on it, and the program's binary for it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lab::nodes::Nodes;
 use lab::orchestrator::{self, Orchestrator};
 use lab::proxysql::{self, ProxySql};
-use proxysql_stonith::agent::{Agent, AgentSettings, Credentials, Tick, TickError};
+use proxysql_stonith::agent::{Agent, AgentSettings, Credentials, Tick, TickError, owner_of_process};
 use proxysql_stonith::clock;
 use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 use proxysql_stonith::proxysql::{Credential, Settings as AdminSettings};
@@ -143,7 +143,7 @@ impl Stage {
             policy: Policy::default(),
             observe_only: false,
         };
-        Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory)
+        Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory, owner_of_process())
     }
 
     /// The program, with what it needs to know of this stage; in another thread, so that the lab goes on.
@@ -173,6 +173,33 @@ impl Stage {
         }
         command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
         command
+    }
+}
+
+/// The program in a process of its own, which ends with the test however that ends: an agent that is left behind would
+/// sooner or later find another test's lab at its ports.
+pub struct Daemon(Child);
+
+impl Daemon {
+    pub fn start(mut command: Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Its exit code, once it has ended.
+    pub async fn ended(mut self) -> Option<i32> {
+        eventually("it ends", || self.0.try_wait().unwrap().is_some()).await;
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
