@@ -72,7 +72,7 @@ impl ProxyView {
 }
 
 /// What came of asking Orchestrator in this tick.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeaderView {
     /// A leader answered, and leader-check held before and after, on one connection (I8).
     Led(Answer),
@@ -98,7 +98,7 @@ pub enum Backing {
 }
 
 /// The verified leader's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// What names the leader from tick to tick.
     pub leader: String,

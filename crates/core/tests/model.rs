@@ -28,9 +28,11 @@ mod step;
 #[path = "model/without.rs"]
 mod without;
 
+use apply_world::scene::node;
 use run::{holds, matters};
-use state::State;
+use state::{NODES, State};
 use step::{Fault, Model, after, after_s};
+use stonith_core::observed::{Analysis, Recovery};
 use without::Rule;
 
 use Fault::*;
@@ -105,8 +107,91 @@ fn return_is_cut_off() -> Model {
     Model { happens: &["let back"], ..stepwise("return is cut off", about_to_be_let_back(1), 10, &faults) }
 }
 
+fn return_is_forgotten() -> Model {
+    let faults = [(CrashesForgetting, 1), (Crashes, 1)];
+    Model { happens: &["let back"], ..stepwise("return is forgotten", about_to_be_let_back(1), 10, &faults) }
+}
+
 fn two_agents() -> Model {
     Model { happens: &["fenced", "busy"], ..stepwise("two agents", superseded(2), 2, &[(Crashes, 1)]) }
+}
+
+/// A -> B -> A -> B: each time the failed one is out, comes back as what it is, and may be promoted again.
+fn to_and_fro() -> Model {
+    let faults = [(Dies, 2), (Failover, 2), (Returns, 2), (Repaired, 2)];
+    Model { happens: &["fenced", "let back"], ..Model::new("to and fro", superseded(1), 10, &faults) }
+}
+
+/// Repaired, and promoted again before it was let back.
+fn promoted_while_fenced() -> Model {
+    let faults = [(Repaired, 2), (Dies, 1), (Failover, 1)];
+    Model { happens: &["fenced"], ..Model::new("promoted while fenced", superseded(1), 13, &faults) }
+}
+
+fn takeover() -> Model {
+    let faults = [(Takeover, 2), (LeaderChange, 1), (Breaks, 1), (Repaired, 1)];
+    Model { happens: &["fenced", "let back"], ..Model::new("takeover", healthy(1), 8, &faults) }
+}
+
+/// A recovery ends on a leader that lost the lead meanwhile: nobody else hears of it. Without a third node that follows
+/// one of them nothing tells which of two writers is the primary: a limit. But nothing good is taken away.
+fn deposed_recovery() -> Model {
+    let faults = [(Dies, 1), (LeaderChange, 1), (FailoverOfADeposed, 1), (Returns, 1), (Repaired, 1)];
+    Model { happens: &["two writers"], ..Model::new("recovery of a deposed leader", healthy(1), 11, &faults) }
+}
+
+fn slow_answers() -> Model {
+    let faults = [(Slows, 1), (Dies, 1), (Failover, 1), (Returns, 1), (Repaired, 1)];
+    Model { happens: &["fenced", "let back"], ..Model::new("slow answers", healthy(1), 11, &faults) }
+}
+
+/// The clocks of Orchestrator's members differ by a second, either way.
+fn drifting_members(ahead_s: i64) -> Model {
+    let mut start = healthy(1);
+    start.orc.members[1].ahead_s = ahead_s;
+    let faults = [(Dies, 1), (Failover, 1), (LeaderChange, 1), (Returns, 1), (Repaired, 1)];
+    Model { happens: &["fenced", "let back"], ..Model::new("drifting members", start, 10, &faults) }
+}
+
+/// The agents' clock is a tenth too slow, or too fast.
+fn drifting_agent(clock_percent: u64) -> Model {
+    let mut start = State::new(1);
+    start.clock_percent = clock_percent;
+    let faults = [(Silence, 2), (Leaderless, 1), (Heals, 1)];
+    Model { happens: &["isolated"], ..Model::new("drifting agent", after_s(start, 6), 16, &faults) }
+}
+
+/// Two agents of one ProxySQL, of which one is cut off: it isolates once, and they do not take turns.
+fn one_cut_off() -> Model {
+    let faults = [(CutsOneOff, 1), (Heals, 1), (Dies, 1), (Failover, 1)];
+    Model { happens: &["isolated"], ..Model::new("one of two is cut off", healthy(2), 17, &faults) }
+}
+
+/// A history of long ago: node01 was failed over away from, and has been the primary again ever since.
+fn old_history() -> Model {
+    let mut start = State::new(1);
+    let old = Recovery {
+        at_ns: 1_000_000_000_000_000_000,
+        uid: "1000000000000000000:x".to_owned(),
+        end_s: Some(1_000_000_001),
+        analysis: Analysis::DeadPrimary,
+        successful: true,
+        failed: node(NODES[0]),
+        successor: Some(node(NODES[1])),
+        alias: "main".to_owned(),
+    };
+    start.orc.members.iter_mut().for_each(|member| member.records.push(old.clone()));
+    let faults = [(LeaderChange, 1), (Stalls, 1), (Silence, 1), (Breaks, 1), (CrashesForgetting, 1)];
+    Model { happens: &["isolated"], ..Model::new("old history", start, 10, &faults) }
+}
+
+/// Both have just heard of a confirmed leader again; node01 died meanwhile. One decides to end the isolation, and a
+/// recovery comes before it has the lock: the other fences.
+fn older_decision() -> Model {
+    let isolated = after_s(after(healthy(2), &[Dies, Silence]), 9);
+    let start = after_s(after(isolated, &[Heals]), 2);
+    let faults = [(Failover, 1), (Returns, 1)];
+    Model { happens: &["isolated", "fenced"], ..stepwise("an older decision", start, 1, &faults) }
 }
 
 #[test]
@@ -131,7 +216,20 @@ models! {
     i10_fence_is_cut_off: fence_is_cut_off();
     i6_fence_among_edits: fence_among_edits();
     i10_return_is_cut_off: return_is_cut_off();
+    i10_return_is_forgotten: return_is_forgotten();
     i12_two_agents: two_agents();
+    i2_i4_to_and_fro: to_and_fro();
+    i2_promoted_while_fenced: promoted_while_fenced();
+    i2_takeover_and_back: takeover();
+    i4_a_recovery_that_ends_on_a_deposed_leader: deposed_recovery();
+    i4_slow_answers: slow_answers();
+    i2_members_whose_clocks_are_ahead: drifting_members(1);
+    i2_members_whose_clocks_are_behind: drifting_members(-1);
+    i4_an_agent_whose_clock_is_slow: drifting_agent(90);
+    i9_an_agent_whose_clock_is_fast: drifting_agent(110);
+    i7_one_of_two_agents_is_cut_off: one_cut_off();
+    i4_an_older_decision: older_decision();
+    i9_old_history: old_history();
 }
 
 macro_rules! rules {
@@ -152,4 +250,10 @@ rules! {
     without_arming: Arming, first_start(), "I9";
     without_leaderless_holds: LeaderlessHolds, nobody_leads(), "I9";
     without_the_lock: Lock, two_agents(), "I12";
+    without_the_newest_record: NewestRecord, promoted_while_fenced(), "live: the primary";
+    without_a_live_proof_of_what_is_old: OldRecordsNeedLiveProof, old_history(), "I9";
+    without_beginning_early: BeginsEarly, drifting_agent(90), "I4: in service";
+    without_a_shared_lease: SharedLease, one_cut_off(), "I7";
+    without_a_note_of_returns: NoteOfReturns, return_is_forgotten(), "I9";
+    without_the_markers_that_a_return_is_for: ReturnNamesItsMarkers, older_decision(), "I2";
 }

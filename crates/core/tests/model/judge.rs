@@ -9,6 +9,7 @@ use stonith_core::marker::Comment;
 use stonith_core::row::Row;
 
 use crate::apply_world::LAYERS;
+use crate::apply_world::scene::node;
 use crate::state::{NODES, Reach, State, WRITER};
 use crate::step::{CALM_S, Fault, STAGED};
 
@@ -28,7 +29,7 @@ pub enum Actor {
 }
 
 /// Every rule that is judged, by the invariant that it belongs to.
-pub const RULES: [&str; 11] = [
+pub const RULES: [&str; 12] = [
     "I2: a fenced node takes traffic without proof",
     "I4: a superseded node takes traffic after a led agent's apply",
     "I4: in service though the lease ran out",
@@ -40,6 +41,7 @@ pub const RULES: [&str; 11] = [
     "I12: written without the lock, or a LOAD that does harm",
     "6: a node came back in a role that it does not have",
     "live: repaired and led, and not as it should be",
+    "live: the primary that was promoted last, by the leader's word, takes no writes",
 ];
 
 pub fn judge(before: &State, state: &mut State, actor: Actor) {
@@ -48,15 +50,20 @@ pub fn judge(before: &State, state: &mut State, actor: Actor) {
     for n in 0..2 {
         if !before.seen.fenced[n]
             && let Actor::Ended { agent, applied: true } = actor
-            && state.agents[agent].owes[n]
+            && (state.agents[agent].owes[n] || (state.agents[agent].knew.0[n] && marked_out(state, n)))
         {
             state.seen.fenced[n] = true;
+        }
+        if state.seen.superseded[n] && marked_out(state, n) {
             state.seen.done.insert("fenced");
         }
         if state.seen.fenced[n] && !out(state, Place::Runtime, n) && proven(state, n) {
             state.seen.fenced[n] = false;
             state.seen.superseded[n] = false;
             state.seen.done.insert("let back");
+        }
+        if (0..2).all(|n| state.takes_writes(n)) {
+            state.seen.done.insert("two writers");
         }
         if state.agents.iter().any(|agent| agent.memory.isolated) && out(state, Place::Runtime, n) {
             state.seen.done.insert("isolated");
@@ -70,11 +77,13 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
     let went_out = |n| !out(before, Place::Runtime, n) && out(state, Place::Runtime, n);
     match rule.split(':').next().unwrap_or_default() {
         "I2" => (0..2).any(|n| {
-            let returns = agents_step && seen.superseded[n] && out(before, Place::Runtime, n);
-            (seen.fenced[n] || returns) && !out(state, Place::Runtime, n) && !proven(state, n)
+            let returns =
+                matches!(actor, Actor::Agent(i) if state.agents[i].knew.0[n]) && out(before, Place::Runtime, n);
+            (seen.fenced[n] || returns) && seen.superseded[n] && !out(state, Place::Runtime, n) && !proven(state, n)
         }),
         "I4" if rule.contains("lease") => {
-            let since_s = seen.reached_s.map_or(0, |reached| state.wall_s() - reached);
+            let reached_s = state.agents.iter().filter_map(|agent| agent.reached_s).max();
+            let since_s = reached_s.map_or(0, |reached| state.wall_s() - reached);
             let ran_out = seen.led && state.orc.reach == Reach::Nobody && since_s >= AFTER_S;
             matches!(actor, Actor::Ended { applied: true, .. })
                 && ran_out
@@ -102,17 +111,25 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
         "I9" => {
             // A return that reached the disk by half when agent and ProxySQL died: its marker is in force again.
             let in_force = |n| seen.done.contains("let back") && marked(before, Place::Runtime, n);
-            agents_step && (0..2).any(|n| went_out(n) && !seen.superseded[n] && !in_force(n) && !lease_over(state))
+            let of_agent =
+                |i: usize| (0..2).any(|n| went_out(n) && !seen.superseded[n] && !in_force(n) && !lease_over(state, i));
+            matches!(actor, Actor::Agent(i) if of_agent(i))
         }
         "I10" => (0..2).any(|n| marked_out(state, n) && !out(state, Place::Disk, n)),
         "I12" => agents_step && state.proxy.broken.len() > before.proxy.broken.len(),
         "6" => (0..2).any(|n| {
-            agents_step
+            matches!(actor, Actor::Agent(i) if n != state.agents[i].knew.1)
                 && n != state.orc.primary
                 && !before.has_writer_row(n)
                 && state.has_writer_row(n)
                 && !state.orc.parted
         }),
+        "live" if rule.contains("promoted") => {
+            actor == Actor::Second
+                && seen.calm_s > CALM_S
+                && is_promoted(state)
+                && !state.takes_writes(state.orc.primary)
+        }
         "live" => actor == Actor::Second && seen.calm_s > CALM_S && in_order(state) && !as_it_should_be(state),
         _ => false,
     }
@@ -124,9 +141,10 @@ const AFTER_S: i64 = 8;
 /// The earliest that isolation begins: by the lease's end it must be done.
 const BEGINS_S: i64 = AFTER_S - 2;
 
-fn lease_over(state: &State) -> bool {
-    let unreached = matches!(state.orc.reach, Reach::Nobody | Reach::Deposed);
-    state.seen.led && unreached && state.seen.reached_s.is_some_and(|reached| state.wall_s() - reached >= BEGINS_S)
+fn lease_over(state: &State, i: usize) -> bool {
+    let agent = &state.agents[i];
+    let unreached = agent.cut_off || state.orc.slow || matches!(state.orc.reach, Reach::Nobody | Reach::Deposed);
+    state.seen.led && unreached && agent.reached_s.is_some_and(|reached| state.wall_s() - reached >= BEGINS_S)
 }
 
 /// No row of the node takes traffic.
@@ -153,6 +171,14 @@ fn in_order(state: &State) -> bool {
     let orc = &state.orc;
     let marks = &orc.members[orc.leader].downtimes;
     orc.reach == Reach::Leader && !orc.parted && orc.polls && marks.is_empty() && (0..2).all(|n| state.well(n))
+}
+
+/// It is up, and the leader, who is reached, knows that it was promoted, if anybody was.
+fn is_promoted(state: &State) -> bool {
+    let (orc, primary) = (&state.orc, state.orc.primary);
+    let newest = orc.members[orc.leader].records.iter().max_by_key(|record| record.at_ns);
+    let knows = newest.map_or(primary == 0, |record| record.successor == Some(node(NODES[primary])));
+    knows && orc.reach == Reach::Leader && !orc.parted && orc.polls && state.servers[primary].up
 }
 
 fn as_it_should_be(state: &State) -> bool {

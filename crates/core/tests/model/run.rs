@@ -36,6 +36,7 @@ impl stateright::Model for Model {
             let condition: fn(&Self, &State) -> bool = match what {
                 "fenced" => |_, state| state.seen.done.contains("fenced"),
                 "let back" => |_, state| state.seen.done.contains("let back"),
+                "two writers" => |_, state| state.seen.done.contains("two writers"),
                 "isolated" => |_, state| state.seen.done.contains("isolated"),
                 _ => |_, state| state.seen.done.contains("busy"),
             };

@@ -49,6 +49,8 @@ pub struct Member {
     pub records: Vec<Recovery>,
     /// Its last poll of the instances.
     pub polled: Vec<Instance>,
+    /// Its clock is so far ahead of the true one, s.
+    pub ahead_s: i64,
 }
 
 /// Whom the agents reach.
@@ -72,8 +74,12 @@ pub struct Orchestrator {
     /// Since when node01, the agents and member 0 are cut off from the rest.
     pub parted: bool,
     pub polls: bool,
-    /// The leader saw node01 dead: a recovery may begin, though the node be back by then.
+    /// Answers are a second under way.
+    pub slow: bool,
+    /// The leader saw the primary dead: a recovery may begin, though the node be back by then.
     pub detected: bool,
+    /// A recovery was under way on the leader when it lost the lead: it may yet finish there, and nobody else hears of it.
+    pub abandoned: Option<usize>,
     /// The primary by Orchestrator's last word.
     pub primary: usize,
 }
@@ -88,7 +94,15 @@ pub struct Agent {
     pub running: Option<Arc<Running>>,
     /// Whom a led agent must have fenced when its apply is over.
     pub owes: [bool; 2],
+    /// Which nodes were superseded, and which one was the primary, when what it last decided on was asked for.
+    pub knew: ([bool; 2], usize),
     pub ticked: bool,
+    /// It alone reaches nobody.
+    pub cut_off: bool,
+    /// When its tick last reached a leader, or a majority that has none, s.
+    pub reached_s: Option<i64>,
+    /// Answers take a second to reach it: the one that is under way.
+    pub under_way: Option<Arc<LeaderView>>,
 }
 
 impl Agent {
@@ -100,6 +114,7 @@ impl Agent {
 impl Hash for Agent {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.name, self.process, &self.running, self.owes, self.ticked).hash(state);
+        (self.knew, self.cut_off, self.reached_s, &self.under_way).hash(state);
         hash_memory(&self.memory, state);
     }
 }
@@ -148,8 +163,6 @@ pub struct Seen {
     pub well_since_s: [Option<i64>; 2],
     /// A led agent's apply fenced it: it must stay out.
     pub fenced: [bool; 2],
-    /// When a tick last reached a leader, or a majority that has none, s.
-    pub reached_s: Option<i64>,
     /// The leader was reached once: isolation may be armed.
     pub led: bool,
     /// An operator staged this weight of node02.
@@ -169,6 +182,8 @@ pub struct Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     pub now_s: u32,
+    /// How fast the agents' clock runs, percent of the true one.
+    pub clock_percent: u64,
     pub servers: [Server; 2],
     pub orc: Orchestrator,
     pub proxy: Arc<World>,
@@ -185,7 +200,18 @@ impl State {
         let servers = [Server { up: true, read_only: false, primary: None, replicating: false }, replica];
         let first = |name| {
             let memory = Arc::new(Memory::first_start("boot", WALL_S, START_MS));
-            Agent { name, process: 1, memory, running: None, owes: [false; 2], ticked: false }
+            Agent {
+                name,
+                process: 1,
+                memory,
+                running: None,
+                owes: [false; 2],
+                knew: ([false; 2], 0),
+                ticked: false,
+                cut_off: false,
+                reached_s: None,
+                under_way: None,
+            }
         };
         let members = [Member::default(), Member::default()];
         let orc = Orchestrator {
@@ -194,11 +220,14 @@ impl State {
             members,
             parted: false,
             polls: true,
+            slow: false,
             detected: false,
+            abandoned: None,
             primary: 0,
         };
         let mut state = Self {
             now_s: 0,
+            clock_percent: 100,
             servers,
             orc,
             proxy: Arc::new(proxy()),
@@ -210,8 +239,14 @@ impl State {
         state
     }
 
+    /// The agents' clock.
     pub fn now_ms(&self) -> u64 {
-        START_MS + u64::from(self.now_s) * 1_000
+        START_MS + u64::from(self.now_s) * 10 * self.clock_percent
+    }
+
+    /// The second of the true clock at which the agents' clock said so.
+    pub fn true_s(&self, agents_ms: u64) -> u32 {
+        u32::try_from((agents_ms - START_MS) / (10 * self.clock_percent)).expect("a short time")
     }
 
     pub fn wall_s(&self) -> i64 {
@@ -228,6 +263,7 @@ impl State {
     /// Orchestrator polls the nodes: what does not answer keeps its last-known values (FACTS §8).
     pub fn poll(&mut self) {
         let now_s = self.wall_s();
+        let primary = self.orc.primary;
         for (m, member) in self.orc.members.iter_mut().enumerate() {
             let before = std::mem::take(&mut member.polled);
             for (n, server) in self.servers.iter().enumerate() {
@@ -243,7 +279,7 @@ impl State {
                     primary: server.primary.map(|p| node(NODES[p])),
                     replicating: server.replicating,
                     co_primary: false,
-                    checked_s: now_s,
+                    checked_s: now_s + member.ahead_s,
                     downtimed: false,
                 };
                 member.polled.push(match old {
@@ -252,16 +288,21 @@ impl State {
                 });
             }
         }
-        self.orc.detected |= !self.orc.members[self.orc.leader].polled[0].valid;
+        self.orc.detected |= !self.orc.members[self.orc.leader].polled[primary].valid;
         for n in 0..2 {
             self.seen.well_since_s[n] = if self.well(n) { self.seen.well_since_s[n].or(Some(now_s)) } else { None };
         }
     }
 
-    /// What an agent sees at this moment.
-    pub fn observed(&self, agent: &Agent, policy: &Policy) -> Observed {
+    /// What this agent sees at this moment.
+    pub fn observed(&mut self, i: usize, policy: &Policy) -> Observed {
+        let agent = &self.agents[i];
         let proxy = ProxyView { lease: self.proxy.shared_lease(&agent.owner()), ..self.proxy_view() };
-        let leader = self.leader_view(agent, &proxy, policy);
+        let mut leader = self.leader_view(agent, &proxy, policy);
+        if self.orc.slow {
+            let before = self.agents[i].under_way.replace(Arc::new(leader));
+            leader = before.map_or_else(|| LeaderView::Silent("timed out".to_owned()), Arc::unwrap_or_clone);
+        }
         Observed { proxy, leader, orders: Orders::default() }
     }
 
@@ -281,6 +322,9 @@ impl State {
     }
 
     fn leader_view(&self, agent: &Agent, proxy: &ProxyView, policy: &Policy) -> LeaderView {
+        if agent.cut_off {
+            return LeaderView::Silent("timed out".to_owned());
+        }
         let (m, backing) = match self.orc.reach {
             Reach::Leader => (self.orc.leader, Backing::Majority),
             Reach::Deposed => (0, Backing::Unconfirmed),
@@ -295,7 +339,7 @@ impl State {
         LeaderView::Led(Answer {
             leader,
             asked_ms: self.now_ms(),
-            date_s: self.wall_s(),
+            date_s: self.wall_s() + member.ahead_s,
             backing: if asked.backing { backing } else { Backing::Unconfirmed },
             downtimes: member.downtimes.clone(),
             history: asked.history.then(|| member.records.clone()),

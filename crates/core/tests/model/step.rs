@@ -12,25 +12,29 @@ use std::sync::Arc;
 use stonith_core::apply::{Outcome, Statement, Step};
 use stonith_core::lease::Standing;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery};
+use stonith_core::observed::{Analysis, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;
 use crate::judge::{Actor, judge, proven};
-use crate::state::{NODES, Reach, State};
+use crate::state::{NODES, Reach, State, WALL_S};
 use crate::without::{Rule, Running, decide_without};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
-    /// node01 dies.
+    /// The primary dies.
     Dies,
-    /// It comes back as it was: writable.
+    /// A dead node comes back as a primary of its own: writable.
     Returns,
-    /// Orchestrator promotes node02, if its leader sees node01 dead: a record everywhere, a mark on the leader.
+    /// Orchestrator promotes the other node, if its leader sees the primary dead: a record everywhere, a mark on the leader.
     Failover,
-    /// node01 is made a read-only replica of node02, and its downtime ended.
+    /// The same, on a leader that has lost the lead meanwhile: nobody else hears of it, and marks and record go with it.
+    FailoverOfADeposed,
+    /// A planned takeover: it leaves what a failover leaves, and the old primary follows the new one (FACTS §8).
+    Takeover,
+    /// A node that is not the primary is made its read-only replica, and its downtime ended.
     Repaired,
-    /// Replication of node01 breaks.
+    /// A replica's replication breaks.
     Breaks,
     /// The other member becomes the leader: marks are gone (FACTS §8).
     LeaderChange,
@@ -38,8 +42,12 @@ pub enum Fault {
     LeaderForgets,
     /// Orchestrator polls no more, or again: rows are as they were.
     Stalls,
+    /// Answers are under way for a second from now on.
+    Slows,
     /// Nobody answers.
     Silence,
+    /// Nobody answers the second agent.
+    CutsOneOff,
     /// A majority answers and has no leader.
     Leaderless,
     /// The leader is reached again; a partition is over.
@@ -204,29 +212,37 @@ impl Model {
     }
 
     fn tick(&self, state: &mut State, i: usize) {
-        let agent = &state.agents[i];
-        let observed = state.observed(agent, &self.policy);
-        let memory = (*agent.memory).clone();
+        let observed = state.observed(i, &self.policy);
+        let asked_s = match &observed.leader {
+            LeaderView::Led(answer) => Some(WALL_S + i64::from(state.true_s(answer.asked_ms))),
+            LeaderView::Leaderless => Some(state.wall_s()),
+            _ => None,
+        };
+        let memory = (*state.agents[i].memory).clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
         let led = matches!(decision.standing, Standing::Led { .. }) && state.orc.reach == Reach::Leader;
         if led && decision.memory.armed {
             state.seen.led = true;
         }
         if matches!(state.orc.reach, Reach::Leader | Reach::Leaderless) || (led && state.orc.reach == Reach::Deposed) {
-            state.seen.reached_s = Some(state.wall_s());
+            state.agents[i].reached_s = state.agents[i].reached_s.max(asked_s);
         }
-        if !decision.plan.is_empty() && state.seen.calm_s > CALM_S {
+        // Also while one is cut off: two agents do not take turns.
+        if decision.plan.changes_rows() && state.seen.calm_s > CALM_S {
             state.seen.broken.insert("I7");
         }
         let knows = |n: usize| {
             let member = &state.orc.members[state.orc.leader];
-            let since = decision.memory.first_start_s;
-            member.records.iter().any(|r| r.failed == node(NODES[n]) && r.end_s.is_some_and(|end| end >= since))
+            let (since_s, asked_s) = (decision.memory.first_start_s, asked_s.unwrap_or(0) + member.ahead_s);
+            let tells = |r: &Recovery| r.end_s.is_some_and(|end_s| since_s <= end_s && end_s < asked_s);
+            member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
         };
         let owes = [0, 1].map(|n| led && state.seen.superseded[n] && !proven(state, n) && knows(n));
+        // What is a second under way knows nothing of this second.
+        let knew = if state.orc.slow { state.agents[i].knew } else { (state.seen.superseded, state.orc.primary) };
         let agent = &mut state.agents[i];
         agent.ticked = true;
-        agent.owes = owes;
+        (agent.owes, agent.knew) = (owes, knew);
         agent.memory = Arc::new(decision.memory);
         agent.running = Some(Arc::new(Running::new(decision.plan, agent.owner(), self.without())));
         self.ended(state, i);
@@ -265,82 +281,124 @@ pub const CALM_S: u32 = 7;
 fn can(fault: Fault, state: &State) -> bool {
     let orc = &state.orc;
     // The mark is there for a second at least: an agent sees it.
-    let is_over = orc.members[orc.leader].records.iter().all(|r| r.end_s.is_some_and(|end| end < state.wall_s()));
+    let now_s = state.wall_s() + orc.members[orc.leader].ahead_s;
+    let is_over = orc.members[orc.leader].records.iter().all(|r| r.end_s.is_some_and(|end_s| end_s < now_s));
     match fault {
-        Fault::Dies => state.servers[0].up,
-        Fault::Returns => !state.servers[0].up,
-        Fault::Failover => orc.primary == 0 && orc.detected && orc.reach != Reach::Leaderless,
-        Fault::Repaired => orc.primary == 1 && is_over && !state.well(0) && !orc.parted,
-        Fault::Breaks => state.servers[0].replicating,
+        Fault::Dies => state.servers[orc.primary].up,
+        Fault::Returns => !state.servers[0].up || !state.servers[1].up,
+        Fault::Failover => {
+            orc.detected && orc.reach != Reach::Leaderless && orc.abandoned.is_none() && promotable(state)
+        }
+        Fault::FailoverOfADeposed => orc.abandoned.is_some() && promotable(state),
+        Fault::Takeover => orc.reach == Reach::Leader && !orc.parted && (0..2).all(|n| state.well(n)) && is_over,
+        Fault::Repaired => is_over && !orc.parted && (0..2).any(|n| !state.well(n)),
+        Fault::Breaks => state.servers[1 - orc.primary].replicating,
         Fault::LeaderChange | Fault::LeaderForgets => orc.reach == Reach::Leader && !orc.parted,
+        Fault::Slows => !orc.slow,
+        Fault::CutsOneOff => state.agents.get(1).is_some_and(|agent| !agent.cut_off),
         Fault::Stalls | Fault::Restarts | Fault::Crashes | Fault::CrashesForgetting | Fault::Loads => true,
         Fault::Silence => orc.reach != Reach::Nobody,
         Fault::Leaderless => orc.reach != Reach::Leaderless && !orc.parted,
-        Fault::Heals => orc.reach != Reach::Leader || orc.parted,
-        Fault::Parts => !orc.parted && orc.primary == 0 && state.servers[0].up,
+        Fault::Heals => orc.reach != Reach::Leader || orc.parted || state.agents.iter().any(|agent| agent.cut_off),
+        Fault::Parts => !orc.parted && orc.primary == 0 && state.servers[0].up && !orc.slow,
         Fault::Deposed => orc.parted && orc.reach == Reach::Nobody,
         Fault::Edits => !state.seen.staged,
     }
+}
+
+/// The other node is there to take over.
+fn promotable(state: &State) -> bool {
+    let other = &state.servers[1 - state.orc.primary];
+    other.up && other.primary == Some(state.orc.primary)
+}
+
+/// The primary's role goes to the other node; these members learn of it, and this one marks the old primary.
+fn promote(state: &mut State, told: &[usize], marks: usize) {
+    let (old, new) = (state.orc.primary, 1 - state.orc.primary);
+    let promoted = &mut state.servers[new];
+    (promoted.read_only, promoted.primary, promoted.replicating) = (false, None, false);
+    let now_s = state.wall_s() + state.orc.members[marks].ahead_s;
+    let at_ns = u64::try_from(now_s).expect("after 1970") * 1_000_000_000;
+    let record = Recovery {
+        at_ns,
+        uid: format!("{at_ns}:x"),
+        end_s: Some(now_s),
+        analysis: Analysis::DeadPrimary,
+        successful: true,
+        failed: node(NODES[old]),
+        successor: Some(node(NODES[new])),
+        alias: "main".to_owned(),
+    };
+    told.iter().for_each(|m| state.orc.members[*m].records.push(record.clone()));
+    let reason = LOST_IN_RECOVERY.to_owned();
+    let mark = Downtime { node: node(NODES[old]), reason, owner: "orc".to_owned(), begin_s: now_s };
+    state.orc.members[marks].downtimes.push(mark);
+    (state.orc.primary, state.orc.detected, state.orc.abandoned) = (new, false, None);
+    (state.seen.superseded[old], state.seen.well_since_s[old]) = (true, None);
+    (state.seen.superseded[new], state.seen.fenced[new]) = (false, false);
 }
 
 fn happens(state: &mut State, fault: Fault) {
     let now_s = state.wall_s();
     match fault {
         Fault::Dies => {
-            state.servers[0].up = false;
-            state.servers[1].replicating = false;
+            let (dead, other) = (state.orc.primary, 1 - state.orc.primary);
+            state.servers[dead].up = false;
+            state.servers[other].replicating &= state.servers[other].primary != Some(dead);
             Arc::make_mut(&mut state.proxy).clients.clear();
         }
         Fault::Returns => {
-            let replica = &mut state.servers[1];
-            replica.replicating = replica.primary == Some(0);
-            let node01 = &mut state.servers[0];
-            (node01.up, node01.read_only, node01.primary, node01.replicating) = (true, false, None, false);
+            let back = usize::from(state.servers[0].up);
+            let other = &mut state.servers[1 - back];
+            other.replicating |= other.primary == Some(back);
+            let node = &mut state.servers[back];
+            (node.up, node.read_only, node.primary, node.replicating) = (true, false, None, false);
         }
         Fault::Failover => {
-            state.orc.primary = 1;
-            let node02 = &mut state.servers[1];
-            (node02.read_only, node02.primary, node02.replicating) = (false, None, false);
-            let at_ns = u64::try_from(now_s).expect("after 1970") * 1_000_000_000;
-            let record = Recovery {
-                at_ns,
-                uid: format!("{at_ns}:x"),
-                end_s: Some(now_s),
-                analysis: Analysis::DeadPrimary,
-                successful: true,
-                failed: node(NODES[0]),
-                successor: Some(node(NODES[1])),
-                alias: "main".to_owned(),
-            };
-            let (leader, parted) = (state.orc.leader, state.orc.parted);
-            for (m, member) in state.orc.members.iter_mut().enumerate() {
-                if m == leader || !parted {
-                    member.records.push(record.clone());
-                }
-            }
-            let reason = LOST_IN_RECOVERY.to_owned();
-            let mark = Downtime { node: node(NODES[0]), reason, owner: "orc".to_owned(), begin_s: now_s };
-            state.orc.members[leader].downtimes.push(mark);
-            state.seen.superseded[0] = true;
-            state.seen.well_since_s[0] = None;
+            let leader = state.orc.leader;
+            let told: Vec<usize> = (0..2).filter(|m| *m == leader || !state.orc.parted).collect();
+            promote(state, &told, leader);
+        }
+        Fault::FailoverOfADeposed => {
+            let deposed = state.orc.abandoned.expect("it can");
+            promote(state, &[deposed], deposed);
+        }
+        Fault::Takeover => {
+            let (old, new) = (state.orc.primary, 1 - state.orc.primary);
+            promote(state, &[0, 1], state.orc.leader);
+            let demoted = &mut state.servers[old];
+            (demoted.read_only, demoted.primary, demoted.replicating) = (true, Some(new), true);
         }
         Fault::Repaired => {
-            let node01 = &mut state.servers[0];
-            (node01.up, node01.read_only, node01.primary, node01.replicating) = (true, true, Some(1), true);
+            let (primary, other) = (state.orc.primary, 1 - state.orc.primary);
+            if !state.servers[primary].up {
+                let node = &mut state.servers[primary];
+                (node.up, node.read_only, node.primary, node.replicating) = (true, false, None, false);
+            }
+            let node = &mut state.servers[other];
+            (node.up, node.read_only, node.primary, node.replicating) = (true, true, Some(primary), true);
             state.orc.members.iter_mut().for_each(|member| member.downtimes.clear());
         }
-        Fault::Breaks => state.servers[0].replicating = false,
-        Fault::LeaderChange => state.orc.leader = 1 - state.orc.leader,
-        Fault::LeaderForgets => {
-            state.orc.leader = 1 - state.orc.leader;
-            state.orc.members[state.orc.leader].records.clear();
+        Fault::Breaks => state.servers[1 - state.orc.primary].replicating = false,
+        Fault::LeaderChange | Fault::LeaderForgets => {
+            let (before, next) = (state.orc.leader, 1 - state.orc.leader);
+            state.orc.leader = next;
+            if state.orc.detected {
+                state.orc.abandoned = Some(before);
+            }
+            if fault == Fault::LeaderForgets {
+                state.orc.members[next].records.clear();
+            }
         }
+        Fault::Slows => state.orc.slow = true,
+        Fault::CutsOneOff => state.agents[1].cut_off = true,
         Fault::Stalls => state.orc.polls = !state.orc.polls,
         Fault::Silence => state.orc.reach = Reach::Nobody,
         Fault::Leaderless => state.orc.reach = Reach::Leaderless,
         Fault::Heals => {
             state.orc.reach = Reach::Leader;
             state.orc.parted = false;
+            state.agents.iter_mut().for_each(|agent| agent.cut_off = false);
             let replica = &mut state.servers[1];
             replica.replicating = replica.primary == Some(0);
         }

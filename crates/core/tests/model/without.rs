@@ -9,11 +9,14 @@ use std::collections::BTreeSet;
 
 use stonith_core::apply::{Apply, Place, Reply, Statement, Step};
 use stonith_core::decide::{Decision, decide};
+use stonith_core::evidence::Kind;
+use stonith_core::marker::Marker;
 use stonith_core::memory::{Memory, SteadyLeader};
-use stonith_core::observed::{Backing, LeaderView, Observed, Order};
+use stonith_core::observed::{Backing, LeaderView, Observed, Order, Recovery};
 use stonith_core::plan::{Directive, Plan};
-use stonith_core::policy::Policy;
+use stonith_core::policy::{APPLY_MS, Policy};
 use stonith_core::proof::Role;
+use stonith_core::row::Status;
 use stonith_core::table::{SERVERS, Table};
 
 use crate::apply_world::scene::node;
@@ -45,6 +48,18 @@ pub enum Rule {
     LeaderlessHolds,
     /// I12: whoever wants the lock has it.
     Lock,
+    /// §5: any record that has a node as the failed one supersedes it, whatever came after.
+    NewestRecord,
+    /// §7: what is older than the first start fences like anything else.
+    OldRecordsNeedLiveProof,
+    /// §7: isolation begins when the lease is over, not so much earlier that it is done by then.
+    BeginsEarly,
+    /// §7: no agent hears of another's lease.
+    SharedLease,
+    /// §8: a return that was cut off leaves no note.
+    NoteOfReturns,
+    /// §8: a return lets a node back for whatever reason it is out by then.
+    ReturnNamesItsMarkers,
 }
 
 /// `decide`, with a rule taken out.
@@ -78,13 +93,37 @@ pub fn decide_without(
             }
         }
         Some(Rule::Arming) => memory.armed = true,
+        Some(Rule::NewestRecord) => {
+            let of_node01 = |record: &Recovery| record.failed == node(NODES[0]);
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                answer.history.iter_mut().for_each(|history| history.retain(of_node01));
+            }
+            memory.records.retain(|_, record| of_node01(record));
+        }
+        Some(Rule::OldRecordsNeedLiveProof) => memory.first_start_s = 0,
+        Some(Rule::SharedLease) => observed.proxy.lease = None,
+        Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {
             observed.leader = LeaderView::Silent("no leader".to_owned());
         }
         _ => {}
     }
+    let mut policy = policy.clone();
+    if without == Some(Rule::BeginsEarly) {
+        policy.isolation_after_ms += policy.tick_ms + APPLY_MS;
+    }
+    let policy = &policy;
     let mut decision = decide(&observed, &memory, policy, now_ms);
     match without {
+        Some(Rule::SharedLease) => decision.plan.share = None,
+        Some(Rule::ReturnNamesItsMarkers) => {
+            let by = Some(node(NODES[1]));
+            let any = [Kind::Isolation, Kind::LostInRecovery, Kind::Superseded]
+                .into_iter()
+                .flat_map(|kind| [None, by.clone()].map(|by| Marker { kind, by, was: Status::Online }));
+            let any: BTreeSet<Marker> = any.collect();
+            decision.plan.marked.values_mut().for_each(|marked| marked.extend(any.iter().cloned()));
+        }
         Some(Rule::TwoProofs) if !decision.memory.proofs.is_empty() => {
             let mut memory = decision.memory;
             memory.proofs.values_mut().for_each(|proof| proof.at_ms -= 2_000);
