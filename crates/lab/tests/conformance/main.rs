@@ -1,0 +1,12 @@
+//! The lab against everything that was recorded from the real programs (tests/recordings), in both directions: what is
+//! recorded is replayed and compared, and what the lab knows is recorded. What is not compared is in
+//! recordings/not-compared.txt, with the reason.
+
+mod answers;
+#[path = "../orchestrator/client.rs"]
+#[allow(dead_code, reason = "the tests of the lab's Orchestrator use more of it")]
+mod client;
+mod compare;
+mod recordings;
+mod requests;
+mod routes;
