@@ -65,6 +65,8 @@ impl Default for Settings {
     }
 }
 
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Process {
     Up,
@@ -76,6 +78,8 @@ enum Process {
 struct Seen {
     server: Server,
     replicas: Vec<String>,
+    /// What it replicates from refuses connections: its IO thread tries again and again.
+    primary_is_gone: bool,
     valid: bool,
     /// When it answered last, s since 1970.
     seen_at: i64,
@@ -98,8 +102,12 @@ struct Inner {
     endpoints: Vec<String>,
     members: Vec<Member>,
     leader: Option<usize>,
+    /// Raft's list of peers.
+    peers: Vec<usize>,
     is_cut_off: bool,
     seen: BTreeMap<String, Seen>,
+    /// Nodes that are not looked at, and for how many polls more.
+    forgotten: BTreeMap<String, u32>,
     /// Which node's cluster has an alias.
     aliases: BTreeMap<String, String>,
     /// Oldest first, and when each was, ns since 1970.
@@ -146,8 +154,10 @@ impl Orchestrator {
             endpoints,
             members: (0..settings.members).map(member).collect(),
             leader: Some(0),
+            peers: (0..settings.members).collect(),
             is_cut_off: false,
             seen: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             aliases: BTreeMap::new(),
             history: Vec::new(),
             history_times: Vec::new(),
@@ -178,7 +188,7 @@ impl Orchestrator {
 
     /// Lets another member lead, or none. Its downtimes are its own.
     pub fn set_leader(&self, leader: Option<usize>) {
-        self.inner().leader = leader;
+        self.inner().lead(leader);
     }
 
     /// Kills the leader; another one leads after a while.
@@ -201,7 +211,8 @@ impl Orchestrator {
     fn elect(&self) {
         let mut inner = self.inner();
         if inner.leader.is_none() {
-            inner.leader = (0..inner.members.len()).find(|member| inner.members[*member].process == Process::Up);
+            let up = (0..inner.members.len()).find(|member| inner.members[*member].process == Process::Up);
+            inner.lead(up);
         }
     }
 
@@ -277,12 +288,9 @@ impl Orchestrator {
         self.inner().poll();
     }
 
-    /// An operator begins a downtime through the API: on all members.
+    /// An operator begins a downtime of ten minutes through the API: on all members.
     pub fn begin_downtime(&self, node: &str, reason: &str) {
-        let downtime = Downtime::by_hand("dba", reason, None);
-        for member in &mut self.inner().members {
-            member.downtimes.insert(node.to_owned(), downtime.clone());
-        }
+        self.inner().downtime_on_all(node, &Downtime::by_hand("dba", reason, TEN_MINUTES));
     }
 
     /// An operator ends a downtime through the API.
@@ -311,6 +319,11 @@ impl Orchestrator {
         let mut inner = self.inner();
         inner.expire_downtimes();
         inner.leader_downtimes().map(|downtimes| downtimes.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The patterns of all requests that it knows, as Orchestrator registers them.
+    pub fn routes() -> impl Iterator<Item = &'static str> {
+        answers::routes()
     }
 
     /// Every request that was answered.

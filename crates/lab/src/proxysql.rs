@@ -18,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use rows::ServerRow;
 pub use sessions::{Session, SessionError};
@@ -38,6 +39,10 @@ use wire::{Command, Wire};
 pub struct Settings {
     /// `mysql-monitor_read_only_interval`.
     pub monitor_interval: Duration,
+    /// `mysql-monitor_ping_interval`.
+    pub ping_interval: Duration,
+    /// `mysql-monitor_read_only_max_timeout_count`: after so many timeouts a node counts as read-only.
+    pub read_only_max_timeouts: u32,
     /// Up to 2.5.2 the monitor wrote memory too, and lost what was staged there (FACTS §2).
     pub monitor_writes_memory: bool,
     /// `mysql-monitor_writer_is_also_reader`.
@@ -55,6 +60,8 @@ impl Default for Settings {
         let user = |name: &str| (name.to_owned(), name.to_owned());
         Self {
             monitor_interval: Duration::from_millis(1_000),
+            ping_interval: Duration::from_millis(8_000),
+            read_only_max_timeouts: 3,
             monitor_writes_memory: false,
             writer_is_also_reader: true,
             version: "2.7.1-16-g2726c27".to_owned(),
@@ -93,8 +100,14 @@ struct Engine {
     shunned: BTreeMap<RowKey, Instant>,
     /// Rows with a connection that nobody uses.
     idle: BTreeSet<RowKey>,
-    /// Checks in a row that a node did not answer.
+    /// Nodes that the monitor has a connection to.
+    connected: BTreeSet<(String, u16)>,
+    /// Nodes that hung when they were checked last.
+    under_way: BTreeSet<(String, u16)>,
+    /// Checks in a row that timed out.
     timeouts: BTreeMap<(String, u16), u32>,
+    /// Pings in a row that nothing answered.
+    unanswered: BTreeMap<(String, u16), u32>,
     turn: usize,
     paused: bool,
     read_only: bool,
@@ -132,7 +145,10 @@ impl ProxySql {
             next_client: 1,
             shunned: BTreeMap::new(),
             idle: BTreeSet::new(),
+            connected: BTreeSet::new(),
+            under_way: BTreeSet::new(),
             timeouts: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             turn: 0,
             paused: false,
             read_only: false,
@@ -149,12 +165,18 @@ impl ProxySql {
         }
         tokio::spawn(proxy.clone().serve(listener, proxy.0.life.subscribe()));
         tokio::spawn(monitor::watch_nodes(Arc::downgrade(&proxy.0), settings.monitor_interval));
+        tokio::spawn(monitor::ping_nodes(Arc::downgrade(&proxy.0), settings.ping_interval));
         Ok(proxy)
     }
 
     /// The admin interface.
     pub fn address(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// How the statements begin that it knows.
+    pub fn knows() -> impl Iterator<Item = &'static str> {
+        admin::OWN.into_iter().chain(admin::SQL)
     }
 
     /// A statement without a socket: not counted, and no hook sees it.
@@ -171,12 +193,13 @@ impl ProxySql {
 
     /// The same, whole.
     pub fn answer(&self, sql: &str) -> Answer {
-        self.engine().run(sql)
+        self.engine().run(sql, "admin")
     }
 
-    /// The runtime rows.
+    /// The runtime rows, as a client would see them.
     pub fn rows(&self) -> Vec<ServerRow> {
-        self.engine().layers.rows().unwrap_or_default()
+        let mut engine = self.engine();
+        engine.purge().and_then(|()| engine.layers.rows()).unwrap_or_default()
     }
 
     /// Every statement that came over a socket.
@@ -240,7 +263,10 @@ impl ProxySql {
         engine.clients.clear();
         engine.shunned.clear();
         engine.idle.clear();
+        engine.connected.clear();
+        engine.under_way.clear();
         engine.timeouts.clear();
+        engine.unanswered.clear();
         (engine.paused, engine.read_only, engine.down) = (false, false, false);
         drop(engine);
         tokio::spawn(self.clone().serve(listener, self.0.life.subscribe()));
@@ -273,15 +299,15 @@ impl ProxySql {
 
     async fn talk(&self, mut wire: Wire) -> io::Result<()> {
         let users = self.engine().settings.users.clone();
-        if !wire.log_in(&users).await? {
-            return Ok(());
-        }
+        let Some(user) = wire.log_in(&users).await? else { return Ok(()) };
         loop {
             match wire.command().await? {
                 Command::Quit => return Ok(()),
                 Command::Nothing => wire.answer(&Answer::Done(0, String::new())).await?,
-                Command::Reset => wire.wrong_sequence().await?,
-                Command::Unsupported => wire.answer(&Answer::Refused("Command not supported".to_owned())).await?,
+                Command::Statistics => wire.say("Uptime: 1 Threads: 0  Questions: 0  Slow queries: 0").await?,
+                Command::SetOption => wire.end().await?,
+                Command::Reset => wire.refuse_reset().await?,
+                Command::Unsupported(code) => wire.refuse(code, "Command not supported").await?,
                 Command::Query(sql) => {
                     let verdict = self.judge(&sql);
                     if verdict == Verdict::CutBefore {
@@ -292,7 +318,7 @@ impl ProxySql {
                         _ => {
                             let mut engine = self.engine();
                             engine.statements.push(sql.clone());
-                            engine.run(&sql)
+                            engine.run(&sql, &user)
                         }
                     };
                     if verdict == Verdict::CutAfter {

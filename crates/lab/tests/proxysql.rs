@@ -1,5 +1,9 @@
-//! The lab's ProxySQL does what the real one was measured to do; each test names the fact.
+//! The lab's ProxySQL does what the real one was measured to do; each test names the fact. What it answers, and the order
+//! of what becomes of rows, is compared with the recordings in `conformance`.
 
+#[path = "proxysql/client.rs"]
+#[allow(dead_code, reason = "the comparison with recordings uses more of it")]
+mod client;
 #[path = "proxysql/layers.rs"]
 mod layers;
 #[path = "proxysql/sessions.rs"]
@@ -11,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lab::nodes::Nodes;
-use lab::proxysql::{Answer, ProxySql, SessionError, Settings};
+use lab::proxysql::{ProxySql, SessionError, Settings};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -224,43 +228,4 @@ async fn the_stock_client_can_use_the_admin_port() {
             .contains("ProxySQL Error: Access denied for user 'admin'@'127.0.0.1' (using password: YES)")
     );
     assert_eq!(proxy.unknown(), ["nonsense"]);
-}
-
-#[tokio::test]
-async fn recorded_statements_are_answered_as_the_real_one_did() {
-    for recorded in [include_str!("recordings/admin.txt"), include_str!("recordings/admin-by-client.txt")] {
-        let nodes = Nodes::new(&["node01", "node02", "node03"]);
-        let proxy = ProxySql::start(nodes, Settings::default()).await.unwrap();
-        // As it was when they were recorded.
-        for sql in [
-            "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node01'),(20,'node02'),(20,'node03'),(30,'my01')",
-            "LOAD MYSQL SERVERS TO RUNTIME",
-            "SAVE MYSQL SERVERS TO DISK",
-        ] {
-            proxy.query(sql).unwrap();
-        }
-        let lines: Vec<&str> = recorded.lines().filter(|line| !line.starts_with('#')).collect();
-        let mut wrong = Vec::new();
-        for pair in lines.chunks(2) {
-            let [sql, wanted] = pair else { panic!("{pair:?}") };
-            let wanted = wanted.trim();
-            let answered = match proxy.answer(sql) {
-                Answer::Done(affected, info) if wanted.contains("ERROR") => format!("done {affected} {info}"),
-                Answer::Done(affected, _) => format!("done {affected}"),
-                Answer::Refused(text) => format!("refused {text}"),
-                Answer::Records(found) if found.records.is_empty() && wanted == "empty" => "empty".to_owned(),
-                Answer::Records(found) => {
-                    let record = |record: &Vec<Option<String>>| {
-                        let values = record.iter().map(|value| value.clone().unwrap_or_else(|| "NULL".to_owned()));
-                        format!(" / {}", values.collect::<Vec<_>>().join("|"))
-                    };
-                    format!("rows {}{}", found.columns.join("|"), found.records.iter().map(record).collect::<String>())
-                }
-            };
-            if answered != wanted {
-                wrong.push(format!("{sql}\n  real {wanted}\n  lab  {answered}\n"));
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.concat());
-    }
 }

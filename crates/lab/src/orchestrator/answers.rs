@@ -1,139 +1,195 @@
-//! The API's routes (`registerAPIRequest` in Orchestrator's http/api.go).
+//! The API's routes, as Orchestrator registers them (`registerAPIRequest` in its http/api.go).
 
 use serde_json::{Value, json};
 
-use super::downtime::{Downtime, length};
+use super::Inner;
 use super::http::Reply;
+use super::instances::Order;
 use super::recovery::{now_s, timestamp};
-use super::{Inner, instances};
 use crate::nodes::PORT;
 
-/// Whether each member answers this itself; all else is proxied to the leader (FACTS §9).
+/// A request that is known.
+pub(super) struct Asked<'a> {
+    /// Who answers it.
+    pub(super) member: usize,
+    /// The words that stand for the `:names` of its route.
+    args: Vec<&'a str>,
+    pub(super) query: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    /// An argument; one that the route has not is empty.
+    pub(super) fn arg(&self, at: usize) -> &'a str {
+        self.args.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// Who answers a request to a member (FACTS §9).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// This member.
+    Itself,
+    /// The leader; itself if it knows none, and then what it knew last (9-raft).
+    Leader,
+    /// All members through the leader: without one it is refused (18-commands).
+    Raft,
+}
+
+type Handler = fn(&mut Inner, &Asked<'_>) -> Reply;
+
+/// Every request that this Orchestrator knows.
+const ROUTES: [(&str, By, Handler); 39] = [
+    ("leader-check", By::Itself, |lab, asked| lab.leader_check(asked.member, 404)),
+    ("leader-check/:status", By::Itself, |lab, asked| {
+        lab.leader_check(asked.member, asked.arg(0).parse().unwrap_or(404))
+    }),
+    ("routed-leader-check", By::Leader, |lab, asked| lab.leader_check(asked.member, 404)),
+    ("lb-check", By::Itself, |_, _| Reply::ok("OK")),
+    ("health", By::Itself, |lab, asked| lab.health(asked.member)),
+    ("status", By::Itself, |lab, asked| lab.health(asked.member)),
+    ("raft-state", By::Itself, |lab, asked| Reply::ok(lab.raft_state(asked.member))),
+    ("raft-leader", By::Itself, |lab, asked| Reply::ok(lab.leader_name_to(asked.member))),
+    ("raft-health", By::Itself, |lab, asked| lab.raft_health(asked.member)),
+    ("raft-peers", By::Itself, |lab, _| Reply::ok(lab.peers())),
+    ("raft-status", By::Itself, |lab, asked| Reply::ok(lab.raft_status(asked.member))),
+    ("all-instances", By::Leader, |lab, asked| Reply::ok(lab.instances(asked.member, Order::Depth, |_| true))),
+    ("masters", By::Leader, |lab, asked| Reply::ok(lab.masters(asked.member))),
+    ("clusters", By::Leader, |lab, _| Reply::ok(lab.clusters().into_keys().collect::<Vec<_>>())),
+    ("clusters-info", By::Leader, |lab, _| Reply::ok(lab.clusters_info())),
+    ("cluster/:hint", By::Leader, |lab, asked| lab.with_cluster(asked, Inner::cluster_instances)),
+    ("cluster/alias/:alias", By::Leader, |lab, asked| match lab.cluster_by_alias(asked.arg(0)) {
+        Some(cluster) => Reply::ok(lab.cluster_instances(asked.member, &cluster)),
+        None => Reply::error(&format!("No cluster found for alias {}", asked.arg(0))),
+    }),
+    ("cluster-info/:hint", By::Leader, |lab, asked| lab.with_cluster(asked, Inner::cluster_info)),
+    ("cluster-info/alias/:alias", By::Leader, |lab, asked| lab.with_cluster(asked, Inner::cluster_info)),
+    ("master/:hint", By::Leader, |lab, asked| lab.with_cluster(asked, Inner::cluster_master)),
+    ("instance/:host/:port", By::Leader, |lab, asked| match node(asked) {
+        Err(refused) => refused,
+        Ok(node) if lab.knows(&node) => Reply::ok(lab.instance(asked.member, &node)),
+        Ok(_) => Reply::error(&format!("Cannot read instance: {}", shown(asked))),
+    }),
+    ("problems", By::Leader, |lab, asked| Reply::ok(lab.problems(asked.member, None))),
+    ("problems/:cluster", By::Leader, |lab, asked| Reply::ok(lab.problems(asked.member, Some(asked.arg(0))))),
+    ("downtimed", By::Leader, |lab, asked| Reply::ok(lab.downtimed_of(asked.member, None))),
+    ("downtimed/:hint", By::Leader, |lab, asked| {
+        lab.with_cluster(asked, |lab, member, cluster| lab.downtimed_of(member, Some(cluster)))
+    }),
+    ("audit-recovery", By::Leader, |lab, asked| lab.history_page("0", asked.query, |_| true)),
+    ("audit-recovery/:page", By::Leader, |lab, asked| lab.history_page(asked.arg(0), asked.query, |_| true)),
+    ("audit-recovery/id/:id", By::Leader, |lab, asked| {
+        lab.history_page("0", "", |record| record["Id"].as_u64() == asked.arg(0).parse().ok())
+    }),
+    ("audit-recovery/uid/:uid", By::Leader, |lab, asked| {
+        lab.history_page("0", "", |record| record["UID"] == asked.arg(0))
+    }),
+    ("audit-recovery/cluster/:name", By::Leader, |lab, asked| lab.history_of(asked, "ClusterName")),
+    ("audit-recovery/cluster/:name/:page", By::Leader, |lab, asked| lab.history_of(asked, "ClusterName")),
+    ("audit-recovery/alias/:alias", By::Leader, |lab, asked| lab.history_of(asked, "ClusterAlias")),
+    ("audit-recovery/alias/:alias/:page", By::Leader, |lab, asked| lab.history_of(asked, "ClusterAlias")),
+    ("discover/:host/:port", By::Raft, Inner::discover),
+    ("begin-downtime/:host/:port/:owner/:reason", By::Raft, Inner::begin_downtime),
+    ("begin-downtime/:host/:port/:owner/:reason/:duration", By::Raft, Inner::begin_downtime),
+    ("end-downtime/:host/:port", By::Raft, Inner::end_downtime),
+    ("forget/:host/:port", By::Raft, Inner::forget_instance),
+    ("ack-all-recoveries", By::Raft, |lab, asked| lab.acknowledge_all(asked.query)),
+];
+
+/// The patterns of all requests.
+pub(super) fn routes() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().map(|(pattern, ..)| *pattern)
+}
+
+/// The route of a path, and what stands for its names; the first that fits.
+fn route(path: &str) -> Option<(By, Handler, Vec<&str>)> {
+    let words: Vec<&str> = path.split('/').collect();
+    ROUTES.iter().find_map(|(pattern, by, handler)| {
+        let mut args = Vec::new();
+        let mut fits = |(name, word): (&str, &&'_ str)| name == *word || name.starts_with(':') && !word.is_empty();
+        let is_it = pattern.split('/').count() == words.len() && pattern.split('/').zip(&words).all(&mut fits);
+        args.extend(pattern.split('/').zip(&words).filter(|(name, _)| name.starts_with(':')).map(|(_, word)| *word));
+        is_it.then_some((*by, *handler, args))
+    })
+}
+
+/// Whether each member answers this itself; all else is proxied to the leader.
 pub(super) fn is_local(path: &str) -> bool {
-    let word = path.split(['/', '?']).next().unwrap_or_default();
-    matches!(word, "leader-check" | "health" | "status" | "lb-check") || word.starts_with("raft-")
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    route(path).is_none_or(|(by, ..)| by == By::Itself)
 }
 
 impl Inner {
-    /// Answers a request to a member; the path without its prefix and `/api/`. A member that does not lead is asked only
-    /// what is local, or when no leader is known: then it says what it knew last (9-raft).
+    /// Answers a request to a member; the path without its prefix and `/api/`.
     pub(super) fn answer(&mut self, member: usize, path: &str) -> Reply {
         self.expire_downtimes();
-        let (route, query) = path.split_once('?').unwrap_or((path, ""));
-        let words: Vec<&str> = route.split('/').collect();
-        let known = match words[..] {
-            ["audit-recovery", ..] => self.history(&words[1..], query),
-            ["begin-downtime" | "end-downtime" | "forget" | "ack-all-recoveries", ..] => {
-                self.command(member, &words, query)
+        let (route_path, query) = path.split_once('?').unwrap_or((path, ""));
+        match route(route_path) {
+            None => {
+                self.unknown.push(path.to_owned());
+                Reply::not_found()
             }
-            _ => self.look(member, &words),
+            Some((By::Raft, ..)) if !self.leads(member) => Reply::error("Unauthorized"),
+            Some((_, handler, args)) => handler(self, &Asked { member, args, query }),
+        }
+    }
+
+    /// What there is to say of the cluster that a hint names: its name, its alias, or one of its nodes.
+    fn with_cluster(&self, asked: &Asked<'_>, say: impl Fn(&Self, usize, &str) -> Value) -> Reply {
+        let hint = asked.arg(0);
+        match self.cluster_by_hint(hint) {
+            Some(cluster) => Reply::ok(say(self, asked.member, &cluster)),
+            None => Reply::logged_error(&format!("Unable to determine cluster name. clusterHint={hint}")),
+        }
+    }
+
+    /// Looks at one node at once, also at one that is to be forgotten, which stays so (18-commands).
+    fn discover(&mut self, asked: &Asked<'_>) -> Reply {
+        let node = match node(asked) {
+            Err(refused) => return refused,
+            Ok(node) => node,
         };
-        known.unwrap_or_else(|| {
-            self.unknown.push(path.to_owned());
-            Reply::not_found()
-        })
-    }
-
-    /// Requests that change nothing.
-    fn look(&mut self, member: usize, words: &[&str]) -> Option<Reply> {
-        let reply = match *words {
-            ["leader-check" | "routed-leader-check"] => self.leader_check(member, 404),
-            ["leader-check", status] => self.leader_check(member, status.parse().unwrap_or(404)),
-            ["lb-check"] => Reply::json(200, &json!("OK")),
-            ["health" | "status"] => self.health(member),
-            [word] if word.starts_with("raft-") => return self.raft(member, &word["raft-".len()..]),
-            ["all-instances"] => Reply::json(200, &self.all_instances(member)),
-            ["masters"] => Reply::json(200, &self.masters(member)),
-            ["clusters-info"] => Reply::json(200, &self.clusters_info()),
-            ["downtimed"] => Reply::json(200, &self.downtimed_of(member, None)),
-            ["downtimed", hint] => match self.cluster_by_hint(hint) {
-                Some(cluster) => Reply::json(200, &self.downtimed_of(member, Some(&cluster))),
-                // 1-healthy/downtimed_nosuch.json
-                None => Reply::error(&format!(
-                    "{} ERROR Unable to determine cluster name. clusterHint={hint}",
-                    timestamp(now_s()).replace('T', " ").replace('Z', "")
-                )),
-            },
-            ["discover", host, port] => self.discover(member, host, port),
-            _ => return None,
-        };
-        Some(reply)
-    }
-
-    /// Looks at one node at once; one that does not answer is an error.
-    fn discover(&mut self, member: usize, host: &str, port: &str) -> Reply {
-        if !self.answers(&node(host, port)) {
-            return Reply::error(&format!("dial tcp {host}:{port}: connect: connection refused"));
+        if !self.answers(&node) {
+            return Reply::error(&format!("dial tcp {}: connect: connection refused", shown(asked)));
         }
-        self.poll();
-        Reply::done(&format!("Instance discovered: {host}:{port}"), &self.instance(member, host))
-    }
-
-    /// Commands go through raft to all members: without a leader they fail (FACTS §8).
-    fn command(&mut self, member: usize, words: &[&str], query: &str) -> Option<Reply> {
-        let is_known = matches!(
-            *words,
-            ["begin-downtime", _, _, _, _]
-                | ["begin-downtime", _, _, _, _, _]
-                | ["end-downtime" | "forget", _, _]
-                | ["ack-all-recoveries"]
-        );
-        if !is_known {
-            return None;
+        let is_forgotten = self.forgotten.contains_key(&node);
+        self.look_at(&node);
+        self.claim_aliases();
+        let instance = self.seen.get(&node).map(|seen| self.topology_instance(seen, &node));
+        if is_forgotten {
+            self.seen.remove(&node);
         }
-        if !self.leads(member) {
-            return Some(Reply::error("node is not the leader"));
-        }
-        let [host, port] = [1, 2].map(|at| words.get(at).copied().unwrap_or_default());
-        let key = json!({"Hostname": host, "Port": port.parse::<u16>().unwrap_or(PORT)});
-        let (node, shown) = (node(host, port), format!("{host}:{port}"));
-        Some(match *words {
-            ["begin-downtime", _, _, owner, reason, ref rest @ ..] => {
-                let wanted = rest.first().map(|text| length(text));
-                if wanted == Some(None) {
-                    return Some(Reply::error(&format!("Cannot parse duration: {}", rest[0])));
-                }
-                let downtime = Downtime::by_hand(owner, reason, wanted.flatten());
-                for member in &mut self.members {
-                    member.downtimes.insert(node.clone(), downtime.clone());
-                }
-                Reply::done(&format!("Downtime begun: {shown}"), &key)
-            }
-            ["end-downtime", ..] => {
-                self.end_downtime_of(&node);
-                Reply::done(&format!("Downtime ended: {shown}"), &key)
-            }
-            ["forget", ..] => {
-                self.forget(&node);
-                Reply::done(&format!("Instance forgotten: {shown}"), &key)
-            }
-            _ => self.acknowledge_all(query),
-        })
-    }
-
-    /// Ends a downtime on all members.
-    pub(super) fn end_downtime_of(&mut self, node: &str) {
-        for member in &mut self.members {
-            member.downtimes.remove(node);
-        }
-    }
-
-    /// Forgets a node and its downtime. One that answers is found again at the next poll.
-    pub(super) fn forget(&mut self, node: &str) {
-        self.seen.remove(node);
-        self.aliases.retain(|_, primary| primary != node);
-        self.end_downtime_of(node);
-    }
-
-    fn downtimed_of(&self, member: usize, cluster: Option<&str>) -> Value {
-        let downtimes = &self.members[member].downtimes;
-        let wanted =
-            |name: &str| downtimes.contains_key(name) && cluster.is_none_or(|cluster| self.cluster_of(name) == cluster);
-        self.instances(member, instances::Order::Cluster, wanted)
+        Reply::done(&format!("Instance discovered: {}", shown(asked)), &json!(instance))
     }
 }
 
-/// All of the lab's nodes are on one port; another one is a node that it does not know.
-fn node(host: &str, port: &str) -> String {
-    if port == PORT.to_string() { host.to_owned() } else { format!("{host}:{port}") }
+/// The node of a request: all of the lab's nodes are on one port, so another one is a node that it does not know.
+pub(super) fn node(asked: &Asked<'_>) -> Result<String, Reply> {
+    let (host, port) = (asked.arg(0), asked.arg(1));
+    match port.parse::<u16>() {
+        Ok(PORT) => Ok(host.to_owned()),
+        Ok(port) => Ok(format!("{host}:{port}")),
+        Err(_) => Err(Reply::error(&format!("Invalid port: {port}"))),
+    }
+}
+
+/// The node of a request, as its answer calls it.
+pub(super) fn shown(asked: &Asked<'_>) -> String {
+    format!("{}:{}", asked.arg(0), asked.arg(1))
+}
+
+/// The key of a request's node.
+pub(super) fn key(asked: &Asked<'_>) -> Value {
+    json!({"Hostname": asked.arg(0), "Port": asked.arg(1).parse::<u16>().unwrap_or(PORT)})
+}
+
+impl Reply {
+    /// A bare array, object or string.
+    fn ok(body: impl Into<Value>) -> Self {
+        Self::json(200, &body.into())
+    }
+
+    /// An error that Orchestrator logs too (1-healthy/downtimed_nosuch.json).
+    pub(super) fn logged_error(message: &str) -> Self {
+        Self::error(&format!("{} ERROR {message}", timestamp(now_s()).replace('T', " ").replace('Z', "")))
+    }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Inner;
+use super::answers::{Asked, key, node, shown};
+use super::http::Reply;
 use super::recovery::{now_s, timestamp};
 
 /// The reason of a recovery's downtime.
 const LOST_IN_RECOVERY: &str = "lost-in-recovery";
-
-/// How long an operator's lasts if they don't say (12-manual-downtime).
-const DEFAULT_LENGTH: Duration = Duration::from_secs(600);
 
 const A_YEAR_S: i64 = 365 * 24 * 3600;
 
@@ -25,14 +24,13 @@ pub(super) struct Downtime {
 
 impl Downtime {
     /// One begun through the API.
-    pub(super) fn by_hand(owner: &str, reason: &str, length: Option<Duration>) -> Self {
-        let length = length.filter(|length| !length.is_zero()).unwrap_or(DEFAULT_LENGTH);
+    pub(super) fn by_hand(owner: &str, reason: &str, length: Duration) -> Self {
         Self { reason: reason.to_owned(), owner: owner.to_owned(), begun: Instant::now(), length }
     }
 
     /// One begun at the end of a recovery.
     pub(super) fn of_recovery(owner: &str) -> Self {
-        Self::by_hand(owner, LOST_IN_RECOVERY, None)
+        Self::by_hand(owner, LOST_IN_RECOVERY, Duration::from_secs(A_YEAR_S.unsigned_abs()))
     }
 
     /// Its end is moved to a year ahead every second, whoever began it.
@@ -53,7 +51,7 @@ impl Downtime {
 }
 
 /// `60s`, `10m`, `2h`, `1d` or `1w`.
-pub(super) fn length(text: &str) -> Option<Duration> {
+fn length(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,
@@ -70,6 +68,46 @@ impl Inner {
     /// The downtimes of the leader.
     pub(super) fn leader_downtimes(&self) -> Option<&BTreeMap<String, Downtime>> {
         self.leader.map(|leader| &self.members[leader].downtimes)
+    }
+
+    /// `begin-downtime`: on all members. One that has no length is answered OK too, and changes nothing (18-commands).
+    pub(super) fn begin_downtime(&mut self, asked: &Asked<'_>) -> Reply {
+        let node = match node(asked) {
+            Err(refused) => return refused,
+            Ok(node) => node,
+        };
+        let (owner, reason, wanted) = (asked.arg(2), asked.arg(3), asked.arg(4));
+        let length = if wanted.is_empty() { Some(Duration::ZERO) } else { length(wanted) };
+        let Some(length) = length else { return Reply::error(&format!("Cannot parse simple time: {wanted}")) };
+        if !length.is_zero() {
+            self.downtime_on_all(&node, &Downtime::by_hand(owner, reason, length));
+        }
+        Reply::done(&format!("Downtime begun: {}", shown(asked)), &key(asked))
+    }
+
+    /// `end-downtime`: on all members.
+    pub(super) fn end_downtime(&mut self, asked: &Asked<'_>) -> Reply {
+        match node(asked) {
+            Err(refused) => refused,
+            Ok(node) => {
+                self.end_downtime_of(&node);
+                Reply::done(&format!("Downtime ended: {}", shown(asked)), &key(asked))
+            }
+        }
+    }
+
+    /// A downtime that is replicated.
+    pub(super) fn downtime_on_all(&mut self, node: &str, downtime: &Downtime) {
+        for member in &mut self.members {
+            member.downtimes.insert(node.to_owned(), downtime.clone());
+        }
+    }
+
+    /// Ends a downtime on all members.
+    pub(super) fn end_downtime_of(&mut self, node: &str) {
+        for member in &mut self.members {
+            member.downtimes.remove(node);
+        }
     }
 
     /// A recovery's downtime: on the leader only [16].
@@ -91,7 +129,7 @@ impl Inner {
         self.expire_downtimes();
         let after = self.settings.downtime_ends_after;
         let seen = &self.seen;
-        let replicates = |name: &String| seen.get(name).is_some_and(|seen| seen.valid && seen.server.replicating);
+        let replicates = |name: &String| seen.get(name).is_some_and(|seen| seen.valid && seen.replicates());
         for member in &mut self.members {
             member.downtimes.retain(|name, downtime| {
                 !downtime.is_renewed() || downtime.begun.elapsed() < after || !replicates(name)

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::Inner;
+use super::answers::Asked;
 use super::http::Reply;
 use super::instances::key;
 use super::recovery::{now_s, timestamp};
@@ -16,45 +17,33 @@ const PAGE: usize = 20;
 const RECORD: &str = include_str!("recovery.json");
 
 impl Inner {
-    /// `audit-recovery`, what follows it in `words`; `None`: no such request.
-    pub(super) fn history(&self, words: &[&str], query: &str) -> Option<Reply> {
-        let details = |record: &Value| record["AnalysisEntry"]["ClusterDetails"].clone();
-        let records: Vec<&Value> = match *words {
-            [] => self.history_page("0", query, |_| true),
-            [page] => self.history_page(page, query, |_| true),
-            ["uid", uid] => self.history.iter().filter(|record| record["UID"] == uid).collect(),
-            ["id", id] => self.history.iter().filter(|record| record["Id"].as_u64() == id.parse().ok()).collect(),
-            ["cluster", name, ref page @ ..] if page.len() < 2 => {
-                self.history_page(page.first().unwrap_or(&"0"), query, |record| details(record)["ClusterName"] == name)
-            }
-            ["alias", alias, ref page @ ..] if page.len() < 2 => {
-                self.history_page(page.first().unwrap_or(&"0"), query, |record| {
-                    details(record)["ClusterAlias"] == alias
-                })
-            }
-            _ => return None,
-        };
-        Some(Reply::json(200, &json!(records)))
-    }
-
-    fn history_page(&self, page: &str, query: &str, wanted: impl Fn(&Value) -> bool) -> Vec<&Value> {
+    /// A page of the records that are wanted.
+    pub(super) fn history_page(&self, page: &str, query: &str, wanted: impl Fn(&Value) -> bool) -> Reply {
         let page: usize = page.parse().unwrap_or(0);
         let open_only = query.split('&').any(|field| field == "unacknowledged=true");
         let records = self.history.iter().rev();
         let records = records.filter(|record| wanted(record) && !(open_only && record["Acknowledged"] == true));
-        records.skip(page.saturating_mul(PAGE)).take(PAGE).collect()
+        let records: Vec<&Value> = records.skip(page.saturating_mul(PAGE)).take(PAGE).collect();
+        Reply::json(200, &json!(records))
+    }
+
+    /// A page of a cluster's records: what names the cluster, and the page.
+    pub(super) fn history_of(&self, asked: &Asked<'_>, field: &str) -> Reply {
+        let is_of = |record: &Value| record["AnalysisEntry"]["ClusterDetails"][field] == asked.arg(0);
+        self.history_page(asked.arg(1), asked.query, is_of)
     }
 
     /// Acknowledges all recoveries; that ends no downtime (FACTS §8).
     pub(super) fn acknowledge_all(&mut self, query: &str) -> Reply {
         let comment = query.split('&').find_map(|field| field.strip_prefix("comment=")).unwrap_or_default();
+        let comment = comment.replace('+', " ");
         if comment.is_empty() {
             return Reply::error("No acknowledge comment given");
         }
         for record in self.history.iter_mut().filter(|record| record["Acknowledged"] != true) {
             record["Acknowledged"] = json!(true);
             record["AcknowledgedAt"] = json!(timestamp(now_s()));
-            record["AcknowledgedBy"] = json!("lab");
+            record["AcknowledgedBy"] = json!(self.leader.map(super::raft::hostname));
             record["AcknowledgedComment"] = json!(comment);
         }
         Reply::done("Acknowledged all recoveries", &json!(comment))
@@ -72,6 +61,10 @@ impl Inner {
         record["ProcessingNodeHostname"] = json!(self.leader.map(super::raft::hostname).unwrap_or_default());
         record["SuccessorKey"] = key(successor.unwrap_or_default());
         record["IsSuccessful"] = json!(successor.is_some());
+        if successor.is_none() {
+            // 19-takeover
+            record["AllErrors"] = json!(["chooseCandidateReplica: no candidate replica found"]);
+        }
         // The one has a zone, the other has none (2-failover/audit-recovery.json).
         record["RecoveryEndTimestamp"] = json!(second.replace('T', " ").trim_end_matches('Z'));
         record["RecoveryStartTimestamp"] = json!(second);

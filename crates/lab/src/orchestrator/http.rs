@@ -16,6 +16,8 @@ const LENGTH_KNOWN_MAX: usize = 2048;
 
 const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+const ASK_AGAIN: &str = "Content-Type: text/plain; charset=utf-8\r\n\
+    Www-Authenticate: Basic realm=\"Authorization Required\"\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// Ways to answer wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +70,9 @@ impl Reply {
         Self { status: 404, headers: TEXT, body: "404 page not found\n".to_owned() }
     }
 
-    /// Missing or wrong credentials: what martini's auth.Basic answers (code).
+    /// Missing or wrong credentials (20-basic-auth).
     pub(super) fn unauthorized() -> Self {
-        Self { status: 401, headers: TEXT, body: "Not Authorized\n".to_owned() }
+        Self { status: 401, headers: ASK_AGAIN, body: "Not Authorized\n".to_owned() }
     }
 }
 
@@ -141,12 +143,13 @@ pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io:
 
 /// The status line and the headers but those of the body's length.
 fn head(status: u16, headers: &str) -> String {
-    let (reason, more) = match status {
-        200 => ("OK", ""),
-        401 => ("Unauthorized", "WWW-Authenticate: Basic realm=\"Authorization Required\"\r\n"),
-        404 => ("Not Found", ""),
-        _ => ("Internal Server Error", ""),
+    let reason = match status {
+        200 => "OK",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        503 => "Service Unavailable",
+        _ => "Internal Server Error",
     };
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default();
-    format!("HTTP/1.1 {status} {reason}\r\n{headers}{more}Date: {date}\r\n")
+    format!("HTTP/1.1 {status} {reason}\r\n{headers}Date: {date}\r\n")
 }

@@ -19,6 +19,8 @@ pub(super) enum Order {
     Depth,
     /// `downtimed`, `masters`: cluster by cluster.
     Cluster,
+    /// `cluster`, `problems`: by name.
+    Name,
 }
 
 /// An instance's key; without a name the empty one.
@@ -27,8 +29,8 @@ pub(super) fn key(name: &str) -> Value {
 }
 
 impl Inner {
-    pub(super) fn all_instances(&self, member: usize) -> Value {
-        self.instances(member, Order::Depth, |_| true)
+    pub(super) fn knows(&self, node: &str) -> bool {
+        self.seen.contains_key(node)
     }
 
     /// The writable primaries, one of each cluster: a failed one too (2-failover/masters.json).
@@ -45,14 +47,54 @@ impl Inner {
             match order {
                 Order::Depth => (depth, Reverse(replicas), self.cluster_of(name), 0),
                 Order::Cluster => (0, Reverse(0), self.cluster_of(name), depth),
+                Order::Name => (0, Reverse(0), String::new(), 0),
             }
         });
         Value::Array(names.into_iter().map(|name| self.instance(member, name)).collect())
     }
 
+    /// A cluster's nodes, by name (2-failover/cluster_labcluster.json).
+    pub(super) fn cluster_instances(&self, member: usize, cluster: &str) -> Value {
+        self.instances(member, Order::Name, |name| self.cluster_of(name) == cluster)
+    }
+
+    /// A cluster's primary.
+    pub(super) fn cluster_master(&self, member: usize, cluster: &str) -> Value {
+        self.instance(member, cluster.trim_end_matches(&format!(":{PORT}")))
+    }
+
+    /// Nodes with a problem, but for downtimed ones: null if there are none (FACTS §9, 19-takeover).
+    pub(super) fn problems(&self, member: usize, cluster: Option<&str>) -> Value {
+        let is_wanted = |name: &str| {
+            let instance = self.instance(member, name);
+            let has_problem = instance["Problems"].as_array().is_some_and(|problems| !problems.is_empty());
+            has_problem && instance["IsDowntimed"] == false && cluster.is_none_or(|of| self.cluster_of(name) == of)
+        };
+        match self.instances(member, Order::Name, is_wanted) {
+            Value::Array(none) if none.is_empty() => Value::Null,
+            some => some,
+        }
+    }
+
+    /// Who is downtimed: of all, or of a cluster.
+    pub(super) fn downtimed_of(&self, member: usize, cluster: Option<&str>) -> Value {
+        let downtimes = &self.members[member].downtimes;
+        let wanted =
+            |name: &str| downtimes.contains_key(name) && cluster.is_none_or(|cluster| self.cluster_of(name) == cluster);
+        self.instances(member, Order::Cluster, wanted)
+    }
+
     /// An instance as a member tells it; null if it knows none of this name.
     pub(super) fn instance(&self, member: usize, name: &str) -> Value {
         let Some(seen) = self.seen.get(name) else { return Value::Null };
+        let mut instance = self.topology_instance(seen, name);
+        self.fill_checks(&mut instance, seen);
+        self.fill_downtime(&mut instance, member, name);
+        instance
+    }
+
+    /// What the node itself says, as `discover` answers it: not when it was looked at before, nor of a downtime.
+    pub(super) fn topology_instance(&self, seen: &Seen, name: &str) -> Value {
         let mut instance: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
         let server = &seen.server;
         instance["Key"] = key(name);
@@ -67,8 +109,8 @@ impl Inner {
         // Also of a failed one: only the cluster's alias moves (2-failover/all-instances.json, clusters-info.json).
         instance["SuggestedClusterAlias"] = json!(self.alias_of(name));
         fill_replication(&mut instance, seen);
-        self.fill_checks(&mut instance, seen);
-        self.fill_downtime(&mut instance, member, name);
+        instance["LastSeenTimestamp"] = json!("");
+        instance["SecondsSinceLastSeen"] = json!({"Int64": 0, "Valid": false});
         instance
     }
 
@@ -85,7 +127,7 @@ impl Inner {
             json!(["last_check_invalid"])
         } else if !is_recent {
             json!(["not_recently_checked"])
-        } else if seen.server.replicates_from.is_some() && !seen.server.replicating {
+        } else if seen.server.replicates_from.is_some() && !seen.replicates() {
             json!(["not_replicating"])
         } else {
             json!([])
@@ -148,7 +190,7 @@ impl Inner {
         alias.map_or(cluster, |(alias, _)| alias).to_owned()
     }
 
-    fn clusters(&self) -> BTreeMap<String, usize> {
+    pub(super) fn clusters(&self) -> BTreeMap<String, usize> {
         let mut clusters = BTreeMap::new();
         for name in self.seen.keys() {
             *clusters.entry(self.cluster_of(name)).or_default() += 1;
@@ -157,38 +199,56 @@ impl Inner {
     }
 
     /// 2-failover/clusters-info.json
-    pub(super) fn clusters_info(&self) -> Value {
-        let info = |(name, count): (&String, &usize)| {
-            json!({
-                "ClusterName": name, "ClusterAlias": self.alias_of_cluster(name), "ClusterDomain": "",
-                "CountInstances": count, "HeuristicLag": 0, "HasAutomatedMasterRecovery": true,
-                "HasAutomatedIntermediateMasterRecovery": true,
-            })
-        };
-        self.clusters().iter().map(info).collect()
+    pub(super) fn clusters_info(&self) -> Vec<Value> {
+        self.clusters().keys().map(|cluster| self.cluster_info(0, cluster)).collect()
+    }
+
+    /// One of them; every member says the same.
+    pub(super) fn cluster_info(&self, _member: usize, cluster: &str) -> Value {
+        json!({
+            "ClusterName": cluster, "ClusterAlias": self.alias_of_cluster(cluster), "ClusterDomain": "",
+            "CountInstances": self.clusters().get(cluster), "HeuristicLag": 0, "HasAutomatedMasterRecovery": true,
+            "HasAutomatedIntermediateMasterRecovery": true,
+        })
+    }
+
+    /// A cluster by its alias.
+    pub(super) fn cluster_by_alias(&self, alias: &str) -> Option<String> {
+        self.clusters().into_keys().find(|name| self.alias_of_cluster(name) == alias)
     }
 
     /// A cluster by its name, its alias, or one of its nodes.
     pub(super) fn cluster_by_hint(&self, hint: &str) -> Option<String> {
         let clusters = self.clusters();
         let by_name = clusters.keys().find(|name| *name == hint);
-        let by_alias = || clusters.keys().find(|name| self.alias_of_cluster(name) == hint);
         let node = hint.strip_suffix(&format!(":{PORT}")).unwrap_or(hint);
         let by_node = || self.seen.contains_key(node).then(|| self.cluster_of(node));
-        by_name.or_else(by_alias).cloned().or_else(by_node)
+        by_name.cloned().or_else(|| self.cluster_by_alias(hint)).or_else(by_node)
+    }
+}
+
+impl Seen {
+    /// Both threads run.
+    pub(super) fn replicates(&self) -> bool {
+        self.server.replicating && !self.primary_is_gone
     }
 }
 
 fn fill_replication(instance: &mut Value, seen: &Seen) {
-    let replicating = seen.server.replicating;
-    let is_replica = seen.server.replicates_from.is_some();
-    for field in ["Slave_IO_Running", "Slave_SQL_Running", "ReplicationIOThreadRuning", "ReplicationSQLThreadRuning"] {
-        instance[field] = json!(replicating);
+    // A thread's state is -1 where there is none, 0 stopped, 1 running, 2 trying to connect (18-commands).
+    let (io, sql) = match (&seen.server.replicates_from, seen.server.replicating) {
+        (None, _) => (-1, -1),
+        (Some(_), false) => (0, 0),
+        (Some(_), true) => (if seen.primary_is_gone { 2 } else { 1 }, 1),
+    };
+    for (field, state) in [("Slave_IO_Running", io), ("Slave_SQL_Running", sql)] {
+        instance[field] = json!(state == 1);
     }
-    for field in ["ReplicationIOThreadState", "ReplicationSQLThreadState"] {
-        instance[field] = json!(if is_replica { i32::from(replicating) } else { -1 });
+    for (thread, state) in [("IO", io), ("SQL", sql)] {
+        instance[format!("Replication{thread}ThreadRuning")] = json!(state == 1);
+        instance[format!("Replication{thread}ThreadState")] = json!(state);
     }
     for field in ["SecondsBehindMaster", "SlaveLagSeconds", "ReplicationLagSeconds"] {
-        instance[field] = json!({"Int64": 0, "Valid": replicating});
+        instance[field] = json!({"Int64": 0, "Valid": seen.replicates()});
     }
 }

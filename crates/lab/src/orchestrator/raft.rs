@@ -34,38 +34,43 @@ impl Inner {
         if self.members[member].is_stale_leader { Some(member) } else { self.leader }
     }
 
-    fn leader_name_to(&self, member: usize) -> String {
+    pub(super) fn leader_name_to(&self, member: usize) -> String {
         self.leader_to(member).map(name).unwrap_or_default()
     }
 
+    /// Without a leader it is still the last one's (18-commands).
     fn leader_uri_to(&self, member: usize) -> String {
-        self.leader_to(member).map(|leader| self.endpoints[leader].clone()).unwrap_or_default()
+        let leader = self.leader_to(member).or_else(|| self.peers.first().copied());
+        leader.map(|leader| self.endpoints[leader].clone()).unwrap_or_default()
     }
 
     pub(super) fn leader_check(&self, member: usize, otherwise: u16) -> Reply {
         if self.leads(member) { Reply::json(200, &json!("OK")) } else { Reply::json(otherwise, &json!("Not leader")) }
     }
 
-    /// `raft-*`; `None`: no such request.
-    pub(super) fn raft(&self, member: usize, what: &str) -> Option<Reply> {
-        let body = match what {
-            "state" => json!(self.raft_state(member)),
-            "leader" => json!(self.leader_name_to(member)),
-            // 9-raft, without quorum.
-            "health" if self.leader_to(member).is_none() => return Some(Reply::error("unhealthy")),
-            "health" => json!("healthy"),
-            "peers" => json!(self.peers()),
-            "status" => self.raft_status(member),
-            _ => return None,
-        };
-        Some(Reply::json(200, &body))
+    /// 9-raft, without quorum.
+    pub(super) fn raft_health(&self, member: usize) -> Reply {
+        match self.leader_to(member) {
+            Some(_) => Reply::json(200, &json!("healthy")),
+            None => Reply::error("unhealthy"),
+        }
     }
 
-    fn peers(&self) -> Vec<String> {
-        (0..self.members.len()).map(name).collect()
+    /// A member leads from now on, or none does. Raft's list of peers has it first, then the others as they were
+    /// (18-commands).
+    pub(super) fn lead(&mut self, leader: Option<usize>) {
+        self.leader = leader;
+        if let Some(leader) = leader {
+            self.peers.retain(|peer| *peer != leader);
+            self.peers.insert(0, leader);
+        }
     }
 
-    fn raft_state(&self, member: usize) -> &'static str {
+    pub(super) fn peers(&self) -> Vec<String> {
+        self.peers.iter().map(|peer| name(*peer)).collect()
+    }
+
+    pub(super) fn raft_state(&self, member: usize) -> &'static str {
         match self.leader_to(member) {
             Some(leader) if leader == member => "Leader",
             Some(_) => "Follower",
@@ -73,7 +78,7 @@ impl Inner {
         }
     }
 
-    fn raft_status(&self, member: usize) -> Value {
+    pub(super) fn raft_status(&self, member: usize) -> Value {
         let has = self.leader_to(member).is_some();
         json!({
             "RaftBind": name(member), "RaftAdvertise": name(member), "State": self.raft_state(member),
@@ -96,7 +101,7 @@ impl Inner {
         details["AvailableNodes"][0]["Hostname"] = json!(hostname(member));
         details["AvailableNodes"][0]["LastSeenActive"] = json!(timestamp(now_s()));
         // Followers report to the leader, which alone lists them.
-        let members: Vec<String> = (0..self.members.len()).map(address).collect();
+        let members: Vec<String> = self.peers.iter().map(|peer| address(*peer)).collect();
         details["RaftHealthyMembers"] = if self.leads(member) { json!(members) } else { Value::Null };
         Reply::json(200, &health)
     }

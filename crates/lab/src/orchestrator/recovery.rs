@@ -3,11 +3,16 @@
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
+use super::answers::{Asked, key, node, shown};
+use super::http::Reply;
 use super::{Inner, Seen, Shared, lock};
 use crate::nodes::Process;
 
 /// A primary must be seen dead so often before it is failed over.
 const DEAD_POLLS: u32 = 2;
+
+/// So many polls go by before a forgotten node is looked at again: 3 to 4 s at a poll a second (18-commands).
+const FORGOTTEN_POLLS: u32 = 4;
 
 /// Polls until the Orchestrator is gone.
 pub(super) async fn poll_nodes(shared: Weak<Shared>, interval: Duration) {
@@ -28,32 +33,76 @@ impl Inner {
         self.nodes.lock().get(node).is_some_and(|server| server.process == Process::Up)
     }
 
-    /// Looks at every node; one that does not answer keeps its last-known values (FACTS §8). Without a quorum nobody
-    /// looks: what is known gets stale (9-raft).
+    /// Looks at every node but those that are to be forgotten. Without a quorum nobody looks: what is known gets stale
+    /// (9-raft).
     pub(super) fn poll(&mut self) {
         if self.leader.is_none() {
             return;
         }
-        let servers = self.nodes.lock().clone();
-        let now_s = now_s();
-        for (name, server) in &servers {
-            if server.process == Process::Up {
-                let replicas = servers
-                    .iter()
-                    .filter(|(_, other)| other.replicates_from.as_ref() == Some(name))
-                    .filter(|(_, other)| other.process == Process::Up)
-                    .map(|(other, _)| other.clone())
-                    .collect();
-                let server = server.clone();
-                let seen = Seen { server, replicas, valid: true, seen_at: now_s, checked_at: now_s, dead_polls: 0 };
-                self.seen.insert(name.clone(), seen);
-            } else if let Some(seen) = self.seen.get_mut(name) {
-                seen.valid = false;
-                seen.checked_at = now_s;
-                seen.dead_polls += 1;
-            }
+        self.forgotten.retain(|_, polls| {
+            *polls -= 1;
+            *polls > 0
+        });
+        let mut names: Vec<String> = self.nodes.lock().keys().cloned().collect();
+        names.retain(|name| !self.forgotten.contains_key(name));
+        for name in names {
+            self.look_at(&name);
         }
         self.claim_aliases();
+    }
+
+    /// One that does not answer keeps its last-known values (FACTS §8).
+    pub(super) fn look_at(&mut self, name: &str) {
+        let servers = self.nodes.lock().clone();
+        let now_s = now_s();
+        let is = |name: &str, process| servers.get(name).is_some_and(|server| server.process == process);
+        let Some(server) = servers.get(name) else { return };
+        if server.process == Process::Up {
+            let replicas = servers
+                .iter()
+                .filter(|(_, other)| other.replicates_from.as_deref() == Some(name))
+                .filter(|(_, other)| other.process == Process::Up)
+                .map(|(other, _)| other.clone())
+                .collect();
+            let primary_is_gone = server.replicates_from.as_ref().is_some_and(|of| is(of, Process::Down));
+            let server = server.clone();
+            let seen = Seen {
+                server,
+                replicas,
+                primary_is_gone,
+                valid: true,
+                seen_at: now_s,
+                checked_at: now_s,
+                dead_polls: 0,
+            };
+            self.seen.insert(name.to_owned(), seen);
+        } else if let Some(seen) = self.seen.get_mut(name) {
+            seen.valid = false;
+            seen.checked_at = now_s;
+            seen.dead_polls += 1;
+        }
+    }
+
+    /// Forgets a node: it is in no list, and not looked at for three polls. Its downtime stays, and is seen again with it
+    /// (18-commands).
+    pub(super) fn forget(&mut self, node: &str) {
+        self.seen.remove(node);
+        self.forgotten.insert(node.to_owned(), FORGOTTEN_POLLS);
+        self.aliases.retain(|_, primary| primary != node);
+    }
+
+    /// `forget`.
+    pub(super) fn forget_instance(&mut self, asked: &Asked<'_>) -> Reply {
+        match node(asked) {
+            Err(refused) => refused,
+            Ok(node) if !self.knows(&node) => {
+                Reply::logged_error(&format!("ForgetInstance(): instance {} not found", shown(asked)))
+            }
+            Ok(node) => {
+                self.forget(&node);
+                Reply::done(&format!("Instance forgotten: {}", shown(asked)), &key(asked))
+            }
+        }
     }
 
     fn fail_over_the_dead(&mut self) {
@@ -77,20 +126,23 @@ impl Inner {
     /// A recovery: promotes, writes the record, and downtimes the failed node on the leader only (FACTS §8).
     pub(super) fn fail_over(&mut self, failed: &str, successor: Option<&str>) {
         let replicas = self.live_replicas(failed);
-        if let Some(successor) = successor {
-            self.promote(successor, &replicas);
+        match successor {
+            Some(successor) => self.promote(successor, &replicas),
+            // It has stopped their replication to look for one (19-takeover).
+            None => replicas.iter().for_each(|replica| self.nodes.change(replica, |server| server.replicating = false)),
         }
         self.record(failed, successor, &replicas, SystemTime::now());
         self.downtime_on_leader(failed);
         self.poll();
     }
 
-    /// A planned takeover leaves the same record and the same mark.
+    /// A planned takeover leaves the same record and the same mark. Its record has one replica only: the others were
+    /// moved below it before (19-takeover).
     pub(super) fn take_over(&mut self, old: &str, new: &str) {
         let replicas = self.live_replicas(old);
         self.promote(new, &replicas);
         self.nodes.make_replica(old, new);
-        self.record(old, Some(new), &replicas, SystemTime::now());
+        self.record(old, Some(new), &[new.to_owned()], SystemTime::now());
         self.downtime_on_leader(old);
         self.poll();
     }
@@ -110,6 +162,10 @@ impl Inner {
             self.nodes.make_replica(replica, successor);
         }
         self.aliases.insert(self.alias_of(successor), successor.to_owned());
+        // Its downtime ends, on the leader only (18-commands).
+        if let Some(leader) = self.leader {
+            self.members[leader].downtimes.remove(successor);
+        }
     }
 }
 

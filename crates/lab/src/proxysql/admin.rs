@@ -11,8 +11,38 @@ pub(super) fn only_reads(sql: &str) -> bool {
     matches!(verb.as_str(), "SELECT" | "SHOW" | "EXPLAIN")
 }
 
-/// Verbs that SQLite answers for ProxySQL.
-const SQL: [&str; 12] = [
+/// How the statements begin that ProxySQL answers by itself.
+pub(super) const OWN: [&str; 26] = [
+    "LOAD",
+    "SAVE",
+    "KILL CONNECTION",
+    "PROXYSQL PAUSE",
+    "PROXYSQL RESUME",
+    "PROXYSQL READONLY",
+    "PROXYSQL READWRITE",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "START TRANSACTION",
+    "USE",
+    "SET",
+    "SELECT @@",
+    "SELECT DATABASE()",
+    "SELECT VERSION()",
+    "SELECT USER()",
+    "SELECT CURRENT_USER()",
+    "SELECT CONNECTION_ID()",
+    "SHOW DATABASES",
+    "SHOW SCHEMAS",
+    "SHOW TABLES",
+    "SHOW PROCESSLIST",
+    "SHOW FULL PROCESSLIST",
+    "SHOW VARIABLES",
+    "SHOW GLOBAL VARIABLES",
+];
+
+/// How those begin that SQLite answers for it.
+pub(super) const SQL: [&str; 12] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -27,12 +57,22 @@ const SQL: [&str; 12] = [
     "RELEASE",
 ];
 
+/// Whether a statement in upper case begins so.
+fn begins(upper: &str, head: &str) -> bool {
+    let rest = upper.strip_prefix(head);
+    rest.is_some_and(|rest| head.ends_with('@') || !rest.starts_with(|next: char| next.is_alphanumeric()))
+}
+
 impl Engine {
-    /// Answers a statement.
-    pub(super) fn run(&mut self, sql: &str) -> Answer {
+    /// Answers a statement of a user.
+    pub(super) fn run(&mut self, sql: &str, user: &str) -> Answer {
         let sql = sql.trim().trim_end_matches(';').trim_end();
         let upper = sql.to_ascii_uppercase();
         let words: Vec<&str> = upper.split_whitespace().collect();
+        let one_blank = words.join(" ");
+        if !OWN.iter().any(|head| begins(&one_blank, head)) {
+            return self.sql(sql);
+        }
         match words[..] {
             ["LOAD" | "SAVE", .., "TO" | "FROM", _] => match self.move_config(&words) {
                 Some(moved) => done(moved),
@@ -60,7 +100,7 @@ impl Engine {
             ["BEGIN" | "BEGIN;" | "COMMIT" | "COMMIT;" | "ROLLBACK" | "ROLLBACK;" | "USE", ..]
             | ["START", "TRANSACTION", ..] => nothing(),
             ["SET", ..] => variables::set(&mut self.layers, sql),
-            ["SELECT" | "SHOW", ..] => match variables::ask(&self.layers, &self.settings, sql) {
+            ["SELECT" | "SHOW", ..] => match variables::ask(&self.layers, &self.settings, user, sql) {
                 Some(variables::Asked::Answer(answer)) => answer,
                 Some(variables::Asked::Sql(sql)) => self.sql(&sql),
                 None => self.sql(sql),
@@ -69,15 +109,15 @@ impl Engine {
         }
     }
 
-    /// LOAD and SAVE; `None` if it is not one that ProxySQL knows.
-    fn move_config(&mut self, words: &[&str]) -> Option<rusqlite::Result<()>> {
+    /// LOAD and SAVE, and how many records that counts; `None` if it is not one that ProxySQL knows (22-admin).
+    fn move_config(&mut self, words: &[&str]) -> Option<rusqlite::Result<u64>> {
         let [verb, what @ .., to_from, place] = words else { return None };
         let place = match *place {
             "RUN" | "RUNTIME" => RUNTIME,
             "MEM" | "MEMORY" => "main",
             "DISK" => "disk",
             // From the configuration file: the lab has none.
-            "CONFIG" if (*verb, *to_from) == ("LOAD", "FROM") => return Some(Ok(())),
+            "CONFIG" if (*verb, *to_from) == ("LOAD", "FROM") => return Some(Ok(0)),
             _ => return None,
         };
         let (from, to) = match (*verb, *to_from, place) {
@@ -87,17 +127,21 @@ impl Engine {
             ("LOAD", "FROM", "disk") | ("LOAD", "TO", "main") => ("disk", "main"),
             _ => return None,
         };
-        Some(match (what, from, to) {
+        let tables: &[&str] = match what {
+            ["MYSQL", "VARIABLES"] => return Some(self.layers.copy_variables(from, to, "mysql-")),
+            ["ADMIN", "VARIABLES"] => return Some(self.layers.copy_variables(from, to, "admin-")),
+            ["MYSQL", "SERVERS"] => &COVERED,
+            ["MYSQL", "USERS"] => &["mysql_users"],
+            ["SCHEDULER"] => &["scheduler"],
+            ["PROXYSQL", "SERVERS"] => &["proxysql_servers"],
+            _ => return None,
+        };
+        let moved = match (what, from, to) {
             (["MYSQL", "SERVERS"], "main", RUNTIME) => self.load(),
             (["MYSQL", "SERVERS"], RUNTIME, "main") => self.purge().and_then(|()| self.layers.save_from_runtime()),
-            (["MYSQL", "SERVERS"], ..) => self.layers.copy(from, to, &COVERED),
-            (["MYSQL", "USERS"], ..) => self.layers.copy(from, to, &["mysql_users"]),
-            (["SCHEDULER"], ..) => self.layers.copy(from, to, &["scheduler"]),
-            (["PROXYSQL", "SERVERS"], ..) => self.layers.copy(from, to, &["proxysql_servers"]),
-            (["MYSQL", "VARIABLES"], ..) => self.layers.copy_variables(from, to, "mysql-"),
-            (["ADMIN", "VARIABLES"], ..) => self.layers.copy_variables(from, to, "admin-"),
-            _ => return None,
-        })
+            _ => self.layers.copy(from, to, tables),
+        };
+        Some(moved.map(|()| 0))
     }
 
     pub(super) fn load(&mut self) -> rusqlite::Result<()> {
@@ -115,7 +159,8 @@ impl Engine {
         Ok(())
     }
 
-    fn purge(&mut self) -> rusqlite::Result<()> {
+    /// Ghosts without connections go when runtime is looked at (code: dump_table_mysql).
+    pub(super) fn purge(&mut self) -> rusqlite::Result<()> {
         let used = self.used();
         self.layers.purge_ghosts(used)
     }
@@ -143,7 +188,6 @@ impl Engine {
 
     fn refresh(&mut self, lower: &str) -> rusqlite::Result<()> {
         if lower.contains("runtime_mysql_servers") {
-            // Ghosts without connections go when runtime is looked at (code: dump_table_mysql).
             self.purge()?;
         }
         if lower.contains("runtime_checksums_values") {
@@ -180,9 +224,9 @@ fn refused(words: &str) -> Answer {
     Answer::Refused(format!("ProxySQL Admin Error: {words}"))
 }
 
-fn done(result: rusqlite::Result<()>) -> Answer {
+fn done(result: rusqlite::Result<u64>) -> Answer {
     match result {
-        Ok(()) => nothing(),
+        Ok(records) => Answer::Done(records, String::new()),
         Err(error) => refused(&error.to_string()),
     }
 }

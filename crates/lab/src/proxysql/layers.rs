@@ -2,11 +2,12 @@
 //! names: the `runtime_` tables in `main` are filled from it before a statement that names them (FACTS §1, §2).
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
+use tokio::time::Instant;
 
 use super::rows::{RowKey, ServerRow};
 use super::wire::{Answer, Records};
@@ -80,7 +81,10 @@ impl Layers {
     }
 
     fn try_run(&mut self, sql: &str) -> Result<Answer> {
-        let mut statement = first_statement(&self.db, sql)?;
+        let Some(mut statement) = first_statement(&self.db, sql)? else {
+            // Nothing, or a comment ([5-admin]).
+            return Ok(Answer::Refused("ProxySQL Admin Error: not an error".to_owned()));
+        };
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let verb = sql.trim_start().get(..6).unwrap_or_default().to_ascii_uppercase();
         let counts = matches!(verb.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLAC");
@@ -137,6 +141,12 @@ impl Layers {
                compression,max_connections,max_replication_lag,use_ssl,max_latency_ms,comment \
                FROM main.mysql_servers WHERE UPPER(status)<>'OFFLINE_HARD'"
         ))?;
+        // A ghost whose row is OFFLINE_HARD in memory has that row's comment ([3m-sigstop-pinned-hard-2s]).
+        self.db.execute_batch(&format!(
+            "UPDATE {RUNTIME}.mysql_servers SET comment=m.comment FROM main.mysql_servers m \
+               WHERE mysql_servers.status='OFFLINE_HARD' AND m.hostgroup_id=mysql_servers.hostgroup_id \
+               AND m.hostname=mysql_servers.hostname AND m.port=mysql_servers.port"
+        ))?;
         self.copy("main", RUNTIME, &COVERED[1..])?;
         self.version += 1;
         self.epoch = now_s();
@@ -165,13 +175,14 @@ impl Layers {
         Ok(())
     }
 
-    /// Copies the variables that begin so.
-    pub(super) fn copy_variables(&mut self, from: &str, to: &str, prefix: &str) -> Result<()> {
+    /// Copies the variables that begin so; how many, but to and from runtime ProxySQL counts none (22-admin).
+    pub(super) fn copy_variables(&mut self, from: &str, to: &str, prefix: &str) -> Result<u64> {
         let sql = format!(
             "REPLACE INTO {to}.global_variables SELECT * FROM {from}.global_variables WHERE variable_name LIKE ?1||'%'"
         );
-        self.changes = 0;
-        self.db.execute(&sql, [prefix]).map(drop)
+        let copied = self.db.execute(&sql, [prefix])?;
+        self.changes = if [from, to].contains(&RUNTIME) { 0 } else { copied as u64 };
+        Ok(self.changes)
     }
 
     /// A restart: memory and runtime are what disk has; tables that others made in `main` are gone.
@@ -207,6 +218,12 @@ impl Layers {
         Ok(())
     }
 
+    /// A client's statement wakes ProxySQL's threads, which close the idle connections of rows that are gone: the ghosts
+    /// of 3b are not seen 9 ms after the LOAD, those of 4-sessions, where nobody writes, are.
+    pub(super) fn close_idle(&mut self) {
+        self.cooling.clear();
+    }
+
     /// The runtime rows.
     pub(super) fn rows(&self) -> Result<Vec<ServerRow>> {
         let sql = format!(
@@ -232,6 +249,15 @@ impl Layers {
         self.db.prepare_cached(&sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
+    /// How many servers of a hostgroup may be ONLINE for one of them to be used.
+    pub(super) fn max_online(&self, hostgroup: u32) -> Result<u32> {
+        let sql = format!(
+            "SELECT COALESCE(MAX(max_num_online_servers),1000000) FROM {RUNTIME}.mysql_hostgroup_attributes \
+               WHERE hostgroup_id=?1"
+        );
+        self.db.prepare_cached(&sql)?.query_row([hostgroup], |row| row.get(0))
+    }
+
     /// Gives a runtime row another status.
     pub(super) fn set_status(&self, key: &RowKey, status: &str) -> Result<()> {
         let sql = format!("UPDATE {RUNTIME}.mysql_servers SET status=?4 WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
@@ -255,7 +281,9 @@ impl Layers {
         }
         for table in COVERED.iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}"))) {
             self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
-            let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table}");
+            // Hostgroup by hostgroup, as ProxySQL has its servers.
+            let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
+            let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table} {order}");
             self.db.prepare_cached(&sql)?.execute([])?;
             self.changes = 0;
         }
@@ -347,10 +375,6 @@ fn words(error: rusqlite::Error) -> String {
 }
 
 /// Only the first of several statements runs.
-fn first_statement<'d>(db: &'d Connection, sql: &str) -> Result<rusqlite::Statement<'d>> {
-    let mut rest = rusqlite::Batch::new(db, sql);
-    match rest.next()? {
-        Some(statement) => Ok(statement),
-        None => db.prepare(sql),
-    }
+fn first_statement<'d>(db: &'d Connection, sql: &str) -> Result<Option<rusqlite::Statement<'d>>> {
+    rusqlite::Batch::new(db, sql).next()
 }

@@ -1,4 +1,5 @@
-//! The read_only monitor: moves runtime rows between the hostgroups of a pair (FACTS §2).
+//! The monitor: checks read_only and moves runtime rows between the hostgroups of a pair (FACTS §2); pings, and shuns
+//! whom it does not reach.
 
 use std::collections::BTreeSet;
 use std::sync::Weak;
@@ -8,24 +9,34 @@ use super::rows::{RowKey, ServerRow};
 use super::{Engine, Shared};
 use crate::nodes::Process;
 
-/// After so many timeouts a node counts as read-only: `mysql-monitor_read_only_max_timeout_count`.
-pub(super) const TIMEOUTS_MAX: u32 = 3;
+/// After so many pings a node is not reached: `mysql-monitor_ping_max_failures`.
+pub(super) const PINGS_MAX: u32 = 3;
 
-/// Probes until the ProxySQL is gone.
+/// Checks read_only until the ProxySQL is gone.
 pub(super) async fn watch_nodes(shared: Weak<Shared>, interval: Duration) {
+    every(shared, interval, Engine::probe).await;
+}
+
+/// Pings until the ProxySQL is gone.
+pub(super) async fn ping_nodes(shared: Weak<Shared>, interval: Duration) {
+    every(shared, interval, Engine::ping).await;
+}
+
+async fn every(shared: Weak<Shared>, interval: Duration, look: fn(&mut Engine) -> rusqlite::Result<()>) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(shared) = shared.upgrade() else { return };
         let mut engine = shared.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !engine.down {
             // A failure shows as rows that are not moved, and that fails the test.
-            let _ = engine.probe();
+            let _ = look(&mut engine);
         }
     }
 }
 
 impl Engine {
     fn probe(&mut self) -> rusqlite::Result<()> {
+        self.count_timeouts()?;
         let rows = self.layers.rows()?;
         // Only nodes with some row that is not OFFLINE_*: one that is all OFFLINE_SOFT is never probed.
         let probed: BTreeSet<(String, u16)> = rows
@@ -34,27 +45,70 @@ impl Engine {
             .map(|row| (row.host.clone(), row.port))
             .collect();
         for node in probed {
-            let Some(server) = RowKey::new(0, &node.0, node.1).server(&self.nodes) else { continue };
-            let read_only = match server.process {
+            let server = RowKey::new(0, &node.0, node.1).server(&self.nodes);
+            match server.as_ref().map_or(Process::Down, |server| server.process) {
                 Process::Up => {
                     self.timeouts.remove(&node);
-                    server.read_only
+                    self.connected.insert(node.clone());
+                    self.place_in_pairs(&node, server.is_some_and(|server| server.read_only))?;
                 }
-                // Refused doesn't count.
-                Process::Down => continue,
-                Process::Hung => {
-                    let timeouts = self.timeouts.entry(node.clone()).or_default();
-                    *timeouts += 1;
-                    if *timeouts < TIMEOUTS_MAX {
-                        continue;
-                    }
-                    true
-                }
-            };
-            for (writer, reader) in self.layers.pairs()? {
-                if self.place(&node, read_only, writer, reader)? && self.settings.monitor_writes_memory {
-                    self.layers.save_from_runtime()?;
-                }
+                // One that pings don't reach is not checked (code: server_responds_to_ping; 3b, 3m-sigstop-pinned-softraw-8s).
+                process if self.unanswered_in_time(&node, process) >= PINGS_MAX => {}
+                // "Lost connection" is no timeout, "timeout on creating new connection" is one: refused (23-default-pings).
+                Process::Down if self.connected.remove(&node) => {}
+                Process::Down => self.count_timeout(&node)?,
+                Process::Hung => drop(self.under_way.insert(node)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that were under way have timed out by now, also that of a node which is all OFFLINE_SOFT meanwhile
+    /// ([3m-sigstop-pinned-softraw-2s]).
+    fn count_timeouts(&mut self) -> rusqlite::Result<()> {
+        for node in std::mem::take(&mut self.under_way) {
+            self.count_timeout(&node)?;
+        }
+        Ok(())
+    }
+
+    fn count_timeout(&mut self, node: &(String, u16)) -> rusqlite::Result<()> {
+        let timeouts = self.timeouts.entry(node.clone()).or_default();
+        *timeouts += 1;
+        if *timeouts >= self.settings.read_only_max_timeouts { self.place_in_pairs(node, true) } else { Ok(()) }
+    }
+
+    /// Pings that nothing answered; one that must time out counts two rounds later.
+    fn unanswered_in_time(&self, node: &(String, u16), process: Process) -> u32 {
+        let late = if process == Process::Hung { 2 } else { 0 };
+        self.unanswered.get(node).map_or(0, |pings| pings.saturating_sub(late))
+    }
+
+    /// The rows of a node that is not reached are shunned, and stay so for as long (2-failover, without any traffic; 3m).
+    fn ping(&mut self) -> rusqlite::Result<()> {
+        let rows = self.layers.rows()?;
+        let nodes: BTreeSet<(String, u16)> = rows.iter().map(|row| (row.host.clone(), row.port)).collect();
+        for node in nodes {
+            let server = RowKey::new(0, &node.0, node.1).server(&self.nodes);
+            let process = server.map_or(Process::Down, |server| server.process);
+            if process == Process::Up {
+                self.unanswered.remove(&node);
+                continue;
+            }
+            *self.unanswered.entry(node.clone()).or_default() += 1;
+            // What a round finds is looked at in the next.
+            if self.unanswered_in_time(&node, process) > PINGS_MAX {
+                let of_node = |row: &&ServerRow| (&row.host, row.port) == (&node.0, node.1);
+                rows.iter().filter(of_node).for_each(|row| self.shun(&row.key()));
+            }
+        }
+        Ok(())
+    }
+
+    fn place_in_pairs(&mut self, node: &(String, u16), read_only: bool) -> rusqlite::Result<()> {
+        for (writer, reader) in self.layers.pairs()? {
+            if self.place(node, read_only, writer, reader)? && self.settings.monitor_writes_memory {
+                self.layers.save_from_runtime()?;
             }
         }
         Ok(())
@@ -74,16 +128,16 @@ impl Engine {
         };
         let (source, target) = if read_only { (in_writer, in_reader) } else { (in_reader, in_writer) };
         if !live(target) {
-            // Status and comment are copied; where a ghost of the node remains it becomes ONLINE whatever the source.
+            // Status and comment are copied; where a ghost of the node remains it becomes ONLINE whatever the source, and so
+            // do both rows where that one is SHUNNED (24-shunned-moved, 3l).
             let status = match (target, source) {
-                (None, Some(source)) => source.status.as_str(),
+                (None, Some(source)) if source.status != "SHUNNED" => source.status.as_str(),
                 _ => "ONLINE",
             };
-            self.layers.copy_row(&key(from), to, status)?;
-            // A copied SHUNNED is as automatic as its source was, and comes back as it does.
-            if let Some(since) = self.shunned.get(&key(from)).copied() {
-                self.shunned.insert(key(to), since);
+            if self.shunned.remove(&key(from)).is_some() {
+                self.layers.set_status(&key(from), "ONLINE")?;
             }
+            self.layers.copy_row(&key(from), to, status)?;
         }
         if !keep {
             self.layers.set_status(&key(from), "OFFLINE_HARD")?;

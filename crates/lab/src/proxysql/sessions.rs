@@ -1,7 +1,8 @@
 //! Client sessions: which backend each one holds, and what becomes of it (FACTS §4).
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::rows::{RowKey, ServerRow};
 use super::{Engine, ProxySql};
@@ -134,6 +135,7 @@ impl Drop for Session {
 
 impl Engine {
     fn execute(&mut self, id: u64, hostgroup: u32, writes: bool) -> Result<String, SessionError> {
+        self.layers.close_idle();
         let client = self.clients.get(&id).filter(|client| !client.dead).ok_or(SessionError::Lost)?.clone();
         let hostgroup = client.transaction.unwrap_or(hostgroup);
         let key = match client.holds.get(&hostgroup) {
@@ -187,19 +189,30 @@ impl Engine {
         Ok(())
     }
 
-    /// A backend that a session holds; the session dies with a row that is gone, not with one that is OFFLINE_SOFT.
+    /// A backend that a session holds; the session dies with a row that is gone, not with one that is OFFLINE_SOFT, and
+    /// where too many servers are ONLINE (FACTS §5).
     fn held(&mut self, id: u64, key: &RowKey) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
-        if rows.iter().any(|row| row.key() == *key && row.status != "OFFLINE_HARD") {
+        let is_there = rows.iter().any(|row| row.key() == *key && row.status != "OFFLINE_HARD");
+        if is_there && self.is_within_threshold(&rows, key.hostgroup) {
             return Ok(key.clone());
         }
         self.end_client(id);
         Err(SessionError::Lost)
     }
 
+    /// `max_num_online_servers`: with more of them ONLINE none is used ([15]).
+    fn is_within_threshold(&self, rows: &[ServerRow], hostgroup: u32) -> bool {
+        let online = rows.iter().filter(|row| row.hostgroup == hostgroup && row.status == "ONLINE").count();
+        self.layers.max_online(hostgroup).is_ok_and(|most| online <= most as usize)
+    }
+
     /// The next usable server in turn; a shunned one comes back lazily, on traffic (FACTS §3).
     fn pick(&mut self, hostgroup: u32) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
+        if !self.is_within_threshold(&rows, hostgroup) {
+            return Err(SessionError::NoServer);
+        }
         let here = || rows.iter().filter(|row| row.hostgroup == hostgroup && row.weight > 0);
         let mut usable: Vec<RowKey> = here().filter(|row| row.status == "ONLINE").map(ServerRow::key).collect();
         let wait = if usable.is_empty() { self.settings.shun_recovery / 10 } else { self.settings.shun_recovery };
@@ -215,9 +228,11 @@ impl Engine {
         usable.get(self.turn % usable.len().max(1)).cloned().ok_or(SessionError::NoServer)
     }
 
-    fn shun(&mut self, key: &RowKey) {
+    /// A server was not reached: it is out for a while from now on.
+    pub(super) fn shun(&mut self, key: &RowKey) {
         let rows = self.layers.rows().unwrap_or_default();
-        if rows.iter().any(|row| row.key() == *key && row.status == "ONLINE") {
+        let status = rows.iter().find(|row| row.key() == *key).map(|row| row.status.as_str());
+        if status == Some("ONLINE") || status == Some("SHUNNED") && self.shunned.contains_key(key) {
             let _ = self.layers.set_status(key, "SHUNNED");
             self.shunned.insert(key.clone(), Instant::now());
         }

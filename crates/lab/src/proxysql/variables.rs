@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::layers::Layers;
-use super::monitor::TIMEOUTS_MAX;
+use super::monitor::PINGS_MAX;
 use super::wire::{Answer, Records};
 
 /// The global variables of the lab.
@@ -12,9 +12,11 @@ pub(super) fn all(settings: &Settings) -> Vec<(&'static str, String)> {
     let ms = |time: Duration| time.as_millis().to_string();
     vec![
         ("admin-version", settings.version.clone()),
+        ("mysql-monitor_ping_interval", ms(settings.ping_interval)),
+        ("mysql-monitor_ping_max_failures", PINGS_MAX.to_string()),
         ("mysql-monitor_read_only_interval", ms(settings.monitor_interval)),
         ("mysql-monitor_read_only_timeout", "500".to_owned()),
-        ("mysql-monitor_read_only_max_timeout_count", TIMEOUTS_MAX.to_string()),
+        ("mysql-monitor_read_only_max_timeout_count", settings.read_only_max_timeouts.to_string()),
         ("mysql-monitor_writer_is_also_reader", settings.writer_is_also_reader.to_string()),
         ("mysql-shun_recovery_time_sec", settings.shun_recovery.as_secs().to_string()),
         ("mysql-show_processlist_extended", "0".to_owned()),
@@ -30,10 +32,10 @@ pub(super) enum Asked {
 }
 
 /// Answers what ProxySQL looks for itself; `None` leaves it to SQLite.
-pub(super) fn ask(layers: &Layers, settings: &Settings, sql: &str) -> Option<Asked> {
+pub(super) fn ask(layers: &Layers, settings: &Settings, user: &str, sql: &str) -> Option<Asked> {
     let lower = sql.to_ascii_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
-    let user = || format!("{}@127.0.0.1", settings.users.first().map_or("", |(name, _)| name.as_str()));
+    let user = || format!("{user}@127.0.0.1");
     let answer = match words[..] {
         ["select", "@@version_comment", "limit", "1"] => one("'(ProxySQL Admin Module)'", "(ProxySQL Admin Module)"),
         ["select", name, ..] if name.starts_with("@@") => return Some(Asked::Answer(variable(layers, settings, sql))),
@@ -45,7 +47,8 @@ pub(super) fn ask(layers: &Layers, settings: &Settings, sql: &str) -> Option<Ask
         ["show", "databases" | "schemas"] => databases(),
         ["show", "tables"] => return Some(Asked::Sql(tables("main"))),
         ["show", "tables", "from", schema] => return Some(Asked::Sql(tables(schema))),
-        ["show", "processlist"] | ["show", "full", "processlist"] => return Some(Asked::Sql(PROCESSLIST.to_owned())),
+        ["show", "processlist"] => return Some(Asked::Sql(PROCESSLIST.to_owned())),
+        ["show", "full", "processlist"] => return Some(Asked::Sql("SELECT * FROM stats_mysql_processlist".to_owned())),
         ["show", "variables" | "global", ..] => return Some(Asked::Sql(show_variables(&words, sql, settings)?)),
         _ => return None,
     };
@@ -87,17 +90,15 @@ pub(super) fn set(layers: &mut Layers, sql: &str) -> Answer {
     }
 }
 
-/// SHOW [GLOBAL] VARIABLES [LIKE '...'] as SQL.
+/// SHOW VARIABLES [LIKE '...'] as SQL; of SHOW GLOBAL VARIABLES only the version (22-admin).
 fn show_variables(words: &[&str], sql: &str, settings: &Settings) -> Option<String> {
     let columns = "variable_name AS Variable_name, variable_value AS Value";
     match words {
         ["show", "global", "variables", "like", "'version'"] => {
             Some(format!("SELECT 'version' AS Variable_name, '{}' AS Value", settings.version.replace('\'', "''")))
         }
-        ["show", "variables"] | ["show", "global", "variables"] => {
-            Some(format!("SELECT {columns} FROM global_variables ORDER BY variable_name"))
-        }
-        ["show", "variables", "like", _] | ["show", "global", "variables", "like", _] => {
+        ["show", "variables"] => Some(format!("SELECT {columns} FROM global_variables ORDER BY variable_name")),
+        ["show", "variables", "like", _] => {
             let pattern = sql.split_whitespace().last()?;
             Some(format!("SELECT {columns} FROM global_variables WHERE variable_name LIKE {pattern}"))
         }

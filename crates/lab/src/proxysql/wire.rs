@@ -34,13 +34,20 @@ pub enum Command {
     Query(String),
     /// COM_PING, COM_INIT_DB: answered OK.
     Nothing,
+    /// COM_STATISTICS.
+    Statistics,
+    /// COM_SET_OPTION.
+    SetOption,
     /// COM_RESET_CONNECTION.
     Reset,
-    /// COM_QUIT, or the connection is gone.
+    /// COM_QUIT, or the connection is gone; COM_CHANGE_USER ends it too.
     Quit,
-    /// Anything else, COM_STMT_PREPARE among it.
-    Unsupported,
+    /// Anything else, COM_STMT_PREPARE among it, and the code of the error.
+    Unsupported(u16),
 }
+
+/// SQL errors carry the code of "access denied" (FACTS §1).
+const REFUSED: u16 = 1045;
 
 const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
     | 0x0000_0004 // long flag
@@ -52,7 +59,13 @@ const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
 
 const NATIVE: &[u8] = b"mysql_native_password\0";
 const SALT: &[u8; 20] = b"the-lab's-fixed-salt";
-const AUTOCOMMIT: u16 = 2;
+const AUTOCOMMIT: u16 = 0x0002;
+/// What each answer says: autocommit, and that backslashes are literal.
+const STATUS: u16 = AUTOCOMMIT | 0x0200;
+/// What follows a column's names: every one is a VAR_STRING that is never NULL, utf8, 15 long, with 31 decimals.
+const COLUMN: [u8; 13] = [0x0c, 33, 0, 15, 0, 0, 0, 0xfd, 1, 0, 0x1f, 0, 0];
+/// The end of columns, of records, and COM_SET_OPTION's answer.
+const END: [u8; 5] = [0xfe, 0, 0, STATUS.to_le_bytes()[0], STATUS.to_le_bytes()[1]];
 const PACKET_MAX: usize = 16 << 20;
 
 /// One connection.
@@ -67,8 +80,8 @@ impl Wire {
         Self { stream, sequence: 0 }
     }
 
-    /// Greets, and checks the password: whether the client may go on.
-    pub async fn log_in(&mut self, users: &[(String, String)]) -> io::Result<bool> {
+    /// Greets, and checks the password: who the client is; nobody may not go on.
+    pub async fn log_in(&mut self, users: &[(String, String)]) -> io::Result<Option<String>> {
         let mut greeting = vec![10];
         greeting.extend(b"8.0.30\0");
         greeting.extend(1_u32.to_le_bytes());
@@ -98,12 +111,12 @@ impl Wire {
         let knows = |(name, password): &(String, String)| *name == user && proof == token(password);
         if users.iter().any(knows) {
             self.answer(&Answer::Done(0, String::new())).await?;
-            return Ok(true);
+            return Ok(Some(user));
         }
         let used = if proof.is_empty() { "NO" } else { "YES" };
         let text = format!("ProxySQL Error: Access denied for user '{user}'@'127.0.0.1' (using password: {used})");
         self.answer(&Answer::Refused(text)).await?;
-        Ok(false)
+        Ok(None)
     }
 
     /// The next command.
@@ -116,10 +129,13 @@ impl Wire {
         };
         Ok(match packet.split_first() {
             Some((3, text)) => Command::Query(String::from_utf8_lossy(text).into_owned()),
-            Some((1, _)) | None => Command::Quit,
+            Some((1 | 17, _)) | None => Command::Quit,
             Some((2 | 14, _)) => Command::Nothing,
+            Some((9, _)) => Command::Statistics,
+            Some((12, _)) => Command::Unsupported(9003),
+            Some((27, _)) => Command::SetOption,
             Some((31, _)) => Command::Reset,
-            Some(_) => Command::Unsupported,
+            Some(_) => Command::Unsupported(REFUSED),
         })
     }
 
@@ -130,28 +146,42 @@ impl Wire {
                 let mut packet = vec![0];
                 length(&mut packet, *affected);
                 length(&mut packet, 0);
-                packet.extend(AUTOCOMMIT.to_le_bytes());
+                packet.extend(STATUS.to_le_bytes());
                 packet.extend([0, 0]);
                 if !info.is_empty() {
                     bytes(&mut packet, info.as_bytes());
                 }
                 self.send(&packet).await
             }
-            Answer::Refused(text) => {
-                let mut packet = vec![0xff];
-                packet.extend(1045_u16.to_le_bytes());
-                packet.extend(b"#28000");
-                packet.extend(text.as_bytes());
-                self.send(&packet).await
-            }
+            Answer::Refused(text) => self.refuse(REFUSED, text).await,
             Answer::Records(records) => self.records(records).await,
         }
     }
 
-    /// COM_RESET_CONNECTION's answer has a wrong sequence number, which ruins the connection (FACTS §1).
-    pub async fn wrong_sequence(&mut self) -> io::Result<()> {
-        self.sequence = 2;
-        self.answer(&Answer::Done(0, String::new())).await
+    /// Refuses with a code.
+    pub async fn refuse(&mut self, code: u16, text: &str) -> io::Result<()> {
+        let mut packet = vec![0xff];
+        packet.extend(code.to_le_bytes());
+        packet.extend(b"#28000");
+        packet.extend(text.as_bytes());
+        self.send(&packet).await
+    }
+
+    /// COM_RESET_CONNECTION is refused with a wrong sequence number: a client that checks it is lost (FACTS §1).
+    pub async fn refuse_reset(&mut self) -> io::Result<()> {
+        self.sequence += 1;
+        let text = "Received unsupported 'COM_RESET_CONNECTION' for session type 'PROXYSQL_SESSION_ADMIN'";
+        self.refuse(1047, text).await
+    }
+
+    /// Answers with a text.
+    pub async fn say(&mut self, text: &str) -> io::Result<()> {
+        self.send(text.as_bytes()).await
+    }
+
+    /// EOF.
+    pub async fn end(&mut self) -> io::Result<()> {
+        self.send(&END).await
     }
 
     async fn records(&mut self, records: &Records) -> io::Result<()> {
@@ -164,11 +194,10 @@ impl Wire {
             for text in ["def", "", "", "", column, ""] {
                 bytes(&mut definition, text.as_bytes());
             }
-            definition.extend([0x0c, 33, 0, 255, 255, 0, 0, 0xfd, 0, 0, 0, 0, 0]);
+            definition.extend(COLUMN);
             self.frame(&mut all, &definition);
         }
-        let end = [0xfe, 0, 0, AUTOCOMMIT as u8, 0];
-        self.frame(&mut all, &end);
+        self.frame(&mut all, &END);
         for record in &records.records {
             let mut row = Vec::new();
             for value in record {
@@ -179,7 +208,7 @@ impl Wire {
             }
             self.frame(&mut all, &row);
         }
-        self.frame(&mut all, &end);
+        self.frame(&mut all, &END);
         self.stream.write_all(&all).await
     }
 

@@ -72,14 +72,26 @@ async fn a_row_on_another_port_is_another_server() {
 }
 
 #[tokio::test]
-async fn a_dead_writer_is_shunned_upon_traffic_stays_a_writer_and_comes_back_upon_traffic() {
+async fn a_dead_writer_is_shunned_upon_traffic_and_moved_out_after_three_refused_checks() {
     let (nodes, proxy) = start(quick()).await;
+    checks(2).await;
     nodes.kill("node01");
-    checks(5).await;
-    assert!(rows(&proxy).contains("10/node01:ONLINE"), "nobody asked: {}", rows(&proxy));
     assert_eq!(proxy.connect().write(), Err(SessionError::NoServer));
-    checks(5).await;
-    assert!(rows(&proxy).contains("10/node01:SHUNNED"), "refused does not count: {}", rows(&proxy));
+    assert!(rows(&proxy).contains("10/node01:SHUNNED"), "{}", rows(&proxy));
+    checks(7).await;
+    assert!(!rows(&proxy).contains("10/node01"), "refused counts: {}", rows(&proxy));
+    nodes.start("node01");
+    checks(3).await;
+    assert_eq!(proxy.connect().write(), Ok("node01".to_owned()), "back with the next check");
+}
+
+#[tokio::test]
+async fn where_pings_are_quicker_than_checks_a_dead_writer_stays_one_and_is_back_upon_traffic() {
+    let (nodes, proxy) = start(Settings { ping_interval: TICK / 4, ..quick() }).await;
+    checks(2).await;
+    nodes.kill("node01");
+    checks(8).await;
+    assert!(rows(&proxy).contains("10/node01:SHUNNED"), "pings shun it, and it is not checked: {}", rows(&proxy));
     nodes.start("node01");
     checks(5).await;
     assert!(rows(&proxy).contains("10/node01:SHUNNED"), "nobody asked: {}", rows(&proxy));

@@ -323,11 +323,14 @@ pub fn http_date(text: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
+mod recorded;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn recorded(name: &str) -> Vec<u8> {
-        let path = format!("{}/tests/recordings/orchestrator/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../lab/tests/recordings/{name}.json", env!("CARGO_MANIFEST_DIR"));
         std::fs::read(path).unwrap()
     }
 

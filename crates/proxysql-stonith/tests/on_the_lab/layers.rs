@@ -30,6 +30,25 @@ async fn a_fence_is_right_with_every_kind_of_monitor() {
     }
 }
 
+/// ProxySQL's monitor takes a dead primary out of the writers itself, after 4 s by default, and puts it back with the first
+/// check after its return (23-default-pings).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_primary_that_the_monitor_took_out_is_fenced_in_every_layer_and_stays_out() {
+    for writer_is_also_reader in [false, true] {
+        let settings = Settings { writer_is_also_reader, ..Settings::default() };
+        let nodes = Nodes::new(&["node01", "node02", "node03"]);
+        let stage = Stage::with_monitor(settings, orchestrator::Settings::default(), nodes).await;
+        stage.fail_over().await;
+        eventually("the monitor has moved node01", || !stage.runtime().contains("10/node01")).await;
+        tick(&mut stage.agent()).await.unwrap();
+        assert!(stage.is_fenced("node01"), "{}", stage.everything());
+        stage.nodes.start("node01");
+        tokio::time::sleep(TICK * 8).await;
+        assert!(stage.is_fenced("node01"), "{}", stage.everything());
+        assert!((0..6).all(|_| stage.proxysql.connect().write() == Ok("node02".to_owned())), "{}", stage.runtime());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_rows_of_group_replication_galera_and_aurora_are_byte_identical_also_when_isolated() {
     let stage = Stage::set().await;

@@ -17,6 +17,14 @@ use stonith_core::node::Node;
 use stonith_core::observed::Orders;
 use stonith_core::policy::Policy;
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            crate::recorded::all_are_recorded(&self.proxysql.statements());
+        }
+    }
+}
+
 /// The lab's monitor and polls.
 pub const TICK: Duration = Duration::from_millis(20);
 
@@ -38,7 +46,18 @@ impl Stage {
         .await
     }
 
+    /// The monitor never takes a dead node out, however long a test takes: most agents are there before it does.
     pub async fn with(proxysql: proxysql::Settings, orchestrator: orchestrator::Settings, nodes: Nodes) -> Self {
+        let patient = proxysql::Settings { read_only_max_timeouts: u32::MAX, ..proxysql };
+        Self::with_monitor(patient, orchestrator, nodes).await
+    }
+
+    /// The monitor as the settings have it.
+    pub async fn with_monitor(
+        proxysql: proxysql::Settings,
+        orchestrator: orchestrator::Settings,
+        nodes: Nodes,
+    ) -> Self {
         let settings = orchestrator::Settings { poll_interval: TICK, ..orchestrator };
         let orchestrator = Orchestrator::start(nodes.clone(), settings).await.unwrap();
         let settings = proxysql::Settings { monitor_interval: TICK, shun_recovery: TICK * 5, ..proxysql };

@@ -26,7 +26,7 @@ pub const ALL: Wants = Wants { history: true, instances: true, backing: true };
 pub const SLACK: Duration = Duration::from_millis(700);
 
 pub fn recorded(name: &str) -> String {
-    let path = format!("{}/tests/recordings/orchestrator/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../lab/tests/recordings/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -2,14 +2,20 @@
 //!
 //! Three nodes on 127.0.1.1-3, three raft nodes on 127.0.2.1-3, one ProxySQL; hostgroups 10 (writer), 20 (reader).
 
+#[path = "../../../lab/tests/real/program.rs"]
+mod program;
+
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+pub use program::eventually;
+use program::{Running, find, free_port};
 
 /// Where the real binaries are, or why the test skips.
 pub struct Binaries {
@@ -20,12 +26,6 @@ pub struct Binaries {
 impl Binaries {
     /// Looks in `PROXYSQL_BIN`, `ORCHESTRATOR_BIN` and on PATH; says in one line when it skips.
     pub fn find() -> Option<Self> {
-        let find = |name: &str, variable: &str| {
-            let named = std::env::var_os(variable).map(PathBuf::from);
-            let on_path =
-                std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-            named.into_iter().chain(on_path.map(|dir| dir.join(name))).find(|path| path.is_file())
-        };
         match (
             find("proxysql", "PROXYSQL_BIN"),
             find("orchestrator", "ORCHESTRATOR_BIN"),
@@ -40,16 +40,6 @@ impl Binaries {
                 None
             }
         }
-    }
-}
-
-/// A process that ends with its owner.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -76,25 +66,6 @@ const INSERT: &str = "insert into t.a (host) select @@report_host";
 /// The address of node 1, 2 or 3.
 pub fn node(n: usize) -> String {
     format!("127.0.1.{n}")
-}
-
-/// Waits until something holds, or panics with what it was.
-pub fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + within;
-    while Instant::now() < until {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("not within {within:?}: {what}");
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .expect("a free port")
 }
 
 impl World {
