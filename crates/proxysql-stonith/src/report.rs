@@ -45,17 +45,42 @@ pub fn lacks(verdict: &Verdict) -> Option<String> {
     }
 }
 
-/// Logs what an apply changed: one line per node and runtime change, and what could not be done.
-pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
+/// What an apply could not do, by what it is about: like [`attention`], the same text for as long as it is so.
+pub fn left_undone(outcome: &Outcome) -> BTreeMap<String, String> {
+    let mut said = BTreeMap::new();
+    let mut say = |key: &str, text: String| drop(said.insert(key.to_owned(), text));
     match outcome {
         Outcome::Busy { owner } => {
-            tracing::info!(%proxy, %owner, "another applier is at work on this ProxySQL; left to it")
+            say(BUSY, format!("another applier ({owner}) is at work on this ProxySQL; left to it"));
         }
-        Outcome::LostLock => tracing::warn!(%proxy, "another applier took over; it finishes our work"),
+        Outcome::LostLock => say("apply", "another applier took over; it finishes the work".to_owned()),
         Outcome::PutOff => {
-            tracing::warn!(%proxy, "somebody keeps changing the server tables; a node's return is put off")
+            say("apply", "somebody keeps changing the server tables; a node's return is put off".to_owned());
         }
-        Outcome::Failed { statement, error } => tracing::error!(%proxy, statement, error, "the apply failed"),
+        Outcome::Failed { statement, error } => say("apply", format!("it refused {statement}: {error}")),
+        Outcome::Applied(done) => {
+            for node in &done.sessions_left {
+                say(&format!("sessions {node}"), format!("{node} still has connections in use; the next tick goes on"));
+            }
+            if !done.not_as_planned.is_empty() {
+                let rows = done.not_as_planned.join("; ");
+                say("rows", format!("runtime does not show what was loaded: {rows}; the next tick looks again"));
+            }
+            if let Some(error) = &done.disk_error {
+                say("disk", format!("ProxySQL's disk layer refused, so that a restart would forget this: {error}"));
+            }
+        }
+    }
+    said
+}
+
+/// The key of a trouble that is none: another applier does the work.
+pub const BUSY: &str = "busy";
+
+/// Logs what an apply changed: one line per node and runtime change.
+pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
+    match outcome {
+        Outcome::Busy { .. } | Outcome::LostLock | Outcome::PutOff | Outcome::Failed { .. } => {}
         Outcome::Applied(done) => {
             let runtime = decision.plan.changes.iter().filter(|change| change.layer == Layer::Runtime);
             for change in runtime {
@@ -66,7 +91,7 @@ pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
                 .changes
                 .iter()
                 .map(|change| change.layer)
-                .filter(|layer| *layer != Layer::Runtime)
+                .filter(|layer| *layer != Layer::Runtime && (*layer != Layer::Disk || done.disk_error.is_none()))
                 .collect();
             if !other_layers.is_empty() && decision.plan.changes.iter().all(|change| change.layer != Layer::Runtime) {
                 tracing::info!(%proxy, layers = ?other_layers, "configured rows brought in line with runtime");
@@ -77,17 +102,8 @@ pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
             if done.sessions_ended > 0 {
                 tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
             }
-            for node in &done.sessions_left {
-                tracing::error!(%proxy, %node, "still has connections in use; the next tick goes on ending them");
-            }
-            for row in &done.not_as_planned {
-                tracing::error!(%proxy, row, "runtime does not show the row as planned; the next tick tries again");
-            }
             if done.edits_kept > 0 {
                 tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
-            }
-            if let Some(error) = &done.disk_error {
-                tracing::error!(%proxy, error, "ProxySQL's disk layer refused: a restart of ProxySQL would forget this");
             }
         }
     }
@@ -122,6 +138,11 @@ pub fn attention(observed: &Observed, decision: &Decision) -> BTreeMap<String, S
     }
     if decision.standing == Standing::Isolated {
         say("isolation", "out of service: no lease from Orchestrator's leader".to_owned());
+    }
+    if let (Standing::Shared, Some(lease)) = (decision.standing, &observed.proxy.lease) {
+        let text =
+            format!("in service by the word of another agent ({}), which reaches Orchestrator's leader", lease.owner);
+        say("isolation", text);
     }
     if let Some(reason) = &observed.orders.suspended {
         say("suspended", format!("suspended: {reason}"));

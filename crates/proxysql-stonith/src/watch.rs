@@ -179,6 +179,9 @@ impl Watch {
         let well = match &ticked {
             Ok(tick) => {
                 troubles.extend(report::attention(&tick.observed, &tick.decision));
+                let undone: BTreeMap<_, _> = tick.outcome.iter().flat_map(report::left_undone).collect();
+                let is_done = undone.keys().all(|key| key == report::BUSY);
+                troubles.extend(undone);
                 if let Some(error) = &tick.error {
                     troubles.insert("apply".to_owned(), error.to_string());
                 }
@@ -186,7 +189,7 @@ impl Watch {
                     let text = report::plan_text(&self.proxy, &tick.decision);
                     troubles.insert("observe".to_owned(), format!("mode = \"observe\", nothing is changed:\n{text}"));
                 }
-                tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
+                is_done && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
             }
             Err(error) => {
                 troubles.insert("proxysql".to_owned(), error.to_string());
@@ -239,7 +242,7 @@ impl Watch {
         for line in settle(&mut self.kept.state.errors, troubles, now_s) {
             match line {
                 Said::Trouble(text) => tracing::error!(proxy = %self.proxy, "{text}"),
-                Said::Over(text) => tracing::info!(proxy = %self.proxy, "{text}"),
+                Said::News(text) => tracing::info!(proxy = %self.proxy, "{text}"),
             }
         }
         if self.kept.keeps {
@@ -264,14 +267,17 @@ fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Trouble(String),
-    Over(String),
+    News(String),
 }
 
 fn settle(errors: &mut Quiet, troubles: &BTreeMap<String, String>, now_s: i64) -> Vec<Said> {
     let over: Vec<String> =
         errors.present().map(|(key, _)| key.to_owned()).filter(|key| !troubles.contains_key(key)).collect();
-    let mut lines: Vec<Said> = over.iter().filter_map(|key| errors.recovered(key)).map(Said::Over).collect();
-    lines.extend(troubles.iter().filter_map(|(key, text)| errors.error(key, text, now_s)).map(Said::Trouble));
+    let mut lines: Vec<Said> = over.iter().filter_map(|key| errors.recovered(key)).map(Said::News).collect();
+    for (key, text) in troubles {
+        let said = if key == report::BUSY { Said::News } else { Said::Trouble };
+        lines.extend(errors.error(key, text, now_s).map(said));
+    }
     lines
 }
 
@@ -292,7 +298,7 @@ mod tests {
         let lines = settle(&mut errors, &troubles(&[("orders", "garbage")]), 3);
         assert_eq!(
             lines,
-            [Said::Over("recovered: orchestrator (was: refused)".to_owned()), Said::Trouble("garbage".to_owned())]
+            [Said::News("recovered: orchestrator (was: refused)".to_owned()), Said::Trouble("garbage".to_owned())]
         );
     }
 }

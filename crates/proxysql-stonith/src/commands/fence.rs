@@ -216,19 +216,16 @@ async fn apply(agent: &mut Agent, decision: &Decision) -> Result<Outcome, String
     }
 }
 
-/// Says what went wrong; whether all went well.
+/// Says what was left undone; whether rows are as ordered all the same.
 fn said(proxy: &ProxyConfig, outcome: &Result<Outcome, String>) -> bool {
-    let text = match outcome {
-        Ok(Outcome::Applied(done)) if done.not_as_planned.is_empty() => return true,
-        Ok(Outcome::Applied(done)) => format!("not as planned: {}", done.not_as_planned.join("; ")),
-        Ok(Outcome::Busy { owner }) => format!("another applier ({owner}) was at work for {BUSY_MAX:?}; try again"),
-        Ok(Outcome::LostLock) => "another applier took over; it finishes the work".to_owned(),
-        Ok(Outcome::PutOff) => "somebody keeps changing the server tables; try again".to_owned(),
-        Ok(Outcome::Failed { statement, error }) => format!("it refused {statement}: {error}"),
-        Err(error) => error.clone(),
+    let undone = match outcome {
+        Ok(outcome) => report::left_undone(outcome),
+        Err(error) => BTreeMap::from([("apply".to_owned(), error.clone())]),
     };
-    complain(&format!("ProxySQL {}: {text}", proxy.address));
-    false
+    for text in undone.values() {
+        complain(&format!("ProxySQL {}: {text}", proxy.address));
+    }
+    matches!(outcome, Ok(Outcome::Applied(done)) if done.not_as_planned.is_empty())
 }
 
 async fn wait_until_unused(agent: &mut Agent, node: &Node, until: Instant) -> bool {

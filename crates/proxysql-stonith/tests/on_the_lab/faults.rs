@@ -123,6 +123,24 @@ async fn a_full_disk_of_proxysql_still_fences_in_runtime_and_memory_and_says_so(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_every_tick_tries_in_vain_is_said_once_and_its_end_once() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    stage.proxysql.before_statement(|sql| {
+        let writes_disk = sql.contains("disk.mysql_servers") && !sql.starts_with("SELECT");
+        if writes_disk { Verdict::Refuse("database or disk is full") } else { Verdict::Go }
+    });
+    let (text, code) = stage.stonith("run --once").await;
+    assert_eq!((code, text.matches("database or disk is full").count()), (1, 1), "{text}");
+    assert_eq!(stage.stonith("run --once").await, (String::new(), 1));
+    stage.proxysql.before_statement(|_| Verdict::Go);
+    let (text, code) = stage.stonith("run --once").await;
+    assert!(code == 0 && text.contains("recovered: disk"), "{text}");
+    assert_eq!(stage.stonith("run --once").await, (String::new(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_directory_that_cannot_be_written_still_fences_on_evidence() {
     let stage = Stage::set().await;
     std::fs::write(stage.dir.path().join("state"), "in the way").unwrap();
