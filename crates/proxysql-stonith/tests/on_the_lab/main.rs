@@ -9,3 +9,4 @@ mod first_start;
 mod layers;
 mod recorded;
 mod stage;
+mod two_agents;

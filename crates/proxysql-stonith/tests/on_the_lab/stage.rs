@@ -144,8 +144,13 @@ impl Stage {
     }
 
     pub fn agent_with(&self, memory: Memory) -> Agent {
+        self.agent_that_asks(&self.orchestrator.endpoints(), memory)
+    }
+
+    /// An agent that looks for Orchestrator there.
+    pub fn agent_that_asks(&self, endpoints: &[String], memory: Memory) -> Agent {
         let client = Client::new(Settings {
-            endpoints: self.orchestrator.endpoints().iter().map(|url| url.parse().unwrap()).collect(),
+            endpoints: endpoints.iter().map(|url| url.parse().unwrap()).collect(),
             auth: None,
             tls: TlsSettings::default(),
             connect_timeout: Duration::from_millis(300),

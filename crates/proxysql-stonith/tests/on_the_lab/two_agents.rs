@@ -1,0 +1,75 @@
+//! Two agents of one ProxySQL, on different hosts say: what they leave there for each other.
+
+use proxysql_stonith::agent::Agent;
+use stonith_core::lease::Standing;
+
+use crate::stage::{Stage, TICK, tick};
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+/// Long without a lease.
+fn make_old(agent: &mut Agent) {
+    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
+    agent.memory.started_ms -= 20_000;
+    agent.memory.silent_ms = agent.memory.lease_asked_ms;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease() {
+    let stage = Stage::set().await;
+    let mut led = stage.agent();
+    tick(&mut led).await.unwrap();
+    let before = stage.everything();
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], led.memory.clone());
+    make_old(&mut cut_off);
+    assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Isolated);
+    assert!(stage.is_fenced("node01") && stage.is_fenced("node03"));
+    // Good news need the same leader for 2 s; the lease is left at once.
+    for _ in 0..60 {
+        tick(&mut led).await.unwrap();
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Shared);
+        if stage.runtime().contains("10/node01:ONLINE[rack 7]") {
+            break;
+        }
+        tokio::time::sleep(TICK * 3).await;
+    }
+    let writes = stage.proxysql.writes();
+    for _ in 0..5 {
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Shared);
+        tick(&mut led).await.unwrap();
+    }
+    assert_eq!(stage.proxysql.writes(), writes, "they do not take turns");
+    assert_eq!(stage.everything(), before + "stonith_lease");
+}
+
+/// One endpoint stands for all only after 5 s: until then that agent has proven nothing by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_lets_back_the_other_does_not_fence_again() {
+    let stage = Stage::set().await;
+    let mut one = stage.agent();
+    let mut other = stage.agent_that_asks(&stage.orchestrator.endpoints()[..1], one.memory.clone());
+    stage.fail_over().await;
+    tick(&mut one).await.unwrap();
+    tick(&mut other).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    stage.nodes.start("node01");
+    stage.nodes.make_replica("node01", "node02");
+    stage.orchestrator.end_downtime("node01");
+    let is_back = || stage.runtime().contains("20/node01:ONLINE[rack 7]");
+    for _ in 0..100 {
+        tick(&mut other).await.unwrap();
+        tick(&mut one).await.unwrap();
+        if is_back() {
+            break;
+        }
+        tokio::time::sleep(TICK * 3).await;
+    }
+    let writes = stage.proxysql.writes();
+    for _ in 0..5 {
+        let seen = tick(&mut other).await.unwrap();
+        assert_eq!(seen.decision.standing, Standing::Led { good: false });
+        assert!(is_back(), "{}", stage.runtime());
+    }
+    assert_eq!(stage.proxysql.writes(), writes);
+}
