@@ -96,12 +96,12 @@ fn sabotage_is_found_absence_taken_for_proof() {
 
 #[test]
 fn sabotage_is_found_a_swap_that_compares_nothing() {
-    is_found(Sabotage::NoCompare, 110);
+    is_found(Sabotage::NoCompare, 20);
 }
 
 #[test]
 fn sabotage_is_found_edits_that_nobody_looks_for() {
-    is_found(Sabotage::NoLook, 45);
+    is_found(Sabotage::NoLook, 20);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn sabotage_is_found_a_return_that_ignores_the_role() {
 
 #[test]
 fn sabotage_is_found_a_lock_that_nobody_honours() {
-    is_found(Sabotage::NoLock, 15);
+    is_found(Sabotage::NoLock, 1);
 }
 
 #[test]

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 
 use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
-use stonith_core::decide::{Decision, Verdict, decide, release_by_order};
+use stonith_core::decide::{Decision, Lacks, Verdict, decide, release_by_order};
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::observed::{Backing, LeaderView, Observed, Order, Orders, ProxyView};
 use stonith_core::policy::Policy;
-use stonith_core::row::Row;
+use stonith_core::row::{Hostgroup, Row};
 use stonith_core::table::SERVERS;
 use stonith_core::wants::wants;
 
-use super::event::{Act, NODES};
+use super::event::{Act, NODES, Topology};
 use super::orchestrator::{Cluster, node, now_s};
-use super::proxy::Proxy;
+use super::proxy::{LISTED, Proxy};
 use super::rng::Rng;
 use super::rules::Rules;
 use super::sabotage::{self, Sabotage};
@@ -48,6 +48,7 @@ pub struct Applying {
     nth: u64,
     pub acts: Vec<(u64, Act)>,
     lose_reply: bool,
+    twice: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +74,8 @@ pub struct Agent {
     pub acts: Vec<(u64, Act)>,
     pub orders: Orders,
     pub order: Option<Order>,
+    /// Nodes that come back by an operator's word only, as `status` says.
+    pub lacks_operator: BTreeSet<usize>,
     /// Nodes that an operator wants back, and asks for until they are.
     pub unfence: BTreeSet<usize>,
     pub policy: Policy,
@@ -83,7 +86,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(id: usize, proxy: usize, rng: &mut Rng, now_ms: u64, sabotage: Option<Sabotage>) -> Self {
+    pub fn new(
+        id: usize,
+        proxy: usize,
+        rng: &mut Rng,
+        topology: Topology,
+        now_ms: u64,
+        sabotage: Option<Sabotage>,
+    ) -> Self {
         let memory = Memory::first_start("boot", now_s(now_ms), now_ms);
         Self {
             id,
@@ -104,8 +114,12 @@ impl Agent {
             acts: vec![],
             orders: Orders::default(),
             order: None,
+            lacks_operator: BTreeSet::new(),
             unfence: BTreeSet::new(),
-            policy: Policy::default(),
+            policy: Policy {
+                hostgroups: topology.is_listed.then_some(Hostgroup(LISTED)).into_iter().collect(),
+                ..Policy::default()
+            },
             rng: Rng::new(rng.draw()),
             ticks: 0,
             sabotage,
@@ -197,6 +211,12 @@ impl Agent {
         {
             self.unfence.remove(&n);
         }
+        let lacks_operator = |name: &&str| {
+            let verdict = decision.verdicts.get(&super::orchestrator::node(name));
+            matches!(verdict, Some(Verdict::Fence { lacks: Lacks::Operator, .. }))
+        };
+        self.lacks_operator =
+            NODES.iter().enumerate().filter(|(_, name)| lacks_operator(name)).map(|(n, _)| n).collect();
         rules.decided(self, &observed, &decision, cluster, proxy, now_ms);
         self.memory = decision.memory.clone();
         self.kept = self.memory.clone();
@@ -230,6 +250,7 @@ impl Agent {
                 nth: 0,
                 acts: std::mem::take(&mut self.acts),
                 lose_reply: false,
+                twice: false,
             }));
             self.wake_ms = now_ms + 1;
         }
@@ -269,6 +290,7 @@ impl Agent {
                 }
                 Act::Cut => return rules.broken_off(proxy, now_ms),
                 Act::ReplyLost => now.lose_reply = true,
+                Act::Twice => now.twice = true,
                 Act::Delay { ms } => {
                     self.wake_ms = now_ms + ms;
                     self.state = State::Applying(now);
@@ -290,6 +312,9 @@ impl Agent {
                     || now.statement.clone(),
                     |sabotage| sabotage::statement(sabotage, proxy, &now.statement),
                 );
+                if std::mem::take(&mut now.twice) {
+                    proxy.ask(&owner, &statement, now_ms);
+                }
                 proxy.ask(&owner, &statement, now_ms)
             }
         };

@@ -5,7 +5,37 @@ use super::rng::Rng;
 /// How long things go wrong, ms; after it everything is repaired.
 pub const TROUBLE_MS: u64 = 120_000;
 pub const START_MS: u64 = 1_000_000;
-pub const NODES: [&str; 4] = ["node01", "node02", "node03", "node04"];
+/// A run has the first few of them.
+pub const NODES: [&str; 6] = ["node01", "node02", "node03", "node04", "node05", "node06"];
+
+/// What there is: drawn with the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    pub nodes: usize,
+    /// The last node replicates from the second, not from the primary.
+    pub is_chained: bool,
+    /// The third node has a row in a hostgroup that the config lists, too.
+    pub is_listed: bool,
+    /// Another cluster behind the same ProxySQL, in which nothing ever happens.
+    pub has_other_cluster: bool,
+    pub agents: usize,
+    pub proxies: usize,
+}
+
+impl Topology {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let (agents, proxies) = [(1, 1), (2, 1), (2, 2)][rng.below(3)];
+        let nodes = 3 + rng.below(NODES.len() - 2);
+        Self {
+            nodes,
+            is_chained: nodes > 3 && rng.one_in(3),
+            is_listed: rng.one_in(3),
+            has_other_cluster: rng.one_in(2),
+            agents,
+            proxies,
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -44,10 +74,12 @@ pub enum What {
     Downtimed(usize),
     DowntimeEnds(usize),
     // Between agent and Orchestrator
+    /// Requests or replies are lost.
     Silent {
         agent: usize,
         ms: u64,
     },
+    /// HTTP 500, wrong JSON, a reply that is cut short.
     Blind {
         agent: usize,
         ms: u64,
@@ -102,8 +134,12 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Restart,
-    LoadRefused { ms: u64 },
-    DiskRefused { ms: u64 },
+    LoadRefused {
+        ms: u64,
+    },
+    DiskRefused {
+        ms: u64,
+    },
     StageWeight(usize),
     StageComment(usize),
     StageRow,
@@ -115,10 +151,16 @@ pub enum Act {
     UnknownStatus(usize),
     Monitor,
     // These only in an apply.
-    AgentCrashes { ms: u64 },
+    AgentCrashes {
+        ms: u64,
+    },
     Cut,
     ReplyLost,
-    Delay { ms: u64 },
+    /// The statement is carried out twice.
+    Twice,
+    Delay {
+        ms: u64,
+    },
 }
 
 /// Which families of trouble a run has.
@@ -145,20 +187,21 @@ pub fn mood(rng: &mut Rng) -> Mood {
 }
 
 /// A seed's events, in order of time.
-pub fn draw(rng: &mut Rng, agents: usize, proxies: usize) -> Vec<Event> {
+pub fn draw(rng: &mut Rng, topology: Topology) -> Vec<Event> {
     let mood = mood(rng);
+    let Topology { nodes, agents, .. } = topology;
     let mut events = Vec::new();
     let at = |events: &mut Vec<Event>, at_ms: u64, what: What| events.push(Event { at_ms: START_MS + at_ms, what });
     let count = rng.between(3, 24);
     for _ in 0..count {
         let t = rng.between(15_000, TROUBLE_MS);
         let what = match rng.below(6) {
-            0 if mood.failures => failure(rng),
-            1 if mood.orchestrator => orchestrator(rng, mood.failures),
+            0 if mood.failures => failure(rng, nodes),
+            1 if mood.orchestrator => orchestrator(rng, nodes, mood.failures),
             2 if mood.network => network(rng, agents),
-            3 if mood.agent => agent(rng, agents, mood.failures),
+            3 if mood.agent => agent(rng, agents, nodes, mood.failures),
             4 if mood.proxy => proxy(rng, agents),
-            5 if mood.operator => operator(rng, agents, proxies, mood.failures),
+            5 if mood.operator => operator(rng, topology, mood.failures),
             _ => continue,
         };
         // What is taken away comes back, in some way or another.
@@ -171,7 +214,7 @@ pub fn draw(rng: &mut Rng, agents: usize, proxies: usize) -> Vec<Event> {
                 }
             }
             What::PrimaryDies | What::PrimaryHangs => {
-                for n in 0..NODES.len() {
+                for n in 0..nodes {
                     let back = t + rng.between(1_000, 30_000);
                     at(&mut events, back, What::Returns(n));
                     if rng.one_in(2) {
@@ -190,8 +233,8 @@ pub fn draw(rng: &mut Rng, agents: usize, proxies: usize) -> Vec<Event> {
     events
 }
 
-fn failure(rng: &mut Rng) -> What {
-    let n = rng.below(NODES.len());
+fn failure(rng: &mut Rng, nodes: usize) -> What {
+    let n = rng.below(nodes);
     match rng.below(8) {
         0 => What::Dies(n),
         1 => What::Hangs(n),
@@ -203,7 +246,7 @@ fn failure(rng: &mut Rng) -> What {
     }
 }
 
-fn orchestrator(rng: &mut Rng, failures: bool) -> What {
+fn orchestrator(rng: &mut Rng, nodes: usize, failures: bool) -> What {
     let ms = rng.between(500, 4_500);
     match rng.below(if failures { 8 } else { 5 }) {
         0 => What::Election { ms },
@@ -211,8 +254,8 @@ fn orchestrator(rng: &mut Rng, failures: bool) -> What {
         2 => What::LeaderDeposed { ms: ms.min(1_000) },
         3 => What::HistoryPurged,
         4 => What::RecordMissingOnFollower,
-        5 => What::Forgotten(rng.below(NODES.len())),
-        _ => What::Downtimed(rng.below(NODES.len())),
+        5 => What::Forgotten(rng.below(nodes)),
+        _ => What::Downtimed(rng.below(nodes)),
     }
 }
 
@@ -229,9 +272,9 @@ fn network(rng: &mut Rng, agents: usize) -> What {
     }
 }
 
-fn agent(rng: &mut Rng, agents: usize, failures: bool) -> What {
+fn agent(rng: &mut Rng, agents: usize, nodes: usize, failures: bool) -> What {
     let agent = rng.below(agents);
-    let node = rng.below(NODES.len());
+    let node = rng.below(nodes);
     let most = if rng.one_in(3) { 30_000 } else { 3_000 };
     let ms = rng.between(10, most);
     match rng.below(if failures { 8 } else { 5 }) {
@@ -241,9 +284,10 @@ fn agent(rng: &mut Rng, agents: usize, failures: bool) -> What {
         5 => What::OrderFence { agent, node },
         6 => What::OrderUnfence { agent, node },
         _ => {
-            let act = match rng.below(4) {
+            let act = match rng.below(5) {
                 0 | 1 => Act::AgentCrashes { ms },
                 2 => Act::Cut,
+                3 => Act::Twice,
                 _ => Act::ReplyLost,
             };
             What::InApply { agent, nth: rng.between(0, 60), act }
@@ -264,8 +308,9 @@ fn proxy(rng: &mut Rng, agents: usize) -> What {
     What::InApply { agent, nth: rng.between(0, 60), act }
 }
 
-fn operator(rng: &mut Rng, agents: usize, proxies: usize, failures: bool) -> What {
-    let n = rng.below(NODES.len());
+fn operator(rng: &mut Rng, topology: Topology, failures: bool) -> What {
+    let Topology { nodes, agents, proxies, .. } = topology;
+    let n = rng.below(nodes);
     let act = match rng.below(if failures { 9 } else { 6 }) {
         0 => Act::StageWeight(n),
         1 => Act::StageComment(n),

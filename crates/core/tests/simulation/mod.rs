@@ -14,7 +14,7 @@ use stonith_core::row::Status;
 
 use crate::apply_world;
 use agent::{Agent, State};
-use event::{Act, Event, NODES, START_MS, TROUBLE_MS, What};
+use event::{Act, Event, NODES, START_MS, TROUBLE_MS, Topology, What};
 use orchestrator::{Cluster, Life, at};
 use proxy::{OTHERS, Proxy, READER, WRITER};
 use rng::Rng;
@@ -29,8 +29,7 @@ const QUIET_TICKS: u32 = 8;
 pub struct Run {
     pub seed: u64,
     pub events: Vec<Event>,
-    agents: usize,
-    proxies: usize,
+    topology: Topology,
     sabotage: Option<Sabotage>,
 }
 
@@ -53,23 +52,25 @@ struct Simulation {
 impl Run {
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let mut rng = Rng::new(seed);
-        let (agents, proxies) = [(1, 1), (2, 1), (2, 2)][rng.below(3)];
-        let events = event::draw(&mut rng, agents, proxies);
-        Self { seed, events, agents, proxies, sabotage }
+        let topology = Topology::draw(&mut rng);
+        let events = event::draw(&mut rng, topology);
+        Self { seed, events, topology, sabotage }
     }
 
     pub fn go(&self) -> Report {
         let mut rng = Rng::new(self.seed.wrapping_mul(31));
-        let proxies = (0..self.proxies).map(|_| Proxy::new(&mut rng, START_MS)).collect();
-        let agents =
-            (0..self.agents).map(|id| Agent::new(id, id.min(self.proxies - 1), &mut rng, START_MS, self.sabotage));
+        let topology = self.topology;
+        let Topology { agents, proxies, .. } = topology;
+        let all_proxies = (0..proxies).map(|_| Proxy::new(&mut rng, topology, START_MS)).collect();
+        let all_agents =
+            (0..agents).map(|id| Agent::new(id, id.min(proxies - 1), &mut rng, topology, START_MS, self.sabotage));
         let mut simulation = Simulation {
             now_ms: START_MS,
-            cluster: Cluster::new(),
-            proxies,
-            agents: agents.collect(),
-            rules: Rules::new(self.agents, self.proxies),
-            story: vec![],
+            cluster: Cluster::new(topology),
+            proxies: all_proxies,
+            agents: all_agents.collect(),
+            rules: Rules::new(agents, proxies),
+            story: vec![at(START_MS, format!("{topology:?}"))],
         };
         simulation.run(&self.events);
         let mut story = simulation.story;
@@ -286,7 +287,7 @@ impl Simulation {
         self.cluster.leader.get_or_insert(0);
         self.cluster.deposed = None;
         self.cluster.abandon();
-        for n in 0..NODES.len() {
+        for n in 0..self.cluster.servers.len() {
             self.cluster.repair(n);
             self.cluster.end_downtime(n);
         }
@@ -313,6 +314,7 @@ impl Simulation {
         }
         for agent in &mut self.agents {
             agent.unfence.extend(self.proxies[agent.proxy].ordered_out());
+            agent.unfence.extend(agent.lacks_operator.clone());
         }
     }
 
@@ -331,7 +333,7 @@ impl Simulation {
                 }
             }
             let runtime = proxy.world.rows(Place::Runtime);
-            for (n, name) in NODES.iter().enumerate() {
+            for (n, name) in NODES.iter().enumerate().take(self.cluster.servers.len()) {
                 let has = |hostgroup: u32| {
                     runtime.iter().any(|row| {
                         row.key.hostgroup.0 == hostgroup && row.key.hostname == *name && row.status == Status::Online

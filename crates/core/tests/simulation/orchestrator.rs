@@ -6,7 +6,10 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::wants::Wants;
 
-use super::event::{NODES, START_MS};
+use super::event::{NODES, START_MS, Topology};
+
+/// The nodes of another cluster: its primary, and a replica.
+pub const OTHER_CLUSTER: [&str; 2] = ["my01", "my02"];
 
 pub const WALL_S: i64 = 1_750_000_000;
 
@@ -74,6 +77,8 @@ pub struct Cluster {
     pub deposed: Option<(usize, u64)>,
     pub downtimes: Vec<Downtime>,
     pub listed: BTreeSet<usize>,
+    /// Another cluster is there, in which nothing ever happens.
+    has_other: bool,
     running: Option<Running>,
     missed: u32,
     last_recovery_ms: u64,
@@ -86,18 +91,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    pub fn new(topology: Topology) -> Self {
+        let last = topology.nodes - 1;
+        let follows = |n| if n == last && topology.is_chained { 1 } else { 0 };
         let server = |n| Server {
             life: Life::Up,
             read_only: n > 0,
-            follows: (n > 0).then_some(0),
+            follows: (n > 0).then(|| follows(n)),
             last_well_ms: START_MS,
             blamed: false,
             last_primary_ms: 0,
             last_down_ms: 0,
         };
         let mut cluster = Self {
-            servers: (0..NODES.len()).map(server).collect(),
+            servers: (0..topology.nodes).map(server).collect(),
             primary: 0,
             promoted_at_ms: START_MS,
             orcs: vec![Orc::default(); 3],
@@ -106,7 +113,8 @@ impl Cluster {
             next_leader: 0,
             deposed: None,
             downtimes: vec![],
-            listed: (0..NODES.len()).collect(),
+            listed: (0..topology.nodes).collect(),
+            has_other: topology.has_other_cluster,
             running: None,
             missed: 0,
             last_recovery_ms: 0,
@@ -128,7 +136,7 @@ impl Cluster {
     /// Through replicas between them, perhaps.
     fn leads_to_the_primary(&self, n: usize) -> bool {
         let chain = std::iter::successors(self.servers[n].follows, |of| self.servers[*of].follows);
-        chain.take(NODES.len()).any(|of| of == self.primary)
+        chain.take(self.servers.len()).any(|of| of == self.primary)
     }
 
     /// Brings the times up to date; after every step.
@@ -188,7 +196,7 @@ impl Cluster {
         self.deposed = self.deposed.filter(|(_, until)| now_ms < *until);
         self.recover(now_ms);
         // 60 s, and replicating again: the mark ends by itself.
-        let replicates: Vec<bool> = (0..NODES.len()).map(|n| self.is_well(n) && self.replicates(n)).collect();
+        let replicates: Vec<bool> = (0..self.servers.len()).map(|n| self.is_well(n) && self.replicates(n)).collect();
         for orc in &mut self.orcs {
             orc.lost.retain(|mark| {
                 let n = NODES.iter().position(|name| node(name) == mark.node).expect("a node of ours");
@@ -240,12 +248,12 @@ impl Cluster {
     /// The end of a recovery: somebody is promoted, or nobody. On a leader deposed meanwhile nobody else hears of it.
     fn finish(&mut self, running: Running, now_ms: u64) {
         let failed = running.failed;
-        let candidate = (0..NODES.len())
-            .map(|i| (i + running.at_ns as usize) % NODES.len())
+        let candidate = (0..self.servers.len())
+            .map(|i| (i + running.at_ns as usize) % self.servers.len())
             .find(|n| *n != failed && self.servers[*n].life == Life::Up && self.servers[*n].follows == Some(failed));
         let mut lost = vec![failed];
         if let Some(new) = candidate {
-            for n in (0..NODES.len()).filter(|n| *n != failed && *n != new) {
+            for n in (0..self.servers.len()).filter(|n| *n != failed && *n != new) {
                 if self.servers[n].life != Life::Up {
                     lost.push(n);
                 } else if self.servers[n].follows == Some(failed) {
@@ -300,7 +308,7 @@ impl Cluster {
             return;
         }
         self.promote(to, now_ms);
-        for n in 0..NODES.len() {
+        for n in 0..self.servers.len() {
             if n != to && self.servers[n].follows == Some(from) || n == from {
                 self.servers[n].follows = Some(to);
             }
@@ -408,9 +416,27 @@ impl Cluster {
             date_s: now_s(now_ms),
             backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
             history: wants.history.then(|| known.records.clone()),
-            instances: wants.instances.then(|| instances.collect()),
+            instances: wants.instances.then(|| instances.chain(self.other_cluster(now_ms)).collect()),
             downtimes,
         })
+    }
+
+    /// A healthy primary and its replica, always as they were.
+    fn other_cluster(&self, now_ms: u64) -> Vec<Instance> {
+        let [primary, replica] = OTHER_CLUSTER;
+        let instance = |name: &str, of: Option<&str>| Instance {
+            node: node(name),
+            cluster: node(primary).to_string(),
+            alias: "other".to_owned(),
+            valid: true,
+            read_only: of.is_some(),
+            primary: of.map(node),
+            replicating: of.is_some(),
+            co_primary: false,
+            checked_s: now_s(now_ms),
+            downtimed: false,
+        };
+        if self.has_other { vec![instance(primary, None), instance(replica, Some(primary))] } else { vec![] }
     }
 
     pub fn tell(&mut self, now_ms: u64, what: String) {

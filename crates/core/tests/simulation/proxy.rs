@@ -11,12 +11,14 @@ use stonith_core::table::{Content, SERVERS};
 
 use super::apply_world::scene::SERVER_COLUMNS;
 use super::apply_world::{Client, LAYERS, PAIRS, World};
-use super::event::{Act, NODES};
-use super::orchestrator::{Cluster, Life, node};
+use super::event::{Act, NODES, Topology};
+use super::orchestrator::{Cluster, Life, OTHER_CLUSTER, node};
 use super::rng::Rng;
 
 pub const WRITER: u32 = 10;
 pub const READER: u32 = 20;
+/// The config lists it.
+pub const LISTED: u32 = 50;
 /// Not ours: no pair, not listed.
 pub const OTHERS: u32 = 99;
 
@@ -64,7 +66,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(rng: &mut Rng, now_ms: u64) -> Self {
+    pub fn new(rng: &mut Rng, topology: Topology, now_ms: u64) -> Self {
         let also_reader = rng.one_in(2);
         let mut records = vec![];
         let mut comments: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -74,15 +76,24 @@ impl Proxy {
             records.push(values.map(|value| Some(value.to_owned())).to_vec());
         };
         row(WRITER, NODES[0], "it's the [first]");
-        for name in &NODES[usize::from(!also_reader)..] {
+        for name in &NODES[usize::from(!also_reader)..topology.nodes] {
             row(READER, name, "");
+        }
+        if topology.is_listed {
+            row(LISTED, NODES[2], "reports");
+        }
+        let mut pairs = vec![["10", "20", "read_only", "main"]];
+        if topology.has_other_cluster {
+            pairs.push(["30", "40", "read_only", "other"]);
+            row(30, OTHER_CLUSTER[0], "");
+            row(40, OTHER_CLUSTER[1], "");
         }
         row(OTHERS, NODES[0], "not ours");
         row(OTHERS, "elsewhere", "é");
         let servers = Content::new(SERVERS, SERVER_COLUMNS.map(str::to_owned).to_vec(), records);
         let columns = ["writer_hostgroup", "reader_hostgroup", "check_type", "comment"].map(str::to_owned).to_vec();
-        let pair = ["10", "20", "read_only", "main"].map(|value| Some(value.to_owned())).to_vec();
-        let pairs = Content::new(PAIRS, columns, [pair]);
+        let record = |pair: [&str; 4]| pair.map(|value| Some(value.to_owned())).to_vec();
+        let pairs = Content::new(PAIRS, columns, pairs.into_iter().map(record));
         let tables =
             LAYERS.into_iter().flat_map(|place| [((place, SERVERS), servers.clone()), ((place, PAIRS), pairs.clone())]);
         let world = World {
@@ -121,6 +132,16 @@ impl Proxy {
         }
     }
 
+    fn pairs(&self) -> Vec<Pair> {
+        let number = |value: &Option<String>| Hostgroup(value.as_ref().and_then(|v| v.parse().ok()).expect("a number"));
+        let pair = |record: &stonith_core::table::Record| Pair {
+            writer: number(&record[0]),
+            reader: number(&record[1]),
+            check_type: CheckType::ReadOnly,
+        };
+        self.world.content(Place::Runtime, PAIRS).records.values().map(pair).collect()
+    }
+
     /// As this applier sees it.
     pub fn view(&mut self, owner: &str, now_ms: u64) -> ProxyView {
         self.world.now_ms = now_ms;
@@ -129,7 +150,7 @@ impl Proxy {
             runtime: self.world.rows(Place::Runtime),
             memory: self.world.rows(Place::Memory),
             disk: self.world.rows(Place::Disk),
-            pairs: vec![Pair { writer: Hostgroup(WRITER), reader: Hostgroup(READER), check_type: CheckType::ReadOnly }],
+            pairs: self.pairs(),
             conn_used: self.world.used(),
             unfinished: self.world.unfinished(),
             released: self.world.released.clone(),
@@ -297,7 +318,7 @@ impl Proxy {
             Act::SoftByHand(n) => self.soft_by_hand(NODES[*n]),
             Act::BackByHand(n) => self.back_by_hand(NODES[*n]),
             Act::UnknownStatus(n) => self.unknown_status(NODES[*n], applying),
-            Act::AgentCrashes { .. } | Act::Cut | Act::ReplyLost | Act::Delay { .. } => {}
+            Act::AgentCrashes { .. } | Act::Cut | Act::ReplyLost | Act::Twice | Act::Delay { .. } => {}
         }
     }
 

@@ -84,7 +84,12 @@ impl Rules {
         let of_agent = &mut self.agents[agent.id];
         of_agent.empty_plans = if decision.plan.is_empty() { of_agent.empty_plans + 1 } else { 0 };
         for (fenced, directive) in &decision.plan.directives {
-            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else { continue };
+            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else {
+                if !matches!(directive, Directive::Unfence(_) | Directive::Fence { kind: Kind::Isolation, .. }) {
+                    self.violated(now_ms, format!("I9: {fenced} of the other cluster: {directive:?}"));
+                }
+                continue;
+            };
             let Directive::Fence { kind, .. } = directive else {
                 if matches!(&observed.orders.now, Some(Order::Unfence { node, .. }) if node == fenced) {
                     self.proxies[agent.proxy].fenced.remove(&n);
@@ -108,7 +113,7 @@ impl Rules {
             self.violated(now_ms, format!("I5: the primary {fenced} is fenced as {kind}"));
         }
         let (LeaderView::Led(answer), Standing::Led { .. }) = (&observed.leader, decision.standing) else { return };
-        for n in 0..NODES.len() {
+        for n in 0..cluster.servers.len() {
             let is_odd = proxy.odd.contains(NODES[n]);
             if !is_odd && !cluster.is_well(n) && speaks_against(answer, n, cluster) {
                 self.proxies[agent.proxy].due_ms.entry(n).or_insert(now_ms + APPLY_MS);
@@ -189,7 +194,7 @@ impl Rules {
             rows.iter().any(|row| row.key.hostgroup.0 == WRITER && row.key.hostname == NODES[n] && status(&row.status))
         };
         let directives = &applying.decision.plan.directives;
-        for n in 0..NODES.len() {
+        for n in 0..cluster.servers.len() {
             let directive = directives.get(&node(NODES[n]));
             let had = writes(before, n, |status| *status == Status::Online);
             let has = writes(&after, n, Status::in_service);
