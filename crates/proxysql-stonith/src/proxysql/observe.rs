@@ -7,11 +7,11 @@ use stonith_core::marker::Comment;
 use stonith_core::observed::ProxyView;
 use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Row};
+use stonith_core::row::Row;
 use stonith_core::table::{Content, SERVERS, Unreadable};
 
-use super::admin::{Admin, AdminError, Answer};
-use super::drive::used;
+use super::admin::{Admin, AdminError};
+use super::answers::{NotUnderstood, hostgroups, pairs, used};
 use super::sql;
 use super::version::Version;
 
@@ -32,6 +32,10 @@ pub enum ObserveError {
         /// What came.
         what: String,
     },
+}
+
+fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> ObserveError {
+    move |NotUnderstood(what)| ObserveError::NotUnderstood { statement, what }
 }
 
 const VERSION: &str = "SELECT @@version";
@@ -78,10 +82,10 @@ pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, Ob
     let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
     let memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
     let disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
-    let pairs = pairs(&admin.query(PAIRS).await?)?;
+    let pairs = pairs(&admin.query(PAIRS).await?).map_err(not_understood(PAIRS))?;
     let mut foreign = BTreeSet::new();
     for statement in [GROUP_REPLICATION, GALERA, AURORA] {
-        foreign.extend(hostgroups(statement, &admin.query(statement).await?)?);
+        foreign.extend(hostgroups(&admin.query(statement).await?).map_err(not_understood(statement))?);
     }
     let names = admin.query(sql::NAMES).await?;
     let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with("stonith_"));
@@ -100,28 +104,4 @@ pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, Ob
 async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
     let answer = admin.query(statement).await?;
     Ok(Content::new(SERVERS, answer.columns, answer.records).rows()?)
-}
-
-fn pairs(answer: &Answer) -> Result<Vec<Pair>, ObserveError> {
-    let pair = |record: &Vec<Option<String>>| match record.as_slice() {
-        [Some(writer), Some(reader), Some(check_type)] => Some(Pair {
-            writer: Hostgroup(writer.parse().ok()?),
-            reader: Hostgroup(reader.parse().ok()?),
-            check_type: CheckType::parse(check_type),
-        }),
-        _ => None,
-    };
-    let read = |record| {
-        pair(record).ok_or_else(|| ObserveError::NotUnderstood { statement: PAIRS, what: format!("{record:?}") })
-    };
-    answer.records.iter().map(read).collect()
-}
-
-fn hostgroups(statement: &'static str, answer: &Answer) -> Result<Vec<Hostgroup>, ObserveError> {
-    let values = answer.records.iter().flatten();
-    let read = |value: &Option<String>| {
-        let number = value.as_ref().and_then(|value| value.parse().ok()).map(Hostgroup);
-        number.ok_or_else(|| ObserveError::NotUnderstood { statement, what: format!("{value:?}") })
-    };
-    values.map(read).collect()
 }
