@@ -7,6 +7,7 @@ use stonith_core::apply::{LockSeen, Session};
 use stonith_core::node::Node;
 use stonith_core::plan::Managed;
 use stonith_core::row::{CheckType, Hostgroup, Pair};
+use stonith_core::table::Record;
 
 use super::admin::Answer;
 
@@ -57,20 +58,27 @@ pub fn lock(answer: &Answer) -> Option<LockSeen> {
 }
 
 /// Connections in use per node, over the managed hostgroups: elsewhere a node may serve whom it likes.
-pub fn used(answer: &Answer, managed: &Managed) -> BTreeMap<Node, u64> {
-    let mut used = BTreeMap::new();
+///
+/// # Errors
+/// A count, or whose it is, can't be read: then it is not known to be 0, for which a fence waits.
+pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
+    let mut used: BTreeMap<Node, u64> = BTreeMap::new();
     for record in &answer.records {
-        let [Some(hostgroup), Some(host), Some(port), Some(count)] = record.as_slice() else { continue };
-        let (Ok(hostgroup), Ok(port), Ok(count)) = (hostgroup.parse(), port.parse(), count.parse::<u64>()) else {
-            continue;
-        };
+        let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood(format!("{record:?}")))?;
+        // A name that can be no node's is none that a fence waits for.
         if let Ok(node) = Node::new(host, port)
-            && managed.contains(Hostgroup(hostgroup))
+            && managed.contains(hostgroup)
         {
-            *used.entry(node).or_default() += count;
+            let sum = used.entry(node).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
-    used
+    Ok(used)
+}
+
+fn pooled(record: &Record) -> Option<(Hostgroup, &str, u16, u64)> {
+    let [Some(hostgroup), Some(host), Some(port), Some(count)] = record.as_slice() else { return None };
+    Some((Hostgroup(hostgroup.parse().ok()?), host, port.parse().ok()?, count.parse().ok()?))
 }
 
 /// The client sessions of `stats_mysql_processlist`.
@@ -97,4 +105,48 @@ fn held_servers(extended_info: &str) -> BTreeSet<Node> {
         Node::new(mysql["host"].as_str()?, port).ok()
     };
     backends.iter().filter_map(server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use stonith_core::row::CheckType::ReadOnly;
+
+    use super::*;
+
+    fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
+        let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: ReadOnly };
+        let managed = Managed { pairs: vec![pair], ..Managed::default() };
+        let value = |text: &&str| Some(*text).filter(|text| *text != "NULL").map(str::to_owned);
+        let records = records.iter().map(|record| record.iter().map(value).collect()).collect();
+        used(&Answer { records, ..Answer::default() }, &managed)
+    }
+
+    #[test]
+    fn i4_connections_in_use_are_summed_over_the_managed_hostgroups() {
+        let node = Node::new("node01", 3306).unwrap();
+        let used = in_use(&[
+            ["10", "node01", "3306", "2"],
+            ["20", "Node01.", "3306", "1"],
+            ["30", "node01", "3306", "9"],
+            ["10", "no name", "3306", "9"],
+        ]);
+        assert_eq!(used, Ok([(node.clone(), 3)].into()));
+        let most = u64::MAX.to_string();
+        let used = in_use(&[["10", "node01", "3306", &most], ["20", "node01", "3306", "1"]]);
+        assert_eq!(used, Ok([(node, u64::MAX)].into()), "not 0, for which a fence waits");
+    }
+
+    #[test]
+    fn i1_connections_that_can_not_be_counted_are_not_none() {
+        for record in [
+            ["10", "node01", "3306", "-1"],
+            ["10", "node01", "3306", "NULL"],
+            ["10", "node01", "3306", "many"],
+            ["10", "node01", "", "2"],
+            ["10", "NULL", "3306", "2"],
+            ["", "node01", "3306", "2"],
+        ] {
+            assert!(in_use(&[["10", "node02", "3306", "1"], record]).is_err(), "{record:?}");
+        }
+    }
 }

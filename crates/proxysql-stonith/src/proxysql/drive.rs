@@ -80,7 +80,10 @@ async fn ask(
             columns.insert(*table, answer.columns.clone());
             Reply::Content(Content::new(*table, answer.columns, answer.records))
         }
-        Statement::Used => Reply::Used(used(&answer, managed)),
+        Statement::Used => match used(&answer, managed) {
+            Ok(used) => Reply::Used(used),
+            Err(error) => Reply::Refused(error.to_string()),
+        },
         Statement::Sessions => Reply::Sessions(sessions(&answer)),
         _ => Reply::Changed(answer.affected),
     })

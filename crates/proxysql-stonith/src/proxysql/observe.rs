@@ -96,7 +96,7 @@ pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, Ob
     let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
     if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
         let managed = Managed::of(&view, policy);
-        view.conn_used = used(&admin.query(USED).await?, &managed);
+        view.conn_used = used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))?;
     }
     Ok(view)
 }
