@@ -11,6 +11,7 @@ pub mod answers;
 mod asking;
 mod connection;
 mod endpoint;
+mod json;
 mod tls;
 
 use std::collections::BTreeSet;

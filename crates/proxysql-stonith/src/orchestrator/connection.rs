@@ -19,6 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::answers::{self, AnswerError, Raft, RaftStatus};
 use super::endpoint::Endpoint;
 use super::{Settings, tls};
+use crate::foreign::shown;
 
 /// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
@@ -167,7 +168,7 @@ fn told(error: &(dyn StdError + 'static)) -> String {
         }
         cause = error.source();
     }
-    answers::shown(&text)
+    shown(&text)
 }
 
 /// A whole answer.
@@ -244,7 +245,7 @@ impl Secrets {
         for secret in self.0.iter() {
             text = text.replace(secret, "***");
         }
-        answers::shown(&text)
+        shown(&text)
     }
 }
 
@@ -435,5 +436,5 @@ fn closes(version: Version, headers: &HeaderMap) -> bool {
 /// The TLS error that is at the bottom of this one, if any: a broken connection is none.
 fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
     let (cause, advice) = tls::cause_and_advice(error)?;
-    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: answers::shown(&cause), advice })
+    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: shown(&cause), advice })
 }

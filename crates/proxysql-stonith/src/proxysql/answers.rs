@@ -1,20 +1,43 @@
 //! The admin interface's answers as core types. What can't be understood is refused here (I1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 use stonith_core::apply::{LockSeen, Session};
 use stonith_core::node::Node;
 use stonith_core::plan::Managed;
 use stonith_core::row::{CheckType, Hostgroup, Pair};
-use stonith_core::table::Record;
+use stonith_core::table::{Content, Record, Table};
 
 use super::admin::Answer;
+use crate::foreign::shown;
 
 /// What of an answer can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotUnderstood(pub String);
+
+impl NotUnderstood {
+    /// What came: one line of it, bounded.
+    pub fn of(what: &impl fmt::Debug) -> Self {
+        Self(shown(&format!("{what:?}")))
+    }
+}
+
+/// A table, whole.
+///
+/// # Errors
+/// Two records have one key: which of them is it?
+pub fn content(table: Table, answer: Answer) -> Result<Content, NotUnderstood> {
+    let mut keys = BTreeSet::new();
+    for record in &answer.records {
+        if !keys.insert(&record[..table.key_columns.min(record.len())]) {
+            return Err(NotUnderstood::of(record));
+        }
+    }
+    Ok(Content::new(table, answer.columns, answer.records))
+}
 
 /// `mysql_replication_hostgroups`.
 ///
@@ -29,7 +52,7 @@ pub fn pairs(answer: &Answer) -> Result<Vec<Pair>, NotUnderstood> {
         }),
         _ => None,
     };
-    let read = |record| pair(record).ok_or_else(|| NotUnderstood(format!("{record:?}")));
+    let read = |record| pair(record).ok_or_else(|| NotUnderstood::of(record));
     answer.records.iter().map(read).collect()
 }
 
@@ -41,7 +64,7 @@ pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     let values = answer.records.iter().flatten();
     let read = |value: &Option<String>| {
         let number = value.as_ref().and_then(|value| value.parse().ok()).map(Hostgroup);
-        number.ok_or_else(|| NotUnderstood(format!("{value:?}")))
+        number.ok_or_else(|| NotUnderstood::of(value))
     };
     values.map(read).collect()
 }
@@ -64,7 +87,7 @@ pub fn lock(answer: &Answer) -> Option<LockSeen> {
 pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
     let mut used: BTreeMap<Node, u64> = BTreeMap::new();
     for record in &answer.records {
-        let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood(format!("{record:?}")))?;
+        let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood::of(record))?;
         // A name that can be no node's is none that a fence waits for.
         if let Ok(node) = Node::new(host, port)
             && managed.contains(hostgroup)
@@ -134,6 +157,18 @@ mod tests {
         let most = u64::MAX.to_string();
         let used = in_use(&[["10", "node01", "3306", &most], ["20", "node01", "3306", "1"]]);
         assert_eq!(used, Ok([(node, u64::MAX)].into()), "not 0, for which a fence waits");
+    }
+
+    #[test]
+    fn i1_two_records_of_one_key_are_not_one() {
+        let record =
+            |port: &str, status: &str| ["10", "node01", port, status].map(|text| Some(text.to_owned())).to_vec();
+        let read = |records| {
+            let columns = ["hostgroup_id", "hostname", "port", "status"].map(str::to_owned).to_vec();
+            content(stonith_core::table::SERVERS, Answer { columns, records, affected: 0 })
+        };
+        assert_eq!(read(vec![record("3306", "ONLINE"), record("3307", "ONLINE")]).unwrap().records.len(), 2);
+        assert!(read(vec![record("3306", "ONLINE"), record("3306", "OFFLINE_SOFT")]).is_err());
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use stonith_core::apply::{Apply, Outcome, Reply, Statement, Step};
 use stonith_core::plan::{Managed, Plan};
-use stonith_core::table::{Content, SERVERS, Table};
+use stonith_core::table::{SERVERS, Table};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{first_column, lock, sessions, used};
+use super::answers::{content, first_column, lock, sessions, used};
 use super::sql;
 
 /// The longest an apply may take before it lets go: well before its lock runs out.
@@ -78,12 +78,9 @@ async fn ask(
         Statement::ReadLock => Reply::Lock(lock(&answer)),
         Statement::Read { table, .. } => {
             columns.insert(*table, answer.columns.clone());
-            Reply::Content(Content::new(*table, answer.columns, answer.records))
+            content(*table, answer).map_or_else(|error| Reply::Refused(error.to_string()), Reply::Content)
         }
-        Statement::Used => match used(&answer, managed) {
-            Ok(used) => Reply::Used(used),
-            Err(error) => Reply::Refused(error.to_string()),
-        },
+        Statement::Used => used(&answer, managed).map_or_else(|error| Reply::Refused(error.to_string()), Reply::Used),
         Statement::Sessions => Reply::Sessions(sessions(&answer)),
         _ => Reply::Changed(answer.affected),
     })

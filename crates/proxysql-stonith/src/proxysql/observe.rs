@@ -8,10 +8,10 @@ use stonith_core::observed::ProxyView;
 use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
 use stonith_core::row::Row;
-use stonith_core::table::{Content, SERVERS, Unreadable};
+use stonith_core::table::{SERVERS, Unreadable};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{NotUnderstood, hostgroups, pairs, used};
+use super::answers::{NotUnderstood, content, hostgroups, pairs, used};
 use super::sql;
 use super::version::Version;
 
@@ -53,7 +53,7 @@ const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql
 pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
     let answer = admin.query(VERSION).await?;
     let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
-    text.parse().map_err(|()| ObserveError::NotUnderstood { statement: VERSION, what: format!("{text:?}") })
+    text.parse().map_err(|()| not_understood(VERSION)(NotUnderstood::of(&text)))
 }
 
 /// The longest that a monitor's round is waited for: one with a longer interval is seen by later ticks.
@@ -68,7 +68,7 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     for statement in ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"] {
         let answer = admin.query(statement).await?;
         let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
-        let ms = text.parse().map_err(|_| ObserveError::NotUnderstood { statement, what: format!("{text:?}") })?;
+        let ms = text.parse().map_err(|_| not_understood(statement)(NotUnderstood::of(&text)))?;
         round += Duration::from_millis(ms);
     }
     Ok(round.min(MONITOR_ROUND_MAX))
@@ -101,7 +101,7 @@ pub async fn observe(admin: &mut Admin, policy: &Policy) -> Result<ProxyView, Ob
     Ok(view)
 }
 
-async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
+async fn rows(admin: &mut Admin, statement: &'static str) -> Result<Vec<Row>, ObserveError> {
     let answer = admin.query(statement).await?;
-    Ok(Content::new(SERVERS, answer.columns, answer.records).rows()?)
+    Ok(content(SERVERS, answer).map_err(not_understood(statement))?.rows()?)
 }
