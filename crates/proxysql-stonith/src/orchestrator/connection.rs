@@ -239,6 +239,15 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
+    /// Each as it is, and as it stands in JSON and in our own messages where it has a quote or a backslash.
+    fn of<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
+        let spelled = secrets.into_iter().filter(|secret| !secret.is_empty()).flat_map(|secret| {
+            let [json, ours] = [serde_json::Value::from(secret).to_string(), format!("{secret:?}")];
+            [json, ours].map(|quoted| quoted[1..quoted.len() - 1].to_owned()).into_iter().chain([secret.to_owned()])
+        });
+        Self(spelled.collect())
+    }
+
     /// Foreign text as it may go into a message.
     fn show(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -315,8 +324,7 @@ impl Connection {
                 value.set_sensitive(true);
                 authorization = Some(value);
             }
-            let secret = [encoded, auth.password.expose().to_owned()];
-            secrets = Secrets(secret.into_iter().filter(|secret| !secret.is_empty()).collect());
+            secrets = Secrets::of([encoded.as_str(), auth.password.expose()]);
         }
         let (endpoint, read_timeout) = (endpoint.clone(), settings.read_timeout);
         Ok(Self { sender, endpoint, authorization, secrets, read_timeout, closing: false })

@@ -10,7 +10,11 @@ mod targets;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use proxysql_stonith::orchestrator::answers;
 use proxysql_stonith::proxysql::{AdminError, ObserveError};
+use stonith_core::observed::Answer;
+use targets::decision::{answer, of_answer};
+use targets::orchestrator::{HISTORY, INSTANCES, repaired};
 use targets::packets::{play, turns};
 use targets::{TARGETS, Target};
 
@@ -67,6 +71,17 @@ fn both_engines_run_every_target_and_every_finding_is_of_one() {
     let built = manifest["bin"].as_array().unwrap().iter().map(|bin| bin["name"].as_str().unwrap().to_owned());
     assert_eq!(built.collect::<BTreeSet<_>>(), all, "those that cargo-fuzz builds");
     assert!(entries("tests/fuzz/findings").is_subset(&all), "a finding that nobody tries");
+}
+
+/// So that "no look lets it back at once" is said of something that can come back.
+#[test]
+fn the_repaired_node_of_the_seeds_comes_back_at_the_third_look_and_the_recorded_one_does_not() {
+    let history = answers::recoveries(HISTORY).unwrap().0;
+    let comes_back = |instances: &[u8]| {
+        let instances = Some(answers::instances(instances).unwrap());
+        of_answer(Answer { instances, history: Some(history.clone()), ..answer() })
+    };
+    assert!(comes_back(&repaired()) && !comes_back(INSTANCES));
 }
 
 /// What the driver panics on: `proxysql::Admin` makes errors of it.

@@ -27,7 +27,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         b"writer_hostgroup\treader_hostgroup\tcheck_type\n10\t20\tread_only\n30\t40\tsuper_read_only",
         b"writer_hostgroup\tbackup_writer_hostgroup\treader_hostgroup\toffline_hostgroup\n1\t2\t3\t4",
         b"hostgroup_id\thostname\tport\tstatus\tcomment\n10\tnode01\t3306\tOFFLINE_SOFT\tit's [stonith:1 superseded \
-          by=node03:3306 was=ONLINE]\n10\t/tmp/sock\t0\tOFFLINE_MAYBE\t",
+          by=node03:3306 was=ONLINE]\n10\t/run/mysqld.sock\t0\tOFFLINE_MAYBE\t",
     ]));
     seeds
 }

@@ -20,7 +20,9 @@ const OPTION_FILE: &[u8] =
 pub fn config_seeds() -> Vec<Vec<u8>> {
     let least = b"[orchestrator]\nendpoints = [\"http://orc1:3000\"]\n[[proxysql]]\naddress = \"127.0.0.1:6032\"\n\
                   user = \"stonith\"\npassword = \"hunter2\"\n";
-    owned(&[CONFIG, least, OPTION_FILE])
+    let absent =
+        b"[orchestrator]\nendpoints = []\n[[proxysql]]\npassword_file = \"nowhere\"\n[isolation]\nafter = 10\n";
+    owned(&[CONFIG, least, absent, OPTION_FILE])
 }
 
 pub fn option_file_seeds() -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proxysql_stonith::orchestrator::answers;
-use stonith_core::decide::decide;
+use stonith_core::decide::{Decision, decide};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::{Answer, Backing, LeaderView, Observed, Orders, ProxyView};
@@ -76,12 +76,14 @@ fn memory() -> Memory {
     memory
 }
 
-/// Whatever a leader answers: one look does not let a fenced node back, and a second one comes to a decision too.
-pub fn of_answer(answer: Answer) {
+/// Whatever a leader answers: one look does not let a fenced node back, nor does another within 2 s. Says whether the
+/// third one does.
+pub fn of_answer(answer: Answer) -> bool {
     let memory = memory();
     let observed = Observed { proxy: proxy(), leader: LeaderView::Led(answer), orders: Orders::default() };
-    let first = decided(&observed, &memory, NOW_MS, true);
-    decided(&observed, &first, NOW_MS + 3_000, false);
+    let first = decided(&observed, &memory, NOW_MS, true).memory;
+    let second = decided(&observed, &first, NOW_MS + 1_900, true).memory;
+    decided(&observed, &second, NOW_MS + 3_000, false).plan.unfences()
 }
 
 /// Whatever was kept: without a leader no fenced node goes back, and with one there is a decision.
@@ -103,8 +105,8 @@ pub fn of_proxy(proxy: ProxyView) {
     }
 }
 
-/// Decides, checks what holds for every decision, and gives what is remembered.
-fn decided(observed: &Observed, memory: &Memory, now_ms: u64, stays_fenced: bool) -> Memory {
+/// Decides, and checks what holds for every decision.
+fn decided(observed: &Observed, memory: &Memory, now_ms: u64, stays_fenced: bool) -> Decision {
     let policy = Policy::default();
     let proxy = &observed.proxy;
     let downtimes = match &observed.leader {
@@ -125,5 +127,5 @@ fn decided(observed: &Observed, memory: &Memory, now_ms: u64, stays_fenced: bool
             assert!(back.is_none(), "I2: {back:?} is in service: {:?}", decision.verdicts);
         }
     }
-    decision.memory
+    decision
 }

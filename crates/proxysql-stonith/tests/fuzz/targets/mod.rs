@@ -9,8 +9,8 @@ use std::cell::Cell;
 
 mod admin_rows;
 mod config;
-mod decision;
-mod orchestrator;
+pub mod decision;
+pub mod orchestrator;
 pub mod packets;
 mod response;
 mod server;

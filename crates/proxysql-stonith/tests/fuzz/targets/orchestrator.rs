@@ -20,9 +20,21 @@ pub const RAFT_PEERS: &[u8] = include_bytes!("../../recordings/orchestrator/1-he
 pub const NOT_LEADER: &[u8] = include_bytes!("../../recordings/orchestrator/1-healthy/follower__leader-check.json");
 const ERROR: &[u8] = include_bytes!("../../../../lab/tests/recordings/downtimed_nosuch.json");
 
+/// The recorded instances after node01 was made a replica: its entry is that of node02.
+pub fn repaired() -> Vec<u8> {
+    let mut instances: Vec<Value> = serde_json::from_slice(INSTANCES).unwrap();
+    let of = |name: &str| instances.iter().position(|instance| instance["Key"]["Hostname"] == name).unwrap();
+    let (node01, node02) = (of("node01"), of("node02"));
+    instances[node01] = instances[node02].clone();
+    instances[node01]["Key"]["Hostname"] = "node01".into();
+    serde_json::to_vec(&instances).unwrap()
+}
+
 /// Lists of instances: downtimed ones are written like all others.
 pub fn instance_seeds() -> Vec<Vec<u8>> {
-    owned(&[
+    let thread = "\"ReplicationSQLThreadRuning\":";
+    let half = String::from_utf8(repaired()).unwrap().replace(&format!("{thread}true"), &format!("{thread}false"));
+    let mut seeds = owned(&[
         DOWNTIMED,
         INSTANCES,
         include_bytes!("../../recordings/orchestrator/10-mysql97/downtimed.json"),
@@ -32,22 +44,28 @@ pub fn instance_seeds() -> Vec<Vec<u8>> {
         b"[]",
         b"null",
         ERROR,
-    ])
+    ]);
+    seeds.extend([repaired(), half.into_bytes()]);
+    seeds
 }
 
-/// Pages of the history, one with what an older Orchestrator and a recovery without a successor say.
+/// Pages of the history: also what an older Orchestrator says, and recoveries that supersede nobody.
 pub fn recovery_seeds() -> Vec<Vec<u8>> {
-    let other = String::from_utf8_lossy(HISTORY)
-        .replace("{\"Hostname\":\"node03\",\"Port\":3306}", "null")
-        .replace("DeadMaster", "DeadCoMasterAndSomeSlaves");
+    let recorded = String::from_utf8_lossy(HISTORY);
+    let analyses = ["DeadCoMasterAndSomeSlaves", "DeadIntermediateMaster", "UnreachableMaster", ""];
     let mut seeds = owned(&[HISTORY, b"[]", b"null", ERROR]);
-    seeds.push(other.into_bytes());
+    seeds.extend(analyses.map(|analysis| recorded.replace("DeadMaster", analysis).into_bytes()));
+    seeds.push(recorded.replace("{\"Hostname\":\"node03\",\"Port\":3306}", "null").into_bytes());
     seeds
 }
 
 /// What raft requests answer.
 pub fn raft_seeds() -> Vec<Vec<u8>> {
-    owned(&[RAFT_STATUS, FOLLOWERS_RAFT_STATUS, RAFT_LEADER, RAFT_PEERS, NOT_LEADER, b"\"\"", b"null", ERROR])
+    let many: Vec<String> = (1..=9).map(|node| format!("127.0.0.{node}:10008")).collect();
+    let mut seeds =
+        owned(&[RAFT_STATUS, FOLLOWERS_RAFT_STATUS, RAFT_LEADER, RAFT_PEERS, NOT_LEADER, b"\"\"", b"null", ERROR]);
+    seeds.push(serde_json::to_vec(&many).unwrap());
+    seeds
 }
 
 /// Errors, and what else is no list.

@@ -44,9 +44,8 @@ const REPLACED: [(&str, &str, usize); 10] = [
 
 pub fn seeds() -> Vec<Vec<u8>> {
     let chunked = |body: &[u8]| [HEAD, format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
-    let moved = b"HTTP/1.0 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nConnection: close\r\n\r\n".to_vec();
     let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"OK\"".to_vec();
-    let echo = [&b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 11\r\n\r\n"[..], SECRET.as_bytes()].concat();
+    let moved = format!("HTTP/1.0 301 Moved\r\nLocation: http://{SECRET}/\r\nConnection: close\r\n\r\n").into_bytes();
     let mut seeds = Vec::new();
     for (at, (server, path, _)) in (0..).zip(REPLACED) {
         let (status, body) = well(server, path);
@@ -54,7 +53,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
             seeds.push([&[at], &response[..]].concat());
         }
     }
-    seeds.extend([moved, early, echo].iter().map(|response| [&[2], &response[..]].concat()));
+    // What a server can send back of what it was sent.
+    let in_json = serde_json::to_string(SECRET).unwrap();
+    let in_a_time = String::from_utf8_lossy(INSTANCES).replacen("\"2026-11-23T06:20:34Z\"", &in_json, 1);
+    let echoes = [
+        whole("500 Internal Server Error", SECRET.as_bytes()),
+        whole("500 Internal Server Error", in_json.as_bytes()),
+        whole("401 Unauthorized", SECRET.as_bytes()),
+        whole("200 OK", in_a_time.as_bytes()),
+    ];
+    seeds.extend(echoes.into_iter().chain([moved, early]).map(|response| [&[4], &response[..]].concat()));
     seeds
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proxysql_stonith::clock::Now;
-use proxysql_stonith::state::{Loaded, State, StateDir};
+use proxysql_stonith::state::{Loaded, State, StateDir, VERSION};
 use stonith_core::evidence::{Evidence, Kind};
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::node::Node;
@@ -34,7 +34,11 @@ fn now() -> Now {
 }
 
 fn dir() -> StateDir {
-    DIR.with_borrow(|dir| StateDir::new(dir.path(), &"127.0.0.1:6032".parse().unwrap()))
+    DIR.with_borrow(|dir| StateDir::new(dir.path(), &proxy()))
+}
+
+fn proxy() -> Node {
+    Node::new("127.0.0.1", 6032).unwrap()
 }
 
 fn path(what: &str) -> PathBuf {
@@ -108,6 +112,7 @@ pub fn state(bytes: &[u8]) -> bool {
     let mut state = dir();
     match state.load() {
         Loaded::Kept(kept) => {
+            is_of_this_proxy_and_version(bytes);
             state.save(&kept).unwrap();
             assert_eq!(dir().peek().unwrap(), Some(kept.clone()), "what was kept is kept");
             let resumed = kept.memory.clone().resume(&now().boot_id, NOW_MS, 3_600);
@@ -126,6 +131,17 @@ pub fn state(bytes: &[u8]) -> bool {
             false
         }
         Loaded::Fresh => panic!("a file is there"),
+    }
+}
+
+/// By another reader, as far as that one takes it.
+fn is_of_this_proxy_and_version(bytes: &[u8]) {
+    let first = bytes.split(|byte| *byte == BESIDE).next().unwrap_or_default();
+    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(first)
+        && json.is_object()
+    {
+        assert_eq!(json["version"], VERSION);
+        assert_eq!(json["proxy"].as_str().and_then(|proxy| proxy.parse().ok()), Some(proxy()));
     }
 }
 

@@ -52,7 +52,7 @@ pub fn marker(bytes: &[u8]) -> bool {
 }
 
 pub fn name_seeds() -> Vec<Vec<u8>> {
-    owned(&[b"node01:3306", b"[fe80::1]:3307", b"10.0.0.1:1", b"Node01.Example.", b"node01", b"/tmp/mysql.sock:0"])
+    owned(&[b"node01:3306", b"[fe80::1]:3307", b"10.0.0.1:1", b"Node01.Example.", b"node01", b"/run/mysqld.sock:0"])
 }
 
 /// A node, or a host without its port.
