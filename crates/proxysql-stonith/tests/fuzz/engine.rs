@@ -19,8 +19,9 @@ use crate::targets::{Target, pass_over_the_drivers_panics};
 
 /// What parsers trip over: ends of ranges, half letters, deep nesting, other people's syntax.
 #[rustfmt::skip]
-const TOKENS: [&[u8]; 32] = [
-    b"0", b"-1", b"1e999", b"18446744073709551616", b"-9223372036854775809", b"65536", b"\0", b"\r\n", b"\n", b"\"", b"'",
+const TOKENS: [&[u8]; 35] = [
+    b"0", b"-1", b"1e999", b"18446744073709551615", b"18446744073709551616", b"9223372036854775807",
+    b"-9223372036854775808", b"-9223372036854775809", b"65536", b"\0", b"\r\n", b"\n", b"\"", b"'",
     b"\\", b"\\ud800", b"\\u0000", b"[", b"]", b"{", b"}", b"[[[[[[[[[[[[[[[[", b"null", b"true", b"\xff", b"\xc3",
     b"\xf0\x9f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff", b"\xfc\xff\xff", b"\xfb", b" [stonith:1 ", b" was=ONLINE]",
     b"=", b":", b"99999999999s",
