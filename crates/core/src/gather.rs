@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, ProxyView, Recovery, Release};
 use crate::plan::Managed;
-use crate::policy::{DOWNTIME_BEGIN_SLACK_S, FenceOn, IsolationScope, Policy};
+use crate::policy::{FenceOn, IsolationScope, Policy};
 use crate::proof::{Judge, Missing, Role};
 use crate::row::{CheckType, Layer, Status};
 use crate::superseded::{newest, superseding};
@@ -58,7 +58,7 @@ impl<'a> Facts<'a> {
     pub fn downtime(&self, node: &Node) -> Option<&'a Downtime> {
         let released = self.released(node);
         let listed = self.answer?.downtimes.iter().find(|downtime| downtime.node == *node)?;
-        (released.downtime_s == 0 || listed.begin_s > released.downtime_s + DOWNTIME_BEGIN_SLACK_S).then_some(listed)
+        (!released.has_downtime(listed.begin_s)).then_some(listed)
     }
 
     /// What was released of this node, by proof or by order.
@@ -148,9 +148,7 @@ impl<'a> Facts<'a> {
         let released = self.released(node);
         let counts = |evidence: &Evidence| match evidence.kind {
             Kind::Superseded => uid_ns(&evidence.id).is_none_or(|ns| ns > released.recovery_ns),
-            Kind::LostInRecovery | Kind::Downtime => {
-                released.downtime_s == 0 || evidence.at_s > released.downtime_s + DOWNTIME_BEGIN_SLACK_S
-            }
+            Kind::LostInRecovery | Kind::Downtime => !released.has_downtime(evidence.at_s),
             // An order ends by an order: both times are of this host's clock.
             Kind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
             _ => evidence.at_s > released.ordered_s,

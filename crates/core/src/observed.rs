@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Level;
 use crate::node::Node;
+use crate::policy::DOWNTIME_BEGIN_SLACK_S;
 use crate::row::{Hostgroup, Layer, Pair, Row};
 
 /// Everything [`crate::decide::decide`] looks at besides policy, memory and the time.
@@ -232,6 +233,11 @@ pub struct Release {
 }
 
 impl Release {
+    /// Whether a downtime that began then is released: begins are computed, so it may be a little later.
+    pub fn has_downtime(&self, begin_s: i64) -> bool {
+        self.downtime_s != 0 && begin_s <= self.downtime_s.saturating_add(DOWNTIME_BEGIN_SLACK_S)
+    }
+
     /// Both releases in one.
     pub fn and(self, other: Self) -> Self {
         Self {

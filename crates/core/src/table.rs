@@ -1,6 +1,6 @@
 //! ProxySQL's tables as records, whole: what LOAD MYSQL SERVERS covers must be compared and put back to the byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::row::{Hostgroup, Row, RowKey, Status};
 
@@ -39,10 +39,19 @@ pub struct Content {
     pub records: BTreeMap<Record, Record>,
 }
 
+/// The most characters of a record in a message: a comment can be megabytes.
+const SHOWN_MAX_CHARS: usize = 200;
+
 /// What a server row of this program's could not be read from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("mysql_servers has a record that cannot be read: {0}")]
 pub struct Unreadable(pub String);
+
+impl Unreadable {
+    fn of(record: &Record) -> Self {
+        Self(format!("{record:?}").chars().take(SHOWN_MAX_CHARS).collect())
+    }
+}
 
 impl Content {
     /// Takes records in by their key columns.
@@ -54,13 +63,23 @@ impl Content {
     /// The rows of the server table.
     ///
     /// # Errors
-    /// A record has not one value per column, a column is there twice or missing, or a number is none.
+    /// A record has not one value per column, a column is there twice or missing, a number is none, or two records are
+    /// of one row.
     pub fn rows(&self) -> Result<Vec<Row>, Unreadable> {
-        self.records.values().map(|record| self.row(record)).collect()
+        let mut seen = BTreeSet::new();
+        let mut rows = Vec::with_capacity(self.records.len());
+        for record in self.records.values() {
+            let row = self.row(record)?;
+            if !seen.insert(row.key.clone()) {
+                return Err(Unreadable::of(record)); // which of the two is it?
+            }
+            rows.push(row);
+        }
+        Ok(rows)
     }
 
     fn row(&self, record: &Record) -> Result<Row, Unreadable> {
-        let unreadable = || Unreadable(format!("{record:?}"));
+        let unreadable = || Unreadable::of(record);
         let mut values: BTreeMap<&str, &String> = BTreeMap::new();
         if self.columns.len() != record.len() {
             return Err(unreadable());
@@ -106,7 +125,7 @@ impl Content {
             let text = status.and_then(|at| record.as_ref()?.get(at)?.as_ref());
             text.is_some_and(|text| !Status::parse(text).in_service())
         };
-        let keys: std::collections::BTreeSet<_> = self.records.keys().chain(to.records.keys()).collect();
+        let keys: BTreeSet<_> = self.records.keys().chain(to.records.keys()).collect();
         let mut changes: Vec<_> = keys
             .into_iter()
             .map(|key| (self.records.get(key).cloned(), to.records.get(key).cloned()))
@@ -119,5 +138,31 @@ impl Content {
             (Some(_), Some(_)) => 2,
         });
         changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(ports: [&str; 2]) -> Content {
+        let columns = ["status", "comment", "weight", "hostgroup_id", "hostname", "port"].map(str::to_owned).to_vec();
+        let record = |(weight, port): (&str, &str)| {
+            ["ONLINE", "", weight, "10", "node01", port].map(|text| Some(text.to_owned())).to_vec()
+        };
+        Content::new(SERVERS, columns, ["1", "2"].into_iter().zip(ports).map(record))
+    }
+
+    #[test]
+    fn i1_two_records_of_one_row_are_refused() {
+        assert_eq!(content(["3306", "3307"]).rows().unwrap().len(), 2);
+        assert!(content(["3306", "3306"]).rows().is_err());
+        assert!(content(["3306", "03306"]).rows().is_err());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_shown_in_part() {
+        let error = content(["3306", &"9".repeat(1_000)]).rows().unwrap_err();
+        assert!(error.0.chars().count() == SHOWN_MAX_CHARS, "{error}");
     }
 }

@@ -69,6 +69,7 @@ pub fn wants(
 fn downtimes_changed(before: &BTreeMap<Node, i64>, now: &[Downtime]) -> bool {
     before.len() != now.len()
         || now.iter().any(|downtime| {
-            before.get(&downtime.node).is_none_or(|begin_s| (begin_s - downtime.begin_s).abs() > DOWNTIME_BEGIN_SLACK_S)
+            let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
+            before.get(&downtime.node).is_none_or(|begin_s| begin_s.abs_diff(downtime.begin_s) > slack)
         })
 }

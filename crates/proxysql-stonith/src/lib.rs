@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod foreign;
 pub mod logging;
 pub mod orchestrator;
 pub mod proxysql;

@@ -7,10 +7,11 @@
 //! **Invariant:** an answer counts only if, on the same connection, leader-check held before and after it (I8).
 //! Every request is bounded in time and bytes; no redirects, no proxy from the environment.
 
-mod answers;
+pub mod answers;
 mod asking;
 mod connection;
 mod endpoint;
+mod json;
 mod tls;
 
 use std::collections::BTreeSet;

@@ -4,12 +4,13 @@
 //! rows and bytes. No connect-time queries, no prepared statements, no pool (FACTS §1).
 
 mod admin;
+pub mod answers;
 mod drive;
 mod observe;
 mod sql;
 mod version;
 
-pub use admin::{Admin, AdminError, Credential, Settings};
+pub use admin::{Admin, AdminError, Answer, Credential, Settings};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use observe::{ObserveError, monitor_round, observe, version};
 pub use version::{TRIED, Version};

@@ -1,11 +1,15 @@
 //! What the program is made of: deny.toml's rules that need neither a tool nor a network.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// One TLS stack, rustls with ring: a second one is a second set of roots, bugs and updates.
 const BANNED: [&str; 5] = ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys"];
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// The workspace's, and that of the libFuzzer programs.
+const LOCKS: [&str; 2] = ["Cargo.lock", "fuzz/Cargo.lock"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -19,19 +23,19 @@ fn text<'t>(table: &'t toml::Table, key: &str) -> Option<&'t str> {
     table.get(key)?.as_str()
 }
 
-/// Every package of Cargo.lock.
-fn locked() -> Vec<toml::Table> {
-    let packages = toml("Cargo.lock").remove("package").unwrap();
+/// Every package of a Cargo.lock.
+fn locked(path: &str) -> Vec<toml::Table> {
+    let packages = toml(path).remove("package").unwrap();
     packages.as_array().unwrap().iter().map(|package| package.as_table().unwrap().clone()).collect()
 }
 
-/// Every Cargo.toml of the workspace.
+/// Every Cargo.toml of the workspace, and the one beside it.
 fn manifests() -> Vec<String> {
     let workspace = toml("Cargo.toml");
     let members = workspace["workspace"]["members"].as_array().unwrap().iter();
     let mut paths: Vec<String> = members.map(|member| format!("{}/Cargo.toml", member.as_str().unwrap())).collect();
     assert!(paths.iter().all(|path| !path.contains('*')), "a glob hides members from this test: {paths:?}");
-    paths.push("Cargo.toml".to_owned());
+    paths.extend(["Cargo.toml", "fuzz/Cargo.toml"].map(str::to_owned));
     paths
 }
 
@@ -51,7 +55,8 @@ fn dependencies(manifest: &toml::Table) -> Vec<(String, toml::Value)> {
 
 #[test]
 fn there_is_one_tls_stack() {
-    let names: Vec<String> = locked().iter().map(|package| text(package, "name").unwrap().to_owned()).collect();
+    let names: Vec<String> =
+        locked("Cargo.lock").iter().map(|package| text(package, "name").unwrap().to_owned()).collect();
     assert!(names.iter().any(|name| name == "rustls") && names.iter().any(|name| name == "ring"));
     for banned in BANNED {
         assert!(!names.iter().any(|name| name == banned), "{banned} is in Cargo.lock; see deny.toml");
@@ -64,7 +69,7 @@ fn there_is_one_tls_stack() {
 
 #[test]
 fn every_package_is_ours_or_the_registrys_with_a_checksum() {
-    for package in locked() {
+    for package in LOCKS.into_iter().flat_map(locked) {
         let name = text(&package, "name").unwrap();
         match text(&package, "source") {
             None => assert!(name.starts_with("proxysql-stonith"), "{name} is a path outside of the workspace"),
@@ -75,6 +80,19 @@ fn every_package_is_ours_or_the_registrys_with_a_checksum() {
             }
         }
     }
+}
+
+/// What is fuzzed is what is built: only the engine comes on top.
+#[test]
+fn the_fuzz_targets_are_built_of_the_same_versions() {
+    let versions = |path: &str| -> BTreeSet<(String, String)> {
+        let of = |package: &toml::Table| ["name", "version"].map(|key| text(package, key).unwrap().to_owned()).into();
+        locked(path).iter().map(of).collect()
+    };
+    let [workspace, fuzz] = LOCKS.map(versions);
+    let added: Vec<&str> = fuzz.difference(&workspace).map(|(name, _)| name.as_str()).collect();
+    let engine = ["arbitrary", "jobserver", "libfuzzer-sys", "proxysql-stonith-fuzz"];
+    assert_eq!(added, engine, "do: cp Cargo.lock fuzz/ && cargo fetch --manifest-path fuzz/Cargo.toml");
 }
 
 #[test]

@@ -53,6 +53,10 @@ pub fn check_endpoint(url: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err(format!("{shown:?} names no host; {EXPECTED}"));
     }
+    // What the client will make of it: what it can't use is said here, with the line.
+    if host.contains(['[', ']']) || url.parse::<hyper::Uri>().is_err() {
+        return Err(format!("{shown:?} is not a URL; {EXPECTED}"));
+    }
     if let Some(port) = port
         && !matches!(port.parse::<u16>(), Ok(1..))
     {
@@ -77,8 +81,15 @@ pub fn endpoint_identity(url: &str) -> String {
 /// Reads the address of an admin interface.
 ///
 /// # Errors
-/// What was expected.
+/// What was expected. A password in it is refused, and not shown (I11).
 pub fn parse_proxy(text: &str) -> Result<Node, String> {
+    if text.contains('@') {
+        return Err(
+            "a user or password doesn't belong into the address, where others can see it; use proxysql.user and \
+                    proxysql.password_file; expected the admin interface, such as \"127.0.0.1:6032\""
+                .to_owned(),
+        );
+    }
     match text.parse::<Node>() {
         Ok(node) if node.port != 0 => Ok(node),
         Ok(_) => Err(format!("{text:?} has port 0; expected the admin port, usually 6032")),
@@ -123,6 +134,9 @@ mod tests {
             ("http://[::1:3000", "brackets"),
             ("http://orc 1", "blanks"),
             ("http://orc1/?x=1", "query"),
+            ("http://orc\"1:3000", "is not a URL"),
+            ("http://orc1]:3000", "is not a URL"),
+            ("http://orc1:3000/a<b", "is not a URL"),
             ("", "no scheme"),
         ] {
             let problem = check_endpoint(bad).unwrap_err();
@@ -134,6 +148,10 @@ mod tests {
     fn i11_a_password_in_a_url_is_refused_and_not_shown() {
         for url in ["http://admin:hunter2@orc1:3000", "admin:hunter2@orc1"] {
             let problem = check_endpoint(url).unwrap_err();
+            assert!(!problem.contains("hunter2") && problem.contains("password_file"), "{problem}");
+        }
+        for address in ["admin:hunter2@127.0.0.1:6032", "mysql://admin:hunter2@proxy1"] {
+            let problem = parse_proxy(address).unwrap_err();
             assert!(!problem.contains("hunter2") && problem.contains("password_file"), "{problem}");
         }
     }

@@ -24,7 +24,7 @@ mod effective;
 mod environment;
 mod file;
 mod flags;
-mod option_file;
+pub mod option_file;
 mod origin;
 mod secrets;
 mod section;

@@ -1,18 +1,13 @@
 //! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored; a needed one of a wrong type refuses
 //! the answer whole.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use stonith_core::node::Node;
 use stonith_core::observed::{Analysis, Downtime, Instance, Recovery};
 
-/// The most entries of one list.
-const ENTRIES_MAX: usize = 50_000;
+use super::json::{Bounded, Object};
 
 /// The longest UID of a recovery: real ones have 84.
 const UID_MAX_BYTES: usize = 256;
@@ -46,14 +41,6 @@ pub enum AnswerError {
     Twice(Node),
 }
 
-/// The most characters of foreign text in a message.
-const SHOWN_MAX_CHARS: usize = 200;
-
-/// Foreign text as it may go into a message: one line, bounded.
-pub fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Key {
@@ -76,8 +63,8 @@ impl Key {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct InstanceJson {
-    key: Key,
-    master_key: Key,
+    key: Object<Key>,
+    master_key: Object<Key>,
     read_only: bool,
     #[serde(rename = "ReplicationIOThreadRuning")]
     io_running: bool,
@@ -106,10 +93,10 @@ struct InstanceJson {
 struct RecoveryJson {
     #[serde(rename = "UID")]
     uid: String,
-    analysis_entry: AnalysisJson,
+    analysis_entry: Object<AnalysisJson>,
     /// A pointer in Orchestrator: may be null, may not be missing.
     #[serde(deserialize_with = "Option::deserialize")]
-    successor_key: Option<Key>,
+    successor_key: Option<Object<Key>>,
     is_successful: bool,
     recovery_end_timestamp: String,
 }
@@ -117,9 +104,9 @@ struct RecoveryJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct AnalysisJson {
-    analyzed_instance_key: Key,
+    analyzed_instance_key: Object<Key>,
     analysis: String,
-    cluster_details: ClusterJson,
+    cluster_details: Object<ClusterJson>,
 }
 
 #[derive(Deserialize)]
@@ -163,7 +150,7 @@ pub struct RaftStatus {
 
 /// `/api/raft-status`.
 pub fn raft_status(body: &[u8]) -> Result<RaftStatus, AnswerError> {
-    let status: RaftJson = serde_json::from_slice(body)?;
+    let Object(status): Object<RaftJson> = serde_json::from_slice(body)?;
     let node = if status.raft_advertise.is_empty() { status.raft_bind } else { status.raft_advertise };
     Ok(RaftStatus { node, leader: status.leader, peers: status.peers.map_or(0, |peers| peers.len()) })
 }
@@ -175,7 +162,8 @@ pub fn raft_leader(body: &[u8]) -> Result<String, AnswerError> {
 
 /// `/api/raft-peers`: how many.
 pub fn raft_peers(body: &[u8]) -> Result<usize, AnswerError> {
-    Ok(list::<String>(body)?.len())
+    let Bounded(peers) = serde_json::from_slice::<Bounded<String>>(body)?;
+    Ok(peers.len())
 }
 
 /// Whether this is how Orchestrator answers raft requests where raft is off (with status 500).
@@ -185,7 +173,8 @@ pub fn says_raft_is_off(body: &[u8]) -> bool {
     struct ErrorJson {
         message: String,
     }
-    serde_json::from_slice::<ErrorJson>(body).is_ok_and(|error| error.message.contains("not running with raft"))
+    serde_json::from_slice::<Object<ErrorJson>>(body)
+        .is_ok_and(|Object(error)| error.message.contains("not running with raft"))
 }
 
 /// Whether this is JSON at all, as every answer of Orchestrator's API is, "Not leader" included.
@@ -195,10 +184,10 @@ pub fn is_json(body: &[u8]) -> bool {
 
 /// `/api/downtimed`; `date_s` is the leader's time.
 pub fn downtimes(body: &[u8], date_s: i64) -> Result<Vec<Downtime>, AnswerError> {
-    let list: Vec<InstanceJson> = list(body)?;
+    let list: Vec<InstanceJson> = objects(body)?;
     let downtime = |instance: &InstanceJson| -> Result<Downtime, AnswerError> {
         Ok(Downtime {
-            node: instance.key.node()?,
+            node: instance.key.0.node()?,
             reason: instance.downtime_reason.clone(),
             owner: instance.downtime_owner.clone(),
             begin_s: date_s - instance.elapsed_downtime / 1_000_000_000,
@@ -209,7 +198,7 @@ pub fn downtimes(body: &[u8], date_s: i64) -> Result<Vec<Downtime>, AnswerError>
 
 /// `/api/all-instances`.
 pub fn instances(body: &[u8]) -> Result<Vec<Instance>, AnswerError> {
-    let list: Vec<InstanceJson> = list(body)?;
+    let list: Vec<InstanceJson> = objects(body)?;
     let mut seen = std::collections::BTreeSet::new();
     let mut instances = Vec::with_capacity(list.len());
     for json in &list {
@@ -223,10 +212,10 @@ pub fn instances(body: &[u8]) -> Result<Vec<Instance>, AnswerError> {
 }
 
 fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
-    let node = json.key.node()?;
+    let node = json.key.0.node()?;
     let seen_s = time("LastSeenTimestamp", &node.to_string(), &json.last_seen_timestamp)?.unwrap_or(0);
     Ok(Instance {
-        primary: json.master_key.maybe()?,
+        primary: json.master_key.0.maybe()?,
         cluster: json.cluster_name.clone(),
         alias: json.suggested_cluster_alias.clone(),
         valid: json.is_last_check_valid,
@@ -241,7 +230,7 @@ fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
 
 /// A page of `/api/audit-recovery`: the records that are of use, and how many there were.
 pub fn recoveries(body: &[u8]) -> Result<(Vec<Recovery>, usize), AnswerError> {
-    let list: Vec<RecoveryJson> = list(body)?;
+    let list: Vec<RecoveryJson> = objects(body)?;
     let of = list.len();
     Ok((list.iter().map(recovery).collect::<Result<Vec<_>, _>>()?, of))
 }
@@ -250,7 +239,8 @@ fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
     let at_ns = stonith_core::gather::uid_ns(&json.uid)
         .filter(|_| json.uid.len() <= UID_MAX_BYTES)
         .ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
-    let analysis = match json.analysis_entry.analysis.as_str() {
+    let Object(entry) = &json.analysis_entry;
+    let analysis = match entry.analysis.as_str() {
         "DeadMaster"
         | "DeadMasterAndSomeReplicas"
         | "DeadMasterAndSomeSlaves"
@@ -265,45 +255,15 @@ fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
         uid: json.uid.clone(),
         analysis,
         successful: json.is_successful,
-        failed: json.analysis_entry.analyzed_instance_key.node()?,
-        successor: json.successor_key.as_ref().map(Key::maybe).transpose()?.flatten(),
-        alias: json.analysis_entry.cluster_details.cluster_alias.clone(),
+        failed: entry.analyzed_instance_key.0.node()?,
+        successor: json.successor_key.as_ref().map(|key| key.0.maybe()).transpose()?.flatten(),
+        alias: entry.cluster_details.0.cluster_alias.clone(),
     })
 }
 
-fn list<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, AnswerError> {
-    let Bounded(list) = serde_json::from_slice(body)?;
-    Ok(list)
-}
-
-/// A list that is refused once it is too long, not after it is read whole.
-struct Bounded<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = Bounded<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of at most {ENTRIES_MAX} entries")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-                let mut list = Vec::new();
-                while let Some(entry) = entries.next_element()? {
-                    if list.len() == ENTRIES_MAX {
-                        return Err(A::Error::invalid_length(ENTRIES_MAX + 1, &self));
-                    }
-                    list.push(entry);
-                }
-                Ok(Bounded(list))
-            }
-        }
-
-        deserializer.deserialize_seq(Entries(PhantomData))
-    }
+fn objects<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, AnswerError> {
+    let Bounded(list) = serde_json::from_slice::<Bounded<Object<T>>>(body)?;
+    Ok(list.into_iter().map(|Object(entry)| entry).collect())
 }
 
 /// Orchestrator's times have no zone, and are UTC (FACTS §8): `2026-11-23T06:20:08Z`, `2026-11-23 06:20:11`, or empty.
@@ -327,6 +287,7 @@ mod recorded;
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::ENTRIES_MAX;
     use super::*;
 
     fn recorded(name: &str) -> Vec<u8> {
@@ -397,6 +358,16 @@ mod tests {
         for body in ["", "null", "{}", "[", "[{}]", "{\"Code\":\"ERROR\"}"] {
             assert!(downtimes(body.as_bytes(), 0).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn i1_a_list_does_not_pass_for_an_object() {
+        assert!(raft_status(&recorded("1-healthy/raft-peers")).is_err());
+        assert!(!says_raft_is_off(b"[\"raft-state: not running with raft setup\"]"));
+        let good = String::from_utf8(recorded("2-failover/downtimed")).unwrap();
+        let key = "\"Key\":{\"Hostname\":\"node01\",\"Port\":3306}";
+        assert!(good.contains(key));
+        assert!(downtimes(good.replacen(key, "\"Key\":[\"node01\",3306]", 1).as_bytes(), 0).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::answers::{self, AnswerError, Raft, RaftStatus};
 use super::endpoint::Endpoint;
 use super::{Settings, tls};
+use crate::foreign::shown;
 
 /// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
@@ -167,7 +168,7 @@ fn told(error: &(dyn StdError + 'static)) -> String {
         }
         cause = error.source();
     }
-    answers::shown(&text)
+    shown(&text)
 }
 
 /// A whole answer.
@@ -238,13 +239,22 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
+    /// Each as it is, and as it stands in JSON and in our own messages where it has a quote or a backslash.
+    fn of<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
+        let spelled = secrets.into_iter().filter(|secret| !secret.is_empty()).flat_map(|secret| {
+            let [json, ours] = [serde_json::Value::from(secret).to_string(), format!("{secret:?}")];
+            [json, ours].map(|quoted| quoted[1..quoted.len() - 1].to_owned()).into_iter().chain([secret.to_owned()])
+        });
+        Self(spelled.collect())
+    }
+
     /// Foreign text as it may go into a message.
     fn show(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.0.iter() {
             text = text.replace(secret, "***");
         }
-        answers::shown(&text)
+        shown(&text)
     }
 }
 
@@ -314,8 +324,7 @@ impl Connection {
                 value.set_sensitive(true);
                 authorization = Some(value);
             }
-            let secret = [encoded, auth.password.expose().to_owned()];
-            secrets = Secrets(secret.into_iter().filter(|secret| !secret.is_empty()).collect());
+            secrets = Secrets::of([encoded.as_str(), auth.password.expose()]);
         }
         let (endpoint, read_timeout) = (endpoint.clone(), settings.read_timeout);
         Ok(Self { sender, endpoint, authorization, secrets, read_timeout, closing: false })
@@ -435,5 +444,5 @@ fn closes(version: Version, headers: &HeaderMap) -> bool {
 /// The TLS error that is at the bottom of this one, if any: a broken connection is none.
 fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
     let (cause, advice) = tls::cause_and_advice(error)?;
-    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: answers::shown(&cause), advice })
+    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: shown(&cause), advice })
 }

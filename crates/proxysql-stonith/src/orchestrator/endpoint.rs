@@ -73,9 +73,13 @@ impl FromStr for Endpoint {
         if uri.query().is_some() || text.contains('#') {
             return Err(error("it has a query or a fragment"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_ascii_lowercase();
         if host.is_empty() {
             return Err(error("it names no host"));
+        }
+        if host.contains(['[', ']']) {
+            return Err(error("its host has brackets"));
         }
         let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
         let port = match after_host.split_once(':') {
@@ -99,7 +103,9 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.prefix)
+        // A prefix that is called so itself would read back as none.
+        let api = if self.prefix.ends_with("/api") { "/api" } else { "" };
+        write!(f, "{}://{}{}{api}", if self.https { "https" } else { "http" }, self.authority(), self.prefix)
     }
 }
 
@@ -113,6 +119,7 @@ mod tests {
         assert_eq!(path("http://orc1:3000"), "/api/leader-check");
         assert_eq!(path("http://orc1:3000/api/"), "/api/leader-check");
         assert_eq!(path("https://lb/orchestrator/api"), "/orchestrator/api/leader-check");
+        assert_eq!(path("https://lb/api/api"), "/api/api/leader-check");
         assert_eq!("http://ORC1:3000/api".parse::<Endpoint>().unwrap(), "http://orc1:3000/".parse().unwrap());
         assert_eq!("https://[::1]/x".parse::<Endpoint>().unwrap().to_string(), "https://[::1]:443/x");
     }

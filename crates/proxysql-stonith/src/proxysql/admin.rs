@@ -10,6 +10,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use stonith_core::node::Node;
 use stonith_core::table::Record;
 
+use crate::foreign::shown;
 use crate::secret::Secret;
 
 /// The most rows read from one table. ProxySQL with 5,000 servers was measured (FACTS §1).
@@ -137,7 +138,7 @@ impl Admin {
             Ok(Ok(conn)) => conn,
             Ok(Err(mysql_async::Error::Server(error))) => {
                 let user = settings.credential.user.clone();
-                return Err(AdminError::AccessDenied { address, user, cause: error.message });
+                return Err(AdminError::AccessDenied { address, user, cause: shown(&error.message) });
             }
             Ok(Err(error)) => return Err(AdminError::Connect { address, cause: whole_cause(&error) }),
         };
@@ -164,7 +165,7 @@ impl Admin {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(AdminError::TooManyRows { address, statement: short() }),
             Ok(Err(mysql_async::Error::Server(error))) => {
-                Err(AdminError::Refused { address, statement: short(), cause: error.message })
+                Err(AdminError::Refused { address, statement: short(), cause: shown(&error.message) })
             }
             Ok(Err(error)) => Err(AdminError::Lost { address, statement: short(), cause: whole_cause(&error) }),
         }
@@ -238,5 +239,5 @@ fn whole_cause(error: &dyn std::error::Error) -> String {
         }
         next = cause.source();
     }
-    text
+    shown(&text)
 }

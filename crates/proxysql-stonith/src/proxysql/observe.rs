@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use stonith_core::apply::RETURNS_NAME;
 use stonith_core::marker::Comment;
-use stonith_core::node::Node;
-use stonith_core::observed::{ProxyView, Release, SharedLease};
+use stonith_core::observed::ProxyView;
 use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Row};
-use stonith_core::table::{Content, Record, SERVERS, Unreadable};
+use stonith_core::row::Row;
+use stonith_core::table::{Record, SERVERS, Unreadable};
 
-use super::admin::{Admin, AdminError, Answer};
-use super::drive::{of_node, used};
+use super::admin::{Admin, AdminError};
+use super::answers::{NotUnderstood, content, hostgroups, lease, pairs, releases, returned, used};
 use super::sql;
 use super::version::Version;
 
@@ -36,6 +35,10 @@ pub enum ObserveError {
     },
 }
 
+fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> ObserveError {
+    move |NotUnderstood(what)| ObserveError::NotUnderstood { statement, what }
+}
+
 const VERSION: &str = "SELECT @@version";
 const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
 const GROUP_REPLICATION: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups";
@@ -52,7 +55,7 @@ const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql
 pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
     let answer = admin.query(VERSION).await?;
     let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
-    text.parse().map_err(|()| ObserveError::NotUnderstood { statement: VERSION, what: format!("{text:?}") })
+    text.parse().map_err(|()| not_understood(VERSION)(NotUnderstood::of(&text)))
 }
 
 /// The longest that a monitor's round is waited for: one with a longer interval is seen by later ticks.
@@ -67,7 +70,7 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     for statement in ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"] {
         let answer = admin.query(statement).await?;
         let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
-        let ms = text.parse().map_err(|_| ObserveError::NotUnderstood { statement, what: format!("{text:?}") })?;
+        let ms = text.parse().map_err(|_| not_understood(statement)(NotUnderstood::of(&text)))?;
         round += Duration::from_millis(ms);
     }
     Ok(round.min(MONITOR_ROUND_MAX))
@@ -101,7 +104,7 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
     let mut names: BTreeSet<String> = names.records.into_iter().filter_map(|record| record.first()?.clone()).collect();
     names.retain(|name| name.starts_with("stonith_"));
     let returned = match names.contains(RETURNS_NAME) {
-        true => ours(admin, sql::RETURNS).await?.iter().filter_map(|record| Some(of_node(record)?.0)).collect(),
+        true => returned(&ours(admin, sql::RETURNS).await?),
         false => BTreeSet::new(),
     };
     let [shared_lease, released] = sql::SHARED.map(|name| names.remove(name));
@@ -110,10 +113,10 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
     let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
     let memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
     let disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
-    let pairs = pairs(&admin.query(PAIRS).await?)?;
+    let pairs = pairs(&admin.query(PAIRS).await?).map_err(not_understood(PAIRS))?;
     let mut foreign = BTreeSet::new();
     for statement in [GROUP_REPLICATION, GALERA, AURORA] {
-        foreign.extend(hostgroups(statement, &admin.query(statement).await?)?);
+        foreign.extend(hostgroups(&admin.query(statement).await?).map_err(not_understood(statement))?);
     }
     let peers = admin.query(PEERS).await?;
     let clustered = peers.records.first().and_then(|record| record.first()?.clone()).is_none_or(|count| count != "0");
@@ -135,7 +138,7 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
     let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
     if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
         let managed = Managed::of(&view, policy);
-        view.conn_used = used(&admin.query(USED).await?, &managed);
+        view.conn_used = used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))?;
     }
     Ok(view)
 }
@@ -149,55 +152,7 @@ async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, Observe
     }
 }
 
-fn lease(records: &[Record], owner: &str) -> Option<SharedLease> {
-    let [Some(holder), left_s, unwanted_s] = records.first()?.as_slice() else { return None };
-    let ms = |seconds: &Option<String>| -> Option<u64> {
-        let seconds: i64 = seconds.as_ref()?.parse().ok()?;
-        Some(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)) // what is over, or of a clock set back, is 0
-    };
-    Some(SharedLease {
-        owner: holder.clone(),
-        ours: holder == owner,
-        left_ms: ms(left_s)?,
-        unwanted_ms: ms(unwanted_s)?,
-    })
-}
-
-fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
-    let of = |record: &Record| -> Option<(Node, Release)> {
-        let (node, rest) = of_node(record)?;
-        let [Some(recovery_ns), Some(downtime_s), Some(ordered_s)] = rest else { return None };
-        let (recovery_ns, downtime_s) = (recovery_ns.parse().ok()?, downtime_s.parse().ok()?);
-        Some((node, Release { recovery_ns, downtime_s, ordered_s: ordered_s.parse().ok()? }))
-    };
-    records.iter().filter_map(of).collect()
-}
-
-async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
+async fn rows(admin: &mut Admin, statement: &'static str) -> Result<Vec<Row>, ObserveError> {
     let answer = admin.query(statement).await?;
-    Ok(Content::new(SERVERS, answer.columns, answer.records).rows()?)
-}
-
-fn pairs(answer: &Answer) -> Result<Vec<Pair>, ObserveError> {
-    let pair = |record: &Vec<Option<String>>| match record.as_slice() {
-        [Some(writer), Some(reader), Some(check_type)] => Some(Pair {
-            writer: Hostgroup(writer.parse().ok()?),
-            reader: Hostgroup(reader.parse().ok()?),
-            check_type: CheckType::parse(check_type),
-        }),
-        _ => None,
-    };
-    let read = |record| {
-        pair(record).ok_or_else(|| ObserveError::NotUnderstood { statement: PAIRS, what: format!("{record:?}") })
-    };
-    answer.records.iter().map(read).collect()
-}
-
-fn hostgroups(statement: &'static str, answer: &Answer) -> Result<Vec<Hostgroup>, ObserveError> {
-    let values = answer.records.iter().flatten();
-    let read = |value: &Option<String>| {
-        let number = value.as_ref().and_then(|value| value.parse().ok()).map(Hostgroup);
-        number.ok_or_else(|| ObserveError::NotUnderstood { statement, what: format!("{value:?}") })
-    };
-    values.map(read).collect()
+    Ok(content(SERVERS, answer).map_err(not_understood(statement))?.rows()?)
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 
+use crate::foreign::shown;
 use crate::logging::Quiet;
 
 mod durable_file;
@@ -277,7 +278,7 @@ fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8], path: &Path) -> Result<T, 
 }
 
 fn corrupt(path: &Path, error: &serde_json::Error) -> StateError {
-    StateError::Corrupt { path: path.to_owned(), reason: error.to_string() }
+    StateError::Corrupt { path: path.to_owned(), reason: shown(&error.to_string()) }
 }
 
 /// `127.0.0.1_6032`: what names a ProxySQL in file names. Two names that come to one stem are told apart by the

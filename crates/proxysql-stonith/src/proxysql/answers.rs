@@ -1,0 +1,235 @@
+//! The admin interface's answers as core types. What can't be understood is refused here (I1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+use stonith_core::apply::{LockSeen, Session};
+use stonith_core::node::Node;
+use stonith_core::observed::{Release, SharedLease};
+use stonith_core::plan::Managed;
+use stonith_core::proof::Role;
+use stonith_core::row::{CheckType, Hostgroup, Pair};
+use stonith_core::table::{Content, Record, Table};
+
+use super::admin::Answer;
+use crate::foreign::shown;
+
+/// What of an answer can't be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotUnderstood(pub String);
+
+impl NotUnderstood {
+    /// What came: one line of it, bounded.
+    pub fn of(what: &impl fmt::Debug) -> Self {
+        Self(shown(&format!("{what:?}")))
+    }
+}
+
+/// A table, whole.
+///
+/// # Errors
+/// Two records have one key: which of them is it?
+pub fn content(table: Table, answer: Answer) -> Result<Content, NotUnderstood> {
+    let mut keys = BTreeSet::new();
+    for record in &answer.records {
+        if !keys.insert(&record[..table.key_columns.min(record.len())]) {
+            return Err(NotUnderstood::of(record));
+        }
+    }
+    Ok(Content::new(table, answer.columns, answer.records))
+}
+
+/// `mysql_replication_hostgroups`.
+///
+/// # Errors
+/// A record is no pair of hostgroups with a check_type.
+pub fn pairs(answer: &Answer) -> Result<Vec<Pair>, NotUnderstood> {
+    let pair = |record: &Vec<Option<String>>| match record.as_slice() {
+        [Some(writer), Some(reader), Some(check_type)] => Some(Pair {
+            writer: Hostgroup(writer.parse().ok()?),
+            reader: Hostgroup(reader.parse().ok()?),
+            check_type: CheckType::parse(check_type),
+        }),
+        _ => None,
+    };
+    let read = |record| pair(record).ok_or_else(|| NotUnderstood::of(record));
+    answer.records.iter().map(read).collect()
+}
+
+/// Columns of hostgroups.
+///
+/// # Errors
+/// A value is no number.
+pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
+    let values = answer.records.iter().flatten();
+    let read = |value: &Option<String>| {
+        let number = value.as_ref().and_then(|value| value.parse().ok()).map(Hostgroup);
+        number.ok_or_else(|| NotUnderstood::of(value))
+    };
+    values.map(read).collect()
+}
+
+/// The first column: names of tables.
+pub fn first_column(answer: &Answer) -> BTreeSet<String> {
+    answer.records.iter().filter_map(|record| record.first()?.clone()).collect()
+}
+
+/// The lock, if there is one.
+pub fn lock(answer: &Answer) -> Option<LockSeen> {
+    let record = answer.records.first()?;
+    Some(LockSeen { owner: record.first()?.clone()?, expired: record.get(1)?.as_deref() != Some("0") })
+}
+
+/// A node by its first two columns, and what the others say.
+fn of_node(record: &Record) -> Option<(Node, &[Option<String>])> {
+    let [Some(host), Some(port), rest @ ..] = record.as_slice() else { return None };
+    Some((Node::new(host, port.parse().ok()?).ok()?, rest))
+}
+
+/// The nodes that a return put in service which may not have reached disk.
+pub fn returned(records: &[Record]) -> BTreeSet<Node> {
+    records.iter().filter_map(|record| Some(of_node(record)?.0)).collect()
+}
+
+/// The same, with the role that each was proven in.
+pub fn returns(records: &[Record]) -> BTreeMap<Node, Role> {
+    let of = |record| {
+        let (node, rest) = of_node(record)?;
+        Some((node, Role::parse(rest.first()?.as_deref()?)?))
+    };
+    records.iter().filter_map(of).collect()
+}
+
+/// The lease that the agents of this ProxySQL share, if there is one.
+pub fn lease(records: &[Record], owner: &str) -> Option<SharedLease> {
+    let [Some(holder), left_s, unwanted_s] = records.first()?.as_slice() else { return None };
+    let ms = |seconds: &Option<String>| -> Option<u64> {
+        let seconds: i64 = seconds.as_ref()?.parse().ok()?;
+        Some(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)) // what is over, or of a clock set back, is 0
+    };
+    Some(SharedLease {
+        owner: holder.clone(),
+        ours: holder == owner,
+        left_ms: ms(left_s)?,
+        unwanted_ms: ms(unwanted_s)?,
+    })
+}
+
+/// What agents of this ProxySQL released, per node.
+pub fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
+    let of = |record: &Record| -> Option<(Node, Release)> {
+        let (node, rest) = of_node(record)?;
+        let [Some(recovery_ns), Some(downtime_s), Some(ordered_s)] = rest else { return None };
+        let (recovery_ns, downtime_s) = (recovery_ns.parse().ok()?, downtime_s.parse().ok()?);
+        Some((node, Release { recovery_ns, downtime_s, ordered_s: ordered_s.parse().ok()? }))
+    };
+    records.iter().filter_map(of).collect()
+}
+
+/// Connections in use per node, over the managed hostgroups: elsewhere a node may serve whom it likes.
+///
+/// # Errors
+/// A count, or whose it is, can't be read: then it is not known to be 0, for which a fence waits.
+pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
+    let mut used: BTreeMap<Node, u64> = BTreeMap::new();
+    for record in &answer.records {
+        let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood::of(record))?;
+        // A name that can be no node's is none that a fence waits for.
+        if let Ok(node) = Node::new(host, port)
+            && managed.contains(hostgroup)
+        {
+            let sum = used.entry(node).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+    Ok(used)
+}
+
+fn pooled(record: &Record) -> Option<(Hostgroup, &str, u16, u64)> {
+    let [Some(hostgroup), Some(host), Some(port), Some(count)] = record.as_slice() else { return None };
+    Some((Hostgroup(hostgroup.parse().ok()?), host, port.parse().ok()?, count.parse().ok()?))
+}
+
+/// The client sessions of `stats_mysql_processlist`.
+pub fn sessions(answer: &Answer) -> Vec<Session> {
+    let session = |record: &Vec<Option<String>>| -> Option<Session> {
+        let id = record.first()?.as_ref()?.parse().ok()?;
+        let current = match (record.get(1), record.get(2)) {
+            (Some(Some(host)), Some(Some(port))) => port.parse().ok().and_then(|port| Node::new(host, port).ok()),
+            _ => None,
+        };
+        let holds = record.get(3).and_then(Option::as_deref).map(held_servers).unwrap_or_default();
+        Some(Session { id, current, holds })
+    };
+    answer.records.iter().filter_map(session).collect()
+}
+
+/// The servers in `extended_info.backends` (there with `mysql-show_processlist_extended`; code: MySQL_Session.cpp).
+fn held_servers(extended_info: &str) -> BTreeSet<Node> {
+    let Ok(info) = serde_json::from_str::<Value>(extended_info) else { return BTreeSet::new() };
+    let backends = info["backends"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let server = |backend: &Value| {
+        let mysql = &backend["conn"]["mysql"];
+        let port = mysql["port"].as_u64().and_then(|port| u16::try_from(port).ok())?;
+        Node::new(mysql["host"].as_str()?, port).ok()
+    };
+    backends.iter().filter_map(server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use stonith_core::row::CheckType::ReadOnly;
+
+    use super::*;
+
+    fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
+        let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: ReadOnly };
+        let managed = Managed { pairs: vec![pair], ..Managed::default() };
+        let value = |text: &&str| Some(*text).filter(|text| *text != "NULL").map(str::to_owned);
+        let records = records.iter().map(|record| record.iter().map(value).collect()).collect();
+        used(&Answer { records, ..Answer::default() }, &managed)
+    }
+
+    #[test]
+    fn i4_connections_in_use_are_summed_over_the_managed_hostgroups() {
+        let node = Node::new("node01", 3306).unwrap();
+        let used = in_use(&[
+            ["10", "node01", "3306", "2"],
+            ["20", "Node01.", "3306", "1"],
+            ["30", "node01", "3306", "9"],
+            ["10", "no name", "3306", "9"],
+        ]);
+        assert_eq!(used, Ok([(node.clone(), 3)].into()));
+        let most = u64::MAX.to_string();
+        let used = in_use(&[["10", "node01", "3306", &most], ["20", "node01", "3306", "1"]]);
+        assert_eq!(used, Ok([(node, u64::MAX)].into()), "not 0, for which a fence waits");
+    }
+
+    #[test]
+    fn i1_two_records_of_one_key_are_not_one() {
+        let record =
+            |port: &str, status: &str| ["10", "node01", port, status].map(|text| Some(text.to_owned())).to_vec();
+        let read = |records| {
+            let columns = ["hostgroup_id", "hostname", "port", "status"].map(str::to_owned).to_vec();
+            content(stonith_core::table::SERVERS, Answer { columns, records, affected: 0 })
+        };
+        assert_eq!(read(vec![record("3306", "ONLINE"), record("3307", "ONLINE")]).unwrap().records.len(), 2);
+        assert!(read(vec![record("3306", "ONLINE"), record("3306", "OFFLINE_SOFT")]).is_err());
+    }
+
+    #[test]
+    fn i1_connections_that_can_not_be_counted_are_not_none() {
+        for record in [
+            ["10", "node01", "3306", "-1"],
+            ["10", "node01", "3306", "NULL"],
+            ["10", "node01", "3306", "many"],
+            ["10", "node01", "", "2"],
+            ["10", "NULL", "3306", "2"],
+            ["", "node01", "3306", "2"],
+        ] {
+            assert!(in_use(&[["10", "node02", "3306", "1"], record]).is_err(), "{record:?}");
+        }
+    }
+}

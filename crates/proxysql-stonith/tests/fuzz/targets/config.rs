@@ -1,0 +1,159 @@
+//! The config file, and the option file that may hold its passwords.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use proxysql_stonith::config::option_file::{OptionGroup, read_group};
+use proxysql_stonith::config::{Config, Environment, Flags, RawFile};
+use proxysql_stonith::secret::Secret;
+use tempfile::TempDir;
+
+use super::{may_be_said, owned};
+
+/// What the passwords in the seeds begin with. A mutation may move one anywhere: it is a secret where passwords belong.
+const PASSWORD: &str = "hunter";
+
+const CONFIG: &[u8] = include_bytes!("../config.toml");
+const OPTION_FILE: &[u8] =
+    b"[client]\nuser = admin\npassword = \"hunter2\"  # see #7\n[orchestrator]\nuser='it\\'s'\npassword=a\\sb\\\\c\n";
+
+pub fn config_seeds() -> Vec<Vec<u8>> {
+    let least = b"[orchestrator]\nendpoints = [\"http://orc1:3000\"]\n[[proxysql]]\naddress = \"127.0.0.1:6032\"\n\
+                  user = \"stonith\"\npassword = \"hunter2\"\n";
+    let absent =
+        b"[orchestrator]\nendpoints = []\n[[proxysql]]\npassword_file = \"nowhere\"\n[isolation]\nafter = 10\n";
+    owned(&[CONFIG, least, absent, OPTION_FILE])
+}
+
+pub fn option_file_seeds() -> Vec<Vec<u8>> {
+    owned(&[OPTION_FILE, b"[client]\npassword=plain\n!include /etc/x\n", CONFIG])
+}
+
+thread_local! {
+    /// Where this thread's file lies: one for all inputs.
+    static DIR: RefCell<TempDir> = RefCell::new(tempfile::tempdir().unwrap());
+}
+
+fn write(name: &str, bytes: &[u8]) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = DIR.with_borrow(|dir| dir.path().join(name));
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// A config file.
+pub fn config(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = RawFile::parse(Path::new("stonith.toml"), &text) {
+        may_be_said(&error.to_string());
+        shows_no_secret(&error.to_string(), &text);
+    }
+    let flags = Flags { config: Some(write("stonith.toml", bytes)), ..Flags::default() };
+    match Config::load(&flags, &Environment::of(|_| None)) {
+        Ok(config) => {
+            shows_no_secret(&format!("{config:?}"), &text);
+            shows_no_secret(&config.to_toml(), &text);
+            reads_back(&config);
+            true
+        }
+        Err(error) => {
+            may_be_said(&error.to_string());
+            shows_no_secret(&error.to_string(), &text);
+            false
+        }
+    }
+}
+
+/// The config in force, as it is shown, is a config file with the same values, but for passwords.
+fn reads_back(config: &Config) {
+    let shown = config.to_toml();
+    let raw = RawFile::parse(Path::new("shown.toml"), &shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
+    assert_eq!(raw.orchestrator.endpoints.unwrap().value, config.orchestrator.endpoints);
+    let addresses: Vec<String> = raw.proxies.into_iter().map(|proxy| proxy.address.unwrap().value).collect();
+    assert_eq!(addresses, config.proxies.iter().map(|proxy| proxy.address.to_string()).collect::<Vec<_>>());
+    assert_eq!(raw.isolation_after.map(|after| after.value), config.isolation.after);
+    assert_eq!(raw.interval.unwrap().value, config.run.interval);
+    assert_eq!(raw.state_dir.unwrap().value, config.run.state_dir);
+    assert_eq!(raw.mode.unwrap().value, config.policy.mode);
+    let hostgroups: Vec<i64> = config.policy.hostgroups.iter().map(|hostgroup| hostgroup.0.into()).collect();
+    assert_eq!(raw.hostgroups.unwrap().value, hostgroups);
+}
+
+/// What stands where a password belongs, and nowhere else in the file, is not said (I11).
+fn shows_no_secret(said: &str, file: &str) {
+    let secrets = secrets_of(file);
+    let only_there = |secret: &&String| secret.starts_with(PASSWORD) && file.matches(secret.as_str()).count() == 1;
+    for secret in secrets.iter().filter(only_there) {
+        assert!(file.contains('\\') || !said.contains(secret.as_str()), "I11: {secret} is said: {said}");
+    }
+}
+
+/// The passwords in a config file, also in one that is no TOML.
+fn secrets_of(file: &str) -> Vec<String> {
+    let quoted = |line: &str| Some(line.trim().strip_prefix("password")?.split('"').nth(1)?.to_owned());
+    let mut secrets: Vec<String> = file.lines().filter_map(quoted).collect();
+    if let Ok(table) = file.parse::<toml::Table>() {
+        let proxies = table.get("proxysql").and_then(toml::Value::as_array).into_iter().flatten();
+        let sections = table.get("orchestrator").into_iter().chain(proxies);
+        let password = |section: &toml::Value| Some(section.get("password")?.as_str()?.to_owned());
+        secrets.extend(sections.filter_map(password));
+    }
+    secrets
+}
+
+/// A MySQL option file.
+pub fn option_file(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let groups = ["client", "orchestrator"].map(|group| read_group(&text, group));
+    for (group, name) in groups.iter().zip(["client", "orchestrator"]) {
+        assert_eq!(read_group(&as_mysql_writes_it(name, group), name), *group);
+        assert_eq!(read_group(&as_mysql_writes_it(name, group), "mysqldump"), OptionGroup::default());
+    }
+    let env = Environment::of(|name| match name {
+        "PROXYSQL_STONITH_DEFAULTS_FILE" => Some(write("my.cnf", bytes).into()),
+        "PROXYSQL_STONITH_ORCHESTRATOR" => Some("http://orc1:3000".into()),
+        "PROXYSQL_STONITH_PROXYSQL" => Some("127.0.0.1:6032".into()),
+        _ => None,
+    });
+    let secret = groups[0].password.as_ref().map_or("", Secret::expose);
+    let is_said =
+        |said: String| secret.starts_with(PASSWORD) && text.matches(secret).count() == 1 && said.contains(secret);
+    // No file of that name: what is in /etc does not matter here.
+    let flags = Flags { config: Some(write("empty.toml", b"")), ..Flags::default() };
+    match Config::load(&flags, &env) {
+        Ok(config) => {
+            let read = config.proxies[0].credential.read().unwrap();
+            assert_eq!(
+                (Some(&read.user), Some(&read.password)),
+                (groups[0].user.as_ref(), groups[0].password.as_ref())
+            );
+            assert!(!is_said(config.to_toml()), "I11");
+            true
+        }
+        Err(error) => {
+            may_be_said(&error.to_string());
+            assert!(!is_said(error.to_string()), "I11: {error}");
+            false
+        }
+    }
+}
+
+/// A group, in quotes and with escapes, as MySQL's manual has it.
+fn as_mysql_writes_it(name: &str, group: &OptionGroup) -> String {
+    let mut text = format!("[mysqld]\nuser=wrong\n[{name}]\n");
+    for (key, value) in [("user", group.user.as_deref()), ("password", group.password.as_ref().map(Secret::expose))] {
+        if let Some(value) = value {
+            let letters =
+                [('\\', "\\\\"), ('"', "\\\""), ('\n', "\\n"), ('\r', "\\r"), ('\t', "\\t"), ('\u{8}', "\\b")];
+            let escaped: String = value
+                .chars()
+                .map(|c| {
+                    letters.iter().find(|(letter, _)| *letter == c).map_or(c.to_string(), |(_, text)| (*text).into())
+                })
+                .collect();
+            text.push_str(&format!("{key} = \"{escaped}\" # said by {key}\n"));
+        }
+    }
+    text
+}

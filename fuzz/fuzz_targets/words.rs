@@ -1,0 +1,3 @@
+#![no_main]
+
+proxysql_stonith_fuzz::run!(words);
