@@ -87,6 +87,10 @@ pub struct Tick {
     pub error: Option<TickError>,
 }
 
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// One loop.
 #[derive(Debug)]
 pub struct Agent {
@@ -104,11 +108,19 @@ impl Agent {
     /// An agent that goes on from this memory.
     pub fn new(settings: AgentSettings, client: Client, credentials: Box<dyn Credentials>, memory: Memory) -> Self {
         static AGENTS: AtomicU64 = AtomicU64::new(0);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
         // No other agent has this name, now or later: the lock in ProxySQL is held under it.
-        let owner = format!("{host}:{}:{}:{}:{nth}", std::process::id(), memory.boot_id, clock::boot_ms());
+        let owner = format!("{}:{}:{}:{}:{nth}", host(), std::process::id(), memory.boot_id, clock::boot_ms());
         Self { settings, memory, client, credentials, admin: None, owner }
+    }
+
+    /// Takes the name of a lock that one process of this host has at a time: what its last holder left in ProxySQL when
+    /// it was killed is finished at once, and not when the lock in ProxySQL runs out.
+    pub fn hold(&mut self, lock: &str) {
+        if self.memory.boot_id.is_empty() {
+            return; // then no name tells this host from a copy of it
+        }
+        self.owner = format!("{}:{}:lock {lock}", host(), self.memory.boot_id);
     }
 
     /// Looks and decides; writes nothing, keeps nothing.

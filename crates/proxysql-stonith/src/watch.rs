@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stonith_core::apply::Outcome;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::LeaderView;
@@ -41,7 +42,7 @@ pub struct Kept {
     state: State,
     keeps: bool,
     troubles: BTreeMap<String, String>,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl Kept {
@@ -95,7 +96,7 @@ impl Kept {
             state.memory.armed = false;
             state.memory.lease_asked_ms = None;
         }
-        Start::Ready(Box::new(Self { dir, state, keeps, troubles, _lock: lock.ok().flatten() }))
+        Start::Ready(Box::new(Self { dir, state, keeps, troubles, lock: lock.ok().flatten() }))
     }
 
     /// The memory to start an agent with.
@@ -131,7 +132,10 @@ pub struct Watch {
 
 impl Watch {
     /// Puts both together.
-    pub fn new(proxy: Node, agent: Agent, kept: Kept) -> Self {
+    pub fn new(proxy: Node, mut agent: Agent, kept: Kept) -> Self {
+        if let Some(name) = kept.lock.as_ref().and_then(Lock::name) {
+            agent.hold(&name);
+        }
         Self { proxy, agent, kept, applied: None }
     }
 
@@ -208,7 +212,8 @@ impl Watch {
             return;
         };
         report::log_changes(&self.proxy, &tick.decision, outcome);
-        if plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
+        let was_applied = matches!(outcome, Outcome::Applied(_));
+        if was_applied && plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let round = self.agent.monitor_round().await.unwrap_or(Duration::from_secs(2));
             let until = Now::read().boot_ms.saturating_add(u64::try_from(round.as_millis()).unwrap_or(0));
             self.applied = Some((plan.clone(), until));

@@ -1,7 +1,7 @@
 //! Locks between processes: the kernel drops them when a process ends, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,15 @@ use super::error::StateError;
 /// Held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// A name that only its holder has on this boot of this machine: that of the file, whatever path leads to it.
+    pub fn name(&self) -> Option<String> {
+        let meta = self.file.metadata().ok()?;
+        Some(format!("{}-{}", meta.dev(), meta.ino()))
+    }
 }
 
 /// Takes a lock, or `None` if another process has it.
@@ -24,7 +32,7 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
         .map_err(StateError::io("open the lock file", path))?;
     super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(StateError::io("lock", path)(error)),
     }

@@ -7,4 +7,5 @@ mod crash;
 mod faults;
 mod first_start;
 mod layers;
+mod sigkill;
 mod stage;

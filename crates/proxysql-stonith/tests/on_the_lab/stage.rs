@@ -96,6 +96,20 @@ impl Stage {
         self.rows("runtime_mysql_servers")
     }
 
+    /// An operator's half-done edits, in memory only.
+    pub fn stage_edits(&self) {
+        self.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,comment) VALUES (20,'staged','an operator''s')");
+        self.sql("UPDATE mysql_servers SET weight=7 WHERE hostname='node03'");
+        self.sql("INSERT INTO mysql_replication_hostgroups VALUES (50,60,'read_only','staged')");
+    }
+
+    /// The time of a lock that an apply left is over.
+    pub fn expire_lock(&self) {
+        if !self.select("SELECT name FROM main.sqlite_master WHERE name='stonith_lock'").is_empty() {
+            self.sql("UPDATE main.stonith_lock SET expires=1");
+        }
+    }
+
     /// node01 dies, node02 is promoted, and ProxySQL's monitor has seen it.
     pub async fn fail_over(&self) {
         self.nodes.kill("node01");
