@@ -4,6 +4,7 @@
 
 mod commands;
 mod crash;
+mod crash_returns;
 mod faults;
 mod first_start;
 mod layers;
