@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench quiet_once`: on the lab, and on the real programs where they are found.
 
-#[allow(dead_code)] // the tests use the rest
-#[path = "../tests/real/world.rs"]
+#[allow(dead_code, unused_imports)] // the tests use the rest
+#[path = "../tests/real/world/mod.rs"]
 mod world;
 
 use std::io::{Read, Write};
@@ -85,17 +85,12 @@ fn measure() {
 
     let Some(binaries) = world::Binaries::find() else { return };
     let world = world::World::start(binaries);
-    let program = world.stonith(&["run", "--once"]);
+    let program = world.proxy.stonith(&["run", "--once"]);
     let place = Place {
         name: "the real programs",
         program: program.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-        proxysql: format!("127.0.0.1:{}", world.admin_port),
-        endpoints: world
-            .orchestrator_flag()
-            .trim_start_matches("--orchestrator=")
-            .split(',')
-            .map(str::to_owned)
-            .collect(),
+        proxysql: format!("{}:{}", world.proxy.address(), world.proxy.admin_port),
+        endpoints: world.raft.endpoints(),
     };
     compare(&place, &script);
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stonith_core::apply::Outcome;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::LeaderView;
@@ -230,7 +231,8 @@ impl Watch {
             return;
         };
         report::log_changes(&self.proxy, &tick.decision, outcome);
-        if plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
+        let was_applied = matches!(outcome, Outcome::Applied(_));
+        if was_applied && plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let round = self.agent.monitor_round().await.unwrap_or(Duration::from_secs(2));
             let until = Now::read().boot_ms.saturating_add(u64::try_from(round.as_millis()).unwrap_or(0));
             self.applied = Some((plan.clone(), until));

@@ -4,9 +4,11 @@
 
 mod commands;
 mod crash;
+mod crash_returns;
 mod faults;
 mod first_start;
 mod layers;
 mod recorded;
+mod sigkill;
 mod stage;
 mod two_agents;

@@ -82,7 +82,15 @@ impl Stage {
         found.records.into_iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Everything that LOAD covers, in all layers, and what else is in main.
+    /// The lock and the journals in main: nothing, once an apply is over. What agents share stays.
+    pub fn left_behind(&self) -> String {
+        self.select(
+            "SELECT name FROM main.sqlite_master \
+             WHERE name LIKE 'stonith%' AND name NOT IN ('stonith_lease','stonith_released')",
+        )
+    }
+
+    /// Everything that LOAD covers, in all layers, and what an apply left in main.
     pub fn everything(&self) -> String {
         let mut text = String::new();
         for table in [
@@ -100,7 +108,7 @@ impl Stage {
                 text.push_str(&format!("{layer}{table}\n{rows}\n"));
             }
         }
-        text + &self.select("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'")
+        text + &self.left_behind()
     }
 
     /// The rows of a layer, `10/node01:ONLINE[comment]`.
@@ -113,6 +121,20 @@ impl Stage {
 
     pub fn runtime(&self) -> String {
         self.rows("runtime_mysql_servers")
+    }
+
+    /// An operator's half-done edits, in memory only.
+    pub fn stage_edits(&self) {
+        self.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,comment) VALUES (20,'staged','an operator''s')");
+        self.sql("UPDATE mysql_servers SET weight=7 WHERE hostname='node03'");
+        self.sql("INSERT INTO mysql_replication_hostgroups VALUES (50,60,'read_only','staged')");
+    }
+
+    /// The time of a lock that an apply left is over.
+    pub fn expire_lock(&self) {
+        if !self.select("SELECT name FROM main.sqlite_master WHERE name='stonith_lock'").is_empty() {
+            self.sql("UPDATE main.stonith_lock SET expires=1");
+        }
     }
 
     /// node01 dies, node02 is promoted, and ProxySQL's monitor has seen it.

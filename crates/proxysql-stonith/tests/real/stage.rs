@@ -1,13 +1,15 @@
 //! The scenario files on the real programs: the same texts, the same claims.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, Opts};
 use proxysql_stonith::scenario::{Expectation, Scenario, SessionKind, Step};
 
-use super::world::{SESSIONS, World, eventually, node};
+use crate::one_at_a_time;
+use crate::world::{Binaries, Part, SESSIONS, World, login};
 
 /// How long an `until` waits: Orchestrator and ProxySQL poll once a second, and a node takes its time to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +30,7 @@ struct Stage {
 }
 
 /// Plays a scenario; panics with the first claim that does not hold.
-pub fn play(world: World, scenario: &Scenario) {
+fn play(world: World, scenario: &Scenario) {
     println!("=== {}", scenario.title);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut stage = Stage {
@@ -41,8 +43,7 @@ pub fn play(world: World, scenario: &Scenario) {
         rows_before_cut: String::new(),
     };
     // The scenarios say which node is promoted.
-    let path = format!("/api/register-candidate/{}/{}/prefer", node(2), stage.world.mysql_port);
-    assert_eq!(stage.world.get(stage.leader(), &path).0, 200);
+    stage.world.prefer_node_2();
     for step in &scenario.steps {
         let began = Instant::now();
         match step {
@@ -52,7 +53,7 @@ pub fn play(world: World, scenario: &Scenario) {
                     assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {expected}; {}", stage.seen());
                     // ProxySQL looks at a dead or shunned server only on traffic.
                     if matches!(expected, Expectation::Writer(_) | Expectation::Writers(..)) {
-                        stage.world.write();
+                        stage.world.proxy.write();
                     }
                     std::thread::sleep(Duration::from_millis(200));
                 }
@@ -73,11 +74,7 @@ pub fn play(world: World, scenario: &Scenario) {
 impl Stage {
     fn act(&mut self, step: &Step) {
         match step {
-            Step::Program => {
-                self.world.start_daemon();
-                let armed = || self.world.command(&["status"]).0.contains("; armed");
-                eventually("the daemon armed", Duration::from_secs(15), armed);
-            }
+            Step::Program => self.world.proxy.start_daemon(),
             Step::Open(kind) => {
                 let at = match kind {
                     SessionKind::Plain => 0,
@@ -87,74 +84,69 @@ impl Stage {
                 self.sessions.push((SESSIONS[at].1, None));
             }
             Step::Write(count) => self.write(*count),
-            Step::Kill(name) => self.world.signal_node(number(name), "KILL"),
-            Step::Stop(name) => self.world.signal_node(number(name), "STOP"),
+            Step::Kill(name) => self.world.nodes.signal(number(name), "KILL"),
+            Step::Stop(name) => self.world.nodes.signal(number(name), "STOP"),
             Step::Cont(name) => {
                 let n = number(name);
-                self.world.signal_node(n, "CONT");
-                self.written_at_return.insert(n, self.world.written_on(n));
+                self.world.nodes.signal(n, "CONT");
+                self.written_at_return.insert(n, self.world.nodes.written_on(n));
             }
             Step::Start(name) => {
                 let n = number(name);
-                self.world.start_node(n);
-                self.written_at_return.insert(n, self.world.written_on(n));
+                self.world.nodes.start(n);
+                self.written_at_return.insert(n, self.world.nodes.written_on(n));
             }
             Step::Repair(name, primary) => {
-                self.world.rebuild(number(name), number(primary));
-                self.downtime("end-downtime", name, "");
+                self.world.nodes.rebuild(number(name), number(primary));
+                self.world.downtime("end-downtime", number(name), "");
             }
             Step::TakeOver(old, new) => self.world.take_over(number(old), number(new)),
-            Step::Downtime(name) => self.downtime("begin-downtime", name, "/dba/maintenance/1h"),
-            Step::EndDowntime(name) => self.downtime("end-downtime", name, ""),
+            Step::Downtime(name) => self.world.downtime("begin-downtime", number(name), "/dba/maintenance/1h"),
+            Step::EndDowntime(name) => self.world.downtime("end-downtime", number(name), ""),
             Step::LeaderDies => {
-                let old = self.leader();
-                self.world.signal_raft(old, "KILL");
-                self.leader();
-                self.world.run_raft(old);
+                let old = self.world.leader();
+                self.world.raft.signal(old, "KILL");
+                self.world.leader();
+                self.world.raft.run(old);
             }
             Step::Leaderless(time) => {
-                let leader = self.leader();
+                let leader = self.world.leader();
                 let others = (1..=3).filter(|n| *n != leader);
-                others.clone().for_each(|n| self.world.signal_raft(n, "STOP"));
+                others.clone().for_each(|n| self.world.raft.signal(n, "STOP"));
                 std::thread::sleep(*time);
-                others.for_each(|n| self.world.signal_raft(n, "CONT"));
-                self.leader();
+                others.for_each(|n| self.world.raft.signal(n, "CONT"));
+                self.world.leader();
             }
             Step::CutOff => {
-                self.rows_before_cut = self.rows();
-                (1..=3).for_each(|n| self.world.signal_raft(n, "STOP"));
+                self.rows_before_cut = self.world.proxy.all_rows();
+                match self.world.far_proxy {
+                    Some(_) => self.world.network.cut(&[Part::Proxy(1)], &[1, 2, 3].map(Part::Raft)),
+                    None => (1..=3).for_each(|n| self.world.raft.signal(n, "STOP")),
+                }
             }
-            Step::Heal => (1..=3).for_each(|n| self.world.signal_raft(n, "CONT")),
+            Step::Heal => match self.world.far_proxy {
+                Some(_) => self.world.network.heal(),
+                None => (1..=3).for_each(|n| self.world.raft.signal(n, "CONT")),
+            },
             Step::Rest(time) => std::thread::sleep(*time),
             Step::Say(_) | Step::Until(_) | Step::Expect(_) => {}
         }
-    }
-
-    fn leader(&self) -> usize {
-        eventually("a leader", Duration::from_secs(30), || self.world.leader().is_some());
-        self.world.leader().expect("a leader")
-    }
-
-    fn downtime(&self, what: &str, name: &str, more: &str) {
-        let path = format!("/api/{what}/{}/{}{more}", node(number(name)), self.world.mysql_port);
-        let (code, answer) = self.world.get(self.leader(), &path);
-        assert_eq!(code, 200, "{answer}");
     }
 
     /// Writes, round the sessions; one that was ended is opened again by its client.
     fn write(&mut self, count: usize) {
         self.went.clear();
         self.failed = 0;
-        let port = self.world.client_port;
+        let login = login(&self.world.proxy);
         for at in 0..count {
             let session = at % self.sessions.len();
             let (opening, conn) = &mut self.sessions[session];
             let took = self.runtime.block_on(async {
-                match insert(port, opening, conn).await {
+                match insert(&login, opening, conn).await {
                     Ok(host) => Ok(host),
                     Err(_) => {
                         *conn = None;
-                        insert(port, opening, conn).await
+                        insert(&login, opening, conn).await
                     }
                 }
             });
@@ -163,7 +155,7 @@ impl Stage {
                 *conn = None;
             }
             match took {
-                Ok(host) => *self.went.entry(host).or_default() += 1,
+                Ok(host) => *self.went.entry(self.world.nodes.number(&host).unwrap_or_default()).or_default() += 1,
                 Err(_) => {
                     *conn = None;
                     self.failed += 1;
@@ -172,22 +164,13 @@ impl Stage {
         }
     }
 
-    fn rows(&self) -> String {
-        format!("10: {} 20: {}", self.world.rows("10").replace('\n', " "), self.world.rows("20").replace('\n', " "))
-    }
-
     fn seen(&self) -> String {
-        format!("{}; went {:?}, failed {}", self.rows(), self.went, self.failed)
+        format!("{}; went {:?}, failed {}", self.world.proxy.all_rows(), self.went, self.failed)
     }
 
     fn holds(&self, expected: &Expectation) -> bool {
         let world = &self.world;
-        let in_hostgroup = |hostgroup: &str, name: &str| {
-            let host = format!("{} ", node(number(name)));
-            world.rows(hostgroup).lines().find(|row| row.starts_with(&host)).map(str::to_owned)
-        };
-        let is_online =
-            |hostgroup: &str, name: &str| in_hostgroup(hostgroup, name).is_some_and(|row| row.ends_with(" ONLINE"));
+        let is_online = |hostgroup: &str, name: &str| world.proxy.is_online(hostgroup, number(name));
         match expected {
             Expectation::WritesWent(count, name) => {
                 self.failed == 0 && self.went == BTreeMap::from([(number(name), *count)])
@@ -199,45 +182,71 @@ impl Stage {
             Expectation::TookSinceReturn(name, count) => {
                 let n = number(name);
                 let before = self.written_at_return.get(&n).copied().unwrap_or(0);
-                u64::try_from(world.written_on(n) - before).is_ok_and(|took| took == *count)
+                u64::try_from(world.nodes.written_on(n) - before).is_ok_and(|took| took == *count)
             }
-            Expectation::Writer(name) => world.writer() == Some(number(name)),
+            Expectation::Writer(name) => world.proxy.writer() == Some(number(name)),
             Expectation::Writers(one, other) => is_online("10", one) && is_online("10", other),
-            Expectation::Fenced(name) => super::is_fenced_in_all_layers(world, number(name)),
+            Expectation::Fenced(name) => world.proxy.has_fenced(number(name)),
             Expectation::ServesReads(name) => is_online("20", name),
-            Expectation::NoWriter(name) => in_hostgroup("10", name).is_none_or(|row| row.contains("OFFLINE_HARD")),
-            Expectation::NoSession(name) => world.used(number(name)) == "0",
-            Expectation::NothingInService => {
-                ["10", "20"].iter().all(|hostgroup| !world.rows(hostgroup).contains(" ONLINE"))
+            Expectation::NoWriter(name) => {
+                world.proxy.row("10", number(name)).is_none_or(|row| row.starts_with("OFFLINE_HARD"))
             }
-            Expectation::RowsAsBefore => self.rows() == self.rows_before_cut,
+            Expectation::NoSession(name) => world.proxy.used(number(name)) == 0,
+            Expectation::NothingInService => {
+                ["10", "20"].iter().all(|hostgroup| !world.proxy.rows(hostgroup).contains(" ONLINE"))
+            }
+            Expectation::RowsAsBefore => world.proxy.all_rows() == self.rows_before_cut,
             Expectation::NobodyDowntimed => {
-                world.leader().is_some_and(|leader| world.get(leader, "/api/downtimed").1.trim() == "[]")
+                world.raft.leader().is_some_and(|leader| world.raft.get(leader, "/api/downtimed").1.trim() == "[]")
             }
         }
     }
 }
 
 /// An insert in a session, opened if need be; says which node took it.
-async fn insert(port: u16, opening: &str, conn: &mut Option<Conn>) -> Result<usize, mysql_async::Error> {
+async fn insert(login: &Opts, opening: &str, conn: &mut Option<Conn>) -> Result<String, mysql_async::Error> {
     const STATEMENT: &str = "insert into t.a (host) select @@report_host returning host";
     let session = match conn {
         Some(session) => session,
         None => {
-            let opts = OptsBuilder::default()
-                .ip_or_hostname("127.0.0.1")
-                .tcp_port(port)
-                .user(Some("app"))
-                .pass(Some("app"))
-                .db_name(Some("t"))
-                .prefer_socket(false)
-                .stmt_cache_size(0);
-            let session = conn.insert(Conn::new(opts).await?);
+            let session = conn.insert(Conn::new(login.clone()).await?);
             session.query_drop(opening).await?;
             session
         }
     };
-    let host: Option<String> = session.query_first(STATEMENT).await?;
-    let host = host.unwrap_or_default();
-    Ok(host.rsplit('.').next().and_then(|last| last.parse().ok()).unwrap_or_default())
+    Ok(session.query_first(STATEMENT).await?.unwrap_or_default())
+}
+
+fn read(file: &Path) -> Scenario {
+    Scenario::read(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+/// `STONITH_SCENARIOS=with,repair` plays those only.
+#[test]
+fn the_scenario_files_hold_on_the_real_programs() {
+    let wanted = std::env::var("STONITH_SCENARIOS").unwrap_or_default();
+    let mut files: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if !wanted.is_empty() && !wanted.split(',').any(|one| one == name) {
+            continue;
+        }
+        let Some(binaries) = Binaries::find() else { return };
+        let _one = one_at_a_time();
+        play(World::start(binaries), &read(&file));
+    }
+}
+
+#[test]
+fn the_cut_off_scenario_holds_where_the_network_is_cut() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let Some(world) = World::at_three_sites(binaries) else { return };
+    play(world, &read(&folder().join("cut-off.txt")));
 }

@@ -1,0 +1,115 @@
+//! One apply on the real ProxySQL, without an agent.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
+use proxysql_stonith::secret::Secret;
+use stonith_core::apply::Outcome;
+use stonith_core::evidence::Kind;
+use stonith_core::node::Node;
+use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::policy::Policy;
+use stonith_core::proof::Role;
+
+use crate::one_at_a_time;
+use crate::world::{Binaries, Client, World, eventually};
+
+fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(apply_async(world, n, directive))
+}
+
+async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
+    let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
+    let address = Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap();
+    let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
+    let mut admin = Admin::connect(&settings).await.unwrap();
+    let view = observe(&mut admin, &Policy::default(), "test").await.unwrap();
+    let directives = BTreeMap::from([(Node::new(&world.nodes.address(n), world.nodes.port).unwrap(), directive)]);
+    let plan = Plan::new(Managed::of(&view, &Policy::default()), directives, &view);
+    for change in &plan.changes {
+        println!("plan: {change}");
+    }
+    let mut count = 0;
+    let began = Instant::now();
+    let mut log = |statement: &str| {
+        count += 1;
+        println!("  {statement}");
+    };
+    let outcome = drive(&mut admin, plan, "test-1".into(), &mut log).await.unwrap();
+    println!("{count} statements in {:?}: {outcome:?}", began.elapsed());
+    admin.close().await;
+    outcome
+}
+
+#[test]
+fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    world.proxy.admin("INSERT INTO mysql_servers(hostgroup_id,hostname,comment) VALUES (20,'staged','an operator''s')");
+    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.2'");
+    world.proxy.admin(
+        "INSERT INTO mysql_replication_hostgroups(writer_hostgroup,reader_hostgroup,comment) VALUES (50,60,'staged')",
+    );
+    let memory = world.proxy.admin("SELECT * FROM main.mysql_servers ORDER BY 1,2");
+    assert!(world.proxy.write());
+    world.nodes.signal(1, "KILL");
+    eventually("a new primary", Duration::from_secs(30), || {
+        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
+    });
+    let mut pinned = Client::open(&world.proxy);
+    pinned.send("create temporary table x (a int)");
+    let fence =
+        Directive::Fence { kind: Kind::Superseded, by: Some("127.0.1.2:3306".parse().unwrap()), sessions: true };
+    let outcome = apply(&world, 1, fence.clone());
+    assert!(matches!(&outcome, Outcome::Applied(done) if done.not_as_planned.is_empty()), "{outcome:?}");
+    println!("{}", world.proxy.all_rows());
+    // Every row of it, whichever there are: ProxySQL's monitor takes the dead primary out of the writer hostgroup at
+    // the third check in a row whose connection was refused, and Orchestrator may be faster or slower than that.
+    assert!(world.proxy.has_fenced(1));
+    let note = "[stonith:1 superseded by=127.0.1.2:3306 was=ONLINE]";
+    let rows = ["10", "20"].map(|hostgroup| world.proxy.row(hostgroup, 1));
+    assert!(rows.iter().flatten().all(|row| row.contains(note)), "{rows:?}");
+    assert!(world.proxy.admin("SELECT weight FROM main.mysql_servers WHERE hostname='127.0.1.2'").contains('7'));
+    assert!(world.proxy.admin("SELECT weight FROM runtime_mysql_servers WHERE hostname='127.0.1.2'").contains('1'));
+    assert!(!world.proxy.admin("SELECT hostname FROM runtime_mysql_servers").contains("staged"));
+    assert!(world.proxy.admin("SELECT hostname FROM main.mysql_servers").contains("staged"));
+    assert!(world.proxy.admin("SELECT writer_hostgroup FROM main.mysql_replication_hostgroups").contains("50"));
+    assert!(!world.proxy.admin("SELECT writer_hostgroup FROM runtime_mysql_replication_hostgroups").contains("50"));
+    assert_eq!(world.proxy.admin("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'"), "");
+    // Carried out again, there is nothing to do.
+    let again = apply(&world, 1, fence);
+    assert!(matches!(again, Outcome::Applied(_)));
+    // And back, as it was: memory is what it was to the byte.
+    apply(&world, 1, Directive::Unfence(Role::AsBefore));
+    assert_eq!(world.proxy.admin("SELECT * FROM main.mysql_servers ORDER BY 1,2"), memory);
+    assert!(world.proxy.write());
+}
+
+#[test]
+fn a_dead_primary_that_the_monitor_took_out_of_the_writers_is_fenced_where_it_is_now() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    world.nodes.signal(1, "KILL");
+    let killed = Instant::now();
+    eventually("its row moved by ProxySQL's monitor", Duration::from_secs(20), || {
+        world.proxy.row("10", 1).is_none() && world.proxy.row("20", 1).is_some()
+    });
+    println!("--- {:.1?} after its death: {}", killed.elapsed(), world.proxy.all_rows());
+    eventually("a new primary", Duration::from_secs(30), || world.proxy.writer().is_some());
+    let primary = world.proxy.writer();
+    let outcome = apply(&world, 1, Directive::Fence { kind: Kind::Superseded, by: None, sessions: true });
+    assert!(matches!(&outcome, Outcome::Applied(done) if done.not_as_planned.is_empty()), "{outcome:?}");
+    // It comes back writable: the monitor, which would make it a writer again, does not look at it any more.
+    world.nodes.start(1);
+    let log = std::fs::read_to_string(world.proxy.file("proxysql.log")).unwrap().len();
+    std::thread::sleep(Duration::from_secs(4));
+    println!("--- returned and fenced: {}", world.proxy.all_rows());
+    assert!(world.proxy.has_fenced(1) && world.proxy.row("10", 1).is_none());
+    assert_eq!(world.proxy.writer(), primary);
+    let since = std::fs::read_to_string(world.proxy.file("proxysql.log")).unwrap().split_off(log);
+    assert!(!since.contains(&world.nodes.address(1)), "{since}");
+}

@@ -1,0 +1,164 @@
+//! Real MariaDB, ProxySQL and Orchestrator, each test its own, ended by process id.
+//!
+//! Three nodes, three raft nodes, a ProxySQL: all on loopback, or at three sites with a second ProxySQL, each part in a
+//! network namespace of its own.
+
+mod namespaces;
+mod network;
+mod nodes;
+mod process;
+mod proxy;
+mod raft;
+mod sessions;
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use namespaces::Namespaces;
+pub use network::{Network, Part, site};
+pub use nodes::Nodes;
+use process::free_port;
+pub use process::{Binaries, eventually};
+pub use proxy::Proxy;
+pub use raft::Raft;
+pub use sessions::{Client, SESSIONS, Writers, login};
+
+/// How many MySQL nodes there are; the first is the primary.
+pub const NODES: usize = 3;
+
+/// The whole set-up. What comes first ends first: the processes before the network, that before the files.
+pub struct World {
+    /// The one at site 1.
+    pub proxy: Proxy,
+    /// The one at site 2, where there are sites.
+    pub far_proxy: Option<Proxy>,
+    pub raft: Raft,
+    pub nodes: Nodes,
+    pub network: Rc<Network>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Everything up on loopback, node 1 the primary, Orchestrator knowing all three.
+    pub fn start(binaries: Binaries) -> Self {
+        Self::set_up(binaries, Network::loopback(), false)
+    }
+
+    /// The same at three sites, with a ProxySQL at the first two; says in one line why there is none.
+    pub fn at_three_sites(binaries: Binaries) -> Option<Self> {
+        let mut parts = [site(1), site(2), site(3)].concat();
+        parts.retain(|part| *part != Part::Proxy(3));
+        Some(Self::set_up(binaries, Network::namespaces(Namespaces::of(&parts)?), true))
+    }
+
+    fn set_up(binaries: Binaries, network: Network, two_proxies: bool) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let network = Rc::new(network);
+        let nodes = Nodes::start_all(&network, dir.path(), free_port());
+        replicate(&nodes);
+        let proxy = |n| Proxy::start(&network, n, dir.path(), binaries.proxysql.clone(), nodes.port);
+        let (mut proxy, mut far_proxy) = (proxy(1), two_proxies.then(|| proxy(2)));
+        let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port);
+        for proxy in [Some(&mut proxy), far_proxy.as_mut()].into_iter().flatten() {
+            proxy.set_orchestrator(raft.endpoints());
+        }
+        let world = Self { proxy, far_proxy, raft, nodes, network, _dir: dir };
+        world.discover();
+        world
+    }
+
+    fn discover(&self) {
+        let (raft, primary) = (&self.raft, format!("{}/{}", self.nodes.address(1), self.nodes.port));
+        eventually("a raft leader", Duration::from_secs(30), || raft.leader().is_some());
+        // Once only: while an instance is always fresh, Orchestrator does not go on to its replicas.
+        eventually("the primary discovered", Duration::from_secs(10), || {
+            raft.leader().is_some_and(|leader| raft.get(leader, &format!("/api/discover/{primary}")).0 == 200)
+        });
+        eventually("Orchestrator knowing three nodes", Duration::from_secs(40), || {
+            let Some(leader) = raft.leader() else { return false };
+            raft.get(leader, "/api/all-instances").1.matches("\"InstanceAlias\"").count() == NODES
+        });
+        // The node's own name for itself must have been seen as a cluster with replicas before a recovery can work.
+        std::thread::sleep(Duration::from_secs(3));
+    }
+
+    /// All proxies.
+    pub fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        [Some(&self.proxy), self.far_proxy.as_ref()].into_iter().flatten()
+    }
+
+    /// Node 2 is the one that Orchestrator promotes.
+    pub fn prefer_node_2(&self) {
+        let path = format!("/api/register-candidate/{}/{}/prefer", self.nodes.address(2), self.nodes.port);
+        assert_eq!(self.raft.get(self.leader(), &path).0, 200);
+    }
+
+    /// Who leads, as soon as somebody does.
+    pub fn leader(&self) -> usize {
+        eventually("a leader", Duration::from_secs(30), || self.raft.leader().is_some());
+        self.raft.leader().expect("a leader")
+    }
+
+    /// A downtime is begun or ended: `begin-downtime`, and `/owner/reason/1h`.
+    pub fn downtime(&self, what: &str, n: usize, more: &str) {
+        let path = format!("/api/{what}/{}/{}{more}", self.nodes.address(n), self.nodes.port);
+        let (code, answer) = self.raft.get(self.leader(), &path);
+        assert_eq!(code, 200, "{answer}");
+    }
+
+    /// A planned takeover through Orchestrator. What it leaves not replicating (FACTS §8) its operator starts.
+    pub fn take_over(&self, from: usize, to: usize) {
+        let leader = self.leader();
+        let (old, new, port) = (self.nodes.address(from), self.nodes.address(to), self.nodes.port);
+        let path = format!("/api/graceful-master-takeover-auto/{old}/{port}/{new}/{port}");
+        let (code, answer) = self.raft.get(leader, &path);
+        println!("--- takeover {from} -> {to}: {code} {}", answer.chars().take(90).collect::<String>());
+        let is_primary = || self.nodes.root(to, "select @@read_only").trim() == "0";
+        eventually("the takeover's promotion", Duration::from_secs(20), is_primary);
+        // From where its own writes ended.
+        self.nodes.replicate_from(from, to, "current_pos");
+    }
+}
+
+/// The users of everybody (the application's has no rights that read_only does not bind), the table that is written to, and replication from node 1.
+fn replicate(nodes: &Nodes) {
+    let users = "create user monitor@'%' identified by 'monitor'; grant replication client, slave monitor on *.* to monitor@'%'; \
+         create user app@'%' identified by 'app'; grant all on t.* to app@'%'; \
+         create user orc@'%' identified by 'orc'; grant super, process, replication slave, replication client, reload, slave monitor, \
+         replication slave admin, read only admin, binlog monitor, binlog admin, replication master admin, select on *.* to orc@'%'; \
+         create user repl@'%' identified by 'repl'; grant replication slave on *.* to repl@'%'; \
+         create database t; create table t.a (id int auto_increment primary key, host varchar(40), \
+         at timestamp(3) default now(3), via varchar(80) default (user())); \
+         create table t.cluster_alias (alias varchar(40)); insert into t.cluster_alias values ('labcluster')";
+    nodes.root(1, users);
+    for n in 2..=NODES {
+        nodes.replicate(n, 1);
+    }
+}
+
+impl Drop for World {
+    /// Says what the real programs said, for a test that fails.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for log in (1..=NODES).flat_map(|n| [self.nodes.log(n), self.raft.log(n)]) {
+            println!("--- {}\n{}", log.display(), end_of(&log));
+        }
+        for proxy in self.proxies() {
+            for log in ["proxysql.log", "client.log", "stonith.log"] {
+                println!("--- {}\n{}", proxy.file(log).display(), end_of(&proxy.file(log)));
+            }
+        }
+        if let Some(leader) = self.raft.leader() {
+            println!("--- instances\n{}", self.raft.get(leader, "/api/all-instances").1);
+        }
+    }
+}
+
+fn end_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

@@ -1,0 +1,172 @@
+//! The MariaDB nodes: started, killed, replicated, repaired, and asked what they took.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::network::{Network, Part};
+use super::process::{Running, append_to, output};
+use super::proxy::Proxy;
+use super::{NODES, eventually};
+
+/// The kernel's rings for it are few: six nodes at once were seen to get none.
+const NO_AIO: &str = "--innodb-use-native-aio=0";
+
+/// All nodes of a world.
+pub struct Nodes {
+    network: Rc<Network>,
+    dir: PathBuf,
+    /// The port that each of them has.
+    pub port: u16,
+    running: [Option<Running>; NODES],
+}
+
+impl Nodes {
+    /// New, empty and up; none replicates yet.
+    pub fn start_all(network: &Rc<Network>, dir: &Path, port: u16) -> Self {
+        let mut nodes = Self { network: network.clone(), dir: dir.to_owned(), port, running: Default::default() };
+        for n in 1..=NODES {
+            nodes.install(n);
+            nodes.start(n);
+        }
+        nodes
+    }
+
+    /// Where a node listens, and its own name for itself.
+    pub fn address(&self, n: usize) -> String {
+        self.network.address(Part::Node(n))
+    }
+
+    /// Which node has this address.
+    pub fn number(&self, address: &str) -> Option<usize> {
+        (1..=NODES).find(|n| self.address(*n) == address)
+    }
+
+    /// What a node says.
+    pub fn log(&self, n: usize) -> PathBuf {
+        self.dir.join(format!("node{n}.log"))
+    }
+
+    fn data(&self, n: usize) -> String {
+        format!("--datadir={}", self.dir.join(format!("node{n}")).display())
+    }
+
+    fn socket(&self, n: usize) -> String {
+        format!("--socket={}", self.dir.join(format!("node{n}.sock")).display())
+    }
+
+    fn install(&self, n: usize) {
+        let done = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--user=root", &self.data(n)])
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db", NO_AIO])
+            .stdout(append_to(&self.dir.join("install.log")))
+            .stderr(append_to(&self.dir.join("install.log")))
+            .status();
+        assert!(done.expect("mariadb-install-db").success());
+    }
+
+    /// Starts a node as it was; `read_only` as MariaDB's default is: off. That is what brings an old primary back writable.
+    pub fn start(&mut self, n: usize) {
+        let mut command = self.network.command(Part::Node(n), "mariadbd");
+        command.args(["--no-defaults", "--user=root", &self.data(n), &self.socket(n)]).args([
+            format!("--port={}", self.port),
+            format!("--bind-address={}", self.address(n)),
+            format!("--server-id={n}"),
+            "--log-bin=binlog".to_owned(),
+            "--log-slave-updates".to_owned(),
+            format!("--report-host={}", self.address(n)),
+            format!("--report-port={}", self.port),
+            "--skip-name-resolve".to_owned(),
+            "--slave-net-timeout=4".to_owned(),
+            "--innodb-flush-log-at-trx-commit=2".to_owned(),
+            "--innodb-buffer-pool-size=16M".to_owned(),
+            NO_AIO.to_owned(),
+        ]);
+        self.running[n - 1] = Some(Running::start(command, &self.log(n)));
+        eventually("a node up", Duration::from_secs(30), || self.try_root(n, "select 1").is_some());
+    }
+
+    /// A signal to a node's process.
+    pub fn signal(&mut self, n: usize, signal: &str) {
+        self.running[n - 1].as_ref().expect("a running node").signal(signal);
+        if signal == "KILL" {
+            self.running[n - 1] = None;
+        }
+    }
+
+    /// A statement as root on a node.
+    pub fn root(&self, n: usize, statement: &str) -> String {
+        self.try_root(n, statement).unwrap_or_else(|| panic!("node {n} refused {statement}"))
+    }
+
+    fn try_root(&self, n: usize, statement: &str) -> Option<String> {
+        output(Command::new("mariadb").args(["--no-defaults", "-uroot", &self.socket(n), "-N", "-e", statement]))
+    }
+
+    /// Makes a node a read-only replica of another.
+    pub fn replicate(&self, n: usize, of: usize) {
+        self.replicate_from(n, of, "slave_pos");
+    }
+
+    /// The same, from another position.
+    pub fn replicate_from(&self, n: usize, of: usize, position: &str) {
+        let change = format!(
+            "stop slave; set global read_only=1; change master to master_host='{}', master_port={}, master_user='repl', \
+             master_password='repl', master_use_gtid={position}, master_connect_retry=1; start slave",
+            self.address(of),
+            self.port
+        );
+        self.root(n, &change);
+    }
+
+    /// An operator's repair: the data of another node, and a read-only replica of it. What only this node had is lost.
+    /// Read-only from the beginning: a statement that was sent before a cut may arrive long after it.
+    pub fn rebuild(&self, n: usize, of: usize) {
+        let mut dump = Command::new("mariadb-dump")
+            .args(["--no-defaults", "-uroot", &self.socket(of), "--single-transaction", "--master-data=1", "--gtid"])
+            .args(["--databases", "t"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("mariadb-dump");
+        let data = dump.stdout.take().expect("a pipe");
+        self.root(n, "stop slave; reset slave all; set global read_only=1; drop database t; reset master");
+        let options = ["--no-defaults", "-uroot", &self.socket(n), "--init-command=set sql_log_bin=0"];
+        let done = Command::new("mariadb").args(options).stdin(data).status().expect("mariadb");
+        assert!(done.success() && dump.wait().expect("its end").success());
+        self.replicate(n, of);
+    }
+
+    /// The rows that a node itself wrote, as the node has them.
+    pub fn written_on(&self, n: usize) -> usize {
+        self.count(n, "true")
+    }
+
+    /// Those that came through this proxy.
+    pub fn written_through(&self, n: usize, proxy: &Proxy) -> usize {
+        self.count(n, &through(proxy))
+    }
+
+    /// Those that came through this proxy after a moment, in seconds since 1970.
+    pub fn written_through_after(&self, n: usize, proxy: &Proxy, moment: f64) -> usize {
+        self.count(n, &format!("{} and at > from_unixtime({moment:.3})", through(proxy)))
+    }
+
+    fn count(&self, n: usize, which: &str) -> usize {
+        let statement = format!("select count(*) from t.a where host='{}' and {which}", self.address(n));
+        self.root(n, &statement).trim().parse().expect("a number")
+    }
+
+    /// When a node itself wrote first and last, in seconds since 1970, if it ever did.
+    pub fn wrote_from_to(&self, n: usize) -> Option<(f64, f64)> {
+        let select = "select unix_timestamp(min(at)), unix_timestamp(max(at)) from t.a where host";
+        let times = self.root(n, &format!("{select}='{}'", self.address(n)));
+        let mut times = times.split_whitespace().map(|time| time.parse().ok());
+        Some((times.next()??, times.next()??))
+    }
+}
+
+/// What a node knows of where a row came from: the proxy's address.
+fn through(proxy: &Proxy) -> String {
+    format!("via='app@{}'", proxy.address())
+}

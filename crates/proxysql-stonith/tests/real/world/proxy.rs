@@ -1,0 +1,260 @@
+//! One ProxySQL and its agent: started, ended, and looked into.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::network::{Network, Part};
+use super::process::{Running, output};
+use super::{NODES, eventually, free_port, sessions};
+
+/// A ProxySQL with hostgroups 10 (writer) and 20 (reader), and the program beside it.
+pub struct Proxy {
+    network: Rc<Network>,
+    part: Part,
+    dir: PathBuf,
+    binary: PathBuf,
+    mysql_port: u16,
+    orchestrator: Vec<String>,
+    pub admin_port: u16,
+    pub client_port: u16,
+    proxysql: Option<Running>,
+    daemon: Option<Running>,
+}
+
+impl Proxy {
+    /// Up, with all nodes; node 1 is the primary. Its agent is not started yet.
+    pub fn start(network: &Rc<Network>, n: usize, dir: &Path, binary: PathBuf, mysql_port: u16) -> Self {
+        let part = Part::Proxy(n);
+        let mut proxy = Self {
+            network: network.clone(),
+            part,
+            dir: dir.join(part.to_string()),
+            binary,
+            mysql_port,
+            orchestrator: Vec::new(),
+            admin_port: free_port(),
+            client_port: free_port(),
+            proxysql: None,
+            daemon: None,
+        };
+        proxy.configure();
+        proxy.run();
+        for replica in 2..=NODES {
+            let host = proxy.node(replica);
+            proxy.admin(&format!(
+                "INSERT INTO mysql_servers(hostgroup_id,hostname,port,max_connections) VALUES (20,'{host}',{mysql_port},100)"
+            ));
+        }
+        proxy.admin("LOAD MYSQL SERVERS TO RUNTIME");
+        proxy.admin("SAVE MYSQL SERVERS TO DISK");
+        eventually("the primary in the writer hostgroup", Duration::from_secs(10), || proxy.is_online("10", 1));
+        proxy
+    }
+
+    /// Tells its agent where Orchestrator is.
+    pub fn set_orchestrator(&mut self, endpoints: Vec<String>) {
+        self.orchestrator = endpoints;
+    }
+
+    /// Where clients and admins find it.
+    pub fn address(&self) -> String {
+        self.network.address(self.part)
+    }
+
+    fn node(&self, n: usize) -> String {
+        self.network.address(Part::Node(n))
+    }
+
+    /// A file or folder of its own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn configure(&self) {
+        fs::create_dir_all(self.file("data")).expect("a directory");
+        let address = self.address();
+        let text = format!(
+            "datadir=\"{}\"\nadmin_variables={{ admin_credentials=\"admin:admin;radmin:radmin\" mysql_ifaces=\"{address}:{}\" }}\n\
+             mysql_variables={{ threads=2 interfaces=\"{address}:{}\" monitor_username=\"monitor\" monitor_password=\"monitor\" \
+             monitor_read_only_interval=1000 monitor_read_only_timeout=500 monitor_ping_interval=2000 monitor_connect_interval=2000 \
+             connect_timeout_server=1000 connect_timeout_server_max=3000 }}\n\
+             mysql_servers=( {{ address=\"{}\" port={} hostgroup=10 max_connections=100 }} )\n\
+             mysql_users=( {{ username=\"app\" password=\"app\" default_hostgroup=10 active=1 }} )\n\
+             mysql_query_rules=( {{ rule_id=1 active=1 match_digest=\"^SELECT.*READER\" destination_hostgroup=20 apply=1 }} )\n\
+             mysql_replication_hostgroups=( {{ writer_hostgroup=10 reader_hostgroup=20 check_type=\"read_only\" comment=\"real\" }} )\n",
+            self.file("data").display(),
+            self.admin_port,
+            self.client_port,
+            self.node(1),
+            self.mysql_port
+        );
+        fs::write(self.file("proxysql.cnf"), text).expect("a config");
+        let secret = self.file("admin.cnf");
+        fs::write(&secret, "[client]\nuser=radmin\npassword=radmin\n").expect("a file");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("its mode");
+    }
+
+    fn run(&mut self) {
+        let mut command = self.network.command(self.part, &self.binary);
+        command.args(["-f", "--no-version-check", "-D"]).arg(self.file("data"));
+        command.arg("-c").arg(self.file("proxysql.cnf"));
+        self.proxysql = Some(Running::start(command, &self.file("proxysql.log")));
+        eventually("ProxySQL's admin up", Duration::from_secs(20), || self.try_admin("SELECT 1").is_some());
+    }
+
+    /// Kills it and starts it again from its disk.
+    pub fn restart(&mut self) {
+        self.proxysql = None;
+        let admin = (self.address(), self.admin_port);
+        let is_free = || TcpStream::connect((admin.0.as_str(), admin.1)).is_err();
+        eventually("the port free", Duration::from_secs(10), is_free);
+        self.run();
+    }
+
+    /// A statement on the admin interface, by the stock client.
+    pub fn admin(&self, statement: &str) -> String {
+        // Twice: right after its start ProxySQL 2.7.1 was seen to refuse a good password once in a while.
+        let again = || self.try_admin(statement);
+        again().or_else(again).unwrap_or_else(|| panic!("ProxySQL refused {statement}"))
+    }
+
+    fn try_admin(&self, statement: &str) -> Option<String> {
+        let (host, port) = (format!("-h{}", self.address()), format!("-P{}", self.admin_port));
+        // The user `admin` is for the proxy's own machine only.
+        let login = ["--no-defaults", &host, &port, "-uradmin", "-pradmin", "-N", "-e", statement];
+        output(Command::new("mariadb").args(login))
+    }
+
+    /// Runtime rows of a hostgroup, `host STATUS comment` a line.
+    pub fn rows(&self, hostgroup: &str) -> String {
+        let statement = format!(
+            "SELECT hostname||' '||status||comment FROM runtime_mysql_servers WHERE hostgroup_id={hostgroup} ORDER BY 1"
+        );
+        self.try_admin(&statement).unwrap_or_default()
+    }
+
+    /// Both hostgroups, in one line.
+    pub fn all_rows(&self) -> String {
+        format!("10: {} 20: {}", self.rows("10").replace('\n', "; "), self.rows("20").replace('\n', "; "))
+    }
+
+    /// A node's row in a hostgroup: `STATUS comment`.
+    pub fn row(&self, hostgroup: &str, n: usize) -> Option<String> {
+        let host = self.node(n) + " ";
+        self.rows(hostgroup).lines().find_map(|row| row.strip_prefix(&host)).map(str::to_owned)
+    }
+
+    /// Whether a node's row is in service, and without a note.
+    pub fn is_online(&self, hostgroup: &str, n: usize) -> bool {
+        self.row(hostgroup, n).as_deref() == Some("ONLINE")
+    }
+
+    /// The one node in the writer hostgroup that is ONLINE, if there is one.
+    pub fn writer(&self) -> Option<usize> {
+        let rows = self.rows("10");
+        let mut online = rows.lines().filter(|row| row.contains(" ONLINE"));
+        let (Some(only), None) = (online.next(), online.next()) else { return None };
+        (1..=NODES).find(|n| only.starts_with(&(self.node(*n) + " ")))
+    }
+
+    /// All rows of a node are out, in every layer, and have our note.
+    pub fn has_fenced(&self, n: usize) -> bool {
+        ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].iter().all(|table| {
+            let select = format!("SELECT status||comment FROM {table} WHERE hostname='{}'", self.node(n));
+            let rows = self.admin(&format!("{select} AND status<>'OFFLINE_HARD'"));
+            let is_fence = |row: &str| row.starts_with("OFFLINE_SOFT") && row.contains("[stonith:1 ");
+            !rows.is_empty() && rows.lines().all(is_fence)
+        })
+    }
+
+    /// Connections in use on a node.
+    pub fn used(&self, n: usize) -> usize {
+        let sum = "SELECT COALESCE(SUM(ConnUsed),0) FROM stats_mysql_connection_pool";
+        self.admin(&format!("{sum} WHERE srv_host='{}'", self.node(n))).trim().parse().expect("a number")
+    }
+
+    /// Nothing is in service, and no session is left. One statement: it is asked again and again, to time it.
+    pub fn is_out_of_service(&self) -> bool {
+        let in_service = "SELECT COUNT(*) FROM runtime_mysql_servers WHERE status NOT LIKE 'OFFLINE_%'";
+        let used = "SELECT COALESCE(SUM(ConnUsed),0) FROM stats_mysql_connection_pool";
+        self.admin(&format!("SELECT ({in_service})+({used})")).trim() == "0"
+    }
+
+    /// One write in a session of its own; `true` if it was taken.
+    pub fn write(&self) -> bool {
+        sessions::write(self)
+    }
+
+    /// The flag that names all of Orchestrator's nodes.
+    pub fn orchestrator_flag(&self) -> String {
+        format!("--orchestrator={}", self.orchestrator.join(","))
+    }
+
+    /// The program, with what it needs to know of this proxy.
+    pub fn stonith(&self, args: &[&str]) -> Command {
+        let mut command = self.network.command(self.part, env!("CARGO_BIN_EXE_proxysql-stonith"));
+        command.env_clear().args(args).arg(self.orchestrator_flag());
+        command.arg(format!("--proxysql={}:{}", self.address(), self.admin_port));
+        command.arg(format!("--defaults-file={}", self.file("admin.cnf").display()));
+        command.arg(format!("--state-dir={}", self.file("state").display()));
+        command
+    }
+
+    /// Lets ProxySQL's own scheduler start the program every second.
+    pub fn schedule(&self) {
+        let config = self.file("stonith.toml");
+        let text = format!(
+            "[orchestrator]\nendpoints = [\"{}\"]\n[[proxysql]]\naddress = \"{}:{}\"\ndefaults_file = {:?}\n\
+             [run]\nscheduler_interval = \"1s\"\nstate_dir = {:?}\n",
+            self.orchestrator.join("\", \""),
+            self.address(),
+            self.admin_port,
+            self.file("admin.cnf"),
+            self.file("state"),
+        );
+        fs::write(&config, text).expect("a config");
+        self.admin(&format!(
+            "INSERT INTO scheduler(id,active,interval_ms,filename,arg1,arg2,arg3) VALUES \
+             (1,1,1000,'{}','run','--once','--config={}')",
+            env!("CARGO_BIN_EXE_proxysql-stonith"),
+            config.display()
+        ));
+        self.admin("LOAD SCHEDULER TO RUNTIME");
+    }
+
+    /// Starts the program as a daemon, and waits until it is armed; its log is in `stonith.log`.
+    pub fn start_daemon(&mut self) {
+        self.daemon = Some(Running::start(self.stonith(&["run"]), &self.file("stonith.log")));
+        self.wait_until_armed();
+    }
+
+    /// Waits until its agent is armed.
+    pub fn wait_until_armed(&self) {
+        let is_armed = || self.command(&["status"]).0.contains("; armed");
+        eventually("the agent armed", Duration::from_secs(15), is_armed);
+    }
+
+    /// Ends it with a signal and says with which code it ended.
+    pub fn end_daemon(&mut self, signal: &str) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        daemon.signal(signal);
+        daemon.0.wait().expect("its end").code()
+    }
+
+    /// What a command of the program printed, and its exit code.
+    pub fn command(&self, args: &[&str]) -> (String, i32) {
+        let done = self.stonith(args).stdin(Stdio::null()).output().expect("the program");
+        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (text, done.status.code().unwrap_or(-1))
+    }
+
+    /// What the daemon logged.
+    pub fn stonith_log(&self) -> String {
+        fs::read_to_string(self.file("stonith.log")).unwrap_or_default()
+    }
+}
