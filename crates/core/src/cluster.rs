@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
 use crate::observed::{Instance, Recovery};
-use crate::superseded::superseding;
+use crate::superseded::{newest, superseding};
 
 /// The nodes as the leader shows them, joined to clusters.
 #[derive(Debug)]
@@ -65,36 +65,46 @@ impl<'a> Topology<'a> {
         self.by_node.values().copied().filter(move |i| i.valid && i.replicating && i.primary.as_ref() == Some(node))
     }
 
-    /// The one present primary of the cluster that a node belongs to: valid, replicating from nobody, superseded
-    /// by no record. Where several stand, the only one that others replicate from. Else none: unknown.
+    /// The one present primary of the cluster that a node belongs to: the only one that stands as its primary. Where
+    /// several do, the only one that others replicate from. Else none: unknown.
     pub fn present_primary(&self, of: &Node) -> Option<&'a Instance> {
-        let standing: Vec<&Instance> = self
-            .by_node
-            .values()
-            .copied()
-            .filter(|i| self.together(of, &i.node) && i.valid && i.primary.is_none())
-            .collect();
-        let followed = |i: &&Instance| self.running_replicas(&i.node).next().is_some();
-        // A node that a record supersedes counts only if its successor, valid, follows it, by a check that began
-        // after that recovery: right after it rows show the old replication (FACTS §8).
-        let standing: Vec<&Instance> = standing
-            .into_iter()
-            .filter(|i| match superseding(self.records.iter().copied(), &i.node) {
+        let standing: Vec<_> = self.standing(of).collect();
+        if let [only] = standing[..] {
+            return Some(only);
+        }
+        let followed: Vec<_> =
+            standing.into_iter().filter(|i| self.running_replicas(&i.node).next().is_some()).collect();
+        match followed[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Whether a node is the healthy present primary of its cluster, or may be: where nobody can be said to be it,
+    /// any that takes writes and replicates from nobody, and any that was promoted last and whose rows are not so far.
+    pub fn may_be_primary(&self, node: &Node) -> bool {
+        if let Some(primary) = self.present_primary(node) {
+            return primary.node == *node;
+        }
+        let was_promoted = || newest(self.records.iter().copied(), node).is_some_and(|record| record.failed != *node);
+        self.standing(node).any(|i| i.node == *node && !i.read_only)
+            || (self.instance(node).is_some_and(|i| i.valid) && was_promoted())
+    }
+
+    /// Those of a node's cluster that stand as its primary: valid, replicating from nobody, superseded by no record.
+    fn standing(&self, of: &Node) -> impl Iterator<Item = &'a Instance> {
+        let in_cluster = self.by_node.values().copied().filter(move |i| self.together(of, &i.node));
+        in_cluster.filter(|i| i.valid && i.primary.is_none()).filter(|i| {
+            // A node that a record supersedes counts only if its successor, valid, follows it, by a check that began
+            // after that recovery: right after it rows show the old replication (FACTS §8).
+            match superseding(self.records.iter().copied(), &i.node) {
                 None => true,
                 Some(record) => self.running_replicas(&i.node).any(|replica| {
                     record.successor.as_ref() == Some(&replica.node)
                         && record.end_s.is_some_and(|end| replica.checked_s > end)
                 }),
-            })
-            .collect();
-        if let [only] = standing[..] {
-            return Some(only);
-        }
-        let followed: Vec<_> = standing.into_iter().filter(followed).collect();
-        match followed[..] {
-            [only] => Some(only),
-            _ => None,
-        }
+            }
+        })
     }
 
     /// Whether following a node's primaries leads to this one. A ring leads nowhere.

@@ -148,9 +148,13 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         LeaderView::Led(answer) => Some(answer),
         _ => None,
     };
-    if let Some(answer) = answer {
-        learn(&mut next, answer, observed, &managed, now_ms);
-        arm(&mut next, standing, observed, &managed);
+    match answer {
+        Some(answer) => {
+            learn(&mut next, answer, observed, &managed, now_ms);
+            arm(&mut next, standing, observed, &managed);
+        }
+        // Whoever failed over meanwhile is asked for at once.
+        None => next.history_asked_ms = None,
     }
     let unreleased: Vec<_> = {
         let orders = &observed.orders.released;
@@ -235,7 +239,7 @@ fn learn(memory: &mut Memory, answer: &Answer, observed: &Observed, managed: &Ma
     if let Some(history) = &answer.history {
         memory.history_asked_ms = Some(now_ms);
         memory.history_leader = answer.leader.clone();
-        memory.history_downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.begin_s)).collect();
+        memory.history_downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.clone())).collect();
         memory.records.extend(history.iter().filter(|r| supersedes(r)).map(|r| (r.uid.clone(), r.clone())));
         let in_vain = |r: &&Recovery| r.analysis == Analysis::DeadPrimary && !supersedes(r) && r.end_s.is_some();
         for record in history.iter().filter(in_vain).filter(|record| memory.known.contains(&record.failed)) {
@@ -428,17 +432,19 @@ fn of_kept(memory: &Memory, node: &Node) -> Release {
 }
 
 /// Ends the evidence that has been discharged, and says what is left.
-fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, mut evidence: ByKind, now_ms: u64) -> Verdict {
+fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
     track_up_throughout(facts, next, node, &evidence);
-    let all: Vec<Evidence> = evidence.values().cloned().collect();
-    let lacks = match ended(facts, next, node, &mut evidence, now_ms) {
-        Ok(role) if evidence.is_empty() => {
+    let mut left = evidence.clone();
+    let lacks = match ended(facts, next, node, &mut left, now_ms) {
+        Ok(role) if left.is_empty() => {
             release(facts, next, node);
-            return Verdict::Unfence { role, evidence: all };
+            return Verdict::Unfence { role, evidence: evidence.into_values().collect() };
         }
         Ok(_) => Lacks::Operator,
         Err(lacks) => lacks,
     };
+    // Until its role is known, a node stays out for what it was out for.
+    let evidence = if left.is_empty() { evidence } else { left };
     // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
     let keeps = |e: &Evidence| e.source != "marker" && !matches!(e.kind, Kind::Isolation | Kind::Manual);
     let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();

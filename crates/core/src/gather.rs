@@ -107,12 +107,15 @@ impl<'a> Facts<'a> {
     /// Whether the newest record promoted this node, after all that speaks against it: then it is the primary by
     /// Orchestrator's own word, and its former successor, dead perhaps, need not follow it.
     pub fn was_promoted_since(&self, node: &Node, evidence: &ByKind) -> bool {
-        let Some(record) = newest(self.memory.records.values(), node).filter(|record| record.failed != *node) else {
-            return false;
-        };
-        let promoted_s = i64::try_from(record.at_ns / 1_000_000_000).unwrap_or(0);
+        let Some(promoted_s) = self.promoted_s(node) else { return false };
         let mut of_recovery = evidence.values().filter(|e| OF_RECOVERY.contains(&e.kind));
         of_recovery.all(|e| e.kind == Kind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
+    }
+
+    /// When the newest record that this node has a part in promoted it, s; `None` if it did not.
+    pub fn promoted_s(&self, node: &Node) -> Option<i64> {
+        let record = newest(self.memory.records.values(), node).filter(|record| record.failed != *node)?;
+        i64::try_from(record.at_ns / 1_000_000_000).ok()
     }
 
     /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
@@ -182,8 +185,9 @@ impl<'a> Facts<'a> {
         if let Some(downtime) = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY) {
             let evidence = downtime_evidence(downtime, Kind::LostInRecovery);
             let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
-            if recovered_nobody {
-                // The last recovery promoted nobody, and the node is well again: no fence.
+            let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| downtime.begin_s <= promoted_s);
+            if recovered_nobody || (is_left_over && !already_fenced) {
+                // The last recovery promoted nobody, and the node is well again; or it was promoted since: no fence.
             } else if already_fenced || downtime.begin_s >= self.memory.first_start_s || self.is_proven_bad(node, None)
             {
                 found.insert(evidence.kind, evidence);

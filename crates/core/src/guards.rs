@@ -13,7 +13,7 @@ use crate::row::{Hostgroup, Row, Status};
 pub enum Guard {
     /// It would take the last ONLINE row of a hostgroup.
     LastOnline(Hostgroup),
-    /// It is the healthy present primary.
+    /// It is the healthy present primary, or may be: of several that take writes nobody can say which one is.
     HealthyPrimary,
     /// As many nodes of its cluster are fenced for downtime as may be.
     TooMany(usize),
@@ -25,7 +25,7 @@ impl std::fmt::Display for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::LastOnline(hostgroup) => write!(f, "it has the last ONLINE row of hostgroup {hostgroup}"),
-            Self::HealthyPrimary => write!(f, "it is the healthy present primary"),
+            Self::HealthyPrimary => write!(f, "it is, or may be, the healthy present primary"),
             Self::TooMany(most) => {
                 write!(f, "{most} of its cluster are fenced for downtime already (max_downtime_fences)")
             }
@@ -46,7 +46,7 @@ pub fn is_out_for_good(evidence: &ByKind) -> bool {
 pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &BTreeMap<Node, ByKind>) -> Result<(), Guard> {
     let topology = facts.topology.ok_or(Guard::Unseen)?;
     topology.instance(node).ok_or(Guard::Unseen)?;
-    if topology.present_primary(node).is_some_and(|primary| primary.node == *node) {
+    if topology.may_be_primary(node) {
         return Err(Guard::HealthyPrimary);
     }
     let most = facts.policy.max_downtime_fences.min(topology.size(node) / 2);

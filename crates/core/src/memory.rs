@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, Kind};
 use crate::node::Node;
-use crate::observed::{Recovery, Release};
+use crate::observed::{Downtime, Recovery, Release};
 
 /// The most records kept; the oldest go first. A served node needs at most two.
 pub const RECORDS_MAX: usize = 1_000;
@@ -50,7 +50,7 @@ pub struct Memory {
     /// The leader that was asked for the history.
     pub history_leader: String,
     /// Who was downtimed then: a change asks for the history again.
-    pub history_downtimes: BTreeMap<Node, i64>,
+    pub history_downtimes: BTreeMap<Node, Downtime>,
     /// Superseding records of served nodes, by UID.
     pub records: BTreeMap<String, Recovery>,
     /// Recoveries of a dead primary that promoted nobody, per node the newest's nanoseconds.

@@ -66,10 +66,10 @@ pub fn wants(
     Wants { history, instances, backing: instances || lease_lost }
 }
 
-fn downtimes_changed(before: &BTreeMap<Node, i64>, now: &[Downtime]) -> bool {
-    before.len() != now.len()
-        || now.iter().any(|downtime| {
-            let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
-            before.get(&downtime.node).is_none_or(|begin_s| begin_s.abs_diff(downtime.begin_s) > slack)
-        })
+/// A recovery writes its mark over an operator's downtime: the reason tells them apart, however near they began.
+fn downtimes_changed(before: &BTreeMap<Node, Downtime>, now: &[Downtime]) -> bool {
+    let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
+    let same = |a: &Downtime, b: &Downtime| a.reason == b.reason && a.begin_s.abs_diff(b.begin_s) <= slack;
+    let is_listed = |downtime: &Downtime| before.get(&downtime.node).is_some_and(|listed| same(listed, downtime));
+    before.len() != now.len() || !now.iter().all(is_listed)
 }

@@ -10,7 +10,7 @@ use proxysql_stonith::state::{Loaded, State, StateDir, VERSION};
 use stonith_core::evidence::{Evidence, Kind};
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Recovery, Release};
+use stonith_core::observed::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery, Release};
 use stonith_core::proof::Role;
 use tempfile::TempDir;
 
@@ -68,7 +68,9 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
     memory.instances_asked_ms = Some(NOW_MS - 800);
     memory.history_asked_ms = Some(NOW_MS - 700);
     memory.history_leader = "http://orc1:3000".to_owned();
-    memory.history_downtimes = [(node("node01"), DATE_S - 24)].into();
+    let (reason, owner) = (LOST_IN_RECOVERY.to_owned(), "orchestrator".to_owned());
+    let downtime = Downtime { node: node("node01"), reason, owner, begin_s: DATE_S - 24 };
+    memory.history_downtimes = [(downtime.node.clone(), downtime)].into();
     let record = Recovery {
         at_ns: 1_795_414_811_497_811_603,
         uid: "1795414811497811603:811ae46c".to_owned(),

@@ -1,14 +1,13 @@
 //! What a plain downtime may not take away, and what switches it off.
 
-mod world;
-
 use stonith_core::decide::Why;
 use stonith_core::evidence::Kind::{Downtime, LostInRecovery};
 use stonith_core::guards::Guard;
 use stonith_core::observed::LOST_IN_RECOVERY;
 use stonith_core::policy::FenceOn;
 use stonith_core::row::{Hostgroup, Status};
-use world::{Decided, Lab, node, row};
+
+use crate::world::{Decided, Lab, node, row};
 
 fn guarded(guard: Guard) -> Option<Why> {
     Some(Why::Guarded(guard))
@@ -37,6 +36,31 @@ fn a_downtime_never_takes_the_healthy_present_primary() {
     assert_eq!(lab.downtime("node01", "maintenance").next().held("node01").cloned(), guarded(Guard::HealthyPrimary));
     lab.run_s(60);
     assert_eq!(lab.writes, 0);
+}
+
+#[test]
+fn of_two_that_take_writes_and_that_nobody_follows_a_downtime_takes_neither() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").run_s(5);
+    lab.returns_writable("node02").downtime("node03", "maintenance");
+    assert_eq!(lab.run_s(10).held("node03").cloned(), guarded(Guard::HealthyPrimary));
+    assert_eq!(lab.rows("node03"), "10:ONLINE 20:ONLINE");
+}
+
+#[test]
+fn a_downtime_does_not_take_a_node_that_was_just_promoted_though_rows_show_it_as_a_replica() {
+    let mut lab = Lab::healthy();
+    lab.rows_go_stale().failover("node01", "node03").run_s(2);
+    lab.downtime("node03", "maintenance");
+    assert_eq!(lab.next().held("node03").cloned(), guarded(Guard::HealthyPrimary));
+}
+
+#[test]
+fn a_replica_that_was_detached_for_repair_and_is_read_only_is_no_primary_to_spare() {
+    let mut lab = Lab::healthy();
+    lab.returns_writable("node02").returns_writable("node03").server("node02").read_only = true;
+    lab.downtime("node02", "maintenance").run_s(5);
+    assert_eq!(lab.fenced(), ["node02"]);
 }
 
 #[test]

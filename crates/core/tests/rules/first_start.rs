@@ -1,7 +1,5 @@
 //! The first start, arming, and starting again: what is old is no reason to take traffic away.
 
-mod world;
-
 use stonith_core::decide::Why;
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
@@ -9,7 +7,8 @@ use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::observed::{Downtime, LOST_IN_RECOVERY, Release};
 use stonith_core::proof::Role;
 use stonith_core::row::CheckType;
-use world::{DAY_S, Decided, Lab, Raft, START_MS, node};
+
+use crate::world::{DAY_S, Decided, Lab, Raft, START_MS, node};
 
 /// A new agent where node02 and node01 were failed over and taken over from, days ago; all are well now.
 fn with_history() -> Lab {

@@ -1,8 +1,6 @@
 //! What is kept from tick to tick: over a process's end, a host boot, a clock set back, and in the state file.
 //! `Memory::resume` itself is in first_start.rs.
 
-mod world;
-
 use stonith_core::decide::{Decision, Lacks};
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
@@ -11,7 +9,8 @@ use stonith_core::observed::{Backing, Order, Orders, Release};
 use stonith_core::policy::Policy;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::Layer;
-use world::{Decided, Lab, Raft, node};
+
+use crate::world::{Decided, Lab, Raft, node};
 
 const ALL: [&str; 3] = ["node01", "node02", "node03"];
 

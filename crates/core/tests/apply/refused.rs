@@ -1,15 +1,14 @@
 //! A statement that ProxySQL refuses, and two appliers at once (I10, I12).
 
-mod apply_world;
-
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use apply_world::drive::{Running, points};
-use apply_world::scene::*;
-use apply_world::{LOCK_TTL_MS, PAIRS, World};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::proof::Role;
 use stonith_core::table::COVERED;
+
+use crate::apply_world::drive::{Running, points};
+use crate::apply_world::scene::*;
+use crate::apply_world::{LOCK_TTL_MS, PAIRS, World};
 
 #[test]
 fn i10_a_refused_statement_leaves_the_fence_no_worse_and_memory_put_back() {

@@ -1,15 +1,14 @@
 //! Several clusters behind one ProxySQL, and nodes that Orchestrator does not know: what happens to one is no
 //! evidence against another.
 
-mod world;
-
 use stonith_core::decide::{Lacks, Why};
 use stonith_core::evidence::Kind::{LostInRecovery, SecondWriter, Superseded};
 use stonith_core::guards::Guard;
 use stonith_core::observed::LOST_IN_RECOVERY;
 use stonith_core::proof::Missing;
 use stonith_core::row::{Hostgroup, Status};
-use world::{Decided, Lab, node, row};
+
+use crate::world::{self, Decided, Lab, node, row};
 
 const MAIN: [&str; 3] = ["node01", "node02", "node03"];
 const OTHER: [&str; 3] = ["node11", "node12", "node13"];

@@ -1,11 +1,10 @@
 //! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
 
-mod world;
-
 use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::SecondWriter;
 use stonith_core::proof::Missing;
-use world::{Decided, Lab, node};
+
+use crate::world::{Decided, Lab, node};
 
 /// node01 died, and somebody promoted node03 by hand: no record, no downtime.
 fn promoted_by_hand() -> Lab {

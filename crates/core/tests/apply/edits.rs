@@ -1,12 +1,7 @@
 //! Other people at ProxySQL while an apply is under way: operators who edit, LOAD and SAVE, and the monitor (I5, I6).
 
-mod apply_world;
-
 use std::collections::{BTreeMap, HashSet};
 
-use apply_world::drive::{Point, Running, points};
-use apply_world::scene::*;
-use apply_world::{PAIRS, World};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
@@ -14,6 +9,10 @@ use stonith_core::plan::Directive;
 use stonith_core::proof::Role;
 use stonith_core::row::{Row, Status};
 use stonith_core::table::SERVERS;
+
+use crate::apply_world::drive::{Point, Running, points};
+use crate::apply_world::scene::*;
+use crate::apply_world::{PAIRS, World};
 
 /// Between the decision and the lock Orchestrator is asked, which can take seconds: time for another agent, or an
 /// operator, to fence for another reason.

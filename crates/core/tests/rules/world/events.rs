@@ -66,6 +66,13 @@ impl Lab {
         self.downtime(from, LOST_IN_RECOVERY)
     }
 
+    /// The agent saw this downtime listed when it asked for the history last, as begun so long before now.
+    pub fn listed_before(&mut self, name: &str, reason: &str, seconds: i64) {
+        let (node, begin_s) = (node(name), self.now_s() - seconds);
+        let downtime = Downtime { node: node.clone(), reason: reason.to_owned(), owner: "x".to_owned(), begin_s };
+        self.memory.history_downtimes.insert(node, downtime);
+    }
+
     pub fn downtime(&mut self, name: &str, reason: &str) -> &mut Self {
         let begin_s = self.now_s();
         self.downtimes.retain(|downtime| downtime.node != node(name));

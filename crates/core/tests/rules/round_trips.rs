@@ -1,12 +1,8 @@
 //! Rules that hold for every input: what is written reads back, what is done twice is done once, and neither the order
 //! of things nor what is no evidence changes a decision.
 
-mod any;
-mod world;
-
 use std::collections::BTreeMap;
 
-use any::{comment, marker, named_row, node, observed, policy, role, rows};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use stonith_core::decide::{Decision, decide};
@@ -19,6 +15,9 @@ use stonith_core::plan::{Directive, Managed, Plan};
 use stonith_core::policy::Policy;
 use stonith_core::proof::Role;
 use stonith_core::row::{Hostgroup, Layer, Row, Status};
+
+use crate::any::{self, comment, marker, named_row, node, observed, policy, role, rows};
+use crate::world;
 
 const NOW_MS: u64 = 5_000_000;
 

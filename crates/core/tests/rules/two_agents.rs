@@ -1,13 +1,12 @@
 //! Several agents of one ProxySQL: a lease that one has stands in for the others', and what one lets back stays back.
 
-mod world;
-
 use stonith_core::decide::Decision;
 use stonith_core::lease::{Share, Standing};
 use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::policy::{WANTED_EVERY_MS, WANTED_FOR_MS};
 use stonith_core::row::Layer;
-use world::{Lab, Raft};
+
+use crate::world::{Lab, Raft};
 
 const ALL: [&str; 3] = ["node01", "node02", "node03"];
 

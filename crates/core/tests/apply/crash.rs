@@ -2,16 +2,15 @@
 //!
 //! "The statement was carried out and its reply lost" is the same world as "cut off before the next one".
 
-mod apply_world;
-
 use std::collections::{BTreeMap, HashSet};
 
-use apply_world::drive::{Point, Running, points};
-use apply_world::scene::*;
-use apply_world::{LAYERS, LOCK_TTL_MS, World};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::proof::Role;
 use stonith_core::row::Row;
+
+use crate::apply_world::drive::{Point, Running, points};
+use crate::apply_world::scene::*;
+use crate::apply_world::{LAYERS, LOCK_TTL_MS, World};
 
 /// Who runs after the crash, and what happened in between.
 #[derive(Debug, Clone, Copy)]

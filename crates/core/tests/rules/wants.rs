@@ -1,7 +1,5 @@
 //! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (FACTS §9).
 
-mod world;
-
 use stonith_core::evidence::{Evidence, Kind};
 use stonith_core::lease::Standing;
 use stonith_core::memory::FirstProof;
@@ -10,7 +8,8 @@ use stonith_core::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS};
 use stonith_core::proof::Role;
 use stonith_core::row::{Hostgroup, Layer, Status};
 use stonith_core::wants::{Wants, wants};
-use world::{LAYERS, Lab, Raft, node, row};
+
+use crate::world::{LAYERS, Lab, Raft, node, row};
 
 const NOTHING: Wants = Wants { history: false, instances: false, backing: false };
 const ALL: Wants = Wants { history: true, instances: true, backing: true };
@@ -50,17 +49,23 @@ fn i7_a_quiet_tick_asks_neither_history_nor_instances_nor_backing() {
 #[test]
 fn the_history_is_asked_for_when_it_is_due_when_the_leader_or_the_list_changed_and_before_a_return() {
     type Change = fn(&mut Lab);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 11] = [
         ("never asked", |lab| lab.memory.history_asked_ms = None),
         ("asked in the future", |lab| lab.memory.history_asked_ms = Some(lab.now_ms + 3_600_000)),
         ("asked long ago", |lab| lab.memory.history_asked_ms = Some(lab.now_ms + 1_000 - HISTORY_EVERY_MS)),
         ("another leader", |lab| _ = lab.led_by("orc2")),
         ("a downtime", |lab| _ = lab.downtime("node01", LOST_IN_RECOVERY)),
         ("a downtime of another's node", |lab| _ = lab.downtime("elsewhere", "maintenance")),
-        ("a downtime less", |lab| _ = lab.memory.history_downtimes.insert(node("node02"), lab.now_s())),
+        ("no answer in the last tick", |lab| {
+            lab.leader_gone().next();
+            lab.led_by("orc1");
+        }),
+        ("a downtime less", |lab| lab.listed_before("node02", "maintenance", 0)),
         ("a later downtime of the same node", |lab| {
-            let begin_s = lab.now_s() - DOWNTIME_BEGIN_SLACK_S - 1;
-            lab.downtime("node02", "maintenance").memory.history_downtimes.insert(node("node02"), begin_s);
+            lab.downtime("node02", "maintenance").listed_before("node02", "maintenance", DOWNTIME_BEGIN_SLACK_S + 1);
+        }),
+        ("the mark of a recovery over a downtime that had just begun", |lab| {
+            lab.downtime("node02", LOST_IN_RECOVERY).listed_before("node02", "maintenance", 0);
         }),
         ("a first proof", |lab| {
             let first = FirstProof { role: Role::Replica, at_ms: lab.now_ms };
@@ -77,8 +82,7 @@ fn the_history_is_asked_for_when_it_is_due_when_the_leader_or_the_list_changed_a
 #[test]
 fn a_downtimes_begin_that_is_computed_a_little_differently_is_the_same_downtime() {
     let wanted = asks_after(|lab| {
-        let begin_s = lab.now_s() - DOWNTIME_BEGIN_SLACK_S;
-        lab.downtime("elsewhere", "maintenance").memory.history_downtimes.insert(node("elsewhere"), begin_s);
+        lab.downtime("elsewhere", "maintenance").listed_before("elsewhere", "maintenance", DOWNTIME_BEGIN_SLACK_S);
     });
     assert_eq!(wanted, NOTHING);
 }
@@ -103,8 +107,7 @@ fn instances_are_asked_for_while_anything_at_all_is_unsettled_and_backing_with_t
             lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
         }),
         ("a downtime that lasts", |lab| {
-            let begin_s = lab.now_s();
-            lab.downtime("node02", "maintenance").memory.history_downtimes.insert(node("node02"), begin_s);
+            lab.downtime("node02", "maintenance").listed_before("node02", "maintenance", 0);
         }),
         ("a marker", |lab| {
             lab.edit(20, "node02", |row| row.comment = " [stonith:1 manual was=ONLINE]".to_owned());

@@ -1,14 +1,13 @@
 //! A proxy that is cut off from Orchestrator's leader goes out of service, and comes back as it was.
 
-mod world;
-
 use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::{Isolation, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::observed::Backing;
 use stonith_core::policy::{APPLY_MS, ELECTION_MS, IsolationScope, Policy};
 use stonith_core::row::{Hostgroup, Status};
-use world::{Decided, Lab, Raft, node, row};
+
+use crate::world::{Decided, Lab, Raft, node, row};
 
 const ALL: [&str; 3] = ["node01", "node02", "node03"];
 
@@ -28,6 +27,21 @@ fn isolated_after_ms(lab: &mut Lab) -> u64 {
         assert!(lab.now_ms < asked_ms + 100_000, "never isolated");
     }
     lab.now_ms - asked_ms
+}
+
+#[test]
+fn a_node_whose_role_is_not_known_after_an_isolation_stays_out_though_a_row_is_put_in() {
+    let mut lab = Lab::new();
+    lab.policy.hostgroups = [Hostgroup(30)].into();
+    lab.put(row(30, "node03", Status::Online)).run_s(60);
+    lab.leader_gone().run_s(20);
+    lab.returns_writable("node03").led_by("orc1").run_s(10);
+    assert_eq!(lab.fenced(), ["node03"]);
+    lab.put(row(20, "node03", Status::Online));
+    assert_eq!(lab.run_s(1).kinds("node03"), [Isolation]);
+    assert_eq!(lab.rows("node03"), "10:OFFLINE_SOFT 20:OFFLINE_SOFT 30:OFFLINE_SOFT");
+    lab.repaired("node03").run_s(10);
+    assert_eq!((lab.fenced().len(), lab.rows("node03").as_str()), (0, "20:ONLINE 30:ONLINE"));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What lets a fenced node back: proof, in the role that it has now; never absence.
 
-mod world;
-
 use stonith_core::decide::{Lacks, Why, release_by_order};
 use stonith_core::evidence::Evidence;
 use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, Superseded};
@@ -9,7 +7,8 @@ use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::plan::Directive;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{CheckType, Layer, Status};
-use world::{Decided, LAYERS, Lab, Raft, node, row};
+
+use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 
 /// node01 failed over to node03 a minute ago, and is fenced.
 fn failed_over() -> Lab {

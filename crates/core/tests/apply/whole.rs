@@ -1,14 +1,13 @@
 //! What an apply leaves behind when nobody disturbs it (DESIGN §8).
 
-mod apply_world;
-
-use apply_world::drive::Running;
-use apply_world::scene::*;
-use apply_world::{Client, LAYERS, World};
 use std::collections::{BTreeMap, BTreeSet};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::proof::Role;
 use stonith_core::row::Status;
+
+use crate::apply_world::drive::Running;
+use crate::apply_world::scene::*;
+use crate::apply_world::{Client, LAYERS, World};
 
 #[test]
 fn i6_a_fence_reaches_all_layers_and_leaves_everything_else_to_the_byte() {

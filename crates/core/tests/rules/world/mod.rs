@@ -3,8 +3,6 @@
 //! [`Lab::tick`] asks the leader what `wants` wants, decides, and carries the plan out on the rows of every layer.
 //! After each tick it holds the rules that must hold in all of them (see [`Lab::check_rules`]).
 
-#![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
-
 mod events;
 mod see;
 

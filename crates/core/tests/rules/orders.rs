@@ -1,14 +1,13 @@
 //! What an operator orders: fence, unfence, suspend. An order is for one node, and is remembered by id.
 
-mod world;
-
 use stonith_core::decide::{Lacks, Verdict, Why, release_by_order};
 use stonith_core::evidence::Kind::{Downtime, LostInRecovery, Manual, Superseded};
 use stonith_core::evidence::Level;
 use stonith_core::observed::{LOST_IN_RECOVERY, Order};
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{Layer, Row, Status};
-use world::{Decided, LAYERS, Lab, Raft, node, row};
+
+use crate::world::{Decided, LAYERS, Lab, Raft, node, row};
 
 /// node01 failed over to node03, is fenced, and was made a replica while its downtime lasts.
 fn failed_over() -> Lab {

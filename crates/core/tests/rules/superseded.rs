@@ -1,13 +1,12 @@
 //! A node that Orchestrator failed over away from goes out, and stays out whatever happens to anything.
 
-mod world;
-
 use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::{LostInRecovery, Superseded};
 use stonith_core::observed::{Analysis, LOST_IN_RECOVERY};
 use stonith_core::proof::Missing;
 use stonith_core::row::{Layer, Row};
-use world::{Decided, LAYERS, Lab, Raft, node};
+
+use crate::world::{self, Decided, LAYERS, Lab, Raft, node};
 
 /// node01 failed over to node03, and the fence is in place.
 fn failed_over() -> Lab {
@@ -148,6 +147,20 @@ fn a_graceful_takeover_and_back_lets_the_demoted_node_read_while_its_downtime_la
         assert_eq!(lab.writes, writes, "and it is not fenced again");
         lab.downtime_ends(from).run_s(10);
     }
+}
+
+#[test]
+fn a_primary_again_whose_old_mark_is_all_that_was_seen_of_it_is_not_fenced() {
+    let mut lab = Lab::healthy();
+    lab.asked(Raft::Leaderless).takeover("node01", "node02").next();
+    lab.takeover("node02", "node01").next();
+    lab.led_by("orc1");
+    assert_eq!(lab.next().kinds("node01"), []);
+    assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
+    // A mark that is younger than its promotion is another matter.
+    lab.dies("node01").run_s(5);
+    lab.downtime("node01", LOST_IN_RECOVERY);
+    assert_eq!(lab.next().kinds("node01"), [LostInRecovery]);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! The invariants of DESIGN §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
 
-mod world;
-
 use stonith_core::decide::{Lacks, Why};
 use stonith_core::evidence::Kind::{Isolation, Superseded};
 use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::row::{Hostgroup, Layer, Status};
-use world::{Decided, LAYERS, Lab, Raft, node, row};
+
+use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 
 type Harm = (&'static str, fn(&mut Lab));
 

@@ -1,0 +1,8 @@
+//! The apply: undisturbed, cut off, edited into, refused and raced, at every statement.
+
+#[path = "../apply_world/mod.rs"]
+mod apply_world;
+mod crash;
+mod edits;
+mod refused;
+mod whole;
