@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod cluster;
 pub mod decide;
+pub mod discharge;
 pub mod evidence;
 pub mod gather;
 pub mod guards;
@@ -24,4 +25,5 @@ pub mod proof;
 pub mod row;
 pub mod superseded;
 pub mod table;
+pub mod verdict;
 pub mod wants;

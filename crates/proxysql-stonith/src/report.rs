@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use stonith_core::apply::Outcome;
-use stonith_core::decide::{Decision, Verdict, Why};
+use stonith_core::decide::Decision;
 use stonith_core::gather::hostgroups_of;
 use stonith_core::lease::{Standing, isolation_starts_ms};
 use stonith_core::node::Node;
@@ -15,6 +15,7 @@ use stonith_core::observed::{LeaderView, Observed};
 use stonith_core::plan::{Change, Managed};
 use stonith_core::policy::Policy;
 use stonith_core::row::{Layer, Row};
+use stonith_core::verdict::{Verdict, Why};
 
 /// Why a verdict is what it is, in one line.
 pub fn reason(verdict: &Verdict) -> String {

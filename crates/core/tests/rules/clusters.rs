@@ -1,12 +1,12 @@
 //! Several clusters behind one ProxySQL, and nodes that Orchestrator does not know: what happens to one is no
 //! evidence against another.
 
-use stonith_core::decide::{Lacks, Why};
 use stonith_core::evidence::Kind::{LostInRecovery, SecondWriter, Superseded};
 use stonith_core::guards::Guard;
 use stonith_core::observed::LOST_IN_RECOVERY;
 use stonith_core::proof::Missing;
 use stonith_core::row::{Hostgroup, Status};
+use stonith_core::verdict::{Lacks, Why};
 
 use crate::world::{self, Decided, Lab, node, row};
 

@@ -1,12 +1,13 @@
 //! What lets a fenced node back: proof, in the role that it has now; never absence.
 
-use stonith_core::decide::{Lacks, Why, release_by_order};
+use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Evidence;
 use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, Superseded};
 use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::plan::Directive;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{CheckType, Layer, Status};
+use stonith_core::verdict::{Lacks, Why};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 

@@ -1,9 +1,9 @@
 //! The invariants of DESIGN §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
 
-use stonith_core::decide::{Lacks, Why};
 use stonith_core::evidence::Kind::{Isolation, Superseded};
 use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
 use stonith_core::row::{Hostgroup, Layer, Status};
+use stonith_core::verdict::{Lacks, Why};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 

@@ -1,11 +1,11 @@
 //! A proxy that is cut off from Orchestrator's leader goes out of service, and comes back as it was.
 
-use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::{Isolation, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::observed::Backing;
 use stonith_core::policy::{APPLY_MS, ELECTION_MS, IsolationScope, Policy};
 use stonith_core::row::{Hostgroup, Status};
+use stonith_core::verdict::Lacks;
 
 use crate::world::{Decided, Lab, Raft, node, row};
 
@@ -322,7 +322,7 @@ fn only_nodes_that_orchestrator_knows_or_knew_are_isolated() {
     let mut lab = Lab::healthy();
     lab.put(row(20, "stranger", Status::Online)).next();
     let writes = lab.writes;
-    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::decide::Why::NotKnown));
+    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::verdict::Why::NotKnown));
     assert_eq!(lab.rows("stranger"), "20:ONLINE");
     assert_eq!((lab.fenced(), lab.writes), (ALL.map(str::to_owned).to_vec(), writes + 1));
 }

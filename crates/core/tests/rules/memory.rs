@@ -1,7 +1,7 @@
 //! What is kept from tick to tick: over a process's end, a host boot, a clock set back, and in the state file.
 //! `Memory::resume` itself is in first_start.rs.
 
-use stonith_core::decide::{Decision, Lacks};
+use stonith_core::decide::Decision;
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::memory::Memory;
@@ -9,6 +9,7 @@ use stonith_core::observed::{Backing, Order, Orders, Release};
 use stonith_core::policy::Policy;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::Layer;
+use stonith_core::verdict::Lacks;
 
 use crate::world::{Decided, Lab, Raft, node};
 

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use stonith_core::decide::{Decision, Lacks, Verdict, decide};
+use stonith_core::decide::{Decision, decide};
 use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
 use stonith_core::node::Node;
 use stonith_core::observed::{Answer, LeaderView, Observed, Order};
 use stonith_core::row::{Hostgroup, Row, Status};
+use stonith_core::verdict::{Lacks, Verdict};
 
 use crate::world::{Decided, LAYERS, Lab, Raft, node, row};
 

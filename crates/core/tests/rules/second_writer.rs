@@ -1,8 +1,8 @@
 //! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
 
-use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::SecondWriter;
 use stonith_core::proof::Missing;
+use stonith_core::verdict::Lacks;
 
 use crate::world::{Decided, Lab, node};
 

@@ -1,10 +1,10 @@
 //! A node that Orchestrator failed over away from goes out, and stays out whatever happens to anything.
 
-use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::{LostInRecovery, Superseded};
 use stonith_core::observed::{Analysis, LOST_IN_RECOVERY};
 use stonith_core::proof::Missing;
 use stonith_core::row::{Layer, Row};
+use stonith_core::verdict::Lacks;
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node};
 

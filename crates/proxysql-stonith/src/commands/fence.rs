@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
-use stonith_core::decide::{Decision, Lacks, Verdict, decide, release_by_order};
+use stonith_core::decide::{Decision, decide};
+use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Kind;
 use stonith_core::gather::served;
 use stonith_core::marker::Comment;
@@ -12,6 +13,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Observed, Order, ProxyView};
 use stonith_core::plan::{Directive, Managed, Plan};
 use stonith_core::row::{Layer, Status};
+use stonith_core::verdict::{Lacks, Verdict};
 use tokio::time::Instant;
 
 use super::names::find;

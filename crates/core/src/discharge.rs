@@ -1,0 +1,248 @@
+//! What ends the evidence against a node: proof, twice; the end of a downtime; a lease; an order (DESIGN §6).
+//!
+//! Never absence (I2): what can't be shown now is no reason to let a node back.
+
+use crate::evidence::{Evidence, Kind, Level};
+use crate::gather::{ByKind, Facts, OF_RECOVERY, uid_ns};
+use crate::lease::Standing;
+use crate::memory::{FirstProof, Memory};
+use crate::node::Node;
+use crate::observed::{LeaderView, Order, Release};
+use crate::policy::PROOF_GAP_MS;
+use crate::proof::{Missing, Role};
+use crate::row::Status;
+use crate::superseded::newest;
+use crate::verdict::{Lacks, Verdict};
+
+/// Ends the evidence that has been discharged, and says what is left.
+pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
+    track_up_throughout(facts, next, node, &evidence);
+    let mut left = evidence.clone();
+    let lacks = match ended(facts, next, node, &mut left, now_ms) {
+        Ok(role) if left.is_empty() => {
+            release(facts, next, node);
+            return Verdict::Unfence { role, evidence: evidence.into_values().collect() };
+        }
+        Ok(_) => Lacks::Operator,
+        Err(lacks) => lacks,
+    };
+    // Until its role is known, a node stays out for what it was out for.
+    let evidence = if left.is_empty() { evidence } else { left };
+    // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
+    let keeps = |e: &Evidence| e.source != "marker" && !matches!(e.kind, Kind::Isolation | Kind::Manual);
+    let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
+    kept.extend(order_that_no_marker_will_name(facts, node, &evidence).map(|fact| (fact.kind, fact)));
+    if kept.is_empty() {
+        next.evidence.remove(node)
+    } else {
+        next.evidence.insert(node.clone(), kept)
+    };
+    let level = evidence.values().map(|e| level(facts, e)).max().unwrap_or(Level::Soft);
+    Verdict::Fence { level, evidence: evidence.into_values().collect(), lacks }
+}
+
+/// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
+/// It counts until the operator releases the node anew.
+fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByKind) -> Option<Evidence> {
+    let order = evidence.get(&Kind::Manual)?;
+    let is_named = evidence.keys().next() == Some(&Kind::Manual)
+        && (order.source == "operator" || facts.marked(node).contains_key(&Kind::Manual));
+    (!is_named).then(|| Evidence {
+        source: "operator".to_owned(),
+        at_s: facts.released_by_order(node).ordered_s.saturating_add(1),
+        ..order.clone()
+    })
+}
+
+/// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
+fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKind, now_ms: u64) -> Result<Role, Lacks> {
+    if let Some(Order::Unfence { node: ordered, without_lease }) = &facts.observed.orders.now
+        && ordered == node
+    {
+        return released_by_operator(facts, node, evidence, *without_lease);
+    }
+    if evidence.contains_key(&Kind::Isolation) && facts.standing == Standing::Isolated {
+        return Err(Lacks::Lease);
+    }
+    // Good news needs a good leader (I8). A lease that never lapsed ends an isolation that is only in the rows.
+    if facts.standing != (Standing::Led { good: true }) {
+        let by = evidence.values().find_map(|e| e.by.as_ref());
+        if matches!(facts.live_proof(node, by), Some(Err(_))) {
+            next.proofs.remove(node); // bad news counts at once (I8): what was proven once is so no more
+        }
+        return Err(Lacks::ConfirmedLeader);
+    }
+    evidence.remove(&Kind::Isolation);
+    let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
+    let by = evidence.values().find_map(|e| e.by.clone());
+    let needs_proof = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));
+    let mut proven = None;
+    if needs_proof {
+        let role = match facts.live_proof(node, by.as_ref()) {
+            Some(Ok(role)) => role,
+            Some(Err(Missing::SuccessorNotFollowing)) if facts.was_promoted_since(node, evidence) => Role::Primary,
+            Some(Err(missing)) => {
+                next.proofs.remove(node);
+                return Err(Lacks::Proof(missing));
+            }
+            None => return Err(Lacks::ConfirmedLeader),
+        };
+        // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
+        let marked_lost = facts.downtime(node).is_some();
+        if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
+            return Err(Lacks::DowntimeEnd);
+        }
+        // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
+        // nobody, and a replica that was not told of the recovery still follows the old primary.
+        let successor_is_known = by.is_some() || facts.superseding(node).is_some() || facts.promoted_nobody(node);
+        let was_lost = evidence.contains_key(&Kind::LostInRecovery);
+        if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
+            return Err(Lacks::Operator);
+        }
+        if !proven_twice(next, node, role, now_ms) {
+            return Err(Lacks::SecondProof(role));
+        }
+        evidence.retain(|kind, _| !OF_RECOVERY.contains(kind));
+        proven = Some(role);
+    }
+    if evidence.contains_key(&Kind::Downtime) {
+        let instance = judge.topology.instance(node).ok_or(Lacks::Proof(Missing::Unlisted))?;
+        if !instance.valid {
+            return Err(Lacks::Proof(Missing::NotValid));
+        }
+        // Promoted meanwhile: a plain downtime never takes the healthy present primary (DESIGN §5).
+        let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
+        if !is_primary && (instance.downtimed || facts.downtime(node).is_some()) {
+            return Err(Lacks::DowntimeEnd);
+        }
+        evidence.remove(&Kind::Downtime);
+    }
+    match proven {
+        Some(role) => Ok(role),
+        None => judge.role(node).map(|role| as_before(facts, node, role)).map_err(Lacks::Proof),
+    }
+}
+
+/// Old evidence against a node that is proven well, twice, is discharged: its later death is another matter.
+pub(crate) fn settle_old(facts: &Facts<'_>, next: &mut Memory, node: &Node, now_ms: u64) {
+    if let Some(Ok(role)) = facts.live_proof(node, None)
+        && facts.standing == (Standing::Led { good: true })
+    {
+        if proven_twice(next, node, role, now_ms) {
+            release(facts, next, node);
+        }
+    } else {
+        next.proofs.remove(node);
+    }
+}
+
+/// Whether this proof was seen before, at least 2 s ago; remembers it otherwise.
+fn proven_twice(next: &mut Memory, node: &Node, role: Role, now_ms: u64) -> bool {
+    match next.proofs.get(node) {
+        Some(first) if first.role == role && first.at_ms <= now_ms => now_ms - first.at_ms >= PROOF_GAP_MS,
+        _ => {
+            next.proofs.insert(node.clone(), FirstProof { role, at_ms: now_ms });
+            false
+        }
+    }
+}
+
+fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
+    let of_now = Release {
+        recovery_ns: facts.superseding(node).map_or(0, |record| record.at_ns),
+        downtime_s: facts.downtime(node).map_or(0, |downtime| downtime.begin_s),
+        ordered_s: facts.answer.map_or(0, |answer| answer.date_s),
+    };
+    let released = next.released.get(node).copied().unwrap_or_default();
+    next.released.insert(node.clone(), released.and(of_now).and(of_kept(next, node)));
+    // Its proofs stay until its rows show the return: one that is put off is not proven from the start again.
+    next.evidence.remove(node);
+    next.up_throughout.remove(node);
+}
+
+/// The ids in what was kept: without an answer nothing else knows them.
+fn of_kept(memory: &Memory, node: &Node) -> Release {
+    let kept = || memory.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
+    let of_downtime = |fact: &&Evidence| matches!(fact.kind, Kind::LostInRecovery | Kind::Downtime);
+    Release {
+        recovery_ns: kept().filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
+        downtime_s: kept().filter(of_downtime).map(|fact| fact.at_s).max().unwrap_or(0),
+        ordered_s: 0,
+    }
+}
+
+/// Where the runtime rows are still those of the node's role, they go back exactly as they were.
+fn as_before(facts: &Facts<'_>, node: &Node, role: Role) -> Role {
+    let is_in_writer = facts
+        .observed
+        .proxy
+        .runtime
+        .iter()
+        .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
+        .any(|row| row.node().as_ref() == Some(node) && facts.managed.is_writer(row.key.hostgroup));
+    let unchanged = match role {
+        Role::Replica => !is_in_writer,
+        Role::Primary => is_in_writer,
+        Role::AsBefore => true,
+    };
+    if unchanged { Role::AsBefore } else { role }
+}
+
+fn released_by_operator(
+    facts: &Facts<'_>,
+    node: &Node,
+    evidence: &mut ByKind,
+    without_lease: bool,
+) -> Result<Role, Lacks> {
+    if without_lease {
+        evidence.clear();
+        return Ok(Role::AsBefore);
+    }
+    match facts.standing {
+        Standing::Led { good: true } => {}
+        _ if facts.answer.is_none() => return Err(Lacks::Lease),
+        _ => return Err(Lacks::ConfirmedLeader), // any unfence is good news (I8)
+    }
+    let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
+    let role = judge.role(node).map_err(Lacks::Proof)?;
+    // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
+    let is_told = judge.topology.instance(node).is_none_or(|instance| instance.primary.is_some());
+    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| OF_RECOVERY.contains(kind)) {
+        return Err(Lacks::Proof(Missing::NoPresentPrimary));
+    }
+    evidence.clear();
+    Ok(role)
+}
+
+/// Remembers whether the leader saw the node up from the moment that evidence of a recovery arose.
+fn track_up_throughout(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &ByKind) {
+    let Some(topology) = facts.topology else { return };
+    let up = topology.instance(node).is_some_and(|instance| instance.valid);
+    let is_new = !facts.memory.evidence.contains_key(node) && evidence.values().all(|e| e.source != "marker");
+    if !up {
+        next.up_throughout.remove(node);
+    } else if is_new {
+        next.up_throughout.insert(node.clone());
+    }
+}
+
+fn level(facts: &Facts<'_>, evidence: &Evidence) -> Level {
+    match &facts.observed.orders.now {
+        Some(Order::Fence { level, .. }) if evidence.source == "operator" => *level,
+        _ => evidence.kind.default_level(),
+    }
+}
+
+/// The release that an operator's `unfence` puts on record: all that is known of the node now.
+pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s: i64) -> Release {
+    let downtimes = match leader {
+        LeaderView::Led(answer) => answer.downtimes.as_slice(),
+        _ => &[],
+    };
+    Release {
+        recovery_ns: newest(memory.records.values(), node).map_or(0, |record| record.at_ns),
+        downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
+        ordered_s: now_s,
+    }
+    .and(of_kept(memory, node))
+}

@@ -1,0 +1,103 @@
+//! What is to become of a node, as data, and in words.
+
+use std::fmt;
+
+use crate::evidence::{Evidence, Level};
+use crate::guards::Guard;
+use crate::proof::{Missing, Role};
+
+/// What is to become of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Nothing speaks against it.
+    Keep,
+    /// Out, and it stays out.
+    Fence {
+        /// How far.
+        level: Level,
+        /// Highest rank first; never empty.
+        evidence: Vec<Evidence>,
+        /// What would let it back.
+        lacks: Lacks,
+    },
+    /// Something speaks against it, or can't be understood; nothing is changed.
+    Hold(Why),
+    /// Back, in this role.
+    Unfence {
+        /// As what.
+        role: Role,
+        /// What had fenced it.
+        evidence: Vec<Evidence>,
+    },
+    /// Not ours to judge.
+    Ignore(Why),
+}
+
+/// What still keeps a fenced node out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Lacks {
+    /// A leader whose good news counts (I8).
+    ConfirmedLeader,
+    /// The lease.
+    Lease,
+    /// Something about the node.
+    Proof(Missing),
+    /// The same proof once more, 2 s later.
+    SecondProof(Role),
+    /// The end of the downtime in Orchestrator.
+    DowntimeEnd,
+    /// An operator's `unfence`.
+    Operator,
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfirmedLeader => write!(f, "Orchestrator's leader is not confirmed yet"),
+            Self::Lease => write!(f, "the lease: Orchestrator's leader must be reached"),
+            Self::Proof(missing) => missing.fmt(f),
+            Self::SecondProof(role) => write!(f, "seen as {role}; waiting to see it again"),
+            Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
+            Self::Operator => write!(f, "an operator's `unfence`"),
+        }
+    }
+}
+
+/// Why nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The operator said hands off.
+    Suspended(String),
+    /// Orchestrator never listed the node.
+    NotKnown,
+    /// A row has a status that we don't know.
+    UnknownStatus(String),
+    /// A row has a note of ours that we can't read.
+    UnreadableMarker,
+    /// Evidence is older than the first start, and the node is not proven bad.
+    OldEvidence(Evidence),
+    /// A plain downtime, held by a guard.
+    Guarded(Guard),
+    /// This proxy is a ProxySQL Cluster member: an isolation of its table would spread.
+    Clustered,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspended(reason) => write!(f, "suspended: {reason}"),
+            Self::NotKnown => write!(f, "Orchestrator does not list it under this name"),
+            Self::UnknownStatus(status) => {
+                write!(f, "a row has the status {status:?}, which this version does not know")
+            }
+            Self::UnreadableMarker => {
+                write!(f, "a row's comment has a [stonith:...] note that this version cannot read")
+            }
+            Self::OldEvidence(evidence) => {
+                write!(f, "{evidence} is older than the first start, and the node is not proven bad")
+            }
+            Self::Guarded(guard) => write!(f, "a downtime does not fence it: {guard}"),
+            Self::Clustered => write!(f, "ProxySQL Cluster peers are configured: its isolation would spread to them"),
+        }
+    }
+}
