@@ -276,7 +276,7 @@ impl<'a> Facts<'a> {
             for node in &online {
                 let Some(primary) = topology.present_primary(node) else { continue };
                 let other = &primary.node;
-                if other == node || !online.contains(other) || topology.co_primaries(node, other) {
+                if other == node || !online.contains(other) {
                     continue;
                 }
                 let since_s = *self.memory.second_writers.get(node).unwrap_or(&answer.date_s);

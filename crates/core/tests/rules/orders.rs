@@ -3,6 +3,7 @@
 use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Kind::{Downtime, LostInRecovery, Manual, Superseded};
 use stonith_core::evidence::Level;
+use stonith_core::guards::Guard;
 use stonith_core::observed::{LOST_IN_RECOVERY, Order};
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{Layer, Row, Status};
@@ -167,6 +168,17 @@ fn a_release_by_order_is_remembered_by_id_so_that_only_what_is_newer_fences_agai
         lab.failover("node01", "node02");
         assert!(lab.next().kinds("node01").contains(&Superseded), "a newer record: {raft:?}");
     }
+}
+
+#[test]
+fn a_node_that_was_released_counts_as_the_primary_that_it_is_again() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").run_s(5);
+    // node02 is gone, and somebody made node01 the primary by hand.
+    lab.dies("node02").returns_writable("node01").follows("node03", "node01");
+    unfence_by_command(&mut lab, "node01", true);
+    lab.downtime("node01", "maintenance");
+    assert_eq!(lab.run_s(5).held("node01").cloned(), Some(Why::Guarded(Guard::HealthyPrimary)));
 }
 
 #[test]

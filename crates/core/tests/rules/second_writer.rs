@@ -64,6 +64,12 @@ fn co_primaries_are_left_alone() {
     }
     lab.run_s(120);
     assert_eq!((lab.writes, lab.rows("node02")), (0, "10:ONLINE 20:ONLINE".to_owned()));
+    // An isolation, which takes all nodes out, lets both back as they were.
+    let before = lab.layers();
+    lab.leader_gone().run_s(20);
+    assert_eq!(lab.fenced().len(), 3);
+    lab.led_by("orc1").run_s(10);
+    assert_eq!(lab.layers(), before);
 }
 
 #[test]
