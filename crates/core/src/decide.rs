@@ -230,7 +230,7 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
     for (node, fact) in for_downtime {
         match may_fence_for_downtime(facts, &node, &fenced) {
             Ok(()) => drop(fenced.entry(node).or_default().insert(fact.kind, fact)),
-            Err(_) if fenced.contains_key(&node) => {}
+            // One that is out for an isolation is judged by that, below.
             Err(guard) => drop(verdicts.insert(node, Verdict::Hold(Why::Guarded(guard)))),
         }
     }

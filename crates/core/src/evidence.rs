@@ -108,4 +108,14 @@ mod tests {
             assert_eq!(kind.to_string(), name);
         }
     }
+
+    #[test]
+    fn evidence_reads_as_kind_node_source_and_what_identifies_it() {
+        let by = Some("node02:3306".parse().unwrap());
+        let (source, id) = ("audit-recovery".to_owned(), "17:a".to_owned());
+        let mut fact = Evidence { kind: Kind::Superseded, by, source, id, at_s: 17 };
+        assert_eq!(fact.to_string(), "superseded by=node02:3306 source=audit-recovery id=17:a");
+        (fact.by, fact.id) = (None, String::new());
+        assert_eq!(fact.to_string(), "superseded source=audit-recovery");
+    }
 }

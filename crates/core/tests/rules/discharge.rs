@@ -2,12 +2,12 @@
 
 use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Evidence;
-use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, Superseded};
-use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
+use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
+use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Release};
 use stonith_core::plan::Directive;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{CheckType, Layer, Status};
-use stonith_core::verdict::{Lacks, Why};
+use stonith_core::verdict::{Lacks, Verdict, Why};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 
@@ -214,6 +214,39 @@ fn as_the_primary_it_comes_back_once_its_successor_follows_it() {
 }
 
 #[test]
+fn a_first_proof_as_a_replica_is_none_as_the_primary() {
+    let mut lab = failed_over();
+    lab.repaired("node01").downtime_ends("node01").next();
+    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)));
+    // Put right by hand, in between.
+    lab.returns_writable("node01").follows("node02", "node01").follows("node03", "node01").primary = node("node01");
+    let decision = lab.run_s(2);
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::SecondProof(Role::Primary)));
+}
+
+#[test]
+fn what_a_marker_says_of_the_successor_counts_when_its_record_is_lost() {
+    let mut lab = failed_over();
+    lab.purges_history().state_lost().downtime_ends("node01").dies("node03");
+    lab.returns_writable("node01").follows("node02", "node01").primary = node("node01");
+    let decision = lab.run_s(30);
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::SuccessorNotFollowing)));
+    lab.follows("node03", "node01").run_s(5);
+    assert!(lab.fenced().is_empty());
+}
+
+#[test]
+fn a_mark_that_is_younger_than_the_promotion_and_has_no_record_ends_by_the_operators_word() {
+    let mut lab = failed_over();
+    lab.repaired("node01").downtime_ends("node01").run_s(10);
+    lab.failover("node03", "node01").run_s(10);
+    assert_eq!(lab.fenced(), ["node03"]);
+    lab.dies("node01").downtime("node01", LOST_IN_RECOVERY).run_s(3);
+    lab.returns_writable("node01").downtime_ends("node01").follows("node02", "node01").run_s(20);
+    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Operator), "who took over then nobody can say");
+}
+
+#[test]
 fn after_a_failure_the_lost_in_recovery_downtime_must_be_over_first() {
     let mut lab = failed_over();
     assert_eq!(lab.follows("node01", "node03").run_s(60).lacks("node01"), Some(&Lacks::DowntimeEnd));
@@ -391,8 +424,56 @@ fn i10_what_a_live_return_left_in_memory_or_on_disk_fences_nothing() {
     // A note is no pass: one that runtime shows fenced did not return.
     let mut lab = failed_over();
     lab.proxy.returned = [node("node01")].into();
-    lab.leader_gone().run_s(5);
-    assert!(lab.is_fenced("node01"));
+    let decision = lab.state_lost().leader_gone().run_s(5);
+    assert_eq!((decision.kinds("node01"), lab.is_fenced("node01")), (vec![Superseded], true));
+}
+
+#[test]
+fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
+    // Superseded: by the nanoseconds of its record, whatever clock an order was given by.
+    let mut lab = failed_over();
+    let record_ns = lab.memory.records.values().next().unwrap().at_ns;
+    lab.purges_history().downtime_ends("node01").memory.records.clear();
+    lab.memory.evidence.get_mut(&node("node01")).unwrap().remove(&LostInRecovery);
+    let source = |lab: &Lab, release: Release| {
+        let mut lab = lab.clone();
+        lab.orders.released.insert(node("node01"), release);
+        match lab.leader_gone().next().of("node01") {
+            Verdict::Fence { evidence, .. } => evidence[0].source.clone(),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    let (long_after_s, older) = (i64::MAX, record_ns - 1);
+    let of_an_older = Release { recovery_ns: older, downtime_s: 0, ordered_s: long_after_s };
+    assert_eq!(source(&lab, of_an_older), "audit-recovery");
+    let of_this = Release { recovery_ns: record_ns, downtime_s: 0, ordered_s: 0 };
+    assert_eq!(source(&lab, of_this), "marker", "which only proof ends");
+
+    // A mark: by its begin.
+    let mut lab = failed_over();
+    let begin_s = lab.downtimes[0].begin_s;
+    lab.orders.released.insert(node("node01"), Release { recovery_ns: 0, downtime_s: begin_s, ordered_s: 0 });
+    assert_eq!(lab.leader_gone().next().kinds("node01"), [Superseded]);
+
+    // An order: whatever was released by proof since.
+    let mut lab = failed_over();
+    lab.repaired("node01").downtime_ends("node01").run_s(10);
+    lab.order_fence("node01");
+    lab.record(0, "node01", Some("node03"));
+    lab.downtime("node02", "so that the history is read").run_s(10);
+    assert_eq!(lab.next().kinds("node01"), [Manual]);
+
+    // What has no id: by the time of an order after it.
+    for (kind, ordered_s, counts) in
+        [(SecondWriter, 99, true), (SecondWriter, 100, false), (Manual, 99, true), (Manual, 100, false)]
+    {
+        let mut lab = Lab::healthy();
+        let fact = Evidence { kind, by: None, source: "kept".to_owned(), id: String::new(), at_s: 100 };
+        lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
+        lab.orders.released.insert(node("node02"), Release { recovery_ns: 0, downtime_s: 0, ordered_s });
+        let expected: &[_] = if counts { &[kind] } else { &[] };
+        assert_eq!(lab.leader_gone().next().kinds("node02"), expected, "{kind} {ordered_s}");
+    }
 }
 
 #[test]

@@ -19,6 +19,14 @@ fn harms() -> [Harm; 3] {
 }
 
 #[test]
+fn i1_a_row_that_cannot_be_understood_holds_its_own_node_and_no_other() {
+    let mut lab = Lab::healthy();
+    lab.edit(20, "node02", |row| row.status = Status::Unknown("DRAINING".to_owned()));
+    lab.failover("node01", "node03").run_s(2);
+    assert_eq!(lab.fenced(), ["node01"]);
+}
+
+#[test]
 fn i1_a_node_with_a_status_that_is_not_known_is_held_in_every_layer() {
     for layer in LAYERS {
         for (what, harm) in harms() {

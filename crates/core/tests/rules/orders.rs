@@ -154,6 +154,7 @@ fn a_release_by_order_is_remembered_by_id_so_that_only_what_is_newer_fences_agai
         if on_file {
             unfence_by_command(&mut lab, "node01", without_lease);
             lab.memory.released.clear();
+            lab.proxy.released.clear();
         } else {
             lab.order_unfence("node01", without_lease);
         }
@@ -179,6 +180,33 @@ fn a_node_that_was_released_counts_as_the_primary_that_it_is_again() {
     unfence_by_command(&mut lab, "node01", true);
     lab.downtime("node01", "maintenance");
     assert_eq!(lab.run_s(5).held("node01").cloned(), Some(Why::Guarded(Guard::HealthyPrimary)));
+}
+
+#[test]
+fn a_release_names_what_is_known_of_its_node_and_of_no_other() {
+    let mut lab = failed_over();
+    lab.downtime("node02", "maintenance").run_s(1);
+    let mark_s = lab.downtimes.iter().find(|downtime| downtime.node == node("node01")).unwrap().begin_s;
+    let leader = lab.observed().leader;
+    let release = release_by_order(&lab.memory, &leader, &node("node01"), 7);
+    let record_ns = lab.memory.records.values().next().unwrap().at_ns;
+    assert_eq!((release.recovery_ns, release.downtime_s, release.ordered_s), (record_ns, mark_s, 7));
+    let other = release_by_order(&lab.memory, &leader, &node("node02"), 8);
+    assert!(other.recovery_ns == 0 && other.downtime_s > mark_s && other.ordered_s == 8, "{other:?}");
+}
+
+#[test]
+fn the_level_of_an_order_is_that_of_its_node_only_and_a_marker_keeps_the_order() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03");
+    let decision = lab.order_fence("node02");
+    assert!(matches!(decision.of("node01"), Verdict::Fence { level: Level::Sessions, .. }));
+    assert!(matches!(decision.of("node02"), Verdict::Fence { level: Level::Soft, .. }));
+    assert!(!lab.memory.evidence.contains_key(&node("node02")), "its rows say it");
+    let decision = lab.order_fence("node01");
+    assert_eq!(decision.kinds("node01"), [Superseded, LostInRecovery, Manual]);
+    let kept = &lab.run_s(2).memory.evidence[&node("node01")][&Manual];
+    assert_eq!(kept.source, "operator", "the marker names another's rank");
 }
 
 #[test]

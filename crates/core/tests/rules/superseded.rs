@@ -172,6 +172,26 @@ fn a_demoted_node_that_does_not_replicate_stays_out() {
 }
 
 #[test]
+fn a_recovery_that_promoted_nobody_is_told_from_a_failover_by_which_came_last() {
+    // node01 was failed over, repaired, and made the primary again by hand.
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").run_s(5);
+    lab.repaired("node01").downtime_ends("node01").run_s(10);
+    lab.returns_writable("node01").follows("node02", "node01").follows("node03", "node01").primary = node("node01");
+    lab.run_s(10);
+    assert!(lab.fenced().is_empty());
+    // It blips; the recovery promotes nobody, and it goes on. Nothing else happened to the agent's knowledge.
+    lab.asked(Raft::Leaderless).downtime("node01", LOST_IN_RECOVERY).record(0, "node01", None).successful = false;
+    lab.next();
+    assert_eq!(lab.led_by("orc1").run_s(3).kinds("node01"), []);
+    // A failover after that is another matter, though the node is followed.
+    lab.run_s(10);
+    lab.record(0, "node01", Some("node03"));
+    lab.downtime("node01", LOST_IN_RECOVERY);
+    assert_eq!(lab.next().kinds("node01"), [Superseded, LostInRecovery]);
+}
+
+#[test]
 fn a_recovery_without_a_successor_fences_the_dead_and_lets_it_back_as_the_primary() {
     let mut lab = Lab::healthy();
     lab.dies("node01").downtime("node01", LOST_IN_RECOVERY);
