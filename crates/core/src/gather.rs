@@ -197,7 +197,8 @@ impl<'a> Facts<'a> {
         }
         match held {
             Some(evidence) if found.is_empty() => Err(evidence),
-            _ => Ok(found),
+            // With the mark that fences it counts too, as it will in the next tick.
+            held => Ok(found.into_iter().chain(held.map(|evidence| (evidence.kind, evidence))).collect()),
         }
     }
 

@@ -3,7 +3,7 @@
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
-use stonith_core::observed::{Downtime, LOST_IN_RECOVERY, Release};
+use stonith_core::observed::{Backing, Downtime, LOST_IN_RECOVERY, Release};
 use stonith_core::proof::Role;
 use stonith_core::row::CheckType;
 use stonith_core::verdict::Why;
@@ -36,6 +36,16 @@ fn an_old_record_is_discharged_so_that_a_later_death_does_not_count_it() {
     lab.run_s(10);
     lab.dies("node03").dies("node02").run_s(60);
     assert_eq!(lab.writes, 0, "a dead replica is ProxySQL's own business");
+}
+
+#[test]
+fn a_new_mark_fences_though_an_old_record_of_the_same_node_is_held() {
+    let mut lab = Lab::new();
+    lab.record(3 * DAY_S, "node02", Some("node01"));
+    lab.backed(Backing::Unconfirmed);
+    assert!(matches!(lab.next().held("node02"), Some(Why::OldEvidence(_))));
+    lab.downtime("node02", LOST_IN_RECOVERY);
+    assert_eq!(lab.next().kinds("node02"), [Superseded, LostInRecovery], "the record rides on it, at once");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use stonith_core::evidence::Kind::{LostInRecovery, Superseded};
 use stonith_core::observed::{Analysis, LOST_IN_RECOVERY};
 use stonith_core::proof::Missing;
 use stonith_core::row::{Layer, Row};
-use stonith_core::verdict::Lacks;
+use stonith_core::verdict::{Lacks, Verdict};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node};
 
@@ -20,6 +20,9 @@ fn a_failover_fences_the_old_primary_in_every_layer_within_the_tick() {
     let mut lab = Lab::healthy();
     let decision = lab.failover("node01", "node03").next();
     assert_eq!(decision.kinds("node01"), [Superseded, LostInRecovery]);
+    let Verdict::Fence { evidence, .. } = decision.of("node01") else { unreachable!() };
+    let record = &lab.records[0];
+    assert_eq!((evidence[0].id.as_str(), evidence[0].at_s as u64), (record.uid.as_str(), record.at_ns / 1_000_000_000));
     for layer in LAYERS {
         assert_eq!(lab.rows_in(layer, "node01"), "10:OFFLINE_SOFT 20:OFFLINE_SOFT", "{layer}");
         let comments = lab.proxy.layer(layer).iter().filter(|row| row.node() == Some(node("node01")));
@@ -210,6 +213,13 @@ fn a_mark_of_a_recovery_without_a_successor_does_not_fence_a_followed_primary() 
     lab.downtime("node01", LOST_IN_RECOVERY).record(0, "node01", None);
     lab.run_s(60);
     assert_eq!((lab.writes, lab.fenced().len()), (0, 0));
+    // One that nobody follows is not well.
+    let mut lab = Lab::healthy();
+    for name in ["node02", "node03"] {
+        lab.server(name).replicating = false;
+    }
+    lab.downtime("node01", LOST_IN_RECOVERY).record(0, "node01", None);
+    assert_eq!(lab.next().kinds("node01"), [LostInRecovery]);
 }
 
 #[test]
