@@ -201,3 +201,64 @@ fn is_confirmed(memory: &Memory, answer: &Answer, now_ms: u64) -> bool {
         Backing::Unconfirmed => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: u64 = 100_000;
+
+    fn armed() -> Memory {
+        let asked = Some(START_MS);
+        Memory { armed: true, lease_asked_ms: asked, started_ms: 1, silent_ms: Some(START_MS + 1), ..Memory::default() }
+    }
+
+    fn stands(leader: &LeaderView, after_ms: u64) -> Standing {
+        let proxy = AtProxy { may_isolate: true, lease: None };
+        advance(&mut armed(), leader, proxy, &Policy::default(), START_MS + after_ms)
+    }
+
+    #[test]
+    fn a_lease_that_runs_is_renewed_by_any_answer_and_one_that_ran_out_is_not() {
+        let answer = Answer {
+            leader: "orc1".to_owned(),
+            asked_ms: START_MS,
+            date_s: 0,
+            backing: Backing::Majority,
+            downtimes: vec![],
+            history: None,
+            instances: None,
+        };
+        let led = LeaderView::Led(answer);
+        let after_ms = Policy::default().isolation_after_ms;
+        assert_eq!(stands(&led, after_ms - 1), Standing::Led { good: false });
+        assert_eq!(stands(&led, after_ms), Standing::Unconfirmed, "a leader that is new must be the same for a while");
+    }
+
+    #[test]
+    fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
+        let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
+        let silent = LeaderView::Silent(String::new());
+        assert_eq!(stands(&silent, starts_ms - START_MS - 1), Standing::Waiting);
+        assert_eq!(stands(&silent, starts_ms - START_MS), Standing::Isolated);
+        let booted = Memory { lease_asked_ms: None, started_ms: 0, ..armed() };
+        assert_eq!(isolation_starts_ms(&booted, &Policy::default()), 0);
+    }
+
+    #[test]
+    fn a_lease_is_left_where_it_is_missed_by_an_agent_that_has_one_and_kept_up_in_time() {
+        let policy = Policy::default();
+        let renew_ms = policy.tick_ms * 2 + APPLY_MS;
+        let share = |memory: &Memory, ours, left_ms, isolated_by_others| {
+            let lease = SharedLease { owner: "a".to_owned(), ours, left_ms, unwanted_ms: 0 };
+            share(memory, Standing::Led { good: true }, Some(&lease), isolated_by_others, &policy, START_MS)
+        };
+        let keep = Some(Share::Keep { good_ms: isolation_starts_ms(&armed(), &policy) - START_MS });
+        assert_eq!(share(&armed(), false, 0, true), keep, "another's, which is over");
+        assert_eq!(share(&armed(), false, 1, true), None, "another answers");
+        assert_eq!(share(&armed(), false, 0, false), None, "nobody misses it");
+        assert_eq!(share(&armed(), true, renew_ms - 1, false), keep);
+        assert_eq!(share(&armed(), true, renew_ms, false), None, "good for long enough");
+        assert_eq!(share(&Memory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
+    }
+}

@@ -136,3 +136,21 @@ impl Memory {
         self.history_asked_ms = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_start_counts_from_now() {
+        let memory = Memory::first_start("boot", 17, 5_000);
+        assert_eq!((memory.first_start_s, memory.started_ms, memory.last_tick_ms), (17, 5_000, 5_000));
+    }
+
+    #[test]
+    fn a_lease_of_this_very_moment_is_none_from_the_future() {
+        let kept = Memory { lease_asked_ms: Some(5_000), ..Memory::first_start("boot", 17, 5_000) };
+        assert_eq!(kept.clone().resume("boot", 5_000, 1_000).lease_asked_ms, Some(5_000));
+        assert_eq!(kept.resume("boot", 4_999, 1_000).lease_asked_ms, None);
+    }
+}

@@ -136,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn a_host_has_one_spelling_and_a_longest_length() {
+        let longest = "a".repeat(HOST_MAX_BYTES);
+        let host: Host = longest.parse().unwrap();
+        assert_eq!((host.as_str(), String::from(host.clone())), (longest.as_str(), longest.clone()));
+        assert!(format!("{longest}a").parse::<Host>().is_err());
+    }
+
+    #[test]
     fn a_node_round_trips_through_its_text() {
         for text in ["node01:3306", "[fe80::1]:3307", "10.0.0.1:1"] {
             assert_eq!(text.parse::<Node>().unwrap().to_string(), text);
