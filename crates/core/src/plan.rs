@@ -43,11 +43,6 @@ impl Managed {
     pub fn is_writer(&self, hostgroup: Hostgroup) -> bool {
         self.pairs.iter().any(|pair| pair.writer == hostgroup)
     }
-
-    /// Whether it is in some pair.
-    pub fn in_pair(&self, hostgroup: Hostgroup) -> bool {
-        self.pairs.iter().any(|pair| pair.writer == hostgroup || pair.reader == hostgroup)
-    }
 }
 
 /// What is to happen to all managed rows of a node.
@@ -280,4 +275,22 @@ fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
     }
     let marker = Marker { kind, by: by.cloned(), was };
     Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Status;
+
+    #[test]
+    fn a_change_reads_as_layer_row_and_what_becomes_of_it() {
+        let row = |status| {
+            let key = RowKey { hostgroup: Hostgroup(20), hostname: "node02".to_owned(), port: 3306 };
+            Row { key, status, comment: String::new(), settings: BTreeMap::new() }
+        };
+        let (from, to) = (Some(row(Status::Online)), Some(row(Status::OfflineSoft)));
+        let change = Change { layer: Layer::Runtime, from: from.clone(), to };
+        assert_eq!(change.to_string(), "runtime 20/node02:3306 ONLINE -> OFFLINE_SOFT");
+        assert_eq!(Change { to: None, ..change }.to_string(), "runtime 20/node02:3306 ONLINE -> (none)");
+    }
 }

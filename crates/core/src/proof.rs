@@ -171,3 +171,15 @@ impl Judge<'_> {
         Ok(Role::Replica)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_reads_back_from_its_words() {
+        for (role, words) in ROLES {
+            assert_eq!((role.to_string().as_str(), Role::parse(words)), (words, Some(role)));
+        }
+    }
+}
