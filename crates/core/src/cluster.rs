@@ -167,27 +167,9 @@ impl<'a> Joined<'a> {
 mod tests {
     use super::*;
     use crate::observed::Analysis;
+    use crate::observed::shown::{instance, node};
 
     const END_S: i64 = 100;
-
-    fn node(name: &str) -> Node {
-        format!("{name}:3306").parse().unwrap()
-    }
-
-    fn instance(name: &str, primary: Option<&str>, checked_s: i64) -> Instance {
-        Instance {
-            node: node(name),
-            cluster: String::new(),
-            alias: "main".to_owned(),
-            valid: true,
-            read_only: primary.is_some(),
-            primary: primary.map(node),
-            replicating: primary.is_some(),
-            co_primary: false,
-            checked_s,
-            downtimed: false,
-        }
-    }
 
     /// Who is the primary, if a was failed over to b and this is what the leader shows.
     fn primary(instances: &[Instance]) -> Option<String> {
@@ -207,16 +189,17 @@ mod tests {
     #[test]
     fn a_superseded_node_is_the_primary_again_once_its_successor_is_seen_to_follow_it_by_a_later_check() {
         for (checked_s, expected) in [(END_S, None), (END_S + 1, Some("a"))] {
-            let shown = [instance("a", None, END_S + 5), instance("b", Some("a"), checked_s)];
+            let follows = Instance { checked_s, ..instance("b", Some("a")) };
+            let shown = [instance("a", None), follows];
             assert_eq!(primary(&shown).as_deref(), expected, "{checked_s}");
         }
     }
 
     #[test]
     fn whoever_else_follows_a_superseded_node_makes_no_primary_of_it() {
-        let mut shown = vec![instance("a", None, END_S + 5), instance("c", Some("a"), END_S + 5)];
+        let mut shown = vec![instance("a", None), Instance { checked_s: END_S + 5, ..instance("c", Some("a")) }];
         assert_eq!(primary(&shown), None);
-        shown.push(instance("b", None, END_S + 5));
+        shown.push(instance("b", None));
         assert_eq!(primary(&shown).as_deref(), Some("b"), "though nobody was told to follow it");
     }
 }

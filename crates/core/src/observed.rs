@@ -247,3 +247,29 @@ impl Release {
         }
     }
 }
+
+/// What the unit tests of this crate show of a node.
+#[cfg(test)]
+pub(crate) mod shown {
+    use super::{Instance, Node};
+
+    pub(crate) fn node(name: &str) -> Node {
+        format!("{name}:3306").parse().unwrap()
+    }
+
+    /// Well: the primary, or a read-only replica, checked at 100 s.
+    pub(crate) fn instance(name: &str, primary: Option<&str>) -> Instance {
+        Instance {
+            node: node(name),
+            cluster: String::new(),
+            alias: "main".to_owned(),
+            valid: true,
+            read_only: primary.is_some(),
+            primary: primary.map(node),
+            replicating: primary.is_some(),
+            co_primary: false,
+            checked_s: 100,
+            downtimed: false,
+        }
+    }
+}

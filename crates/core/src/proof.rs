@@ -175,6 +175,37 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::shown::{instance, node};
+
+    #[test]
+    fn a_check_counts_if_it_began_after_the_second_in_which_the_recovery_was_over() {
+        let shown = [instance("a", None), instance("b", Some("a"))];
+        let topology = Topology::new(&shown, []);
+        let judge = Judge { topology: &topology, unseen_check_type: None, in_pair: true };
+        assert_eq!(judge.live(&node("b"), Some(99), None), Ok(Role::Replica));
+        assert_eq!(judge.live(&node("b"), Some(100), None), Err(Missing::NotCheckedSince));
+    }
+
+    #[test]
+    fn a_writable_replica_goes_back_only_where_that_does_no_harm() {
+        let writable = |valid| [instance("a", None), Instance { valid, read_only: false, ..instance("b", Some("a")) }];
+        let role = |shown: &[Instance], in_pair| {
+            let topology = Topology::new(shown, []);
+            Judge { topology: &topology, unseen_check_type: None, in_pair }.role(&node("b"))
+        };
+        assert_eq!(role(&writable(true), true), Err(Missing::Writable));
+        assert_eq!(role(&writable(true), false), Ok(Role::AsBefore), "no monitor makes a writer of it");
+        assert_eq!(role(&writable(false), true), Ok(Role::Replica), "dead: ProxySQL's own business");
+    }
+
+    #[test]
+    fn what_is_missing_says_what_to_do_and_names_the_node_in_the_way() {
+        let missing = Missing::StandsAlone(node("a"));
+        assert!(missing.to_string().contains("a:3306"), "{missing}");
+        for missing in [Missing::NotValid, Missing::Writable, Missing::NotReplicating, Missing::Unlisted] {
+            assert!(missing.to_string().len() > 10, "{missing:?}");
+        }
+    }
 
     #[test]
     fn a_role_reads_back_from_its_words() {
