@@ -78,8 +78,6 @@ pub enum Why {
     OldEvidence(Evidence),
     /// A plain downtime, held by a guard.
     Guarded(Guard),
-    /// This proxy is a ProxySQL Cluster member: an isolation of its table would spread.
-    Clustered,
 }
 
 impl fmt::Display for Why {
@@ -97,7 +95,30 @@ impl fmt::Display for Why {
                 write!(f, "{evidence} is older than the first start, and the node is not proven bad")
             }
             Self::Guarded(guard) => write!(f, "a downtime does not fence it: {guard}"),
-            Self::Clustered => write!(f, "ProxySQL Cluster peers are configured: its isolation would spread to them"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_node_out_or_holds_it_is_said_in_words() {
+        for (lacks, words) in [
+            (Lacks::ConfirmedLeader, "confirmed"),
+            (Lacks::Proof(Missing::Writable), "set read_only=1"),
+            (Lacks::SecondProof(Role::Replica), "seen as replica"),
+            (Lacks::Operator, "`unfence`"),
+        ] {
+            assert!(lacks.to_string().contains(words), "{lacks}");
+        }
+        for (why, words) in [
+            (Why::Suspended("by me".to_owned()), "by me"),
+            (Why::UnknownStatus("DRAINING".to_owned()), "\"DRAINING\""),
+            (Why::Guarded(Guard::TooMany(2)), "2 of its cluster"),
+        ] {
+            assert!(why.to_string().contains(words), "{why}");
         }
     }
 }
