@@ -94,7 +94,7 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         }
         // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
         // nobody, and a replica that was not told of the recovery still follows the old primary.
-        let successor_is_known = by.is_some() || facts.superseding(node).is_some() || facts.promoted_nobody(node);
+        let successor_is_known = by.is_some() || facts.promoted_nobody(node);
         let was_lost = evidence.contains_key(&Kind::LostInRecovery);
         if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
             return Err(Lacks::Operator);

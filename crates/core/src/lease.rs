@@ -236,6 +236,12 @@ mod tests {
     }
 
     #[test]
+    fn where_it_stands_is_said_in_words() {
+        assert_eq!(Standing::Isolated.to_string(), "isolated");
+        assert_eq!(Standing::Led { good: false }.to_string(), "led, not confirmed yet");
+    }
+
+    #[test]
     fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
         let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
         let silent = LeaderView::Silent(String::new());

@@ -227,7 +227,8 @@ fn a_first_proof_as_a_replica_is_none_as_the_primary() {
 #[test]
 fn what_a_marker_says_of_the_successor_counts_when_its_record_is_lost() {
     let mut lab = failed_over();
-    lab.purges_history().state_lost().downtime_ends("node01").dies("node03");
+    lab.purges_history().state_lost().run_s(1);
+    lab.downtime_ends("node01").dies("node03");
     lab.returns_writable("node01").follows("node02", "node01").primary = node("node01");
     let decision = lab.run_s(30);
     assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::SuccessorNotFollowing)));

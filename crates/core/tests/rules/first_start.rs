@@ -39,6 +39,17 @@ fn an_old_record_is_discharged_so_that_a_later_death_does_not_count_it() {
 }
 
 #[test]
+fn an_old_mark_is_not_discharged_by_rows_of_before_it() {
+    let mut lab = Lab::new();
+    lab.rows_go_stale();
+    let (node, begin_s) = (node("node02"), lab.now_s() - 10);
+    lab.downtimes.push(Downtime { node, reason: LOST_IN_RECOVERY.to_owned(), owner: "orc1".to_owned(), begin_s });
+    assert!(matches!(lab.run_s(20).held("node02"), Some(Why::OldEvidence(_))));
+    lab.stale = None;
+    assert_eq!(lab.run_s(20).held("node02"), None, "checked since, and well");
+}
+
+#[test]
 fn a_new_mark_fences_though_an_old_record_of_the_same_node_is_held() {
     let mut lab = Lab::new();
     lab.record(3 * DAY_S, "node02", Some("node01"));

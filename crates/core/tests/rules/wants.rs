@@ -79,6 +79,8 @@ fn the_history_is_asked_for_when_it_is_due_when_the_leader_or_the_list_changed_a
     assert_eq!(not_due, NOTHING);
     let just_asked = asks_after(|lab| lab.memory.history_asked_ms = Some(lab.now_ms + 1_000));
     assert_eq!(just_asked, NOTHING, "in this very moment");
+    let nobody_is_new = asks_after(|lab| lab.memory.instances_asked_ms = None);
+    assert_eq!(nobody_is_new, NOTHING);
 }
 
 #[test]
