@@ -181,6 +181,27 @@ fn i12_of_two_appliers_in_any_interleaving_one_works_and_the_other_leaves() {
     assert!(ends > 0 && left > 0 && seen.len() > 200, "{ends} {left} {}", seen.len());
 }
 
+/// A copy that was on its way when A lost its lock arrives after B has looked: B takes it for an earlier apply's.
+#[test]
+fn i12_a_copy_that_another_made_meanwhile_is_finished_like_an_earlier_applys() {
+    let before = SCENES[0].world().small();
+    let all = points(&before, plan(&before, &fence()), "a");
+    let copies = |running: &Running| matches!(running.asks(), Some(Statement::Copy { .. }));
+    for point in all.iter().filter(|point| copies(&point.running)) {
+        let (mut world, mut a) = (point.world.clone(), point.running.clone());
+        world.now_ms += LOCK_TTL_MS + 1;
+        let mut b = Running::new(plan(&world, &fence()), "b");
+        while !copies(&b) && b.outcome().is_none() {
+            b.go(&mut world);
+        }
+        a.go(&mut world);
+        world.broken.clear(); // it was sent while the lock was A's
+        let outcome = b.finish(&mut world);
+        assert!(matches!(outcome, Outcome::Applied(_)), "at {}: {outcome:?}", point.k);
+        assert_same(&world, &expected(&before, &fence()), &format!("at {}", point.k));
+    }
+}
+
 /// A stalls for longer than its lock is honoured, B does the work, A goes on to its next renewal. (In between the
 /// driver keeps A from writing: it hands out nothing later than 20 s after the start, 10 s before a lock runs out.)
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use stonith_core::apply::{Outcome, Place, Statement};
+use stonith_core::lease::Share;
+use stonith_core::plan::Plan;
 use stonith_core::proof::Role;
 use stonith_core::row::Status;
 
@@ -97,6 +99,20 @@ fn i7_an_empty_plan_asks_nothing() {
     let (asked, outcome) = all_asked(&mut world, &fence());
     assert_eq!((asked, world), (vec![], before));
     assert_eq!(outcome, Outcome::Applied(Default::default()));
+}
+
+#[test]
+fn a_lease_that_is_shared_is_made_once_and_renewed_from_then_on() {
+    let mut world = SCENES[0].world();
+    let share = Some(Share::Keep { good_ms: 9_000 });
+    let plan = Plan { share, ..plan(&world, &Directives::new()) };
+    for after_ms in [0, 5_000] {
+        world.now_ms += after_ms;
+        let outcome = Running::new(plan.clone(), "a").finish(&mut world);
+        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+        let (owner, until_ms, _) = world.lease.clone().unwrap();
+        assert_eq!((owner.as_str(), until_ms), ("a", world.now_ms + 9_000));
+    }
 }
 
 #[test]
