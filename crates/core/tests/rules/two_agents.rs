@@ -45,6 +45,23 @@ fn an_agent_that_is_cut_off_yields_to_one_that_is_not_and_nobody_takes_turns() {
 }
 
 #[test]
+fn one_that_was_cut_off_itself_once_answers_for_another_later() {
+    let mut lab = two_agents();
+    let before = lab.layers();
+    let both = |lab: &mut Lab, happens: fn(&mut Lab) -> &mut Lab| {
+        for agent in ["a", "b"].repeat(20) {
+            happens(lab.agent(agent)).soon();
+        }
+    };
+    both(&mut lab, Lab::leader_gone);
+    assert_eq!(lab.fenced(), ALL);
+    both(&mut lab, |lab| lab.led_by("orc1"));
+    assert_eq!(lab.layers(), before);
+    let [_, of_b] = b_is_cut_off(&mut lab, 60);
+    assert_eq!((of_b.standing, lab.layers()), (Standing::Shared, before));
+}
+
+#[test]
 fn a_lease_that_is_not_kept_up_any_more_runs_out_and_the_proxy_is_isolated() {
     let mut lab = two_agents();
     b_is_cut_off(&mut lab, 60);
