@@ -88,6 +88,11 @@ fn i2_an_ordered_fence_outlives_a_failover_and_the_proof_that_ends_it() {
     let mut lab = Lab::healthy();
     lab.order_fence("node01");
     lab.failover("node01", "node03").run_s(5);
+    assert_eq!(
+        lab.memory.evidence[&node("node01")][&Manual].source,
+        "operator",
+        "a marker told of it, and does no more"
+    );
     let marker = &lab.row(Layer::Disk, 10, "node01").unwrap().comment;
     assert_eq!(marker, " [stonith:1 superseded by=node03:3306 was=ONLINE]", "the highest rank is named");
     let decision = lab.repaired("node01").run_s(20);
