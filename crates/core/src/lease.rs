@@ -252,6 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn the_first_lost_poll_of_late_ticks_isolates_a_tick_and_an_apply_later() {
+        let policy = Policy::default();
+        let after_ms = isolation_starts_ms(&armed(), &policy) - START_MS + policy.tick_ms + APPLY_MS;
+        let first_lost = |after_ms| {
+            let mut memory = Memory { silent_ms: None, ..armed() };
+            let proxy = AtProxy { may_isolate: true, lease: None };
+            advance(&mut memory, &LeaderView::Silent(String::new()), proxy, &policy, START_MS + after_ms)
+        };
+        assert_eq!(first_lost(after_ms - 1), Standing::Waiting);
+        assert_eq!(first_lost(after_ms), Standing::Isolated);
+    }
+
+    #[test]
+    fn an_isolated_agent_that_another_answers_for_is_isolated_no_more() {
+        let lease = SharedLease { owner: "a".to_owned(), ours: false, left_ms: 5_000, unwanted_ms: 0 };
+        let mut memory = Memory { isolated: true, ..armed() };
+        let proxy = AtProxy { may_isolate: true, lease: Some(&lease) };
+        let silent = LeaderView::Silent(String::new());
+        assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), Standing::Shared);
+        assert!(!memory.isolated);
+    }
+
+    #[test]
     fn a_lease_is_left_where_it_is_missed_by_an_agent_that_has_one_and_kept_up_in_time() {
         let policy = Policy::default();
         let renew_ms = policy.tick_ms * 2 + APPLY_MS;
