@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
 use crate::observed::{Instance, Recovery};
-use crate::superseded::{newest, superseding};
+use crate::superseded::{promoting, superseding};
 
 /// The nodes as the leader shows them, joined to clusters.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl<'a> Topology<'a> {
         if let Some(primary) = self.present_primary(node) {
             return primary.node == *node;
         }
-        let was_promoted = || newest(self.records.iter().copied(), node).is_some_and(|record| record.failed != *node);
+        let was_promoted = || promoting(self.records.iter().copied(), node).is_some();
         self.standing(node).any(|i| i.node == *node && !i.read_only)
             || (self.instance(node).is_some_and(|i| i.valid) && was_promoted())
     }

@@ -15,7 +15,7 @@ use crate::plan::Managed;
 use crate::policy::{FenceOn, IsolationScope, Policy};
 use crate::proof::{Judge, Missing, Role};
 use crate::row::{CheckType, Layer, Status};
-use crate::superseded::{newest, superseding};
+use crate::superseded::{newest, promoting, superseding};
 
 /// The kinds that a recovery leaves, or that stand for one: they end by proof.
 pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
@@ -114,8 +114,7 @@ impl<'a> Facts<'a> {
 
     /// When the newest record that this node has a part in promoted it, s; `None` if it did not.
     pub fn promoted_s(&self, node: &Node) -> Option<i64> {
-        let record = newest(self.memory.records.values(), node).filter(|record| record.failed != *node)?;
-        i64::try_from(record.at_ns / 1_000_000_000).ok()
+        promoting(self.memory.records.values(), node).map(Recovery::at_s)
     }
 
     /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
@@ -174,7 +173,7 @@ impl<'a> Facts<'a> {
                 by: record.successor.clone(),
                 source: "audit-recovery".to_owned(),
                 id: record.uid.clone(),
-                at_s: i64::try_from(record.at_ns / 1_000_000_000).unwrap_or(i64::MAX),
+                at_s: record.at_s(),
             };
             if already_fenced || record.at_ns >= first_ns || self.is_proven_bad(node, record.successor.as_ref()) {
                 found.insert(evidence.kind, evidence);

@@ -163,6 +163,14 @@ pub struct Recovery {
     pub alias: String,
 }
 
+impl Recovery {
+    /// When it was registered, s since 1970 of the leader's clock.
+    pub fn at_s(&self) -> i64 {
+        // A u64 of nanoseconds is 584 years.
+        i64::try_from(self.at_ns / 1_000_000_000).unwrap_or(i64::MAX)
+    }
+}
+
 /// What the leader knows of one MySQL server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {

@@ -26,6 +26,11 @@ pub fn superseding<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &N
     newest(records, node).filter(|record| record.failed == *node)
 }
 
+/// The record that promoted this node, if the newest one has it as the successor.
+pub fn promoting<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
+    newest(records, node).filter(|record| record.failed != *node)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,33 +80,29 @@ pub const BUSY: &str = "busy";
 
 /// Logs what an apply changed: one line per node and runtime change.
 pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
-    match outcome {
-        Outcome::Busy { .. } | Outcome::LostLock | Outcome::PutOff | Outcome::Failed { .. } => {}
-        Outcome::Applied(done) => {
-            let runtime = decision.plan.changes.iter().filter(|change| change.layer == Layer::Runtime);
-            for change in runtime {
-                log_change(proxy, decision, change);
-            }
-            let other_layers: BTreeSet<Layer> = decision
-                .plan
-                .changes
-                .iter()
-                .map(|change| change.layer)
-                .filter(|layer| *layer != Layer::Runtime && (*layer != Layer::Disk || done.disk_error.is_none()))
-                .collect();
-            if !other_layers.is_empty() && decision.plan.changes.iter().all(|change| change.layer != Layer::Runtime) {
-                tracing::info!(%proxy, layers = ?other_layers, "configured rows brought in line with runtime");
-            }
-            if done.finished_earlier {
-                tracing::warn!(%proxy, "finished an apply that had been cut off");
-            }
-            if done.sessions_ended > 0 {
-                tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
-            }
-            if done.edits_kept > 0 {
-                tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
-            }
-        }
+    let Outcome::Applied(done) = outcome else { return };
+    let runtime = decision.plan.changes.iter().filter(|change| change.layer == Layer::Runtime);
+    for change in runtime {
+        log_change(proxy, decision, change);
+    }
+    let other_layers: BTreeSet<Layer> = decision
+        .plan
+        .changes
+        .iter()
+        .map(|change| change.layer)
+        .filter(|layer| *layer != Layer::Runtime && (*layer != Layer::Disk || done.disk_error.is_none()))
+        .collect();
+    if !other_layers.is_empty() && decision.plan.changes.iter().all(|change| change.layer != Layer::Runtime) {
+        tracing::info!(%proxy, layers = ?other_layers, "configured rows brought in line with runtime");
+    }
+    if done.finished_earlier {
+        tracing::warn!(%proxy, "finished an apply that had been cut off");
+    }
+    if done.sessions_ended > 0 {
+        tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
+    }
+    if done.edits_kept > 0 {
+        tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
     }
 }
 

@@ -49,6 +49,17 @@ fn run_next(world: &mut World, directives: &Directives, after: After, mut look: 
     running.outcome().expect("it ended").clone()
 }
 
+fn assert_finished(world: &World, directives: &Directives, want: &World, after: After, at: &str) {
+    if after.operator_loads && !after.restart {
+        // What was staged at that moment may have gone live, by the operator's hand; it still is in memory.
+        assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
+        assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
+    } else {
+        assert_same(world, want, at);
+    }
+    assert!(plan(world, directives).is_empty(), "{at}: the tick after has nothing to do");
+}
+
 fn first(points: &[Point], from: usize, wanted: impl Fn(&Statement) -> bool) -> usize {
     points.iter().skip(from).find(|point| point.running.asks().is_some_and(&wanted)).map_or(points.len(), |p| p.k)
 }
@@ -94,18 +105,10 @@ fn fence_cut_off_anywhere(worlds: impl IntoIterator<Item = (Scene, World)>) {
                     let outcome = run_next(&mut world, &fence(), after, look);
                     assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
                 }
-                let want = &wants[usize::from(after.restart)];
-                if after.operator_loads && !after.restart {
-                    // What was staged at that moment may have gone live, by the operator's hand; it still is in memory.
-                    assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
-                    assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
-                } else {
-                    assert_same(&world, want, &at);
-                }
+                assert_finished(&world, &fence(), &wants[usize::from(after.restart)], after, &at);
                 for place in LAYERS {
                     assert_eq!(in_service(&world, place), vec![], "{at}: {place:?}");
                 }
-                assert!(plan(&world, &fence()).is_empty(), "{at}: the tick after has nothing to do");
             }
         }
     }
@@ -164,14 +167,7 @@ fn return_cut_off_anywhere(cases: &[(Scene, Role)]) {
                     let outcome = run_next(&mut world, &directives, after, |_| {});
                     assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "{at}");
                 }
-                let want = &wants[usize::from(after.restart)];
-                if after.operator_loads && !after.restart {
-                    assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
-                    assert_eq!(world.rows(Place::Disk), want.rows(Place::Disk), "{at}");
-                } else {
-                    assert_same(&world, want, &at);
-                }
-                assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
+                assert_finished(&world, &directives, &wants[usize::from(after.restart)], after, &at);
             }
         }
     }

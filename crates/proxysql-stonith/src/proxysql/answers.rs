@@ -71,6 +71,11 @@ pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     values.map(read).collect()
 }
 
+/// The only value of an answer, a variable say.
+pub fn value(answer: &Answer) -> Option<&str> {
+    answer.records.first()?.first()?.as_deref()
+}
+
 /// The first column: names of tables.
 pub fn first_column(answer: &Answer) -> BTreeSet<String> {
     answer.records.iter().filter_map(|record| record.first()?.clone()).collect()

@@ -12,7 +12,7 @@ use stonith_core::row::Row;
 use stonith_core::table::{Record, SERVERS, Unreadable};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{NotUnderstood, content, hostgroups, lease, pairs, releases, returned, used};
+use super::answers::{NotUnderstood, content, first_column, hostgroups, lease, pairs, releases, returned, used, value};
 use super::sql;
 use super::version::Version;
 
@@ -54,7 +54,7 @@ const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql
 /// The connection, or a version that is none.
 pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
     let answer = admin.query(VERSION).await?;
-    let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
+    let text = value(&answer).unwrap_or_default();
     text.parse().map_err(|()| not_understood(VERSION)(NotUnderstood::of(&text)))
 }
 
@@ -69,7 +69,7 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     let mut round = Duration::ZERO;
     for statement in ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"] {
         let answer = admin.query(statement).await?;
-        let text = answer.records.first().and_then(|record| record.first().cloned().flatten()).unwrap_or_default();
+        let text = value(&answer).unwrap_or_default();
         let ms = text.parse().map_err(|_| not_understood(statement)(NotUnderstood::of(&text)))?;
         round += Duration::from_millis(ms);
     }
@@ -101,7 +101,7 @@ pub async fn observe(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<
 /// What is ours in `main` first: a return's note is there from before its LOAD until disk has it.
 async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyView, ObserveError> {
     let names = admin.query(sql::NAMES).await?;
-    let mut names: BTreeSet<String> = names.records.into_iter().filter_map(|record| record.first()?.clone()).collect();
+    let mut names = first_column(&names);
     names.retain(|name| name.starts_with("stonith_"));
     let returned = match names.contains(RETURNS_NAME) {
         true => returned(&ours(admin, sql::RETURNS).await?),
@@ -119,7 +119,7 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
         foreign.extend(hostgroups(&admin.query(statement).await?).map_err(not_understood(statement))?);
     }
     let peers = admin.query(PEERS).await?;
-    let clustered = peers.records.first().and_then(|record| record.first()?.clone()).is_none_or(|count| count != "0");
+    let clustered = value(&peers).is_none_or(|count| count != "0");
     let unfinished = !names.is_empty();
     let conn_used = BTreeMap::new();
     let mut view = ProxyView {
