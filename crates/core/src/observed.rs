@@ -188,8 +188,6 @@ pub struct Instance {
     pub primary: Option<Node>,
     /// Both replication threads run.
     pub replicating: bool,
-    /// `IsCoMaster`.
-    pub co_primary: bool,
     /// When its last good check began, s since 1970 (`LastSeenTimestamp` less `LastDiscoveryLatency`).
     pub checked_s: i64,
     /// `IsDowntimed`.
@@ -275,7 +273,6 @@ pub(crate) mod shown {
             read_only: primary.is_some(),
             primary: primary.map(node),
             replicating: primary.is_some(),
-            co_primary: false,
             checked_s: 100,
             downtimed: false,
         }

@@ -278,7 +278,6 @@ impl State {
                     read_only: server.read_only,
                     primary: server.primary.map(|p| node(NODES[p])),
                     replicating: server.replicating,
-                    co_primary: false,
                     checked_s: now_s + member.ahead_s,
                     downtimed: false,
                 };

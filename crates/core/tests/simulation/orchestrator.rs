@@ -174,7 +174,6 @@ impl Cluster {
                 read_only: server.read_only,
                 primary: server.follows.map(|of| node(NODES[of])),
                 replicating: self.replicates(n),
-                co_primary: false,
                 checked_s: now_s(now_ms),
                 downtimed: false,
             };
@@ -432,7 +431,6 @@ impl Cluster {
             read_only: of.is_some(),
             primary: of.map(node),
             replicating: of.is_some(),
-            co_primary: false,
             checked_s: now_s(now_ms),
             downtimed: false,
         };

@@ -73,8 +73,6 @@ struct InstanceJson {
     cluster_name: String,
     #[serde(default)]
     suggested_cluster_alias: String,
-    #[serde(default)]
-    is_co_master: bool,
     last_seen_timestamp: String,
     #[serde(default)]
     last_discovery_latency: i64,
@@ -221,7 +219,6 @@ fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
         valid: json.is_last_check_valid,
         read_only: json.read_only,
         replicating: json.io_running && json.sql_running,
-        co_primary: json.is_co_master,
         checked_s: seen_s - json.last_discovery_latency.max(0) / 1_000_000_000,
         downtimed: json.is_downtimed,
         node,

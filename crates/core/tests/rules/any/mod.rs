@@ -158,7 +158,6 @@ fn instance() -> impl Strategy<Value = Instance> {
                 read_only,
                 replicating: replicating && primary.is_some(),
                 primary,
-                co_primary: false,
                 checked_s,
                 downtimed,
                 node,

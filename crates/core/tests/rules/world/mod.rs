@@ -270,7 +270,6 @@ impl Lab {
                     read_only: server.read_only,
                     primary: server.primary.clone(),
                     replicating: server.replicating,
-                    co_primary: false,
                     checked_s: server.checked_s,
                     downtimed: self.downtimes.iter().any(|downtime| downtime.node == *node),
                 }
