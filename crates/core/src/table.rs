@@ -160,6 +160,22 @@ mod tests {
         assert!(content(["3306", "03306"]).rows().is_err());
     }
 
+    /// So that another admin's LOAD in between finds nobody in service who must not be, and nobody missing.
+    #[test]
+    fn i5_what_goes_out_of_service_comes_first_and_deletions_last() {
+        let columns = ["hostgroup_id", "hostname", "port", "status", "comment"].map(str::to_owned).to_vec();
+        let content = |rows: &[[&str; 3]]| {
+            let record =
+                |[name, status, comment]: &[&str; 3]| ["10", name, "3306", status, comment].map(|s| Some(s.into()));
+            Content::new(SERVERS, columns.clone(), rows.iter().map(|row| record(row).to_vec()))
+        };
+        let from = content(&[["a", "ONLINE", ""], ["b", "ONLINE", ""], ["d", "ONLINE", ""], ["e", "ONLINE", ""]]);
+        let to = content(&[["b", "ONLINE", "b"], ["c", "ONLINE", ""], ["d", "OFFLINE_SOFT", ""], ["e", "ONLINE", ""]]);
+        let changes = from.changes_to(&to);
+        let names = changes.iter().map(|(from, to)| to.as_ref().or(from.as_ref()).unwrap()[1].as_deref().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["d", "c", "b", "a"]);
+    }
+
     #[test]
     fn a_record_that_cannot_be_read_is_shown_in_part() {
         let error = content(["3306", &"9".repeat(1_000)]).rows().unwrap_err();

@@ -140,14 +140,13 @@ pub enum Statement {
 }
 
 impl Statement {
-    /// The place that this reads or changes.
+    /// The one place that this reads or changes; a copy has two.
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Read { place, .. }
             | Self::Drop { place, .. }
             | Self::Swap { place, .. }
             | Self::Restate { place, .. } => Some(*place),
-            Self::Copy { to, .. } => Some(*to),
             _ => None,
         }
     }
@@ -240,4 +239,41 @@ fn restate(
         port: from.get(at("port")?)?.as_ref()?.parse().ok()?,
     };
     same.then_some((key, stated(from)?, stated(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::SERVERS;
+
+    /// Rows of nodes 1, 2, ..: status, weight and comment of each.
+    fn content<'a>(rows: impl IntoIterator<Item = [&'a str; 3]>) -> Content {
+        let columns = ["hostgroup_id", "hostname", "port", "status", "weight", "comment"].map(str::to_owned).to_vec();
+        let record = |(n, [status, weight, comment]): (usize, [&str; 3])| {
+            ["10", &format!("node{n:03}"), "3306", status, weight, comment].map(|s| Some(s.to_owned())).to_vec()
+        };
+        Content::new(SERVERS, columns, rows.into_iter().enumerate().map(record))
+    }
+
+    /// How many rows each statement names; a record alone is 0.
+    fn rows_named(from: &Content, to: &Content) -> Vec<usize> {
+        let named = |statement: &Statement| match statement {
+            Statement::Restate { keys, .. } => keys.len(),
+            _ => 0,
+        };
+        swaps(Place::Memory, SERVERS, from, to).iter().map(named).collect()
+    }
+
+    #[test]
+    fn rows_that_change_alike_go_together_as_many_as_a_statement_may_name() {
+        let [from, to] = ["ONLINE", "OFFLINE_SOFT"].map(|status| content([[status, "1", ""]; RESTATE_ROWS_MAX + 1]));
+        assert_eq!(rows_named(&from, &to), [RESTATE_ROWS_MAX, 1]);
+    }
+
+    #[test]
+    fn rows_that_differ_in_what_they_were_or_become_go_alone() {
+        let from = content([["ONLINE", "1", "a"], ["ONLINE", "1", "b"], ["ONLINE", "1", "b"], ["ONLINE", "1", "b"]]);
+        let to = [["OFFLINE_SOFT", "1", ""], ["OFFLINE_SOFT", "1", ""], ["SHUNNED", "1", ""], ["SHUNNED", "2", ""]];
+        assert_eq!(rows_named(&from, &content(to)), [1, 1, 1, 0], "the last has another weight");
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::proof::Role;
 use stonith_core::row::Row;
+use stonith_core::table::SERVERS;
 
 use crate::apply_world::drive::{Point, Running, points};
 use crate::apply_world::scene::*;
@@ -202,6 +203,22 @@ fn i10_a_return_that_is_live_is_finished_by_a_run_that_knows_nothing_of_it() {
             assert!(plan(&world, &directives).is_empty(), "{at}: the tick after has nothing to do");
         }
         assert!(finished > 5 && left_fenced > 5, "{finished} {left_fenced}");
+    }
+}
+
+/// Record by record they can't be compared: memory stays as it was found.
+#[test]
+fn i10_copies_with_other_columns_than_memory_are_not_put_back() {
+    let before = SCENES[0].world().small();
+    let all = points(&before, plan(&before, &fence()), "a");
+    let cut_off = &all[first(&all, 0, |statement| *statement == Statement::Load)].world;
+    for place in [Place::Kept, Place::Target] {
+        let mut world = cut_off.clone();
+        world.content_mut(place, SERVERS).columns[4] = "load_balancing_weight".to_owned();
+        world.now_ms += LOCK_TTL_MS + 1;
+        done(&Running::new(plan(&world, &fence()), "b").finish(&mut world));
+        assert_eq!(world.rows(Place::Memory), cut_off.rows(Place::Memory), "{place:?}");
+        assert_eq!((in_service(&world, Place::Runtime), world.copies()), (vec![], 0), "{place:?}");
     }
 }
 

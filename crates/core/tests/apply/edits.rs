@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use stonith_core::apply::{Outcome, Place, Statement};
+use stonith_core::apply::{Place, Statement};
 use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
 use stonith_core::plan::Directive;
 use stonith_core::proof::Role;
-use stonith_core::row::{Row, Status};
+use stonith_core::row::{Hostgroup, Row, RowKey, Status};
 use stonith_core::table::SERVERS;
 
 use crate::apply_world::drive::{Point, Running, points};
@@ -32,23 +32,6 @@ fn i4_a_node_that_was_fenced_anew_since_the_decision_is_not_let_back() {
 
 type Edit = fn(&mut World);
 
-fn weigh(world: &mut World, hostgroup: u32, name: &str, weight: &str) {
-    world.edit(Place::Memory, hostgroup, name, |row| {
-        row.map(|mut row| {
-            row.settings.insert("weight".into(), weight.into());
-            row
-        })
-    });
-}
-
-fn comment(world: &mut World, hostgroup: u32, name: &str, comment: &str) {
-    world.edit(Place::Memory, hostgroup, name, |row| row.map(|row| Row { comment: comment.to_owned(), ..row }));
-}
-
-fn state(world: &mut World, hostgroup: u32, name: &str, status: Status) {
-    world.edit(Place::Memory, hostgroup, name, |row| row.map(|row| Row { status: status.clone(), ..row }));
-}
-
 fn pairs(world: &mut World, edit: impl Fn(&mut Vec<Vec<Option<String>>>)) {
     let content = world.content_mut(Place::Memory, PAIRS);
     let mut records: Vec<_> = content.records.values().cloned().collect();
@@ -64,7 +47,7 @@ fn text(values: &[&str]) -> Vec<Option<String>> {
 const EDITS: [(&str, Edit); 11] = [
     ("a new row", |world| {
         let row = world.row(Place::Memory, 20, "node03").unwrap();
-        let new = Row { key: stonith_core::row::RowKey { hostname: "node11".into(), ..row.key.clone() }, ..row };
+        let new = Row { key: RowKey { hostname: "node11".into(), ..row.key.clone() }, ..row };
         world.edit(Place::Memory, 20, "node11", |_| Some(new.clone()));
         weigh(world, 20, "node11", "4");
     }),
@@ -109,6 +92,47 @@ fn i6_so_does_an_edit_where_writers_are_readers_and_memory_has_the_new_placement
 #[test]
 fn i6_so_does_an_edit_among_all_the_tables_that_a_load_covers() {
     edit_between_any_two_statements(SCENES[1], &SCENES[1].world(), &EDITS[EDITS.len() - 2..]);
+}
+
+#[test]
+fn i6_so_does_a_comment_on_one_of_two_rows_that_are_staged_to_go_out_together() {
+    edit_between_any_two_statements(SCENES[3], &two_staged_out(), &EDITS[3..4]);
+}
+
+#[test]
+fn i6_a_row_of_another_fenced_node_that_is_put_back_by_hand_stays_as_they_wrote_it() {
+    let directive = Directive::Fence { kind: Kind::SecondWriter, by: Some(node("node02")), sessions: false };
+    let before = expected(&SCENES[0].world().small(), &BTreeMap::from([(node("node05"), directive)]));
+    let edit: (&str, Edit) = ("a fenced row in service", |world| state(world, 20, "node05", Status::Online));
+    edit_between_any_two_statements(SCENES[0], &before, &[edit]);
+}
+
+/// While a return is under way memory shows the row without a marker, before it is decided that it stays so.
+#[test]
+fn i3_who_takes_a_returning_row_out_by_hand_makes_it_theirs() {
+    let before = SCENES[0].fenced().small();
+    let marked = |row: Option<Row>| row.is_some_and(|row| Comment::parse(&row.comment) != Comment::Plain);
+    let returning = |world: &World| {
+        let kept = world.tables.contains_key(&(Place::Kept, SERVERS)) && marked(world.row(Place::Kept, 10, "node01"));
+        kept && !marked(world.row(Place::Memory, 10, "node01"))
+    };
+    let mut tried = 0;
+    for point in points(&before, plan(&before, &unfence(Role::AsBefore)), "a") {
+        if !returning(&point.world) {
+            continue;
+        }
+        for words in [ODD_COMMENT, "mine"] {
+            let (mut world, mut running) = (point.world.clone(), point.running.clone());
+            state(&mut world, 10, "node01", Status::OfflineSoft);
+            comment(&mut world, 10, "node01", words);
+            done(&running.finish(&mut world));
+            let row = world.row(Place::Memory, 10, "node01").unwrap();
+            let at = format!("before {}: {:?}", point.k, point.running.asks());
+            assert_eq!((row.status, row.comment.as_str()), (Status::OfflineSoft, words), "{at}");
+        }
+        tried += 1;
+    }
+    assert!(tried > 3, "{tried}");
 }
 
 #[test]
@@ -266,40 +290,6 @@ fn i10_an_operators_save_to_disk_during_a_fence_does_not_save_the_node_back() {
     }
 }
 
-#[test]
-fn i6_a_return_that_finds_memory_busy_again_and_again_is_put_off_and_changes_nothing() {
-    let before = SCENES[0].fenced().small();
-    let directives = unfence(Role::AsBefore);
-    let mut world = before.clone();
-    let mut running = Running::new(plan(&world, &directives), "a");
-    let (mut n, mut want) = (10_u32, before.clone());
-    while running.outcome().is_none() {
-        if running.asks() == Some(&Statement::Read { place: Place::Memory, table: SERVERS }) {
-            n += 1;
-            weigh(&mut world, 20, "node04", &n.to_string());
-            weigh(&mut want, 20, "node04", &n.to_string());
-        }
-        running.go(&mut world);
-    }
-    assert_eq!(running.outcome(), Some(&Outcome::PutOff));
-    assert_same(&world, &want, "put off");
-
-    // A fence goes on anyway.
-    let mut world = SCENES[0].world().small();
-    let mut running = Running::new(plan(&world, &fence()), "a");
-    let mut n = 10_u32;
-    while running.outcome().is_none() {
-        if running.asks() == Some(&Statement::Read { place: Place::Memory, table: SERVERS }) {
-            n += 1;
-            weigh(&mut world, 20, "node04", &n.to_string());
-        }
-        running.go(&mut world);
-    }
-    done(running.outcome().unwrap());
-    assert_eq!(in_service(&world, Place::Runtime), vec![]);
-    assert_eq!(world.row(Place::Memory, 20, "node04").unwrap().settings["weight"], n.to_string());
-}
-
 /// DESIGN 8.8: after the LOAD planned rows are as planned, or loaded again; what somebody else LOADed is told.
 #[test]
 fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at_once() {
@@ -317,11 +307,28 @@ fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at
         assert_eq!(world.row(Place::Runtime, 99, "node08").unwrap().settings["weight"], "70", "their LOAD stands");
         assert_eq!(done(&outcome).not_as_planned, Vec::<String>::new(), "all as the last LOAD left it");
 
+        let Point { mut world, mut running, .. } = all[load + 1].clone();
+        let new = before.row(Place::Memory, 10, "node01").unwrap();
+        world.edit(Place::Memory, 20, "node01", |_| Some(in_hostgroup(20, &new)));
+        world.load();
+        done(&running.finish(&mut world));
+        assert_eq!(in_service(&world, Place::Runtime), vec![], "a row that the node had not");
+
         let Point { mut world, mut running, .. } = all[load + 2].clone();
         weigh(&mut world, 99, "node08", "70");
+        state(&mut world, 20, "node04", Status::Online);
+        world.edit(Place::Memory, 98, "node08", |_| {
+            Some(in_hostgroup(98, &before.row(Place::Memory, 99, "node08").unwrap()))
+        });
         world.load();
         let told = done(&running.finish(&mut world)).not_as_planned.clone();
-        assert_eq!(told, ["mysql_servers 99/node08/3306 was changed by somebody else meanwhile"]);
+        let rows = ["20/node04", "98/node08", "99/node08"];
+        assert_eq!(told, rows.map(|row| format!("mysql_servers {row}/3306 was changed by somebody else meanwhile")));
         assert_eq!(in_service(&world, Place::Runtime), vec![]);
     }
+}
+
+fn in_hostgroup(hostgroup: u32, row: &Row) -> Row {
+    let key = RowKey { hostgroup: Hostgroup(hostgroup), ..row.key.clone() };
+    Row { key, ..row.clone() }
 }

@@ -4,5 +4,7 @@
 mod apply_world;
 mod crash;
 mod edits;
+mod limits;
+mod locks;
 mod refused;
 mod whole;

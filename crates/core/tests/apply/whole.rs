@@ -1,13 +1,16 @@
 //! What an apply leaves behind when nobody disturbs it (DESIGN §8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use stonith_core::apply::{Outcome, Place, Statement};
+
+use stonith_core::apply::{Outcome, Place, Reply, Statement, copy_name};
 use stonith_core::lease::Share;
+use stonith_core::observed::Release;
 use stonith_core::plan::Plan;
 use stonith_core::proof::Role;
 use stonith_core::row::Status;
+use stonith_core::table::SERVERS;
 
-use crate::apply_world::drive::Running;
+use crate::apply_world::drive::{Running, points};
 use crate::apply_world::scene::*;
 use crate::apply_world::{Client, LAYERS, World};
 
@@ -135,8 +138,14 @@ fn client(id: u64, current: Option<&str>, holds: &[&str]) -> Client {
     Client { id, current: current.map(node), holds: holds.iter().map(|name| node(name)).collect() }
 }
 
-fn killed(asked: &[Statement]) -> Vec<u64> {
-    asked.iter().filter_map(|s| if let Statement::Kill(id) = s { Some(*id) } else { None }).collect()
+/// Which sessions were ended, and after how many pauses each.
+fn killed(asked: &[Statement]) -> Vec<(u64, usize)> {
+    let pauses = |at: usize| asked[..at].iter().filter(|statement| matches!(statement, Statement::Pause(_))).count();
+    let kill = |(at, statement): (usize, &Statement)| match statement {
+        Statement::Kill(id) => Some((*id, pauses(at))),
+        _ => None,
+    };
+    asked.iter().enumerate().filter_map(kill).collect()
 }
 
 #[test]
@@ -145,9 +154,9 @@ fn i4_sessions_are_ended_from_the_surest_to_all_until_no_connection_is_used() {
     let holding = client(2, Some("node03"), &["node01", "node03"]);
     let hidden = client(3, None, &["node02"]);
     for (extended, clients, ended) in [
-        (true, vec![listed.clone(), hidden.clone()], vec![1]),
-        (true, vec![listed.clone(), holding.clone(), hidden.clone()], vec![1, 2]),
-        (false, vec![listed.clone(), holding.clone(), hidden.clone()], vec![1, 2, 3]),
+        (true, vec![listed.clone(), hidden.clone()], vec![(1, 0)]),
+        (true, vec![listed.clone(), holding.clone(), hidden.clone()], vec![(1, 0), (2, 4)]),
+        (false, vec![listed.clone(), holding.clone(), hidden.clone()], vec![(1, 0), (2, 8), (3, 8)]),
         (false, vec![hidden.clone()], vec![]),
     ] {
         let mut world = World { extended, clients, ..SCENES[0].world() };
@@ -164,7 +173,7 @@ fn i4_sessions_that_are_left_are_ended_without_a_load_and_only_where_the_level_s
     let mut world = SCENES[0].fenced();
     world.clients.push(client(9, Some("node01"), &["node01"]));
     let (asked, outcome) = all_asked(&mut world, &fence());
-    assert_eq!((killed(&asked), done(&outcome).sessions_ended), (vec![9], 1));
+    assert_eq!((killed(&asked), done(&outcome).sessions_ended), (vec![(9, 0)], 1));
     assert!(!asked.iter().any(|s| matches!(
         s,
         Statement::Load | Statement::Swap { .. } | Statement::Copy { .. } | Statement::Drop { .. }
@@ -181,5 +190,41 @@ fn i4_sessions_that_are_left_are_ended_without_a_load_and_only_where_the_level_s
         .collect::<BTreeMap<_, _>>();
     let mut world = SCENES[0].world();
     let (asked, _) = all_asked(&mut world, &soft);
-    assert_eq!(killed(&asked), Vec::<u64>::new());
+    assert_eq!(killed(&asked), vec![]);
+}
+
+#[test]
+fn i4_a_node_whose_count_of_connections_is_0_has_no_session_to_end() {
+    let mut world = SCENES[0].world();
+    let (mut running, mut asked) = (Running::new(plan(&world, &fence()), "a"), Vec::new());
+    while let Some(statement) = running.asks().cloned() {
+        match statement {
+            Statement::Used => running.answer(Reply::Used(BTreeMap::from([(node("node01"), 0)]))),
+            _ => running.go(&mut world),
+        }
+        asked.push(statement);
+    }
+    assert_eq!((killed(&asked), done(running.outcome().unwrap()).sessions_left.len()), (vec![], 0));
+}
+
+/// Another version's agent finds them by name.
+#[test]
+fn i10_the_copies_are_named_by_what_they_hold() {
+    assert_eq!(copy_name(Place::Kept, SERVERS), "stonith_kept_mysql_servers");
+    assert_eq!(copy_name(Place::Target, SERVERS), "stonith_target_mysql_servers");
+}
+
+/// Another agent may have kept what the node was fenced for.
+#[test]
+fn i4_a_return_says_what_it_discharged_where_there_is_something_to_say() {
+    let release = Release { recovery_ns: 5, ..Release::default() };
+    for releases in [BTreeMap::new(), BTreeMap::from([(node("node01"), release)])] {
+        let mut world = SCENES[0].fenced();
+        let plan = Plan { releases: releases.clone(), ..plan(&world, &unfence(Role::Replica)) };
+        let all = points(&world, plan.clone(), "a");
+        let noted = all.iter().any(|point| matches!(point.running.asks(), Some(Statement::NoteReleases(_))));
+        assert_eq!(noted, !releases.is_empty());
+        done(&Running::new(plan, "a").finish(&mut world));
+        assert_eq!(world.released, releases);
+    }
 }

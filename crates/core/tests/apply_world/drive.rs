@@ -39,12 +39,16 @@ impl Running {
     pub fn go(&mut self, world: &mut World) {
         if let Step::Ask(statement) = &self.step {
             let reply = world.ask(&self.owner, statement);
-            self.step = self.apply.next(Some(reply));
+            self.answer(reply);
         }
     }
 
+    pub fn answer(&mut self, reply: Reply) {
+        self.step = self.apply.next(Some(reply));
+    }
+
     pub fn refuse(&mut self, error: &str) {
-        self.step = self.apply.next(Some(Reply::Refused(error.to_owned())));
+        self.answer(Reply::Refused(error.to_owned()));
     }
 
     pub fn finish(&mut self, world: &mut World) -> Outcome {

@@ -202,6 +202,37 @@ impl Scene {
     }
 }
 
+// What an operator does to a row of memory.
+
+pub fn weigh(world: &mut World, hostgroup: u32, name: &str, weight: &str) {
+    world.edit(Place::Memory, hostgroup, name, |row| {
+        row.map(|mut row| {
+            row.settings.insert("weight".into(), weight.into());
+            row
+        })
+    });
+}
+
+pub fn comment(world: &mut World, hostgroup: u32, name: &str, comment: &str) {
+    world.edit(Place::Memory, hostgroup, name, |row| row.map(|row| Row { comment: comment.to_owned(), ..row }));
+}
+
+pub fn state(world: &mut World, hostgroup: u32, name: &str, status: Status) {
+    world.edit(Place::Memory, hostgroup, name, |row| row.map(|row| Row { status: status.clone(), ..row }));
+}
+
+/// A world in which two rows, alike in status and comment, are staged to go out of service.
+pub fn two_staged_out() -> World {
+    let mut world = SCENES[3].world().small();
+    for place in LAYERS {
+        world.edit(place, 20, "node03", |row| row.map(|row| Row { comment: String::new(), ..row }));
+    }
+    for name in ["node03", "node05"] {
+        state(&mut world, 20, name, Status::OfflineSoft);
+    }
+    world
+}
+
 pub fn managed() -> Managed {
     let pair =
         |writer, reader| Pair { writer: Hostgroup(writer), reader: Hostgroup(reader), check_type: CheckType::ReadOnly };
