@@ -218,10 +218,10 @@ impl Apply {
 
 /// What a LOAD of runtime's own content must contain.
 fn loadable(table: Table, runtime: &Content) -> Content {
-    match runtime.rows() {
-        Ok(rows) if table == SERVERS => runtime.with_rows(&live_rows(rows)),
-        _ => runtime.clone(),
+    if table != SERVERS {
+        return runtime.clone();
     }
+    runtime.rows().map_or_else(|_| runtime.clone(), |rows| runtime.with_rows(&live_rows(rows)))
 }
 
 fn version(seen: &Seen) -> Option<u64> {
