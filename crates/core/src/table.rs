@@ -142,15 +142,25 @@ impl Content {
 }
 
 #[cfg(test)]
+pub(crate) mod shown {
+    use super::*;
+
+    /// A server table of these columns.
+    pub fn servers<'a, const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [&'a str; N]>) -> Content {
+        let record = |row: [&str; N]| row.map(|text| Some(text.to_owned())).to_vec();
+        Content::new(SERVERS, columns.map(str::to_owned).to_vec(), rows.into_iter().map(record))
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use super::shown::servers;
     use super::*;
 
     fn content(ports: [&str; 2]) -> Content {
-        let columns = ["status", "comment", "weight", "hostgroup_id", "hostname", "port"].map(str::to_owned).to_vec();
-        let record = |(weight, port): (&str, &str)| {
-            ["ONLINE", "", weight, "10", "node01", port].map(|text| Some(text.to_owned())).to_vec()
-        };
-        Content::new(SERVERS, columns, ["1", "2"].into_iter().zip(ports).map(record))
+        let columns = ["status", "comment", "weight", "hostgroup_id", "hostname", "port"];
+        let row = |(weight, port)| ["ONLINE", "", weight, "10", "node01", port];
+        servers(columns, ["1", "2"].into_iter().zip(ports).map(row))
     }
 
     #[test]
@@ -163,14 +173,12 @@ mod tests {
     /// So that another admin's LOAD in between finds nobody in service who must not be, and nobody missing.
     #[test]
     fn i5_what_goes_out_of_service_comes_first_and_deletions_last() {
-        let columns = ["hostgroup_id", "hostname", "port", "status", "comment"].map(str::to_owned).to_vec();
-        let content = |rows: &[[&str; 3]]| {
-            let record =
-                |[name, status, comment]: &[&str; 3]| ["10", name, "3306", status, comment].map(|s| Some(s.into()));
-            Content::new(SERVERS, columns.clone(), rows.iter().map(|row| record(row).to_vec()))
+        let content = |rows: [[&'static str; 3]; 4]| {
+            let row = |[name, status, comment]: [&'static str; 3]| ["10", name, "3306", status, comment];
+            servers(["hostgroup_id", "hostname", "port", "status", "comment"], rows.map(row))
         };
-        let from = content(&[["a", "ONLINE", ""], ["b", "ONLINE", ""], ["d", "ONLINE", ""], ["e", "ONLINE", ""]]);
-        let to = content(&[["b", "ONLINE", "b"], ["c", "ONLINE", ""], ["d", "OFFLINE_SOFT", ""], ["e", "ONLINE", ""]]);
+        let from = content([["a", "ONLINE", ""], ["b", "ONLINE", ""], ["d", "ONLINE", ""], ["e", "ONLINE", ""]]);
+        let to = content([["b", "ONLINE", "b"], ["c", "ONLINE", ""], ["d", "OFFLINE_SOFT", ""], ["e", "ONLINE", ""]]);
         let changes = from.changes_to(&to);
         let names = changes.iter().map(|(from, to)| to.as_ref().or(from.as_ref()).unwrap()[1].as_deref().unwrap());
         assert_eq!(names.collect::<Vec<_>>(), ["d", "c", "b", "a"]);

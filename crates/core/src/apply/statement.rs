@@ -243,16 +243,20 @@ fn restate(
 
 #[cfg(test)]
 mod tests {
+    use std::array::from_fn;
+
     use super::*;
     use crate::table::SERVERS;
+    use crate::table::shown::servers;
 
-    /// Rows of nodes 1, 2, ..: status, weight and comment of each.
-    fn content<'a>(rows: impl IntoIterator<Item = [&'a str; 3]>) -> Content {
-        let columns = ["hostgroup_id", "hostname", "port", "status", "weight", "comment"].map(str::to_owned).to_vec();
-        let record = |(n, [status, weight, comment]): (usize, [&str; 3])| {
-            ["10", &format!("node{n:03}"), "3306", status, weight, comment].map(|s| Some(s.to_owned())).to_vec()
+    /// Rows of ports 1, 2, ..: status, weight and comment of each.
+    fn content<const N: usize>(rows: [[&str; 3]; N]) -> Content {
+        let ports: [String; N] = from_fn(|n| (n + 1).to_string());
+        let row = |n: usize| {
+            let [status, weight, comment] = rows[n];
+            ["10", "node01", &ports[n], status, weight, comment]
         };
-        Content::new(SERVERS, columns, rows.into_iter().enumerate().map(record))
+        servers(["hostgroup_id", "hostname", "port", "status", "weight", "comment"], (0..N).map(row))
     }
 
     /// How many rows each statement names; a record alone is 0.

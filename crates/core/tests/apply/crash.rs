@@ -9,7 +9,7 @@ use stonith_core::proof::Role;
 use stonith_core::row::Row;
 use stonith_core::table::SERVERS;
 
-use crate::apply_world::drive::{Point, Running, points};
+use crate::apply_world::drive::{Point, Running, load_at, points};
 use crate::apply_world::scene::*;
 use crate::apply_world::{LAYERS, LOCK_TTL_MS, World};
 
@@ -88,7 +88,7 @@ fn fence_cut_off_anywhere(worlds: impl IntoIterator<Item = (Scene, World)>) {
     for (scene, before) in worlds {
         let wants = [expected(&before, &fence()), expected(&restarted(&before), &fence())];
         let points = points(&before, plan(&before, &fence()), "a");
-        let loaded = first(&points, 0, |statement| *statement == Statement::Load) + 1;
+        let loaded = load_at(&points) + 1;
         let mut seen = HashSet::new();
         for point in &points {
             for after in afters().filter(|after| !(scene.ghost && after.operator_loads)) {
@@ -120,7 +120,7 @@ fn i5_an_operators_load_at_any_moment_of_a_fence_leaves_the_new_primary_its_writ
     for scene in SCENES {
         let before = scene.world();
         let points = points(&before, plan(&before, &fence()), "a");
-        let load = first(&points, 0, |statement| *statement == Statement::Load);
+        let load = load_at(&points);
         let back = first(&points, load, writes_memory);
         for point in &points {
             let mut world = point.world.clone();
@@ -211,7 +211,7 @@ fn i10_a_return_that_is_live_is_finished_by_a_run_that_knows_nothing_of_it() {
 fn i10_copies_with_other_columns_than_memory_are_not_put_back() {
     let before = SCENES[0].world().small();
     let all = points(&before, plan(&before, &fence()), "a");
-    let cut_off = &all[first(&all, 0, |statement| *statement == Statement::Load)].world;
+    let cut_off = &all[load_at(&all)].world;
     for place in [Place::Kept, Place::Target] {
         let mut world = cut_off.clone();
         world.content_mut(place, SERVERS).columns[4] = "load_balancing_weight".to_owned();

@@ -1,16 +1,14 @@
 //! Other people at ProxySQL while an apply is under way: operators who edit, LOAD and SAVE, and the monitor (I5, I6).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use stonith_core::apply::{Place, Statement};
-use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
-use stonith_core::plan::Directive;
 use stonith_core::proof::Role;
 use stonith_core::row::{Hostgroup, Row, RowKey, Status};
 use stonith_core::table::SERVERS;
 
-use crate::apply_world::drive::{Point, Running, points};
+use crate::apply_world::drive::{Point, Running, load_at, points};
 use crate::apply_world::scene::*;
 use crate::apply_world::{PAIRS, World};
 
@@ -22,9 +20,9 @@ fn i4_a_node_that_was_fenced_anew_since_the_decision_is_not_let_back() {
         let before = scene.fenced();
         let decided = plan(&before, &unfence(role));
         let mut world = before.clone();
-        let manual = Directive::Fence { kind: Kind::SecondWriter, by: Some(node("node03")), sessions: false };
-        let anew = expected(&before, &BTreeMap::from([(node("node01"), manual.clone())]));
-        Running::new(plan(&world, &BTreeMap::from([(node("node01"), manual)])), "b").finish(&mut world);
+        let manual = second_writer("node01", "node03");
+        let anew = expected(&before, &manual);
+        Running::new(plan(&world, &manual), "b").finish(&mut world);
         done(&Running::new(decided, "a").finish(&mut world));
         assert_same(&world, &anew, &format!("{scene:?} {role:?}"));
     }
@@ -101,8 +99,7 @@ fn i6_so_does_a_comment_on_one_of_two_rows_that_are_staged_to_go_out_together() 
 
 #[test]
 fn i6_a_row_of_another_fenced_node_that_is_put_back_by_hand_stays_as_they_wrote_it() {
-    let directive = Directive::Fence { kind: Kind::SecondWriter, by: Some(node("node02")), sessions: false };
-    let before = expected(&SCENES[0].world().small(), &BTreeMap::from([(node("node05"), directive)]));
+    let before = expected(&SCENES[0].world().small(), &second_writer("node05", "node02"));
     let edit: (&str, Edit) = ("a fenced row in service", |world| state(world, 20, "node05", Status::Online));
     edit_between_any_two_statements(SCENES[0], &before, &[edit]);
 }
@@ -205,7 +202,7 @@ fn i10_a_crash_after_a_monitors_move_loses_nothing_that_is_staged() {
     want.monitor_moves("node03", 20, 10);
     let all = points(&before, plan(&before, &fence()), "a");
     let lent = all.iter().find(|p| matches!(p.running.asks(), Some(Statement::Copy { .. }))).unwrap().k;
-    let load = all.iter().find(|p| p.running.asks() == Some(&Statement::Load)).unwrap().k;
+    let load = load_at(&all);
     let mut seen = HashSet::new();
     for point in &all[lent..load] {
         let (mut world, mut running) = (point.world.clone(), point.running.clone());
@@ -297,7 +294,7 @@ fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at
     for checksums in [true, false] {
         let before = World { checksums, ..before.clone() };
         let all = points(&before, plan(&before, &fence()), "a");
-        let load = all.iter().find(|point| point.running.asks() == Some(&Statement::Load)).unwrap().k;
+        let load = load_at(&all);
         let Point { mut world, mut running, .. } = all[load + 1].clone();
         weigh(&mut world, 99, "node08", "70");
         state(&mut world, 10, "node01", Status::Online);

@@ -20,17 +20,15 @@ fn disturbed(
     at: impl Fn(&World, &[Statement], &Statement) -> bool,
     act: impl Fn(&mut World, usize),
 ) -> (usize, Vec<Statement>, Outcome) {
-    let (mut running, mut asked, mut times) = (Running::new(plan, "a"), Vec::new(), 0);
-    while let Some(statement) = running.asks().cloned() {
-        assert!(asked.len() < 2_000, "it does not end: {statement:?}");
-        if at(world, &asked, &statement) {
+    let mut times = 0;
+    let (asked, outcome) = Running::new(plan, "a").finish_among(world, |world, asked, next| {
+        if at(world, asked, next) {
             times += 1;
             act(world, times);
         }
-        asked.push(statement);
-        running.go(world);
-    }
-    (times, asked, running.outcome().expect("it ended").clone())
+        None
+    });
+    (times, asked, outcome)
 }
 
 fn loads(asked: &[Statement]) -> usize {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use stonith_core::apply::{Outcome, Place, Statement};
-use stonith_core::evidence::Kind;
+use stonith_core::apply::{Outcome, Place, Reply, Statement};
 use stonith_core::plan::Directive;
 use stonith_core::proof::Role;
 use stonith_core::table::COVERED;
 
-use crate::apply_world::drive::{Running, points};
+use crate::apply_world::drive::{Running, load_at, points};
 use crate::apply_world::scene::*;
 use crate::apply_world::{LOCK_TTL_MS, PAIRS, World};
 
@@ -19,7 +18,7 @@ fn i10_a_refused_statement_leaves_the_fence_no_worse_and_memory_put_back() {
     {
         let done_world = expected(&before, &directives);
         let all = points(&before, plan(&before, &directives), "a");
-        let load = all.iter().find(|point| point.running.asks() == Some(&Statement::Load)).unwrap().k;
+        let load = load_at(&all);
         for point in &all[..all.len() - 1] {
             let statement = point.running.asks().unwrap().clone();
             let at = format!("{directives:?}: refused {}: {statement:?}", point.k);
@@ -93,15 +92,12 @@ fn i10_when_everything_is_refused_from_a_point_on_a_later_run_finishes() {
 
 /// Runs while the disk takes no write.
 fn run_on_a_full_disk(world: &mut World, directives: &Directives) {
-    let mut running = Running::new(plan(world, directives), "a");
-    while let Some(statement) = running.asks() {
-        let writes = matches!(statement, Statement::Swap { .. } | Statement::Restate { .. });
-        match writes && statement.place() == Some(Place::Disk) {
-            true => running.refuse("database or disk is full"),
-            false => running.go(world),
-        }
-    }
-    assert_eq!(done(running.outcome().unwrap()).disk_error.as_deref(), Some("database or disk is full"));
+    let refuses = |_: &mut World, _: &[Statement], next: &Statement| {
+        let writes = matches!(next, Statement::Swap { .. } | Statement::Restate { .. });
+        (writes && next.place() == Some(Place::Disk)).then(|| Reply::Refused("database or disk is full".to_owned()))
+    };
+    let (_, outcome) = Running::new(plan(world, directives), "a").finish_among(world, refuses);
+    assert_eq!(done(&outcome).disk_error.as_deref(), Some("database or disk is full"));
 }
 
 /// ProxySQL's disk is full: a return stands, its note stays, and every run tries again until there is room. A fence of
@@ -127,9 +123,8 @@ fn i10_a_return_that_the_disk_refuses_stands_and_reaches_the_disk_once_it_can() 
 
 #[test]
 fn i10_a_second_return_on_a_full_disk_is_noted_beside_the_first() {
-    let fence_node03 = Directive::Fence { kind: Kind::SecondWriter, by: Some(node("node02")), sessions: false };
     let fenced = SCENES[1].fenced().small();
-    let before = expected(&fenced, &BTreeMap::from([(node("node03"), fence_node03)]));
+    let before = expected(&fenced, &second_writer("node03", "node02"));
     let second = BTreeMap::from([(node("node03"), Directive::Unfence(Role::AsBefore))]);
     let mut world = before.clone();
     run_on_a_full_disk(&mut world, &unfence(Role::Replica));
@@ -146,8 +141,7 @@ fn i10_a_run_that_fails_while_it_finishes_an_earlier_one_leaves_the_copies_until
     let before = SCENES[0].world().small();
     let want = expected(&before, &fence());
     let all = points(&before, plan(&before, &fence()), "a");
-    let load = all.iter().find(|point| point.running.asks() == Some(&Statement::Load)).unwrap();
-    let mut cut_off = load.world.clone();
+    let mut cut_off = all[load_at(&all)].world.clone();
     cut_off.now_ms += LOCK_TTL_MS + 1;
     for point in points(&cut_off, plan(&cut_off, &fence()), "b") {
         let (mut world, mut running) = (point.world.clone(), point.running.clone());

@@ -10,7 +10,7 @@ use stonith_core::proof::Role;
 use stonith_core::row::Status;
 use stonith_core::table::SERVERS;
 
-use crate::apply_world::drive::{Running, points};
+use crate::apply_world::drive::Running;
 use crate::apply_world::scene::*;
 use crate::apply_world::{Client, LAYERS, World};
 
@@ -30,12 +30,7 @@ fn i6_a_fence_reaches_all_layers_and_leaves_everything_else_to_the_byte() {
 
 /// Every statement that was asked, and how it ended.
 fn all_asked(world: &mut World, directives: &Directives) -> (Vec<Statement>, Outcome) {
-    let (mut running, mut asked) = (Running::new(plan(world, directives), "a"), Vec::new());
-    while let Some(statement) = running.asks() {
-        asked.push(statement.clone());
-        running.go(world);
-    }
-    (asked, running.outcome().unwrap().clone())
+    Running::new(plan(world, directives), "a").finish_among(world, |_, _, _| None)
 }
 
 #[test]
@@ -196,15 +191,11 @@ fn i4_sessions_that_are_left_are_ended_without_a_load_and_only_where_the_level_s
 #[test]
 fn i4_a_node_whose_count_of_connections_is_0_has_no_session_to_end() {
     let mut world = SCENES[0].world();
-    let (mut running, mut asked) = (Running::new(plan(&world, &fence()), "a"), Vec::new());
-    while let Some(statement) = running.asks().cloned() {
-        match statement {
-            Statement::Used => running.answer(Reply::Used(BTreeMap::from([(node("node01"), 0)]))),
-            _ => running.go(&mut world),
-        }
-        asked.push(statement);
-    }
-    assert_eq!((killed(&asked), done(running.outcome().unwrap()).sessions_left.len()), (vec![], 0));
+    let none_used = |_: &mut World, _: &[Statement], next: &Statement| {
+        (*next == Statement::Used).then(|| Reply::Used(BTreeMap::from([(node("node01"), 0)])))
+    };
+    let (asked, outcome) = Running::new(plan(&world, &fence()), "a").finish_among(&mut world, none_used);
+    assert_eq!((killed(&asked), done(&outcome).sessions_left.len()), (vec![], 0));
 }
 
 /// Another version's agent finds them by name.
@@ -221,10 +212,10 @@ fn i4_a_return_says_what_it_discharged_where_there_is_something_to_say() {
     for releases in [BTreeMap::new(), BTreeMap::from([(node("node01"), release)])] {
         let mut world = SCENES[0].fenced();
         let plan = Plan { releases: releases.clone(), ..plan(&world, &unfence(Role::Replica)) };
-        let all = points(&world, plan.clone(), "a");
-        let noted = all.iter().any(|point| matches!(point.running.asks(), Some(Statement::NoteReleases(_))));
+        let (asked, outcome) = Running::new(plan, "a").finish_among(&mut world, |_, _, _| None);
+        done(&outcome);
+        let noted = asked.iter().any(|statement| matches!(statement, Statement::NoteReleases(_)));
         assert_eq!(noted, !releases.is_empty());
-        done(&Running::new(plan, "a").finish(&mut world));
         assert_eq!(world.released, releases);
     }
 }

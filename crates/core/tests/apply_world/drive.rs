@@ -52,13 +52,26 @@ impl Running {
     }
 
     pub fn finish(&mut self, world: &mut World) -> Outcome {
-        for _ in 0..2_000 {
-            if let Some(outcome) = self.outcome() {
-                return outcome.clone();
+        self.finish_among(world, |_, _, _| None).1
+    }
+
+    /// To the end, among others: before each statement they see the world and what was asked so far, and may act, or
+    /// answer it in the world's place. What was asked, and how it ended.
+    pub fn finish_among(
+        &mut self,
+        world: &mut World,
+        mut others: impl FnMut(&mut World, &[Statement], &Statement) -> Option<Reply>,
+    ) -> (Vec<Statement>, Outcome) {
+        let mut asked = Vec::new();
+        while let Some(statement) = self.asks().cloned() {
+            assert!(asked.len() < 2_000, "the apply does not end: {statement:?}");
+            match others(world, &asked, &statement) {
+                Some(reply) => self.answer(reply),
+                None => self.go(world),
             }
-            self.go(world);
+            asked.push(statement);
         }
-        panic!("the apply does not end: {:?}", self.step)
+        (asked, self.outcome().expect("it ended").clone())
     }
 }
 
@@ -82,4 +95,9 @@ pub fn points(world: &World, plan: Plan, owner: &str) -> Vec<Point> {
     }
     points.push(now);
     points
+}
+
+/// Where the LOAD is about to be carried out, the first one.
+pub fn load_at(points: &[Point]) -> usize {
+    points.iter().position(|point| point.running.asks() == Some(&Statement::Load)).expect("it loads")
 }

@@ -246,6 +246,12 @@ pub fn fence() -> Directives {
     BTreeMap::from([(node("node01"), directive)])
 }
 
+/// Somebody else's reason, with a lower rank than that of [`fence`].
+pub fn second_writer(name: &str, by: &str) -> Directives {
+    let directive = Directive::Fence { kind: Kind::SecondWriter, by: Some(node(by)), sessions: false };
+    BTreeMap::from([(node(name), directive)])
+}
+
 pub fn unfence(role: Role) -> Directives {
     BTreeMap::from([(node("node01"), Directive::Unfence(role))])
 }
