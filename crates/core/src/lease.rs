@@ -228,6 +228,7 @@ mod tests {
             downtimes: vec![],
             history: None,
             instances: None,
+            skipped: Vec::new(),
         };
         let led = LeaderView::Led(answer);
         let after_ms = Policy::default().isolation_after_ms;

@@ -115,6 +115,18 @@ pub struct Answer {
     pub history: Option<Vec<Recovery>>,
     /// `/api/all-instances`, if asked.
     pub instances: Option<Vec<Instance>>,
+    /// Instances, marks and records that could not be read. They are left out of the lists above, and nothing else is.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One instance, mark or record of Orchestrator's that does not parse: it is skipped, and a node of ours that it
+/// concerns is held.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Skipped {
+    /// The nodes that it concerns, as far as that can be read.
+    pub nodes: BTreeSet<Node>,
+    /// What could not be read, and why: one bounded line.
+    pub what: String,
 }
 
 /// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (FACTS §8).
@@ -192,6 +204,12 @@ pub struct Instance {
     pub checked_s: i64,
     /// `IsDowntimed`.
     pub downtimed: bool,
+    /// `ServerUUID`, which names the server whatever it is called; empty where Orchestrator does not know it.
+    pub uuid: String,
+    /// `GtidErrant`: transactions that its primary lacks (MySQL only); empty if there are none.
+    pub errant_gtid: String,
+    /// `LastIOError` and `LastSQLError`, one bounded line; empty if there is none.
+    pub replication_error: String,
 }
 
 /// What the operator ordered on this host.
@@ -275,6 +293,9 @@ pub(crate) mod shown {
             replicating: primary.is_some(),
             checked_s: 100,
             downtimed: false,
+            uuid: String::new(),
+            errant_gtid: String::new(),
+            replication_error: String::new(),
         }
     }
 }

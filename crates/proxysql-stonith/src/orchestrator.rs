@@ -382,7 +382,19 @@ async fn ask_leader(
         return Err(RequestError::LostTheLead { endpoint: name.to_owned() });
     }
     let backing = Backing::Unconfirmed;
-    Ok((Answer { leader: name.to_owned(), asked_ms, date_s, backing, downtimes, history, instances }, raft))
+    Ok((
+        Answer {
+            leader: name.to_owned(),
+            asked_ms,
+            date_s,
+            backing,
+            downtimes,
+            history,
+            instances,
+            skipped: Vec::new(),
+        },
+        raft,
+    ))
 }
 
 /// The recovery history, page by page, until every served node is settled.

@@ -280,6 +280,9 @@ impl State {
                     replicating: server.replicating,
                     checked_s: now_s + member.ahead_s,
                     downtimed: false,
+                    uuid: String::new(),
+                    errant_gtid: String::new(),
+                    replication_error: String::new(),
                 };
                 member.polled.push(match old {
                     Some(old) if !(server.up && reached) => Instance { valid: false, ..old },
@@ -343,6 +346,7 @@ impl State {
             downtimes: member.downtimes.clone(),
             history: asked.history.then(|| member.records.clone()),
             instances: asked.instances.then(instances),
+            skipped: Vec::new(),
         })
     }
 

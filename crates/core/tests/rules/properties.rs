@@ -175,6 +175,7 @@ fn emptied(lab: &Lab, instances: bool) -> LeaderView {
         downtimes: vec![],
         history: Some(vec![]),
         instances: instances.then(Vec::new),
+        skipped: Vec::new(),
     })
 }
 

@@ -176,6 +176,9 @@ impl Cluster {
                 replicating: self.replicates(n),
                 checked_s: now_s(now_ms),
                 downtimed: false,
+                uuid: String::new(),
+                errant_gtid: String::new(),
+                replication_error: String::new(),
             };
             for orc in &mut self.orcs {
                 if !self.listed.contains(&n) {
@@ -416,6 +419,7 @@ impl Cluster {
             backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
             history: wants.history.then(|| known.records.clone()),
             instances: wants.instances.then(|| instances.chain(self.other_cluster(now_ms)).collect()),
+            skipped: Vec::new(),
             downtimes,
         })
     }
@@ -433,6 +437,9 @@ impl Cluster {
             replicating: of.is_some(),
             checked_s: now_s(now_ms),
             downtimed: false,
+            uuid: String::new(),
+            errant_gtid: String::new(),
+            replication_error: String::new(),
         };
         if self.has_other { vec![instance(primary, None), instance(replica, Some(primary))] } else { vec![] }
     }

@@ -8,6 +8,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Analysis, Downtime, Instance, Recovery};
 
 use super::json::{Bounded, Object};
+use crate::foreign::shown;
 
 /// The longest UID of a recovery: real ones have 84.
 const UID_MAX_BYTES: usize = 256;
@@ -78,6 +79,14 @@ struct InstanceJson {
     last_discovery_latency: i64,
     is_last_check_valid: bool,
     is_downtimed: bool,
+    #[serde(default, rename = "ServerUUID")]
+    server_uuid: String,
+    #[serde(default)]
+    gtid_errant: String,
+    #[serde(default, rename = "LastIOError")]
+    last_io_error: String,
+    #[serde(default, rename = "LastSQLError")]
+    last_sql_error: String,
     #[serde(default)]
     downtime_reason: String,
     #[serde(default)]
@@ -209,6 +218,13 @@ pub fn instances(body: &[u8]) -> Result<Vec<Instance>, AnswerError> {
     Ok(instances)
 }
 
+/// What the server says of its stopped replication threads. Orchestrator passes the texts on as Go strings in quotes.
+fn replication_error(json: &InstanceJson) -> String {
+    let said = [&json.last_io_error, &json.last_sql_error].map(|text| text.trim_matches('"'));
+    let said: Vec<&str> = said.into_iter().filter(|text| !text.is_empty()).collect();
+    said.join("; ")
+}
+
 fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
     let node = json.key.0.node()?;
     let seen_s = time("LastSeenTimestamp", &node.to_string(), &json.last_seen_timestamp)?.unwrap_or(0);
@@ -221,6 +237,9 @@ fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
         replicating: json.io_running && json.sql_running,
         checked_s: seen_s - json.last_discovery_latency.max(0) / 1_000_000_000,
         downtimed: json.is_downtimed,
+        uuid: json.server_uuid.clone(),
+        errant_gtid: json.gtid_errant.clone(),
+        replication_error: shown(&replication_error(json)),
         node,
     })
 }

@@ -160,6 +160,9 @@ fn instance() -> impl Strategy<Value = Instance> {
                 primary,
                 checked_s,
                 downtimed,
+                uuid: String::new(),
+                errant_gtid: String::new(),
+                replication_error: String::new(),
                 node,
             }
         },
@@ -192,7 +195,16 @@ fn leader() -> impl Strategy<Value = LeaderView> {
     let answer = (backing, downtimes(), history, option::weighted(0.9, instances())).prop_map(
         |(backing, downtimes, history, instances)| {
             let (leader, date_s) = ("orc1".to_owned(), WALL_S + 3600);
-            LeaderView::Led(Answer { leader, asked_ms: 5_000_000, date_s, backing, downtimes, history, instances })
+            LeaderView::Led(Answer {
+                leader,
+                asked_ms: 5_000_000,
+                date_s,
+                backing,
+                downtimes,
+                history,
+                instances,
+                skipped: Vec::new(),
+            })
         },
     );
     prop_oneof![9 => answer, 1 => Just(LeaderView::Leaderless), 1 => Just(LeaderView::Silent("timed out".to_owned()))]

@@ -252,6 +252,7 @@ impl Lab {
             downtimes: self.downtimes.clone(),
             history: asked.history.then(|| self.records.clone()),
             instances: asked.instances.then(|| self.stale.clone().unwrap_or_else(|| self.instances())),
+            skipped: Vec::new(),
         })
     }
 
@@ -272,6 +273,9 @@ impl Lab {
                     replicating: server.replicating,
                     checked_s: server.checked_s,
                     downtimed: self.downtimes.iter().any(|downtime| downtime.node == *node),
+                    uuid: String::new(),
+                    errant_gtid: String::new(),
+                    replication_error: String::new(),
                 }
             })
             .collect()

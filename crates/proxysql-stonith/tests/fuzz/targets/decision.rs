@@ -53,6 +53,7 @@ pub fn answer() -> Answer {
         downtimes: Vec::new(),
         history: None,
         instances: None,
+        skipped: Vec::new(),
     }
 }
 
