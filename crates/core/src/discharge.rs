@@ -2,6 +2,7 @@
 //!
 //! Never absence (I2): what can't be shown now is no reason to let a node back.
 
+use crate::cluster::{History, Topology};
 use crate::evidence::{Evidence, Kind, Level};
 use crate::gather::{ByKind, Facts, OF_RECOVERY, uid_ns};
 use crate::lease::Standing;
@@ -9,8 +10,8 @@ use crate::memory::{FirstProof, Memory};
 use crate::node::Node;
 use crate::observed::{LeaderView, Order, Release};
 use crate::policy::PROOF_GAP_MS;
-use crate::proof::{Missing, Role};
-use crate::row::Status;
+use crate::proof::{Judge, Missing, Role};
+use crate::row::{Layer, Status};
 use crate::superseded::newest;
 use crate::verdict::{Lacks, Verdict};
 
@@ -57,7 +58,7 @@ fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByK
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
 fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKind, now_ms: u64) -> Result<Role, Lacks> {
     if let Some(Order::Unfence { node: ordered, without_lease }) = &facts.observed.orders.now
-        && ordered == node
+        && facts.is_named(node, ordered)
     {
         return released_by_operator(facts, node, evidence, *without_lease);
     }
@@ -73,19 +74,21 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         return Err(Lacks::ConfirmedLeader);
     }
     evidence.remove(&Kind::Isolation);
-    let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
+    let judge = facts.judge(node).ok_or(Lacks::Instances)?;
     let by = evidence.values().find_map(|e| e.by.clone());
     let needs_proof = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));
     let mut proven = None;
     if needs_proof {
         let role = match facts.live_proof(node, by.as_ref()) {
             Some(Ok(role)) => role,
-            Some(Err(Missing::SuccessorNotFollowing)) if facts.was_promoted_since(node, evidence) => Role::Primary,
-            Some(Err(missing)) => {
-                next.proofs.remove(node);
-                return Err(Lacks::Proof(missing));
+            Some(Err(gaps)) if gaps == [Missing::SuccessorNotFollowing] && facts.was_promoted_since(node, evidence) => {
+                Role::Primary
             }
-            None => return Err(Lacks::ConfirmedLeader),
+            Some(Err(gaps)) => {
+                next.proofs.remove(node);
+                return Err(Lacks::Proof(gaps));
+            }
+            None => return Err(Lacks::Instances),
         };
         // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
         let marked_lost = facts.downtime(node).is_some();
@@ -106,9 +109,9 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         proven = Some(role);
     }
     if evidence.contains_key(&Kind::Downtime) {
-        let instance = judge.topology.instance(node).ok_or(Lacks::Proof(Missing::Unlisted))?;
+        let instance = judge.topology.instance(node).ok_or_else(|| Lacks::Proof(vec![Missing::Unlisted]))?;
         if !instance.valid {
-            return Err(Lacks::Proof(Missing::NotValid));
+            return Err(Lacks::Proof(vec![Missing::NotValid]));
         }
         // Promoted meanwhile: a plain downtime never takes the healthy present primary (DESIGN §5).
         let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
@@ -123,16 +126,50 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
     }
 }
 
-/// Old evidence against a node that is proven well, twice, is discharged: its later death is another matter.
-pub(crate) fn settle_old(facts: &Facts<'_>, next: &mut Memory, node: &Node, now_ms: u64) {
-    if let Some(Ok(role)) = facts.live_proof(node, None)
-        && facts.standing == (Standing::Led { good: true })
+/// Old evidence against a node that is proven well, twice, is discharged: its later death is another matter. What the
+/// live view contradicts is remembered so, and said, until an operator or a new record decides. Gives the role of a node
+/// that was proven well just now.
+pub(crate) fn settle_old(
+    facts: &Facts<'_>,
+    next: &mut Memory,
+    node: &Node,
+    old: &Evidence,
+    now_ms: u64,
+) -> Option<Role> {
+    let is_confirmed = facts.standing == (Standing::Led { good: true });
+    if is_confirmed && facts.is_contradicted(node, old.by.as_ref()) {
+        next.contradicted.insert(node.clone(), old.at_s);
+    }
+    if let Some(Ok(role)) = facts.live_proof(node, old.by.as_ref())
+        && is_confirmed
     {
         if proven_twice(next, node, role, now_ms) {
             release(facts, next, node);
+            return Some(role);
         }
     } else {
         next.proofs.remove(node);
+    }
+    None
+}
+
+/// A replica whose row waits in a writer hostgroup that no monitor looks after: the row returns once the node is proven,
+/// twice, to be the primary.
+pub(crate) fn return_as_primary(
+    facts: &Facts<'_>,
+    next: &mut Memory,
+    node: &Node,
+    waiting: &Evidence,
+    now_ms: u64,
+) -> Verdict {
+    let is_primary = facts.judge(node).is_some_and(|judge| judge.role(node) == Ok(Role::Primary));
+    if !is_primary || facts.standing != (Standing::Led { good: true }) {
+        next.proofs.remove(node);
+        return Verdict::Keep;
+    }
+    match proven_twice(next, node, Role::Primary, now_ms) {
+        true => Verdict::Unfence { role: Role::Primary, evidence: vec![waiting.clone()] },
+        false => Verdict::Keep,
     }
 }
 
@@ -173,13 +210,11 @@ fn of_kept(memory: &Memory, node: &Node) -> Release {
 
 /// Where the runtime rows are still those of the node's role, they go back exactly as they were.
 fn as_before(facts: &Facts<'_>, node: &Node, role: Role) -> Role {
-    let is_in_writer = facts
-        .observed
-        .proxy
-        .runtime
-        .iter()
-        .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
-        .any(|row| row.node().as_ref() == Some(node) && facts.managed.is_writer(row.key.hostgroup));
+    let is_in_writer = facts.rows.of(node).is_some_and(|rows| {
+        rows.of(Layer::Runtime)
+            .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
+            .any(|row| facts.managed.is_writer(row.key.hostgroup))
+    });
     let unchanged = match role {
         Role::Replica => !is_in_writer,
         Role::Primary => is_in_writer,
@@ -203,13 +238,33 @@ fn released_by_operator(
         _ if facts.answer.is_none() => return Err(Lacks::Lease),
         _ => return Err(Lacks::ConfirmedLeader), // any unfence is good news (I8)
     }
-    let judge = facts.judge(node).ok_or(Lacks::ConfirmedLeader)?;
-    let role = judge.role(node).map_err(Lacks::Proof)?;
-    // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
-    let is_told = judge.topology.instance(node).is_none_or(|instance| instance.primary.is_some());
-    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| OF_RECOVERY.contains(kind)) {
-        return Err(Lacks::Proof(Missing::NoPresentPrimary));
+    let judge = facts.judge(node).ok_or(Lacks::Instances)?;
+    // The order releases what speaks against the node: it is judged by what the leader shows, without its records.
+    let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(Lacks::Instances)?;
+    let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.values().copied().partition(|record| record.failed == *node);
+    let successors = || ours.iter().filter_map(|record| record.successor.as_ref());
+    let companions = successors().map(|successor| (node, successor)).collect();
+    let topology = Topology::new(shown, &History { records: of_others, companions, ..History::default() });
+    let role = Judge { topology: &topology, ..judge }.role(node).map_err(Lacks::Proof)?;
+    let is_down = |successor: &Node| topology.instance(successor).is_none_or(|instance| !instance.valid);
+    if role == Role::Primary && successors().any(is_down) && topology.running_replicas(node).next().is_none() {
+        // Whoever took over is down, and nobody follows this one: nothing shows that it is the primary.
+        return Err(Lacks::Proof(vec![Missing::NoPresentPrimary]));
     }
+    let Some(instance) = topology.instance(node) else { return release_all(evidence, role) };
+    if let (Role::Replica, true, Some(check)) = (role, instance.valid, judge.unproven_check_type) {
+        // The monitor would make a writer of it.
+        return Err(Lacks::Proof(vec![Missing::CheckTypeUnseen(check.to_owned())]));
+    }
+    // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
+    let is_told = instance.primary.is_some() || topology.present_primary(node).is_some();
+    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| OF_RECOVERY.contains(kind)) {
+        return Err(Lacks::Proof(vec![Missing::NoPresentPrimary]));
+    }
+    release_all(evidence, role)
+}
+
+fn release_all(evidence: &mut ByKind, role: Role) -> Result<Role, Lacks> {
     evidence.clear();
     Ok(role)
 }

@@ -24,9 +24,12 @@ pub enum Kind {
     Downtime,
     /// No valid lease.
     Isolation,
+    /// Nothing against the node: it is a replica, and this row is in a writer hostgroup that no monitor looks after. The
+    /// row returns when the node is the primary.
+    Replica,
 }
 
-const KINDS: [(Kind, &str); 7] = [
+const KINDS: [(Kind, &str); 8] = [
     (Kind::Superseded, "superseded"),
     (Kind::LostInRecovery, "lost-in-recovery"),
     (Kind::SecondWriter, "second-writer"),
@@ -34,6 +37,7 @@ const KINDS: [(Kind, &str); 7] = [
     (Kind::Barrier, "barrier"),
     (Kind::Downtime, "downtime"),
     (Kind::Isolation, "isolation"),
+    (Kind::Replica, "replica"),
 ];
 
 impl Kind {
@@ -45,7 +49,7 @@ impl Kind {
     /// How far a fence for this reason goes unless told otherwise (DESIGN §5).
     pub fn default_level(self) -> Level {
         match self {
-            Self::Downtime | Self::Manual => Level::Soft,
+            Self::Downtime | Self::Manual | Self::Replica => Level::Soft,
             _ => Level::Sessions,
         }
     }

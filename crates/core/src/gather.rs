@@ -2,20 +2,19 @@
 //!
 //! Nothing here ends evidence: that takes proof (I2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::cluster::Topology;
 use crate::evidence::{Evidence, Kind};
 use crate::lease::Standing;
+use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, ProxyView, Recovery, Release};
-use crate::plan::Managed;
-use crate::policy::{FenceOn, IsolationScope, Policy};
-use crate::proof::{Judge, Missing, Role};
-use crate::row::{CheckType, Layer, Status};
-use crate::superseded::{newest, promoting, superseding};
+use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, Recovery, Release};
+use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
+use crate::proof::{Gaps, Judge, Role, prove_bad};
+use crate::row::{Hostgroup, Layer};
 
 /// The kinds that a recovery leaves, or that stand for one: they end by proof.
 pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
@@ -23,7 +22,7 @@ pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind
 /// Evidence per kind.
 pub type ByKind = BTreeMap<Kind, Evidence>;
 
-/// What this tick knows, gathered in one place for the rules.
+/// What this tick knows, gathered in one place for the rules. Nodes are servers: see [`crate::identity`].
 pub struct Facts<'a> {
     /// What was seen.
     pub observed: &'a Observed,
@@ -31,34 +30,57 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// What is ours to touch.
     pub managed: &'a Managed,
+    /// The managed rows, by server.
+    pub rows: &'a ManagedRows<'a>,
     /// What is kept.
     pub memory: &'a Memory,
     /// Where we stand.
     pub standing: Standing,
-    /// The leader's answer, if it counts.
+    /// The leader's answer, if it counts, with one name per server.
     pub answer: Option<&'a Answer>,
+    /// Who is downtimed, by that answer.
+    pub downtimes: &'a BTreeMap<&'a Node, &'a Downtime>,
+    /// The newest superseding record of each node, released or not.
+    pub newest: &'a BTreeMap<&'a Node, &'a Recovery>,
+    /// What an operator released, by server.
+    pub ordered_releases: &'a BTreeMap<Node, Release>,
     /// The leader's instances, if it was asked for them.
     pub topology: Option<&'a Topology<'a>>,
+}
+
+/// What was found against a node.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What counts.
+    pub evidence: ByKind,
+    /// What would count if it were not older than this agent's watch.
+    pub held: Option<Evidence>,
 }
 
 impl<'a> Facts<'a> {
     /// The record that supersedes this node, unless it is released.
     pub fn superseding(&self, node: &Node) -> Option<&'a Recovery> {
-        let released = self.released(node);
-        superseding(self.memory.records.values(), node).filter(|record| record.at_ns > released.recovery_ns)
+        let record = self.newest.get(node).copied().filter(|record| record.failed == *node)?;
+        (record.at_ns > self.released(node).recovery_ns).then_some(record)
     }
 
     /// Whether the last recovery of this node as a dead primary promoted nobody, as the history says.
     pub fn promoted_nobody(&self, node: &Node) -> bool {
         let in_vain_ns = self.memory.promoted_nobody.get(node).copied();
-        in_vain_ns.is_some_and(|at| superseding(self.memory.records.values(), node).is_none_or(|r| r.at_ns < at))
+        let superseding = self.newest.get(node).filter(|record| record.failed == *node);
+        in_vain_ns.is_some_and(|at| superseding.is_none_or(|record| record.at_ns < at))
+    }
+
+    /// Whether a server has this name in ProxySQL, or goes by it here.
+    pub fn is_named(&self, server: &Node, name: &Node) -> bool {
+        server == name || self.rows.of(server).is_some_and(|rows| rows.names().contains(name))
     }
 
     /// The leader's downtime of this node, unless it is released.
     pub fn downtime(&self, node: &Node) -> Option<&'a Downtime> {
         let released = self.released(node);
-        let listed = self.answer?.downtimes.iter().find(|downtime| downtime.node == *node)?;
-        (!released.has_downtime(listed.begin_s)).then_some(listed)
+        let listed = self.downtimes.get(node)?;
+        (!released.has_downtime(listed.begin_s)).then_some(*listed)
     }
 
     /// What was released of this node, by proof or by order.
@@ -69,28 +91,22 @@ impl<'a> Facts<'a> {
 
     /// What an operator released of this node.
     pub fn released_by_order(&self, node: &Node) -> Release {
-        self.observed.orders.released.get(node).copied().unwrap_or_default()
+        self.ordered_releases.get(node).copied().unwrap_or_default()
     }
 
-    /// The judge of this node's proof.
+    /// The judge of this node's return.
     pub fn judge(&self, node: &Node) -> Option<Judge<'_>> {
-        let topology = self.topology?;
-        let hostgroups = hostgroups_of(&self.observed.proxy, self.managed, node);
-        let mut pairs = self
-            .managed
-            .pairs
-            .iter()
-            .filter(|pair| hostgroups.contains(&pair.writer) || hostgroups.contains(&pair.reader));
-        let in_pair = pairs.clone().next().is_some();
-        let unseen_check_type = pairs.find_map(|pair| match &pair.check_type {
-            CheckType::ReadOnly => None,
-            CheckType::Other(text) => Some(text.as_str()),
-        });
-        Some(Judge { topology, unseen_check_type, in_pair })
+        let (topology, rows) = (self.topology?, self.rows.of(node));
+        Some(Judge {
+            topology,
+            unproven_check_type: rows.and_then(|rows| rows.unproven_check_type(self.managed)),
+            may_become_writer: rows.is_some_and(|rows| rows.may_become_writer(self.managed)),
+            errant_gtid_holds: self.policy.errant_gtid == ErrantGtid::Hold,
+        })
     }
 
     /// The live proof of a node under the evidence of a recovery.
-    pub fn live_proof(&self, node: &Node, by: Option<&Node>) -> Option<Result<Role, Missing>> {
+    pub fn live_proof(&self, node: &Node, by: Option<&Node>) -> Option<Result<Role, Gaps>> {
         let successor = self.superseding(node).and_then(|record| record.successor.as_ref()).or(by);
         Some(self.judge(node)?.live(node, self.recovered_s(node), successor))
     }
@@ -98,7 +114,7 @@ impl<'a> Facts<'a> {
     /// When the last recovery that this node had a part in was over, as far as that is seen, s: its record's end
     /// (one without an end is not over), or the mark that it left. Rows of older checks may show what was before.
     fn recovered_s(&self, node: &Node) -> Option<i64> {
-        let record = newest(self.memory.records.values(), node).map(|record| record.end_s.unwrap_or(i64::MAX));
+        let record = self.newest.get(node).map(|record| record.end_s.unwrap_or(i64::MAX));
         let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY).map(|d| d.begin_s);
         let kept = self.kept(node).into_values().filter(|e| OF_RECOVERY.contains(&e.kind)).map(|e| e.at_s).max();
         record.max(mark).max(kept)
@@ -114,21 +130,20 @@ impl<'a> Facts<'a> {
 
     /// When the newest record that this node has a part in promoted it, s; `None` if it did not.
     pub fn promoted_s(&self, node: &Node) -> Option<i64> {
-        promoting(self.memory.records.values(), node).map(Recovery::at_s)
+        self.newest.get(node).filter(|record| record.failed != *node).map(|record| record.at_s())
     }
 
     /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
     /// nothing: the journal of the apply that was cut off tells it from a fence that was.
     pub fn marked(&self, node: &Node) -> ByKind {
         let mut found = ByKind::new();
+        let Some(rows) = self.rows.of(node) else { return found };
+        let is_back = rows.names().iter().any(|name| self.observed.proxy.returned.contains(name));
         for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
-            if layer != Layer::Runtime && found.is_empty() && self.observed.proxy.returned.contains(node) {
+            if layer != Layer::Runtime && found.is_empty() && is_back {
                 break;
             }
-            for row in self.observed.proxy.layer(layer) {
-                if !self.managed.contains(row.key.hostgroup) || row.node().as_ref() != Some(node) {
-                    continue;
-                }
+            for row in rows.of(layer) {
                 if let Comment::Marked(_, marker) = Comment::parse(&row.comment) {
                     let said = found.entry(marker.kind).or_insert(Evidence {
                         kind: marker.kind,
@@ -145,6 +160,13 @@ impl<'a> Facts<'a> {
         found
     }
 
+    /// Whether the rows in force show a fence for a recovery: none in service, or a marker of one in runtime.
+    fn is_fenced_for_recovery(&self, rows: &ServerRows<'_>, marked: &ByKind) -> bool {
+        let shown = |row: &crate::row::Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if OF_RECOVERY.contains(&marker.kind));
+        let is_marked = marked.keys().any(|kind| OF_RECOVERY.contains(kind));
+        rows.of(Layer::Runtime).any(shown) || (is_marked && !rows.in_service())
+    }
+
     /// What was kept from earlier ticks and is not released.
     pub fn kept(&self, node: &Node) -> ByKind {
         let released = self.released(node);
@@ -159,46 +181,53 @@ impl<'a> Facts<'a> {
         kept.filter(|(_, evidence)| counts(evidence)).map(|(kind, evidence)| (*kind, evidence.clone())).collect()
     }
 
-    /// What a recovery left: its record, its downtime. Older than the first start it needs a negative live proof.
-    ///
-    /// # Errors
-    /// There is such evidence, but it is older than the first start and the node is not proven bad: held.
-    pub fn of_recovery(&self, node: &Node, already_fenced: bool) -> Result<ByKind, Evidence> {
-        let mut found = ByKind::new();
-        let mut held = None;
-        let first_ns = u64::try_from(self.memory.first_start_s).unwrap_or(0).saturating_mul(1_000_000_000);
-        if let Some(record) = self.superseding(node) {
-            let evidence = Evidence {
-                kind: Kind::Superseded,
-                by: record.successor.clone(),
-                source: "audit-recovery".to_owned(),
-                id: record.uid.clone(),
-                at_s: record.at_s(),
-            };
-            if already_fenced || record.at_ns >= first_ns || self.is_proven_bad(node, record.successor.as_ref()) {
-                found.insert(evidence.kind, evidence);
-            } else {
-                held = Some(evidence);
+    /// What a recovery left, or stands for one: markers, what was kept, the record, the mark. What is older than this
+    /// agent's watch fences a node only if its rows are fenced already, or if it is proven bad.
+    pub fn of_recovery(&self, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> Found {
+        let is_fenced = self.is_fenced_for_recovery(rows, marked);
+        let mut found = Found::default();
+        let mut old = ByKind::new();
+        let known = self.kept(node).into_values().chain(marked.values().cloned());
+        let mut facts: Vec<Evidence> = known.filter(|fact| OF_RECOVERY.contains(&fact.kind)).collect();
+        facts.extend(self.superseding(node).map(record_evidence));
+        facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
+        for fact in facts {
+            let counts = is_fenced || self.counts(node, &fact);
+            let into = if counts { &mut found.evidence } else { &mut old };
+            // What is live names its id, and a marker doesn't.
+            let known = into.entry(fact.kind).or_insert_with(|| fact.clone());
+            if known.id.is_empty() && !fact.id.is_empty() {
+                *known = fact;
             }
         }
-        if let Some(downtime) = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY) {
-            let evidence = downtime_evidence(downtime, Kind::LostInRecovery);
-            let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
-            let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| downtime.begin_s <= promoted_s);
-            if recovered_nobody || (is_left_over && !already_fenced) {
-                // The last recovery promoted nobody, and the node is well again; or it was promoted since: no fence.
-            } else if already_fenced || downtime.begin_s >= self.memory.first_start_s || self.is_proven_bad(node, None)
-            {
-                found.insert(evidence.kind, evidence);
-            } else {
-                held = Some(evidence);
+        if found.evidence.is_empty() {
+            found.held = old.into_values().next();
+        } else {
+            // Once something fences it, what is old counts too.
+            for (kind, fact) in old {
+                found.evidence.entry(kind).or_insert(fact);
             }
         }
-        match held {
-            Some(evidence) if found.is_empty() => Err(evidence),
-            // With the mark that fences it counts too, as it will in the next tick.
-            held => Ok(found.into_iter().chain(held.map(|evidence| (evidence.kind, evidence))).collect()),
+        found
+    }
+
+    /// Whether a fact fences a node that is in service. A marker that only memory or disk has is left by a fence that was
+    /// cut off, unless the live view says otherwise.
+    fn counts(&self, node: &Node, fact: &Evidence) -> bool {
+        if fact.source == "marker" {
+            let is_well = matches!(self.live_proof(node, fact.by.as_ref()), Some(Ok(_)));
+            return !is_well && !self.is_contradicted(node, fact.by.as_ref());
         }
+        self.memory.watching_since_s.is_some_and(|since_s| fact.at_s >= since_s) || self.is_proven_bad(node, fact)
+    }
+
+    /// The mark that a recovery left on a node, unless the node was promoted since, or its last recovery promoted nobody
+    /// and it is well again.
+    fn lost_in_recovery(&self, node: &Node, is_suspect: bool) -> Option<Evidence> {
+        let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY)?;
+        let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
+        let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| mark.begin_s <= promoted_s);
+        (!recovered_nobody && (is_suspect || !is_left_over)).then(|| downtime_evidence(mark, Kind::LostInRecovery))
     }
 
     /// The plain downtime of a node, if such fence. Guards are another matter.
@@ -213,13 +242,13 @@ impl<'a> Facts<'a> {
         if self.standing != Standing::Isolated {
             return None;
         }
+        let rows = self.rows.of(node)?;
         let in_scope = match self.policy.isolation_scope {
             IsolationScope::All => true,
             IsolationScope::Off => false,
-            IsolationScope::Writers => hostgroups_of(&self.observed.proxy, self.managed, node)
-                .into_iter()
-                .any(|hostgroup| self.managed.is_writer(hostgroup)),
+            IsolationScope::Writers => rows.has_writer(self.managed),
         };
+        let in_scope = in_scope && is_armed_for(self.rows, self.managed, self.memory, rows);
         in_scope.then(|| Evidence {
             kind: Kind::Isolation,
             by: None,
@@ -238,20 +267,18 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// It answers and is neither a proven replica nor the primary, or it does not answer. Not knowing is no proof.
-    fn is_proven_bad(&self, node: &Node, successor: Option<&Node>) -> bool {
-        match self.live_proof(node, successor) {
-            None | Some(Ok(_)) => false,
-            Some(Err(missing)) => match missing {
-                Missing::NotValid | Missing::StandsAlone(_) | Missing::LeadsElsewhere(_) => true,
-                Missing::Writable | Missing::NotReplicating => true,
-                Missing::Unlisted
-                | Missing::NotCheckedSince
-                | Missing::NoPresentPrimary
-                | Missing::CheckTypeUnseen(_)
-                | Missing::SuccessorNotFollowing => false,
-            },
-        }
+    /// Whether the live view shows that the node is not well, and nothing that contradicts the fact.
+    fn is_proven_bad(&self, node: &Node, fact: &Evidence) -> bool {
+        let by = fact.by.as_ref();
+        let is_bad = matches!(self.live_proof(node, by), Some(Err(gaps)) if prove_bad(&gaps));
+        let was_contradicted = self.memory.contradicted.get(node).is_some_and(|at_s| fact.at_s <= *at_s);
+        is_bad && !was_contradicted && !self.is_contradicted(node, by)
+    }
+
+    /// Whether running replicas follow the node, which takes writes, and not its successor.
+    pub fn is_contradicted(&self, node: &Node, by: Option<&Node>) -> bool {
+        let successor = self.superseding(node).and_then(|record| record.successor.as_ref()).or(by);
+        self.topology.is_some_and(|topology| topology.contradicts(node, successor))
     }
 
     /// The second writers: two nodes ONLINE in one writer hostgroup, and the leader names exactly one of them as
@@ -264,19 +291,12 @@ impl<'a> Facts<'a> {
         let (Some(answer), Some(topology)) = (self.answer, self.topology) else {
             return (self.memory.second_writers.clone(), count);
         };
-        for pair in &self.managed.pairs {
-            let online: BTreeSet<Node> = self
-                .observed
-                .proxy
-                .runtime
-                .iter()
-                .filter(|row| row.key.hostgroup == pair.writer && row.status == Status::Online)
-                .filter_map(|row| row.node())
-                .collect();
-            for node in &online {
+        for hostgroup in self.managed.writers() {
+            let online = self.rows.online(hostgroup);
+            for node in online.iter().copied() {
                 let Some(primary) = topology.present_primary(node) else { continue };
                 let other = &primary.node;
-                if other == node || !online.contains(other) {
+                if other == node || !online.contains(other) || topology.co_primaries(node, other) {
                     continue;
                 }
                 let since_s = *self.memory.second_writers.get(node).unwrap_or(&answer.date_s);
@@ -300,24 +320,30 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The managed hostgroups in which a node has a row, in any layer.
-pub fn hostgroups_of(proxy: &ProxyView, managed: &Managed, node: &Node) -> BTreeSet<crate::row::Hostgroup> {
-    [Layer::Runtime, Layer::Memory, Layer::Disk]
-        .into_iter()
-        .flat_map(|layer| proxy.layer(layer))
-        .filter(|row| managed.contains(row.key.hostgroup) && row.node().as_ref() == Some(node))
-        .map(|row| row.key.hostgroup)
-        .collect()
+/// Whether isolation is armed for these rows: Orchestrator knows a server of one of their writer hostgroups, or they have
+/// none.
+pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, of: &ServerRows<'_>) -> bool {
+    let writer = |hostgroup: Hostgroup| match managed.pair_of(hostgroup) {
+        Some(pair) => Some(pair.writer),
+        None => managed.is_writer(hostgroup).then_some(hostgroup),
+    };
+    let mut writers = of.hostgroups().into_iter().filter_map(writer).peekable();
+    writers.peek().is_none() || writers.any(|hostgroup| knows_a_server_of(rows, memory, hostgroup))
 }
 
-/// The nodes that have managed rows.
-pub fn served(proxy: &ProxyView, managed: &Managed) -> BTreeSet<Node> {
-    [Layer::Runtime, Layer::Memory, Layer::Disk]
-        .into_iter()
-        .flat_map(|layer| proxy.layer(layer))
-        .filter(|row| managed.contains(row.key.hostgroup))
-        .filter_map(|row| row.node())
-        .collect()
+/// Whether Orchestrator knows, or knew, a server that has a runtime row in this hostgroup.
+pub fn knows_a_server_of(rows: &ManagedRows<'_>, memory: &Memory, hostgroup: Hostgroup) -> bool {
+    rows.in_runtime(hostgroup).any(|(server, _)| memory.known.contains(server))
+}
+
+fn record_evidence(record: &Recovery) -> Evidence {
+    Evidence {
+        kind: Kind::Superseded,
+        by: record.successor.clone(),
+        source: "audit-recovery".to_owned(),
+        id: record.uid.clone(),
+        at_s: record.at_s(),
+    }
 }
 
 fn downtime_evidence(downtime: &Downtime, kind: Kind) -> Evidence {

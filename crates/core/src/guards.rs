@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
-use crate::gather::{ByKind, Facts, hostgroups_of};
+use crate::gather::{ByKind, Facts};
 use crate::marker::Comment;
 use crate::node::Node;
 use crate::row::{Hostgroup, Row, Status};
@@ -43,35 +43,68 @@ pub fn is_out_for_good(evidence: &ByKind) -> bool {
 ///
 /// # Errors
 /// The guard that holds it.
-pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &BTreeMap<Node, ByKind>) -> Result<(), Guard> {
+pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -> Result<(), Guard> {
     let topology = facts.topology.ok_or(Guard::Unseen)?;
     topology.instance(node).ok_or(Guard::Unseen)?;
     if topology.may_be_primary(node) {
         return Err(Guard::HealthyPrimary);
     }
     let most = facts.policy.max_downtime_fences.min(topology.size(node) / 2);
-    let for_downtime = fenced.iter().filter(|(other, kinds)| {
-        *other != node && kinds.keys().next() == Some(&Kind::Downtime) && topology.together(node, other)
-    });
-    if for_downtime.count() >= most {
+    if fenced.for_downtime(topology.cluster_of(node), node) >= most {
         return Err(Guard::TooMany(most));
     }
-    // What an isolation took out comes back with the lease.
-    let isolated = |row: &Row| {
-        row.status == Status::OfflineSoft
-            && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
-    };
-    let online = |hostgroup: Hostgroup| -> BTreeSet<Node> {
-        let rows = facts.observed.proxy.runtime.iter().filter(|row| row.key.hostgroup == hostgroup);
-        rows.filter(|row| row.status == Status::Online || isolated(row)).filter_map(Row::node).collect()
-    };
-    let stays_out = |other: &Node| fenced.get(other).is_some_and(is_out_for_good);
+    let Some(rows) = facts.rows.of(node) else { return Ok(()) };
     // Each once, the lowest first: the order of rows decides nothing.
-    for hostgroup in hostgroups_of(&facts.observed.proxy, facts.managed, node) {
-        let online = online(hostgroup);
-        if online.contains(node) && online.iter().all(|other| other == node || stays_out(other)) {
+    for hostgroup in rows.hostgroups() {
+        let mut serving = facts.rows.in_runtime(hostgroup).filter(|(_, row)| serves(row));
+        let mut others = facts.rows.in_runtime(hostgroup).filter(|(other, row)| *other != node && serves(row));
+        if serving.any(|(other, _)| other == node) && !others.any(|(other, _)| !fenced.stays_out(other)) {
             return Err(Guard::LastOnline(hostgroup));
         }
     }
     Ok(())
+}
+
+/// Whether a row takes traffic. What an isolation took out comes back with the lease.
+fn serves(row: &Row) -> bool {
+    let is_isolated = || {
+        row.status == Status::OfflineSoft
+            && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
+    };
+    row.status == Status::Online || is_isolated()
+}
+
+/// Who is fenced for what, and how many of each cluster for a plain downtime.
+#[derive(Debug, Default)]
+pub struct Fenced {
+    by_node: BTreeMap<Node, ByKind>,
+    for_downtime: BTreeMap<Option<usize>, BTreeSet<Node>>,
+}
+
+impl Fenced {
+    /// Adds what fences a node of this cluster.
+    pub fn add(&mut self, cluster: Option<usize>, node: &Node, evidence: ByKind) {
+        let all = self.by_node.entry(node.clone()).or_default();
+        all.extend(evidence);
+        if all.keys().next() == Some(&Kind::Downtime) {
+            self.for_downtime.entry(cluster).or_default().insert(node.clone());
+        }
+    }
+
+    fn for_downtime(&self, cluster: Option<usize>, but: &Node) -> usize {
+        self.for_downtime.get(&cluster).map_or(0, |nodes| nodes.len() - usize::from(nodes.contains(but)))
+    }
+
+    fn stays_out(&self, node: &Node) -> bool {
+        self.by_node.get(node).is_some_and(is_out_for_good)
+    }
+}
+
+impl IntoIterator for Fenced {
+    type Item = (Node, ByKind);
+    type IntoIter = std::collections::btree_map::IntoIter<Node, ByKind>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.by_node.into_iter()
+    }
 }

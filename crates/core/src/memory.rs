@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, Kind};
+use crate::identity::Identity;
 use crate::node::Node;
 use crate::observed::{Downtime, Recovery, Release};
 
@@ -20,8 +21,10 @@ pub const RECORDS_MAX: usize = 1_000;
 pub struct Memory {
     /// The boot that the `_ms` values below belong to.
     pub boot_id: String,
-    /// The first start of this agent, s since 1970: older records need live proof (DESIGN §7).
-    pub first_start_s: i64,
+    /// The leader's clock when this agent's unbroken watch began, s since 1970; `None` until a leader has answered. What is
+    /// older, records, marks and what was kept, needs live proof before it fences: nodes may have been switched by hand
+    /// while nobody watched.
+    pub watching_since_s: Option<i64>,
     /// Whether isolation is armed.
     pub armed: bool,
     /// Whether the lease was lost: renewing it takes a confirmed leader.
@@ -43,6 +46,12 @@ pub struct Memory {
     pub leader: Option<SteadyLeader>,
     /// Nodes that Orchestrator knows or knew.
     pub known: BTreeSet<Node>,
+    /// The names of servers that have several.
+    pub identity: Identity,
+    /// The cluster in which each served node was last seen with others, by a name that outlives its changes.
+    pub cluster: BTreeMap<Node, Node>,
+    /// Old evidence that the live view contradicted, per node, by its time, s: it never fences by itself again.
+    pub contradicted: BTreeMap<Node, i64>,
     /// When instances were last asked for, ms.
     pub instances_asked_ms: Option<u64>,
     /// When the history was last asked for, ms, and of whom.
@@ -87,14 +96,8 @@ pub struct FirstProof {
 
 impl Memory {
     /// The memory of an agent that starts for the first time.
-    pub fn first_start(boot_id: &str, wall_s: i64, now_ms: u64) -> Self {
-        Self {
-            boot_id: boot_id.to_owned(),
-            first_start_s: wall_s,
-            started_ms: now_ms,
-            last_tick_ms: now_ms,
-            ..Self::default()
-        }
+    pub fn first_start(boot_id: &str, now_ms: u64) -> Self {
+        Self { boot_id: boot_id.to_owned(), started_ms: now_ms, last_tick_ms: now_ms, ..Self::default() }
     }
 
     /// Takes up a memory that was kept: by a process that begins (`gap_ms`: how long a pause between ticks still
@@ -104,13 +107,16 @@ impl Memory {
         if self.boot_id != boot_id {
             self.boot_id = boot_id.to_owned();
             self.forget_times();
+            self.watching_since_s = None;
             self.started_ms = 0;
         } else if self.last_tick_ms > now_ms || self.lease_asked_ms.is_some_and(|asked| asked > now_ms) {
             // A time from the future can't be trusted: no lease.
             self.forget_times();
+            self.watching_since_s = None;
             self.started_ms = now_ms;
         } else if now_ms - self.last_tick_ms > gap_ms {
             self.started_ms = now_ms;
+            self.watching_since_s = None;
             self.leader = None;
             self.proofs.clear();
         }
@@ -143,13 +149,13 @@ mod tests {
 
     #[test]
     fn a_first_start_counts_from_now() {
-        let memory = Memory::first_start("boot", 17, 5_000);
-        assert_eq!((memory.first_start_s, memory.started_ms, memory.last_tick_ms), (17, 5_000, 5_000));
+        let memory = Memory::first_start("boot", 5_000);
+        assert_eq!((memory.watching_since_s, memory.started_ms, memory.last_tick_ms), (None, 5_000, 5_000));
     }
 
     #[test]
     fn a_lease_of_this_very_moment_is_none_from_the_future() {
-        let kept = Memory { lease_asked_ms: Some(5_000), ..Memory::first_start("boot", 17, 5_000) };
+        let kept = Memory { lease_asked_ms: Some(5_000), ..Memory::first_start("boot", 5_000) };
         assert_eq!(kept.clone().resume("boot", 5_000, 1_000).lease_asked_ms, Some(5_000));
         assert_eq!(kept.resume("boot", 4_999, 1_000).lease_asked_ms, None);
     }

@@ -8,42 +8,12 @@ use std::fmt;
 
 use crate::evidence::Kind;
 use crate::lease::Share;
+use crate::managed::Managed;
 use crate::marker::{Comment, Marker, mark};
 use crate::node::Node;
 use crate::observed::{ProxyView, Release};
-use crate::policy::Policy;
 use crate::proof::Role;
-use crate::row::{Hostgroup, Layer, Pair, Row, RowKey, Status};
-
-/// Which hostgroups are ours to touch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Managed {
-    /// Writer and reader hostgroups.
-    pub pairs: Vec<Pair>,
-    /// Hostgroups that the config lists, less the foreign ones.
-    pub listed: BTreeSet<Hostgroup>,
-}
-
-impl Managed {
-    /// The managed hostgroups of one ProxySQL: those of group replication, Galera and Aurora never are.
-    pub fn of(proxy: &ProxyView, policy: &Policy) -> Self {
-        let ours = |hostgroup: &Hostgroup| !proxy.foreign.contains(hostgroup);
-        Self {
-            pairs: proxy.pairs.iter().filter(|pair| ours(&pair.writer) && ours(&pair.reader)).cloned().collect(),
-            listed: policy.hostgroups.iter().copied().filter(ours).collect(),
-        }
-    }
-
-    /// Whether rows of this hostgroup may be touched.
-    pub fn contains(&self, hostgroup: Hostgroup) -> bool {
-        self.listed.contains(&hostgroup) || self.pairs.iter().any(|p| p.writer == hostgroup || p.reader == hostgroup)
-    }
-
-    /// Whether it is some pair's writer hostgroup.
-    pub fn is_writer(&self, hostgroup: Hostgroup) -> bool {
-        self.pairs.iter().any(|pair| pair.writer == hostgroup)
-    }
-}
+use crate::row::{Layer, Row, RowKey, Status};
 
 /// What is to happen to all managed rows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -230,7 +200,11 @@ impl Plan {
             return Some(back); // an operator chose another status meanwhile: theirs
         }
         if role == Role::Replica && self.managed.is_writer(row.key.hostgroup) {
-            return None;
+            let is_monitored = self.managed.pair_of_writer(row.key.hostgroup).is_some();
+            return (!is_monitored).then(|| waiting(row, &marker));
+        }
+        if marker.kind == Kind::Replica && role != Role::Primary {
+            return Some(row.clone());
         }
         back.status = marker.was;
         Some(back)
@@ -242,12 +216,12 @@ impl Plan {
         if row.status != Status::OfflineSoft {
             return None;
         }
-        let pair = self.managed.pairs.iter().find(|pair| match role {
-            Role::Replica => pair.writer == row.key.hostgroup,
-            Role::Primary => pair.reader == row.key.hostgroup,
-            Role::AsBefore => false,
-        })?;
-        let hostgroup = if role == Role::Replica { pair.reader } else { pair.writer };
+        let pair = self.managed.pair_of(row.key.hostgroup)?;
+        let hostgroup = match role {
+            Role::Replica if pair.writer == row.key.hostgroup => pair.reader,
+            Role::Primary if pair.reader == row.key.hostgroup => pair.writer,
+            _ => return None,
+        };
         Some(Row {
             key: RowKey { hostgroup, ..row.key.clone() },
             status: marker.was,
@@ -262,6 +236,10 @@ impl Plan {
 fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
     let (marked, was) = match Comment::parse(&row.comment) {
         Comment::Unreadable(_) => return row.clone(),
+        // It waits for its node to be the primary, whatever else comes and goes.
+        Comment::Marked(_, marker) if marker.kind == Kind::Replica && row.status == Status::OfflineSoft => {
+            return row.clone();
+        }
         Comment::Plain => (false, Status::Online),
         Comment::Marked(_, marker) => (true, marker.was),
     };
@@ -277,10 +255,16 @@ fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
     Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
 }
 
+/// The row of a replica in a writer hostgroup that no monitor looks after: out, until the node is the primary.
+fn waiting(row: &Row, marker: &Marker) -> Row {
+    let marker = Marker { kind: Kind::Replica, by: None, was: marker.was.clone() };
+    Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::Status;
+    use crate::row::{Hostgroup, Status};
 
     #[test]
     fn a_change_reads_as_layer_row_and_what_becomes_of_it() {

@@ -24,6 +24,15 @@ pub enum IsolationScope {
     Off,
 }
 
+/// What transactions that a repaired node has and its primary lacks mean for its return after a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrantGtid {
+    /// The node stays out until they are gone.
+    Hold,
+    /// The node returns, and they are said.
+    Warn,
+}
+
 /// The policy of one ProxySQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -39,8 +48,12 @@ pub struct Policy {
     pub tick_ms: u64,
     /// Whether unreadable answers isolate when the lease runs out (`on_blind = "isolate"`).
     pub blind_isolates: bool,
-    /// Hostgroups outside pairs that are managed too.
-    pub hostgroups: BTreeSet<Hostgroup>,
+    /// Hostgroups that are never touched.
+    pub excluded_hostgroups: BTreeSet<Hostgroup>,
+    /// Hostgroups that take writes without being in a pair.
+    pub writer_hostgroups: BTreeSet<Hostgroup>,
+    /// Whether transactions that only the old primary has keep it out.
+    pub errant_gtid: ErrantGtid,
 }
 
 impl Default for Policy {
@@ -53,7 +66,9 @@ impl Default for Policy {
             isolation_after_ms: 10_000,
             tick_ms: 1_200,
             blind_isolates: false,
-            hostgroups: BTreeSet::new(),
+            excluded_hostgroups: BTreeSet::new(),
+            writer_hostgroups: BTreeSet::new(),
+            errant_gtid: ErrantGtid::Hold,
         }
     }
 }

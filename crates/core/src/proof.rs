@@ -1,4 +1,5 @@
-//! What must be seen of a node before it is let back (DESIGN §6).
+//! What must be seen of a node before it is let back (DESIGN §6): one question, asked the same way for every return. What
+//! speaks against this node, and in which role does it return?
 
 use std::fmt;
 
@@ -36,7 +37,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What of the proof is missing: said to the operator as the next thing to do.
+/// One thing that speaks against a node's return: said to the operator as the next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Missing {
     /// Orchestrator doesn't list the node.
@@ -49,16 +50,39 @@ pub enum Missing {
     StandsAlone(Node),
     /// The cluster's present primary can't be told.
     NoPresentPrimary,
-    /// A replication thread is down.
-    NotReplicating,
+    /// A replication thread is down; the server's own words, if it has any.
+    NotReplicating(String),
     /// It doesn't lead to the present primary.
     LeadsElsewhere(Node),
     /// It is writable.
     Writable,
     /// Its pair's check_type names a variable that Orchestrator doesn't report.
     CheckTypeUnseen(String),
-    /// Its former successor doesn't replicate from it.
+    /// Its former successor doesn't replicate from it, read-only.
     SuccessorNotFollowing,
+    /// It has transactions that its primary lacks.
+    ErrantGtid(String),
+}
+
+impl Missing {
+    /// Whether it shows that the node is not well, as against something that can't be told.
+    fn is_bad(&self) -> bool {
+        matches!(
+            self,
+            Self::NotValid | Self::StandsAlone(_) | Self::LeadsElsewhere(_) | Self::Writable | Self::NotReplicating(_)
+        )
+    }
+
+    /// Whether it leaves open what the node is.
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unlisted | Self::NotCheckedSince | Self::NoPresentPrimary | Self::SuccessorNotFollowing)
+    }
+}
+
+/// Whether these gaps prove that a node is not well: it answers and is neither a replica nor the primary, or it does not
+/// answer. Not knowing is no proof.
+pub fn prove_bad(gaps: &[Missing]) -> bool {
+    gaps.iter().any(Missing::is_bad) && !gaps.iter().any(Missing::is_unknown)
 }
 
 impl fmt::Display for Missing {
@@ -71,31 +95,41 @@ impl fmt::Display for Missing {
                 write!(f, "it stands as a primary of its own beside {primary}: make it a replica")
             }
             Self::NoPresentPrimary => write!(f, "Orchestrator shows no single present primary of its cluster"),
-            Self::NotReplicating => write!(f, "a replication thread does not run: start replication"),
+            Self::NotReplicating(said) if said.is_empty() => {
+                write!(f, "a replication thread does not run: start replication")
+            }
+            Self::NotReplicating(said) => write!(f, "a replication thread does not run: the server says {said:?}"),
             Self::LeadsElsewhere(primary) => write!(f, "it does not replicate from {primary}, directly or not"),
             Self::Writable => write!(f, "it is writable: set read_only=1"),
-            Self::CheckTypeUnseen(check) => {
-                write!(
-                    f,
-                    "its pair's check_type is {check}, which Orchestrator does not report: check it, then `unfence` it"
-                )
-            }
+            Self::CheckTypeUnseen(check) => write!(
+                f,
+                "its pair's check_type is {check}, which Orchestrator does not report: check it, then `unfence` it as a replica"
+            ),
             Self::SuccessorNotFollowing => {
-                write!(f, "it is the primary, but its former successor does not replicate from it")
+                write!(f, "it stands as the primary, but its former successor is no read-only replica of it")
             }
+            Self::ErrantGtid(set) => write!(
+                f,
+                "it has transactions that its primary lacks ({set}): merge or drop them, or set policy.errant_gtid = \"warn\""
+            ),
         }
     }
 }
 
-/// What the proof is judged by.
+/// What speaks against a return; never empty.
+pub type Gaps = Vec<Missing>;
+
+/// What a return is judged by.
 #[derive(Debug)]
 pub struct Judge<'a> {
     /// The leader's instances.
     pub topology: &'a Topology<'a>,
-    /// A check_type of the node's pairs that can't be seen; `None` if all can.
-    pub unseen_check_type: Option<&'a str>,
-    /// Whether the node is in a pair: outside, read_only is not required.
-    pub in_pair: bool,
+    /// A check_type of the node's pairs that `read_only` alone does not prove; `None` if it proves all.
+    pub unproven_check_type: Option<&'a str>,
+    /// Whether the node takes writes through ProxySQL once it is writable: it is in a pair or a writer hostgroup.
+    pub may_become_writer: bool,
+    /// Whether transactions that its primary lacks keep it out.
+    pub errant_gtid_holds: bool,
 }
 
 impl Judge<'_> {
@@ -105,104 +139,145 @@ impl Judge<'_> {
     /// show the old replication (FACTS §8). `successor` is who took over then.
     ///
     /// # Errors
-    /// What is missing.
-    pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, Missing> {
-        let instance = self.checked(node)?;
+    /// Everything that speaks against it.
+    pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, Gaps> {
+        let instance = self.topology.instance(node).ok_or_else(|| vec![Missing::Unlisted])?;
+        if !instance.valid {
+            return Err(vec![Missing::NotValid]); // all else that it shows is of before
+        }
         let checked_since = |i: &Instance| after_s.is_none_or(|end| i.checked_s > end);
         if !checked_since(instance) {
-            return Err(Missing::NotCheckedSince);
+            return Err(vec![Missing::NotCheckedSince]);
         }
-        match &instance.primary {
-            Some(_) => self.replica(instance),
-            None => {
-                let primary = self.topology.present_primary(node).ok_or(Missing::NoPresentPrimary)?;
-                if primary.node != *node {
-                    return Err(Missing::StandsAlone(primary.node.clone()));
-                }
-                let mut replicas = self.topology.running_replicas(&instance.node).filter(|i| checked_since(i));
-                if replicas.any(|i| successor.is_none_or(|successor| i.node == *successor)) {
-                    Ok(Role::Primary)
-                } else {
-                    Err(Missing::SuccessorNotFollowing)
-                }
+        let present = self.topology.present_primary(node);
+        match (present, &instance.primary) {
+            (Some(primary), _) if primary.node == *node => {
+                let mut replicas = self.topology.running_replicas(node).filter(|i| i.read_only && checked_since(i));
+                let followed = replicas.any(|i| successor.is_none_or(|successor| i.node == *successor));
+                if followed { Ok(Role::Primary) } else { Err(vec![Missing::SuccessorNotFollowing]) }
             }
+            (_, Some(_)) => self.replica(instance, present),
+            (None, None) => Err(vec![Missing::NoPresentPrimary]),
+            (Some(primary), None) => Err(vec![Missing::StandsAlone(primary.node.clone())]),
         }
     }
 
-    /// The role that the node has now, for fences that end by themselves (downtime, isolation).
+    fn replica(&self, instance: &Instance, present: Option<&Instance>) -> Result<Role, Gaps> {
+        let mut gaps = Gaps::new();
+        match present {
+            None => gaps.push(Missing::NoPresentPrimary),
+            Some(primary) if !self.topology.leads_to(&instance.node, &primary.node) => {
+                gaps.push(Missing::LeadsElsewhere(primary.node.clone()));
+            }
+            Some(_) => {}
+        }
+        if !instance.replicating {
+            gaps.push(Missing::NotReplicating(instance.replication_error.clone()));
+        }
+        if !instance.read_only {
+            gaps.push(Missing::Writable);
+        }
+        gaps.extend(self.unproven_check_type.map(|check| Missing::CheckTypeUnseen(check.to_owned())));
+        if self.errant_gtid_holds && !instance.errant_gtid.is_empty() {
+            gaps.push(Missing::ErrantGtid(instance.errant_gtid.clone()));
+        }
+        if gaps.is_empty() { Ok(Role::Replica) } else { Err(gaps) }
+    }
+
+    /// The role that the node has now, for fences that end by themselves (downtime, isolation). Not knowing it is no reason
+    /// to keep a node out: then its rows go back as they were. Only a present primary that is plainly another node speaks
+    /// against one that would take writes beside it.
     ///
     /// # Errors
     /// Why it must not go back yet.
-    pub fn role(&self, node: &Node) -> Result<Role, Missing> {
-        let Some(instance) = self.topology.instance(node) else { return Ok(Role::AsBefore) };
-        let present = self.topology.present_primary(node);
-        match (&instance.primary, present) {
-            (_, Some(present)) if present.node == *node => Ok(Role::Primary),
-            (Some(other), _) if self.topology.co_primaries(node, other) => Ok(Role::AsBefore),
-            (Some(_), _) if instance.valid && instance.read_only => Ok(Role::Replica),
-            (Some(_), _) if instance.valid && self.in_pair => Err(Missing::Writable),
-            (Some(_), _) => Ok(if self.in_pair { Role::Replica } else { Role::AsBefore }),
-            (None, Some(present)) => Err(Missing::StandsAlone(present.node.clone())),
-            (None, None) => Ok(Role::AsBefore),
+    pub fn role(&self, node: &Node) -> Result<Role, Gaps> {
+        let (instance, present) = (self.topology.instance(node), self.topology.present_primary(node));
+        let (Some(instance), Some(present)) = (instance, present) else { return Ok(Role::AsBefore) };
+        if present.node == *node {
+            return Ok(Role::Primary);
         }
-    }
-
-    fn checked(&self, node: &Node) -> Result<&Instance, Missing> {
-        let instance = self.topology.instance(node).ok_or(Missing::Unlisted)?;
-        if instance.valid { Ok(instance) } else { Err(Missing::NotValid) }
-    }
-
-    fn replica(&self, instance: &Instance) -> Result<Role, Missing> {
-        let primary = self.topology.present_primary(&instance.node).ok_or(Missing::NoPresentPrimary)?;
-        if !instance.replicating {
-            return Err(Missing::NotReplicating);
+        let is_harmless = !self.may_become_writer || self.topology.co_primaries(node, &present.node);
+        match (&instance.primary, instance.read_only || !instance.valid) {
+            _ if instance.valid && instance.read_only => Ok(Role::Replica),
+            _ if is_harmless => Ok(Role::AsBefore),
+            (Some(_), true) => Ok(Role::Replica), // down: ProxySQL's own business
+            (Some(_), false) => Err(vec![Missing::Writable]),
+            (None, _) => Err(vec![Missing::StandsAlone(present.node.clone())]),
         }
-        if !self.topology.leads_to(&instance.node, &primary.node) {
-            return Err(Missing::LeadsElsewhere(primary.node.clone()));
-        }
-        if self.in_pair {
-            if let Some(check) = self.unseen_check_type {
-                return Err(Missing::CheckTypeUnseen(check.to_owned()));
-            }
-            if !instance.read_only {
-                return Err(Missing::Writable);
-            }
-        }
-        Ok(Role::Replica)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::History;
     use crate::observed::shown::{instance, node};
+
+    fn topology(shown: &[Instance]) -> Topology<'_> {
+        Topology::new(shown, &History::default())
+    }
+
+    fn judge<'a>(topology: &'a Topology<'a>) -> Judge<'a> {
+        Judge { topology, unproven_check_type: None, may_become_writer: true, errant_gtid_holds: true }
+    }
 
     #[test]
     fn a_check_counts_if_it_began_after_the_second_in_which_the_recovery_was_over() {
         let shown = [instance("a", None), instance("b", Some("a"))];
-        let topology = Topology::new(&shown, []);
-        let judge = Judge { topology: &topology, unseen_check_type: None, in_pair: true };
-        assert_eq!(judge.live(&node("b"), Some(99), None), Ok(Role::Replica));
-        assert_eq!(judge.live(&node("b"), Some(100), None), Err(Missing::NotCheckedSince));
+        let topology = topology(&shown);
+        assert_eq!(judge(&topology).live(&node("b"), Some(99), None), Ok(Role::Replica));
+        assert_eq!(judge(&topology).live(&node("b"), Some(100), None), Err(vec![Missing::NotCheckedSince]));
     }
 
     #[test]
     fn a_writable_replica_goes_back_only_where_that_does_no_harm() {
         let writable = |valid| [instance("a", None), Instance { valid, read_only: false, ..instance("b", Some("a")) }];
-        let role = |shown: &[Instance], in_pair| {
-            let topology = Topology::new(shown, []);
-            Judge { topology: &topology, unseen_check_type: None, in_pair }.role(&node("b"))
+        let role = |shown: &[Instance], may_become_writer| {
+            let topology = topology(shown);
+            Judge { may_become_writer, ..judge(&topology) }.role(&node("b"))
         };
-        assert_eq!(role(&writable(true), true), Err(Missing::Writable));
-        assert_eq!(role(&writable(true), false), Ok(Role::AsBefore), "no monitor makes a writer of it");
+        assert_eq!(role(&writable(true), true), Err(vec![Missing::Writable]));
+        assert_eq!(role(&writable(true), false), Ok(Role::AsBefore), "nothing makes a writer of it");
         assert_eq!(role(&writable(false), true), Ok(Role::Replica), "dead: ProxySQL's own business");
+    }
+
+    #[test]
+    fn a_primary_is_proven_by_its_former_successor_only_if_that_is_read_only() {
+        let live = |read_only| {
+            let shown = [instance("a", None), Instance { read_only, ..instance("b", Some("a")) }];
+            let topology = topology(&shown);
+            judge(&topology).live(&node("a"), None, Some(&node("b")))
+        };
+        assert_eq!(live(true), Ok(Role::Primary));
+        assert_eq!(live(false), Err(vec![Missing::SuccessorNotFollowing]));
+    }
+
+    #[test]
+    fn every_obstacle_is_named_and_the_servers_own_words_are_quoted() {
+        let error = "Got fatal error 1236 from master";
+        let stopped = Instance {
+            read_only: false,
+            replicating: false,
+            replication_error: error.to_owned(),
+            errant_gtid: "u:1-3".to_owned(),
+            ..instance("b", Some("a"))
+        };
+        let shown = [instance("a", None), stopped];
+        let topology = topology(&shown);
+        let gaps = judge(&topology).live(&node("b"), None, None).unwrap_err();
+        assert_eq!(
+            gaps,
+            [Missing::NotReplicating(error.to_owned()), Missing::Writable, Missing::ErrantGtid("u:1-3".to_owned())]
+        );
+        assert!(gaps[0].to_string().contains(error), "{}", gaps[0]);
     }
 
     #[test]
     fn what_is_missing_says_what_to_do_and_names_the_node_in_the_way() {
         let missing = Missing::StandsAlone(node("a"));
         assert!(missing.to_string().contains("a:3306"), "{missing}");
-        for missing in [Missing::NotValid, Missing::Writable, Missing::NotReplicating, Missing::Unlisted] {
+        for missing in [Missing::NotValid, Missing::Writable, Missing::NotReplicating(String::new()), Missing::Unlisted]
+        {
             assert!(missing.to_string().len() > 10, "{missing:?}");
         }
     }

@@ -146,22 +146,35 @@ pub struct Pair {
 /// `mysql_replication_hostgroups.check_type`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckType {
-    /// `read_only`: the one variable that Orchestrator reports.
+    /// `read_only=1` alone makes the monitor take the node for a reader: `read_only`, or `read_only|innodb_read_only`, where
+    /// either variable is enough. It is the one variable that Orchestrator reports.
     ReadOnly,
-    /// Any other (`super_read_only`, `innodb_read_only`, joins): not seen through Orchestrator, so never proven.
+    /// Any other (`super_read_only`, `innodb_read_only`, `read_only&innodb_read_only`): not seen through Orchestrator, so
+    /// never proven.
     Other(String),
 }
 
 impl CheckType {
     /// Reads the column.
     pub fn parse(text: &str) -> Self {
-        if text.eq_ignore_ascii_case("read_only") { Self::ReadOnly } else { Self::Other(text.to_owned()) }
+        let any_of = text.split('|').any(|variable| variable.trim().eq_ignore_ascii_case("read_only"));
+        if any_of { Self::ReadOnly } else { Self::Other(text.to_owned()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_only_proves_a_reader_where_either_variable_is_enough() {
+        for proven in ["read_only", "READ_ONLY", "read_only|innodb_read_only"] {
+            assert_eq!(CheckType::parse(proven), CheckType::ReadOnly);
+        }
+        for unproven in ["super_read_only", "innodb_read_only", "read_only&innodb_read_only", ""] {
+            assert_eq!(CheckType::parse(unproven), CheckType::Other(unproven.to_owned()));
+        }
+    }
 
     #[test]
     fn i1_an_unknown_status_is_not_in_service_and_keeps_its_text() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::evidence::{Evidence, Level};
 use crate::guards::Guard;
-use crate::proof::{Missing, Role};
+use crate::proof::{Gaps, Role};
 
 /// What is to become of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,8 +40,10 @@ pub enum Lacks {
     ConfirmedLeader,
     /// The lease.
     Lease,
-    /// Something about the node.
-    Proof(Missing),
+    /// Something about the node: all that speaks against it.
+    Proof(Gaps),
+    /// What Orchestrator shows of its nodes, which was not read in this tick.
+    Instances,
     /// The same proof once more, 2 s later.
     SecondProof(Role),
     /// The end of the downtime in Orchestrator.
@@ -55,7 +57,8 @@ impl fmt::Display for Lacks {
         match self {
             Self::ConfirmedLeader => write!(f, "Orchestrator's leader is not confirmed yet"),
             Self::Lease => write!(f, "the lease: Orchestrator's leader must be reached"),
-            Self::Proof(missing) => missing.fmt(f),
+            Self::Proof(gaps) => f.write_str(&gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            Self::Instances => write!(f, "Orchestrator's list of instances, which was not read in this tick"),
             Self::SecondProof(role) => write!(f, "seen as {role}; waiting to see it again"),
             Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
             Self::Operator => write!(f, "an operator's `unfence`"),
@@ -74,8 +77,10 @@ pub enum Why {
     UnknownStatus(String),
     /// A row has a note of ours that we can't read.
     UnreadableMarker,
-    /// Evidence is older than the first start, and the node is not proven bad.
+    /// Evidence is older than this agent's watch, and the node is not proven bad.
     OldEvidence(Evidence),
+    /// Evidence is older than this agent's watch, and running replicas follow the node.
+    Contradicted(Evidence),
     /// A plain downtime, held by a guard.
     Guarded(Guard),
 }
@@ -92,8 +97,13 @@ impl fmt::Display for Why {
                 write!(f, "a row's comment has a [stonith:...] note that this version cannot read")
             }
             Self::OldEvidence(evidence) => {
-                write!(f, "{evidence} is older than the first start, and the node is not proven bad")
+                write!(f, "{evidence} is from before this agent's watch, and the node is not proven bad")
             }
+            Self::Contradicted(evidence) => write!(
+                f,
+                "{evidence} is from before this agent's watch, and replicas run from the node, which takes writes: \
+                 `unfence` it if it is the primary, `fence` it if it is not"
+            ),
             Self::Guarded(guard) => write!(f, "a downtime does not fence it: {guard}"),
         }
     }
@@ -102,12 +112,16 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::Missing;
 
     #[test]
     fn what_keeps_a_node_out_or_holds_it_is_said_in_words() {
         for (lacks, words) in [
             (Lacks::ConfirmedLeader, "confirmed"),
-            (Lacks::Proof(Missing::Writable), "set read_only=1"),
+            (
+                Lacks::Proof(vec![Missing::NotReplicating(String::new()), Missing::Writable]),
+                "start replication; it is writable",
+            ),
             (Lacks::SecondProof(Role::Replica), "seen as replica"),
             (Lacks::Operator, "`unfence`"),
         ] {

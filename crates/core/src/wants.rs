@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::gather::served;
-use crate::marker::Comment;
+use crate::cluster::newest_of_each;
+use crate::managed::{Managed, ManagedRows};
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Downtime, ProxyView};
-use crate::plan::Managed;
+use crate::observed::{Downtime, ProxyView, Recovery};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
-use crate::row::{Layer, Status};
-use crate::superseded::superseding;
 
 /// What the client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,33 +31,30 @@ pub fn wants(
 ) -> Wants {
     let due = |asked: Option<u64>| asked.is_none_or(|asked| asked > now_ms || now_ms - asked >= HISTORY_EVERY_MS);
     let managed = Managed::of(proxy, policy);
-    let served = served(proxy, &managed);
+    let rows = ManagedRows::new(proxy, &managed, &memory.identity);
     let history = due(memory.history_asked_ms)
         || memory.history_leader != leader
         || downtimes_changed(&memory.history_downtimes, downtimes)
         // A node is about to be let back, and a recovery's record can come later than its downtime.
         || !memory.proofs.is_empty();
-    let marked = [Layer::Runtime, Layer::Memory, Layer::Disk]
-        .into_iter()
-        .flat_map(|layer| proxy.layer(layer))
-        .any(|row| managed.contains(row.key.hostgroup) && Comment::parse(&row.comment) != Comment::Plain);
-    let unsettled = served.iter().any(|node| {
+    let all: Vec<&Recovery> = memory.records.values().collect();
+    let newest = newest_of_each(&all);
+    let unsettled = rows.servers().any(|(node, _)| {
         let released = memory.released.get(node).copied().unwrap_or_default();
-        superseding(memory.records.values(), node).is_some_and(|record| record.at_ns > released.recovery_ns)
+        newest.get(node).is_some_and(|record| record.failed == *node && record.at_ns > released.recovery_ns)
     });
-    let two_writers = managed.pairs.iter().any(|pair| {
-        let rows = proxy.runtime.iter();
-        rows.filter(|row| row.key.hostgroup == pair.writer && row.status == Status::Online).count() > 1
-    });
-    let a_node_is_new = served.iter().any(|node| !memory.known.contains(node)) && due(memory.instances_asked_ms);
+    let unconfirmed = all.iter().any(|record| !record.successful);
+    let two_writers = managed.writers().any(|hostgroup| rows.online(hostgroup).len() > 1);
+    let a_node_is_new = due(memory.instances_asked_ms) && rows.servers().any(|(node, _)| !memory.known.contains(node));
     let instances = !memory.armed
-        || marked
+        || rows.any_note()
         || unsettled
+        || unconfirmed
         || two_writers
         || a_node_is_new
         || history // a record that arrives now needs the topology now
-        || memory.evidence.keys().any(|node| served.contains(node))
-        || downtimes.iter().any(|downtime| served.contains(&downtime.node));
+        || memory.evidence.keys().any(|node| rows.serves(node))
+        || downtimes.iter().any(|downtime| rows.serves(memory.identity.server(&downtime.node)));
     let lease_lost = memory.isolated
         || memory.lease_asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
     Wants { history, instances, backing: instances || lease_lost }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, decide};
-use stonith_core::gather::served;
 use stonith_core::lease::{AtProxy, advance};
+use stonith_core::managed::Managed;
+use stonith_core::managed::served;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{LeaderView, Observed, Orders, ProxyView};
-use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
 use stonith_core::wants::{Wants, wants};
 

@@ -8,11 +8,11 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use stonith_core::apply::Outcome;
 use stonith_core::decide::Decision;
-use stonith_core::gather::hostgroups_of;
 use stonith_core::lease::{Standing, isolation_starts_ms};
+use stonith_core::managed::{Managed, ManagedRows};
 use stonith_core::node::Node;
 use stonith_core::observed::{LeaderView, Observed};
-use stonith_core::plan::{Change, Managed};
+use stonith_core::plan::Change;
 use stonith_core::policy::Policy;
 use stonith_core::row::{Layer, Row};
 use stonith_core::verdict::{Verdict, Why};
@@ -188,11 +188,16 @@ pub fn plan_text(proxy: &Node, decision: &Decision) -> String {
 /// Everything about one ProxySQL, for `status --json`.
 pub fn status_json(proxy: &Node, observed: &Observed, decision: &Decision, policy: &Policy, now_ms: u64) -> Value {
     let managed = Managed::of(&observed.proxy, policy);
+    let managed_rows = ManagedRows::new(&observed.proxy, &managed, &decision.memory.identity);
+    let hostgroups_of = |node: &Node| -> Vec<u32> {
+        let rows = managed_rows.of(decision.memory.identity.server(node));
+        rows.map(|rows| rows.hostgroups()).into_iter().flatten().map(|hostgroup| hostgroup.0).collect()
+    };
     let node_json = |(node, verdict): (&Node, &Verdict)| {
         let rows = observed.proxy.runtime.iter().filter(|row| row.node().as_ref() == Some(node));
         json!({
             "node": node.to_string(),
-            "hostgroups": hostgroups_of(&observed.proxy, &managed, node).iter().map(|h| h.0).collect::<Vec<_>>(),
+            "hostgroups": hostgroups_of(node),
             "rows": rows.map(|row| json!({"hostgroup": row.key.hostgroup.0, "status": row.status.as_str(), "comment": row.comment})).collect::<Vec<_>>(),
             "verdict": word(verdict),
             "reason": reason(verdict),

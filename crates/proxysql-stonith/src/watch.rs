@@ -79,7 +79,7 @@ impl Kept {
             }
         };
         state.memory = if state.memory == Memory::default() {
-            Memory::first_start(&now.boot_id, now.wall_s, now.boot_ms)
+            Memory::first_start(&now.boot_id, now.boot_ms)
         } else {
             state.memory.resume(&now.boot_id, now.boot_ms, tick_ms.saturating_mul(GAPS_RUNNING_ON))
         };
@@ -115,7 +115,7 @@ pub fn peeked_memory(dir: &StateDir, tick_ms: u64) -> Result<Memory, StateError>
     let now = Now::read();
     Ok(match dir.peek()? {
         Some(state) => state.memory.resume(&now.boot_id, now.boot_ms, tick_ms.saturating_mul(GAPS_RUNNING_ON)),
-        None => Memory::first_start(&now.boot_id, now.wall_s, now.boot_ms),
+        None => Memory::first_start(&now.boot_id, now.boot_ms),
     })
 }
 

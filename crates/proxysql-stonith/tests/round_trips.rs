@@ -81,16 +81,20 @@ fn config(secret: String) -> impl Strategy<Value = String> {
         };
         proxies.into_iter().map(one).collect::<String>()
     });
-    let hostgroups = prop::collection::btree_set(0..100_000_u32, 0..4)
-        .prop_map(|all| format!("{all:?}").replace(['{'], "[").replace('}', "]"));
+    let hostgroups = || {
+        let all = prop::collection::btree_set(0..100_000_u32, 0..4);
+        all.prop_map(|all| format!("{all:?}").replace(['{'], "[").replace('}', "]"))
+    };
     let policy = (
         line("mode", word(&["enforce", "observe"])),
         line("fence_on", word(&["any-downtime", "lost-in-recovery"])),
         line("max_downtime_fences", (0..100_u32).prop_map(|most| most.to_string())),
-        line("hostgroups", hostgroups),
+        line("exclude_hostgroups", hostgroups()),
+        line("writer_hostgroups", hostgroups()),
+        line("errant_gtid", word(&["hold", "warn"])),
         line("on_blind", word(&["hold", "isolate"])),
     )
-        .prop_map(|(a, b, c, d, e)| format!("[policy]\n{a}{b}{c}{d}{e}"));
+        .prop_map(|(a, b, c, d, e, f, g)| format!("[policy]\n{a}{b}{c}{d}{e}{f}{g}"));
     let rest = (
         line("after", time()),
         line("scope", word(&["all", "writers", "off"])),
@@ -164,9 +168,10 @@ mod on_the_lab {
     use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
     use proxysql_stonith::secret::Secret;
     use stonith_core::evidence::Kind;
+    use stonith_core::managed::Managed;
     use stonith_core::node::Node;
     use stonith_core::observed::ProxyView;
-    use stonith_core::plan::{Directive, Managed, Plan};
+    use stonith_core::plan::{Directive, Plan};
     use stonith_core::policy::Policy;
     use stonith_core::proof::Role;
     use stonith_core::row::Layer;

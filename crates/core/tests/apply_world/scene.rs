@@ -1,13 +1,14 @@
 //! The morning after: node01 was the primary, node02 was promoted, node01 is back; somebody has edits staged.
 //! And what must be seen after an apply.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stonith_core::apply::{Done, Outcome, Place};
 use stonith_core::evidence::Kind;
+use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
-use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::plan::{Directive, Plan};
 use stonith_core::proof::Role;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Row, Status};
 use stonith_core::table::{COVERED, Content, SERVERS, Table};
@@ -236,7 +237,7 @@ pub fn two_staged_out() -> World {
 pub fn managed() -> Managed {
     let pair =
         |writer, reader| Pair { writer: Hostgroup(writer), reader: Hostgroup(reader), check_type: CheckType::ReadOnly };
-    Managed { pairs: vec![pair(10, 20), pair(11, 21)], listed: BTreeSet::from([Hostgroup(30)]) }
+    Managed::of_pairs([pair(10, 20), pair(11, 21)])
 }
 
 pub type Directives = BTreeMap<Node, Directive>;

@@ -123,7 +123,7 @@ impl Hash for Agent {
 fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
     let Memory {
         boot_id,
-        first_start_s,
+        watching_since_s,
         armed,
         isolated,
         marked_isolated,
@@ -134,6 +134,9 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
         held_ms,
         leader,
         known,
+        identity,
+        cluster,
+        contradicted,
         instances_asked_ms,
         history_asked_ms,
         history_leader,
@@ -146,10 +149,10 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
         promoted_nobody,
         second_writers,
     } = memory;
-    (boot_id, first_start_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
+    (boot_id, watching_since_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
     leader.as_ref().map(|leader| (&leader.name, leader.since_ms)).hash(state);
     (known, instances_asked_ms, history_asked_ms, history_leader, history_downtimes, records, evidence).hash(state);
-    (released, marked_isolated, silent_ms).hash(state);
+    (released, marked_isolated, silent_ms, identity, cluster, contradicted).hash(state);
     proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
     (proofs.len(), up_throughout, promoted_nobody, second_writers).hash(state);
 }
@@ -199,7 +202,7 @@ impl State {
         let replica = Server { up: true, read_only: true, primary: Some(0), replicating: true };
         let servers = [Server { up: true, read_only: false, primary: None, replicating: false }, replica];
         let first = |name| {
-            let memory = Arc::new(Memory::first_start("boot", WALL_S, START_MS));
+            let memory = Arc::new(Memory::first_start("boot", START_MS));
             Agent {
                 name,
                 process: 1,

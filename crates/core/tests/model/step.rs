@@ -233,7 +233,8 @@ impl Model {
         }
         let knows = |n: usize| {
             let member = &state.orc.members[state.orc.leader];
-            let (since_s, asked_s) = (decision.memory.first_start_s, asked_s.unwrap_or(0) + member.ahead_s);
+            let (since_s, asked_s) =
+                (decision.memory.watching_since_s.unwrap_or(i64::MAX), asked_s.unwrap_or(0) + member.ahead_s);
             let tells = |r: &Recovery| r.end_s.is_some_and(|end_s| since_s <= end_s && end_s < asked_s);
             member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
         };
@@ -339,7 +340,6 @@ fn promote(state: &mut State, told: &[usize], marks: usize) {
 }
 
 fn happens(state: &mut State, fault: Fault) {
-    let now_s = state.wall_s();
     match fault {
         Fault::Dies => {
             let (dead, other) = (state.orc.primary, 1 - state.orc.primary);
@@ -442,7 +442,7 @@ fn happens(state: &mut State, fault: Fault) {
             let kept = (*agent.memory).clone();
             agent.memory = Arc::new(match fault {
                 Fault::Crashes => kept.resume("boot", now_ms, 3_000),
-                _ => Memory::first_start("boot", now_s, now_ms),
+                _ => Memory::first_start("boot", now_ms),
             });
             // A forgotten state is an unarmed one (DESIGN §7).
             state.seen.led &= fault == Fault::Crashes;

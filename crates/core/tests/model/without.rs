@@ -100,7 +100,7 @@ pub fn decide_without(
             }
             memory.records.retain(|_, record| of_node01(record));
         }
-        Some(Rule::OldRecordsNeedLiveProof) => memory.first_start_s = 0,
+        Some(Rule::OldRecordsNeedLiveProof) => memory.watching_since_s = Some(0),
         Some(Rule::SharedLease) => observed.proxy.lease = None,
         Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {

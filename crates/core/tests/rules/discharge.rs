@@ -59,7 +59,7 @@ fn a_proof_that_breaks_in_between_begins_anew() {
     let mut lab = failed_over();
     lab.repaired("node01").next();
     lab.server("node01").replicating = false;
-    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Proof(Missing::NotReplicating)));
+    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotReplicating(String::new())])));
     lab.server("node01").replicating = true;
     lab.run_s(2);
     assert!(lab.is_fenced("node01"));
@@ -72,7 +72,7 @@ fn each_thing_that_is_missing_of_the_proof_keeps_it_out_and_is_named() {
     type Damage = fn(&mut Lab);
     let damages: [(Missing, Damage); 6] = [
         (Missing::Writable, |lab| lab.server("node01").read_only = false),
-        (Missing::NotReplicating, |lab| lab.server("node01").replicating = false),
+        (Missing::NotReplicating(String::new()), |lab| lab.server("node01").replicating = false),
         (Missing::NotValid, |lab| lab.server("node01").up = false),
         (Missing::Unlisted, |lab| lab.server("node01").listed = false),
         (Missing::LeadsElsewhere(node("node03")), |lab| lab.server("node01").primary = Some(node("elsewhere"))),
@@ -84,7 +84,7 @@ fn each_thing_that_is_missing_of_the_proof_keeps_it_out_and_is_named() {
         let mut lab = failed_over();
         damage(lab.repaired("node01"));
         let decision = lab.run_s(60);
-        assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(missing)));
+        assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![missing])));
         assert!(lab.is_fenced("node01"));
     }
 }
@@ -99,14 +99,16 @@ fn a_ring_leads_to_no_primary_and_a_chain_does() {
 }
 
 #[test]
-fn outside_pairs_read_only_is_not_required() {
+fn read_only_is_required_of_a_replica_without_any_pair_too() {
     let mut lab = Lab::new();
     lab.proxy.pairs.clear();
-    lab.policy.hostgroups = [10, 20].map(stonith_core::row::Hostgroup).into();
     lab.run_s(10);
     lab.failover("node01", "node03").run_s(5);
     assert_eq!(lab.fenced(), ["node01"]);
     lab.repaired("node01").server("node01").read_only = false;
+    assert_eq!(lab.run_s(5).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
+    assert_eq!(lab.fenced(), ["node01"]);
+    lab.server("node01").read_only = true;
     lab.run_s(5);
     assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE", "there are no roles here");
 }
@@ -146,7 +148,7 @@ fn a_check_that_began_before_the_recoverys_end_proves_nothing() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").downtime_ends("node01").rows_go_stale();
     let decision = lab.run_s(20);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::NotCheckedSince)));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
     lab.stale = None;
     lab.run_s(5);
     assert_eq!(lab.rows("node01"), "20:ONLINE");
@@ -156,7 +158,7 @@ fn a_check_that_began_before_the_recoverys_end_proves_nothing() {
 fn a_recovery_that_has_no_end_yet_cannot_be_proven_over() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").downtime_ends("node01").records[0].end_s = None;
-    assert_eq!(lab.run_s(20).lacks("node01"), Some(&Lacks::Proof(Missing::NotCheckedSince)));
+    assert_eq!(lab.run_s(20).lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
 }
 
 /// A blip: node01 is back and checked again, but of the others the leader shows what was before the promotion.
@@ -231,7 +233,7 @@ fn what_a_marker_says_of_the_successor_counts_when_its_record_is_lost() {
     lab.downtime_ends("node01").dies("node03");
     lab.returns_writable("node01").follows("node02", "node01").primary = node("node01");
     let decision = lab.run_s(30);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::SuccessorNotFollowing)));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::SuccessorNotFollowing])));
     lab.follows("node03", "node01").run_s(5);
     assert!(lab.fenced().is_empty());
 }
@@ -273,9 +275,9 @@ fn i2_a_plain_downtime_does_not_end_by_being_absent_from_the_list() {
     let mut lab = Lab::healthy();
     lab.downtime("node02", "maintenance").next();
     let decision = lab.forgets("node02").run_s(60);
-    assert_eq!(decision.lacks("node02"), Some(&Lacks::Proof(Missing::Unlisted)));
+    assert_eq!(decision.lacks("node02"), Some(&Lacks::Proof(vec![Missing::Unlisted])));
     lab.dies("node02").server("node02").listed = true;
-    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::Proof(Missing::NotValid)));
+    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::Proof(vec![Missing::NotValid])));
     lab.follows("node02", "node01").rows_go_stale();
     lab.stale.iter_mut().flatten().for_each(|instance| instance.downtimed = true);
     assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::DowntimeEnd), "the instance still says so");
@@ -344,7 +346,7 @@ fn an_operators_order_wants_a_confirmed_leader_or_says_that_it_does_without() {
     lab.run_s(3);
     assert_eq!(
         lab.returns_writable("node01").order_unfence("node01", false).lacks("node01"),
-        Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))),
+        Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])),
         "not as a second writer"
     );
     lab.asked(Raft::Blind);
@@ -384,7 +386,7 @@ fn a_node_of_several_pairs_is_proven_in_all_of_them() {
     lab.failover("node01", "node03").run_s(10);
     let decision = lab.repaired("node01").run_s(10);
     let unseen = Missing::CheckTypeUnseen("innodb_read_only".to_owned());
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(unseen)));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![unseen])));
 }
 
 #[test]
@@ -418,9 +420,13 @@ fn i10_what_a_live_return_left_in_memory_or_on_disk_fences_nothing() {
         lab.proxy.returned = [node("node01")].into();
         lab.state_lost().backed(stonith_core::observed::Backing::Unconfirmed).run_s(10);
         assert_eq!(lab.rows("node01"), "20:ONLINE", "memory {memory}, disk {disk}");
-        // Without the note it is a fence that was cut off.
-        unnoted.state_lost().backed(stonith_core::observed::Backing::Unconfirmed).run_s(1);
-        assert_eq!(unnoted.rows("node01"), "20:OFFLINE_SOFT", "memory {memory}, disk {disk}");
+        // Without the note it is a fence that was cut off: finished, unless the leader shows that the node is well.
+        let mut well = unnoted.clone();
+        well.state_lost().run_s(10);
+        assert_eq!(well.rows("node01"), "20:ONLINE", "memory {memory}, disk {disk}");
+        assert_eq!(well.rows_in(Layer::Disk, "node01"), "20:ONLINE", "and its last markers are gone");
+        unnoted.state_lost().returns_writable("node01").run_s(1);
+        assert!(unnoted.is_fenced("node01"), "memory {memory}, disk {disk}");
     }
     // A note is no pass: one that runtime shows fenced did not return.
     let mut lab = failed_over();
@@ -465,15 +471,16 @@ fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
     assert_eq!(lab.next().kinds("node01"), [Manual]);
 
     // What has no id: by the time of an order after it.
-    for (kind, ordered_s, counts) in
-        [(SecondWriter, 99, true), (SecondWriter, 100, false), (Manual, 99, true), (Manual, 100, false)]
+    for (kind, earlier_s, counts) in
+        [(SecondWriter, 1, true), (SecondWriter, 0, false), (Manual, 1, true), (Manual, 0, false)]
     {
         let mut lab = Lab::healthy();
-        let fact = Evidence { kind, by: None, source: "kept".to_owned(), id: String::new(), at_s: 100 };
+        let (at_s, ordered_s) = (lab.now_s(), lab.now_s() - earlier_s);
+        let fact = Evidence { kind, by: None, source: "kept".to_owned(), id: String::new(), at_s };
         lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
         lab.orders.released.insert(node("node02"), Release { recovery_ns: 0, downtime_s: 0, ordered_s });
         let expected: &[_] = if counts { &[kind] } else { &[] };
-        assert_eq!(lab.leader_gone().next().kinds("node02"), expected, "{kind} {ordered_s}");
+        assert_eq!(lab.leader_gone().next().kinds("node02"), expected, "{kind} {earlier_s}");
     }
 }
 

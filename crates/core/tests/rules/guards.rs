@@ -76,7 +76,6 @@ fn a_downtimed_replica_that_is_promoted_takes_writes() {
 #[test]
 fn a_downtime_never_takes_the_last_online_row_of_a_hostgroup() {
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
     lab.put(row(30, "node02", Status::Online)).put(row(30, "node03", Status::Shunned)).run_s(60);
     let decision = lab.downtime("node02", "maintenance").next();
     assert_eq!(decision.held("node02").cloned(), guarded(Guard::LastOnline(Hostgroup(30))));
@@ -87,7 +86,6 @@ fn a_downtime_never_takes_the_last_online_row_of_a_hostgroup() {
 #[test]
 fn a_row_that_goes_out_in_the_same_tick_is_not_the_one_that_is_left() {
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
     lab.put(row(30, "node02", Status::Online)).put(row(30, "node03", Status::Online)).run_s(60);
     let decision = lab.downtime("node03", "maintenance").order_fence("node02");
     assert_eq!(decision.held("node03").cloned(), guarded(Guard::LastOnline(Hostgroup(30))));
@@ -96,14 +94,12 @@ fn a_row_that_goes_out_in_the_same_tick_is_not_the_one_that_is_left() {
 #[test]
 fn what_an_isolation_took_out_is_a_row_that_is_left_and_what_an_operator_took_out_is_none() {
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
     lab.put(row(30, "node02", Status::Online)).put(row(30, "node03", Status::OfflineSoft)).run_s(60);
     assert_eq!(
         lab.downtime("node02", "maintenance").next().held("node02").cloned(),
         guarded(Guard::LastOnline(Hostgroup(30)))
     );
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
     lab.put(row(30, "node02", Status::Online)).run_s(60);
     lab.leader_gone().run_s(20);
     lab.downtime("node02", "maintenance").led_by("orc1").run_s(10);

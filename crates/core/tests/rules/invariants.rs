@@ -97,7 +97,6 @@ fn i3_a_row_that_an_operator_took_out_stays_out_through_fence_and_return() {
     for status in [Status::OfflineSoft, Status::OfflineHard] {
         for (what, harm) in harms() {
             let mut lab = Lab::healthy();
-            lab.policy.hostgroups = [Hostgroup(30)].into();
             let theirs =
                 stonith_core::row::Row { comment: "broken disk".to_owned(), ..row(30, "node01", status.clone()) };
             lab.put(theirs.clone());
@@ -158,7 +157,6 @@ fn i3_group_replication_galera_and_aurora_hostgroups_are_never_touched() {
         let mut lab = Lab::healthy();
         // One foreign hostgroup is listed by mistake, one half of a pair is foreign too.
         lab.proxy.foreign = [Hostgroup(50), Hostgroup(61)].into();
-        lab.policy.hostgroups = [Hostgroup(50)].into();
         lab.proxy.pairs.push(world::pair(60, 61));
         for hostgroup in [50, 60, 61] {
             lab.put(row(hostgroup, "node01", Status::Online));

@@ -32,7 +32,6 @@ fn isolated_after_ms(lab: &mut Lab) -> u64 {
 #[test]
 fn a_node_whose_role_is_not_known_after_an_isolation_stays_out_though_a_row_is_put_in() {
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
     lab.put(row(30, "node03", Status::Online)).run_s(60);
     lab.leader_gone().run_s(20);
     lab.returns_writable("node03").led_by("orc1").run_s(10);
@@ -329,9 +328,9 @@ fn only_nodes_that_orchestrator_knows_or_knew_are_isolated() {
 }
 
 #[test]
-fn rows_outside_managed_hostgroups_are_never_isolated() {
+fn rows_of_excluded_hostgroups_are_never_isolated() {
     let mut lab = Lab::new();
-    lab.policy.hostgroups = [Hostgroup(30)].into();
+    lab.policy.excluded_hostgroups = [Hostgroup(40)].into();
     lab.put(row(30, "node02", Status::Online)).put(row(40, "node02", Status::Online)).run_s(10);
     lab.leader_gone().run_s(60);
     assert_eq!(lab.rows("node02"), "20:OFFLINE_SOFT 30:OFFLINE_SOFT 40:ONLINE");

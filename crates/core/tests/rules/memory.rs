@@ -215,7 +215,7 @@ fn orchestrators_clock_set_back_an_hour_fences_and_lets_back_nothing() {
     // The begin of a downtime is computed from the leader's clock.
     lab.downtimes.iter_mut().for_each(|downtime| downtime.begin_s -= 3_600);
     let decision = lab.repaired("node01").run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::NotCheckedSince)));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
     assert_eq!(lab.fenced(), ["node01"]);
     assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica), "or by order, meanwhile");
 }
@@ -257,7 +257,7 @@ fn without_its_times_a_memory_keeps_all_that_speaks_for_or_against_a_node() {
     assert_eq!((lasting.last_tick_ms, lasting.started_ms, lasting.lease_asked_ms), (0, 0, None));
     assert!(lasting.proofs.is_empty() && lasting.leader.is_none() && lasting.held_ms.is_none());
     assert!(lasting.history_asked_ms.is_none() && lasting.instances_asked_ms.is_none());
-    assert_eq!((lasting.armed, lasting.first_start_s), (memory.armed, memory.first_start_s));
+    assert_eq!((lasting.armed, lasting.watching_since_s), (memory.armed, memory.watching_since_s));
     assert_eq!((&lasting.evidence, &lasting.records), (&memory.evidence, &memory.records));
     assert_eq!((&lasting.released, &lasting.known), (&memory.released, &memory.known));
     assert_eq!(lasting.up_throughout, memory.up_throughout);

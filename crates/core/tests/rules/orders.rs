@@ -122,9 +122,9 @@ fn an_unfence_order_is_refused_for_a_node_that_would_be_a_second_writer() {
     let before = lab.layers();
     lab.returns_writable("node01").run_s(5);
     let refused = lab.order_unfence("node01", false);
-    assert_eq!(refused.lacks("node01"), Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))));
+    assert_eq!(refused.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
     lab.follows("node01", "node03").server("node01").read_only = false;
-    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Proof(Missing::Writable)));
+    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
     assert_eq!(lab.layers(), before);
     lab.server("node01").read_only = true;
     assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica));

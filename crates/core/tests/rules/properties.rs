@@ -329,13 +329,13 @@ proptest! {
         statuses in prop::collection::vec(0..5usize, 12),
     ) {
         let mut lab = HEALTHY.clone();
+        lab.policy.excluded_hostgroups = [Hostgroup(40)].into();
         lab.orders.suspended = Some("maintenance".to_owned());
         let all = [Status::Online, Status::Shunned, Status::OfflineSoft, Status::OfflineHard,
             Status::Unknown("ODD".to_owned())];
         for (at, status) in statuses.iter().enumerate() {
             lab.put(row([10, 20, 30, 40][at % 4], NAMES[at / 4], all[*status].clone()));
         }
-        lab.policy.hostgroups = [Hostgroup(30)].into();
         let order = if unfence {
             Order::Unfence { node: node(NAMES[target]), without_lease: true }
         } else {

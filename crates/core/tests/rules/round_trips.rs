@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::evidence::Kind;
+use stonith_core::managed::Managed;
 use stonith_core::marker::{Comment, mark};
 use stonith_core::memory::Memory;
 use stonith_core::node::{Host, Node};
 use stonith_core::observed::{Analysis, LeaderView, Observed, ProxyView, Recovery};
-use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::Policy;
 use stonith_core::proof::Role;
 use stonith_core::row::{Hostgroup, Layer, Row, Status};
@@ -53,7 +54,8 @@ fn shuffled<T: Clone>(items: &[T], order: &[Index]) -> Vec<T> {
 
 /// Decides as an agent that knows every node, and once more, 3 s later, from what it remembers.
 fn decided(observed: &Observed, policy: &Policy) -> [Decision; 2] {
-    let mut memory = Memory::first_start("boot", world::WALL_S, NOW_MS - 60_000);
+    let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
+    memory.watching_since_s = Some(world::WALL_S);
     memory.known = any::NAMES.iter().map(|name| world::node(name)).collect();
     memory.armed = true;
     let first = decide(observed, &memory, policy, NOW_MS);
@@ -111,10 +113,12 @@ proptest! {
     fn i7_a_plan_carried_out_leaves_nothing_to_do(
         layers in [rows(), rows(), rows()],
         directives in prop::collection::btree_map(node(), directive(), 0..3),
-        listed in prop::collection::btree_set(prop::sample::select(vec![10, 20, 50, 60]).prop_map(Hostgroup), 0..3),
+        writers in prop::collection::btree_set(prop::sample::select(vec![10, 20, 50, 60]).prop_map(Hostgroup), 0..3),
+        excluded in prop::collection::btree_set(prop::sample::select(vec![10, 20, 50, 60]).prop_map(Hostgroup), 0..3),
     ) {
         let proxy = proxy(layers);
-        let managed = Managed::of(&proxy, &Policy { hostgroups: listed, ..Policy::default() });
+        let (writer_hostgroups, excluded_hostgroups) = (writers, excluded);
+        let managed = Managed::of(&proxy, &Policy { writer_hostgroups, excluded_hostgroups, ..Policy::default() });
         let plan = Plan::new(managed.clone(), directives.clone(), &proxy);
         let after = carried_out(&plan, &proxy);
         let again = Plan::new(managed, directives, &after);

@@ -29,7 +29,7 @@ fn a_returned_primary_beside_the_present_one_is_fenced_without_any_record() {
 fn a_second_writer_stays_out_until_it_is_a_replica() {
     let mut lab = promoted_by_hand();
     let decision = lab.returns_writable("node01").run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
     lab.leader_killed("orc2").agent_restarts(30).run_s(30);
     assert_eq!(lab.fenced(), ["node01"]);
     lab.repaired("node01").run_s(5);

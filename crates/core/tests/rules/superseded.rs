@@ -38,7 +38,7 @@ fn a_returned_writable_primary_stays_out_for_as_long_as_it_is_one() {
     let mut lab = failed_over();
     let decision = lab.returns_writable("node01").run_s(3_600);
     assert!(lab.is_fenced("node01"));
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::StandsAlone(node("node03")))));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
     lab.downtime_ends("node01").run_s(60);
     assert_eq!(lab.fenced(), ["node01"]);
 }
@@ -171,7 +171,7 @@ fn a_demoted_node_that_does_not_replicate_stays_out() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").server("node01").replicating = false;
     let decision = lab.run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(Missing::NotReplicating)));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotReplicating(String::new())])));
 }
 
 #[test]
@@ -246,17 +246,17 @@ fn records_that_moved_no_primary_fence_nobody() {
 }
 
 #[test]
-fn every_row_of_a_node_goes_out_over_several_pairs_and_listed_hostgroups_but_no_other() {
+fn every_row_of_a_node_goes_out_in_pairs_and_beside_them_but_for_excluded_hostgroups() {
     let mut lab = Lab::new();
+    lab.policy.excluded_hostgroups = [stonith_core::row::Hostgroup(40)].into();
     lab.proxy.pairs.push(world::pair(11, 21));
-    lab.policy.hostgroups = [stonith_core::row::Hostgroup(30)].into();
     for hostgroup in [11, 21, 30, 40] {
         lab.put(world::row(hostgroup, "node01", stonith_core::row::Status::Online));
     }
     lab.put(world::row(21, "node03", stonith_core::row::Status::Online)).run_s(60);
     lab.failover("node01", "node03").next();
     let out = "10:OFFLINE_SOFT 11:OFFLINE_SOFT 20:OFFLINE_SOFT 21:OFFLINE_SOFT 30:OFFLINE_SOFT 40:ONLINE";
-    assert_eq!(lab.rows("node01"), out, "40 is in no pair and not listed");
+    assert_eq!(lab.rows("node01"), out, "40 is excluded");
     lab.repaired("node01").run_s(10);
     assert_eq!(lab.rows("node01"), "20:ONLINE 21:ONLINE 30:ONLINE 40:ONLINE");
     assert_eq!(lab.rows("node03"), "10:ONLINE 11:ONLINE 20:ONLINE 21:ONLINE");

@@ -153,10 +153,10 @@ fn what_is_settled_or_not_ours_is_no_reason_to_ask() {
         ("a writer and one that is out", |lab| _ = lab.put(row(10, "node02", Status::OfflineSoft))),
         ("the ghost of a writer", |lab| _ = lab.put(row(10, "node02", Status::OfflineHard))),
         ("two in a hostgroup that is no writer's", |lab| {
-            lab.policy.hostgroups = [Hostgroup(30)].into();
             lab.put(row(30, "node01", Status::Online)).put(row(30, "node02", Status::Online));
         }),
-        ("a note of ours in an unmanaged hostgroup", |lab| {
+        ("a note of ours in an excluded hostgroup", |lab| {
+            lab.policy.excluded_hostgroups = [Hostgroup(40)].into();
             lab.put(row(40, "node02", Status::Online));
             lab.edit(40, "node02", |row| row.comment = " [stonith:1 manual was=ONLINE]".to_owned());
         }),

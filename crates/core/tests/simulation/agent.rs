@@ -9,14 +9,14 @@ use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::observed::{Backing, LeaderView, Observed, Order, Orders, ProxyView};
 use stonith_core::policy::Policy;
-use stonith_core::row::{Hostgroup, Row};
+use stonith_core::row::Row;
 use stonith_core::table::SERVERS;
 use stonith_core::verdict::{Lacks, Verdict};
 use stonith_core::wants::wants;
 
-use super::event::{Act, NODES, Topology};
+use super::event::{Act, NODES};
 use super::orchestrator::{Cluster, node, now_s};
-use super::proxy::{LISTED, Proxy};
+use super::proxy::Proxy;
 use super::rng::Rng;
 use super::rules::Rules;
 use super::sabotage::{self, Sabotage};
@@ -88,15 +88,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(
-        id: usize,
-        proxy: usize,
-        rng: &mut Rng,
-        topology: Topology,
-        now_ms: u64,
-        sabotage: Option<Sabotage>,
-    ) -> Self {
-        let memory = Memory::first_start("boot", now_s(now_ms), now_ms);
+    pub fn new(id: usize, proxy: usize, rng: &mut Rng, now_ms: u64, sabotage: Option<Sabotage>) -> Self {
+        let memory = Memory::first_start("boot", now_ms);
         Self {
             id,
             proxy,
@@ -118,10 +111,7 @@ impl Agent {
             order: None,
             lacks_operator: BTreeSet::new(),
             unfence: BTreeSet::new(),
-            policy: Policy {
-                hostgroups: topology.is_listed.then_some(Hostgroup(LISTED)).into_iter().collect(),
-                ..Policy::default()
-            },
+            policy: Policy::default(),
             rng: Rng::new(rng.draw()),
             ticks: 0,
             sabotage,

@@ -62,8 +62,7 @@ impl Run {
         let topology = self.topology;
         let Topology { agents, proxies, .. } = topology;
         let all_proxies = (0..proxies).map(|_| Proxy::new(&mut rng, topology, START_MS)).collect();
-        let all_agents =
-            (0..agents).map(|id| Agent::new(id, id.min(proxies - 1), &mut rng, topology, START_MS, self.sabotage));
+        let all_agents = (0..agents).map(|id| Agent::new(id, id.min(proxies - 1), &mut rng, START_MS, self.sabotage));
         let mut simulation = Simulation {
             now_ms: START_MS,
             cluster: Cluster::new(topology),

@@ -2,9 +2,10 @@
 
 use stonith_core::apply::{Place, Reply, Statement};
 use stonith_core::decide::{Decision, decide};
+use stonith_core::managed::Managed;
 use stonith_core::marker::Comment;
 use stonith_core::observed::{LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders};
-use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::plan::{Directive, Plan};
 use stonith_core::proof::Role;
 use stonith_core::row::Status;
 use stonith_core::table::SERVERS;

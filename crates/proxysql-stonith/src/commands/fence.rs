@@ -7,11 +7,12 @@ use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Kind;
-use stonith_core::gather::served;
+use stonith_core::managed::Managed;
+use stonith_core::managed::served;
 use stonith_core::marker::Comment;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, Order, ProxyView};
-use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::plan::{Directive, Plan};
 use stonith_core::row::{Layer, Status};
 use stonith_core::verdict::{Lacks, Verdict};
 use tokio::time::Instant;
@@ -268,7 +269,7 @@ fn is_marked(proxy: &ProxyView, node: &Node) -> bool {
 /// The writer hostgroup in which this node is the only ONLINE one.
 fn last_online_writer(proxy: &ProxyView, agent: &Agent, node: &Node) -> Option<u32> {
     let managed = Managed::of(proxy, &agent.settings.policy);
-    managed.pairs.iter().map(|pair| pair.writer).find_map(|hostgroup| {
+    managed.writers().find_map(|hostgroup| {
         let rows = proxy.runtime.iter().filter(|row| row.key.hostgroup == hostgroup && row.status == Status::Online);
         let online: BTreeSet<Node> = rows.filter_map(|row| row.node()).collect();
         (online.len() == 1 && online.contains(node)).then_some(hostgroup.0)

@@ -99,7 +99,7 @@ pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, Fail
         Err(error) => {
             super::complain(&format!("{error}; going on as if there were no state"));
             let now = crate::clock::Now::read();
-            Memory::first_start(&now.boot_id, now.wall_s, now.boot_ms)
+            Memory::first_start(&now.boot_id, now.boot_ms)
         }
     };
     agent(config, proxy, mode, memory, owner_of_process())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stonith_core::policy::{FenceOn, IsolationScope};
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use stonith_core::row::Hostgroup;
 
 use super::credential::{self, Layer};
@@ -42,7 +42,9 @@ pub(super) fn resolve(
     let policy = PolicyConfig {
         fence_on: at.pick("policy.fence_on", None, raw.fence_on, FenceOn::AnyDowntime),
         max_downtime_fences: fences,
-        hostgroups: at.hostgroups(raw.hostgroups)?,
+        exclude_hostgroups: at.hostgroups("policy.exclude_hostgroups", raw.exclude_hostgroups)?,
+        writer_hostgroups: at.hostgroups("policy.writer_hostgroups", raw.writer_hostgroups)?,
+        errant_gtid: at.pick("policy.errant_gtid", None, raw.errant_gtid, ErrantGtid::Hold),
         on_blind: at.pick("policy.on_blind", None, raw.on_blind, OnBlind::Hold),
         mode,
     };
@@ -136,8 +138,7 @@ impl Resolver<'_> {
         Ok(self.note(key, value).unwrap_or(default))
     }
 
-    fn hostgroups(&mut self, value: Maybe<Vec<i64>>) -> Result<Vec<Hostgroup>, ConfigError> {
-        const KEY: &str = "policy.hostgroups";
+    fn hostgroups(&mut self, key: &'static str, value: Maybe<Vec<i64>>) -> Result<Vec<Hostgroup>, ConfigError> {
         let read = |numbers: Vec<i64>| {
             let mut seen = BTreeSet::new();
             for number in numbers {
@@ -150,8 +151,8 @@ impl Resolver<'_> {
             }
             Ok(seen.into_iter().collect())
         };
-        let value = value.map(|value| value.read(KEY, read)).transpose()?;
-        Ok(self.note(KEY, value).unwrap_or_default())
+        let value = value.map(|value| value.read(key, read)).transpose()?;
+        Ok(self.note(key, value).unwrap_or_default())
     }
 
     fn state_dir(&mut self, in_file: Maybe<PathBuf>) -> Result<PathBuf, ConfigError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stonith_core::policy::{FenceOn, IsolationScope};
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use toml::de::DeTable;
 
 use super::origin::{ConfigError, Origin, Sourced};
@@ -30,8 +30,12 @@ pub struct RawFile {
     pub fence_on: Maybe<FenceOn>,
     /// `[policy] max_downtime_fences`.
     pub max_downtime_fences: Maybe<i64>,
-    /// `[policy] hostgroups`.
-    pub hostgroups: Maybe<Vec<i64>>,
+    /// `[policy] exclude_hostgroups`.
+    pub exclude_hostgroups: Maybe<Vec<i64>>,
+    /// `[policy] writer_hostgroups`.
+    pub writer_hostgroups: Maybe<Vec<i64>>,
+    /// `[policy] errant_gtid`.
+    pub errant_gtid: Maybe<ErrantGtid>,
     /// `[policy] on_blind`.
     pub on_blind: Maybe<OnBlind>,
     /// `[policy] mode`.
@@ -149,7 +153,9 @@ impl RawFile {
         let mut policy = root.section("policy")?;
         raw.fence_on = policy.word("fence_on")?;
         raw.max_downtime_fences = policy.integer("max_downtime_fences")?;
-        raw.hostgroups = policy.integers("hostgroups")?;
+        raw.exclude_hostgroups = policy.integers("exclude_hostgroups")?;
+        raw.writer_hostgroups = policy.integers("writer_hostgroups")?;
+        raw.errant_gtid = policy.word("errant_gtid")?;
         raw.on_blind = policy.word("on_blind")?;
         raw.mode = policy.word("mode")?;
         policy.finish()?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stonith_core::node::Node;
-use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::row::Hostgroup;
 
 mod address;
@@ -137,8 +137,12 @@ pub struct PolicyConfig {
     pub fence_on: FenceOn,
     /// At most so many nodes of a cluster are fenced for plain downtime.
     pub max_downtime_fences: usize,
-    /// Hostgroups outside pairs that are managed too.
-    pub hostgroups: Vec<Hostgroup>,
+    /// Hostgroups that are never touched.
+    pub exclude_hostgroups: Vec<Hostgroup>,
+    /// Hostgroups that take writes without being in a pair.
+    pub writer_hostgroups: Vec<Hostgroup>,
+    /// Whether transactions that only the old primary has keep it out.
+    pub errant_gtid: ErrantGtid,
     /// What unreadable answers do.
     pub on_blind: OnBlind,
     /// Whether anything is written.
@@ -233,7 +237,9 @@ impl Config {
             isolation_after_ms: duration::millis(after),
             tick_ms,
             blind_isolates: self.policy.on_blind == OnBlind::Isolate,
-            hostgroups: self.policy.hostgroups.iter().copied().collect(),
+            excluded_hostgroups: self.policy.exclude_hostgroups.iter().copied().collect(),
+            writer_hostgroups: self.policy.writer_hostgroups.iter().copied().collect(),
+            errant_gtid: self.policy.errant_gtid,
         })
     }
 

@@ -43,8 +43,13 @@ pub(super) fn to_toml(config: &Config) -> String {
     page.line("policy", "mode", quoted(policy.mode.word()));
     page.line("policy", "fence_on", quoted(policy.fence_on.word()));
     page.line("policy", "max_downtime_fences", policy.max_downtime_fences);
-    let hostgroups: Vec<_> = policy.hostgroups.iter().map(ToString::to_string).collect();
-    page.line("policy", "hostgroups", format!("[{}]", hostgroups.join(", ")));
+    for (key, list) in
+        [("exclude_hostgroups", &policy.exclude_hostgroups), ("writer_hostgroups", &policy.writer_hostgroups)]
+    {
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        page.line("policy", key, format!("[{}]", list.join(", ")));
+    }
+    page.line("policy", "errant_gtid", quoted(policy.errant_gtid.word()));
     page.line("policy", "on_blind", quoted(policy.on_blind.word()));
 
     page.text.push_str("\n[isolation]\n");

@@ -217,15 +217,18 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
             "[isolation]\nscope = \"some\"",
             ":9: isolation.scope: \"some\" is not known; expected \"all\" or \"writers\" or \"off\"",
         ),
-        ("[policy]\nhostgroups = [1, -1]", ":9: policy.hostgroups: -1 is no hostgroup; expected 0 to 2147483647"),
-        ("[policy]\nhostgroups = [30, 30]", ":9: policy.hostgroups: 30 is listed twice"),
         (
-            "[policy]\nhostgroups = [\"30\"]",
-            ":9: policy.hostgroups: expected a list of whole numbers, such as [30, 40], found array",
+            "[policy]\nexclude_hostgroups = [1, -1]",
+            ":9: policy.exclude_hostgroups: -1 is no hostgroup; expected 0 to 2147483647",
+        ),
+        ("[policy]\nexclude_hostgroups = [30, 30]", ":9: policy.exclude_hostgroups: 30 is listed twice"),
+        (
+            "[policy]\nexclude_hostgroups = [\"30\"]",
+            ":9: policy.exclude_hostgroups: expected a list of whole numbers, such as [30, 40], found array",
         ),
         (
-            "[policy]\nhostgroups = 30",
-            ":9: policy.hostgroups: expected a list of whole numbers, such as [30, 40], found integer",
+            "[policy]\nexclude_hostgroups = 30",
+            ":9: policy.exclude_hostgroups: expected a list of whole numbers, such as [30, 40], found integer",
         ),
         (
             "[policy]\nmax_downtime_fences = -1",
@@ -388,7 +391,7 @@ fn an_absent_or_irregular_config_file_is_an_error() {
 
 #[test]
 fn the_shown_config_is_a_config_with_origins_and_no_secret() {
-    let more = "[policy]\nhostgroups = [30, 40]\n[isolation]\nafter = \"20s\"\n[run]\nstate_dir = \"/a \\\"b\"\n";
+    let more = "[policy]\nexclude_hostgroups = [30, 40]\nwriter_hostgroups = [50]\nerrant_gtid = \"warn\"\n[isolation]\nafter = \"20s\"\n[run]\nstate_dir = \"/a \\\"b\"\n";
     let mut case = Case::with(&after_minimal(more)).env("ORCHESTRATOR_API", "http://orc9:3000");
     case.flags.log_format = Some(LogFormat::Json);
     let shown = case.load().unwrap().to_toml();
@@ -397,10 +400,12 @@ fn the_shown_config_is_a_config_with_origins_and_no_secret() {
     assert!(line("password").starts_with("password = \"***\" # ") && line("password").ends_with("stonith.toml:7"));
     assert_eq!(line("format"), "format = \"json\" # flag --log-format");
     assert_eq!(line("on_blind"), "on_blind = \"hold\" # default");
-    assert!(line("after").ends_with("stonith.toml:11"), "{shown}");
+    assert!(line("after").ends_with("stonith.toml:13"), "{shown}");
     let again = Case::with(&shown).load().unwrap();
     assert_eq!(again.isolation.after, Some(Duration::from_secs(20)));
-    assert_eq!(again.policy.hostgroups, [Hostgroup(30), Hostgroup(40)]);
+    assert_eq!(again.policy.exclude_hostgroups, [Hostgroup(30), Hostgroup(40)]);
+    assert_eq!(again.policy.writer_hostgroups, [Hostgroup(50)]);
+    assert_eq!(again.policy.errant_gtid, ErrantGtid::Warn);
     assert_eq!(again.run.state_dir, Path::new("/a \"b"));
     assert_eq!(again.log.format, LogFormat::Json);
     let defaults = Case::with(MINIMAL).load().unwrap().to_toml();

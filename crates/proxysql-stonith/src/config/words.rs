@@ -1,6 +1,6 @@
 //! Settings that are one of a few words, with one spelling for file, flag and environment.
 
-use stonith_core::policy::{FenceOn, IsolationScope};
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 
 /// A setting that is one of a few words.
 pub trait Word: Copy + PartialEq + Send + Sync + 'static {
@@ -69,6 +69,10 @@ pub enum LogLevel {
 
 impl Word for Enforcement {
     const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("observe", Self::Observe)];
+}
+
+impl Word for ErrantGtid {
+    const WORDS: &'static [(&'static str, Self)] = &[("hold", Self::Hold), ("warn", Self::Warn)];
 }
 
 impl Word for OnBlind {

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 use stonith_core::apply::{LockSeen, Session};
+use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::{Release, SharedLease};
-use stonith_core::plan::Managed;
 use stonith_core::proof::Role;
 use stonith_core::row::{CheckType, Hostgroup, Pair};
 use stonith_core::table::{Content, Record, Table};
@@ -191,7 +191,7 @@ mod tests {
 
     fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
         let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: ReadOnly };
-        let managed = Managed { pairs: vec![pair], ..Managed::default() };
+        let managed = Managed::of_pairs([pair]);
         let value = |text: &&str| Some(*text).filter(|text| *text != "NULL").map(str::to_owned);
         let records = records.iter().map(|record| record.iter().map(value).collect()).collect();
         used(&Answer { records, ..Answer::default() }, &managed)

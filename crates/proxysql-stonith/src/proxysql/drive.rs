@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use stonith_core::apply::{Apply, Outcome, Reply, Statement, Step};
-use stonith_core::plan::{Managed, Plan};
+use stonith_core::managed::Managed;
+use stonith_core::plan::Plan;
 use stonith_core::table::{SERVERS, Table};
 
 use super::admin::{Admin, AdminError};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stonith_core::apply::RETURNS_NAME;
+use stonith_core::managed::Managed;
 use stonith_core::marker::Comment;
 use stonith_core::observed::ProxyView;
-use stonith_core::plan::Managed;
 use stonith_core::policy::Policy;
 use stonith_core::row::Row;
 use stonith_core::table::{Record, SERVERS, Unreadable};

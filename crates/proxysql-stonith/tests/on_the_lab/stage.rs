@@ -160,7 +160,8 @@ impl Stage {
 
     /// An agent in process, long since started, that has kept nothing else.
     pub fn agent(&self) -> Agent {
-        let mut memory = Memory::first_start("boot", clock::wall_s() - 3_600, clock::boot_ms());
+        let mut memory = Memory::first_start("boot", clock::boot_ms());
+        memory.watching_since_s = Some(clock::wall_s() - 3_600);
         memory.boot_id = clock::boot_id().unwrap();
         self.agent_with(memory)
     }

@@ -7,8 +7,9 @@ use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
 use proxysql_stonith::secret::Secret;
 use stonith_core::apply::Outcome;
 use stonith_core::evidence::Kind;
+use stonith_core::managed::Managed;
 use stonith_core::node::Node;
-use stonith_core::plan::{Directive, Managed, Plan};
+use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::Policy;
 use stonith_core::proof::Role;
 

@@ -225,13 +225,15 @@ pub fn observed() -> impl Strategy<Value = Observed> {
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    let hostgroups = prop::collection::btree_set(select(vec![50, 60]).prop_map(Hostgroup), 0..2);
+    let hostgroups = || prop::collection::btree_set(select(vec![50, 60]).prop_map(Hostgroup), 0..2);
     let fence_on = select(vec![FenceOn::AnyDowntime, FenceOn::LostInRecovery]);
     let scope = select(vec![IsolationScope::All, IsolationScope::Writers, IsolationScope::Off]);
-    (fence_on, scope, hostgroups).prop_map(|(fence_on, isolation_scope, hostgroups): (_, _, BTreeSet<_>)| Policy {
+    let chosen = (fence_on, scope, hostgroups(), hostgroups());
+    chosen.prop_map(|(fence_on, isolation_scope, excluded, writers): (_, _, BTreeSet<_>, BTreeSet<_>)| Policy {
         fence_on,
         isolation_scope,
-        hostgroups,
+        excluded_hostgroups: excluded,
+        writer_hostgroups: writers,
         ..world::policy()
     })
 }

@@ -175,7 +175,7 @@ impl Lab {
     }
 
     pub fn state_lost(&mut self) -> &mut Self {
-        self.memory = Memory::first_start("boot", self.now_s(), self.now_ms);
+        self.memory = Memory::first_start("boot", self.now_ms);
         self
     }
 

@@ -17,7 +17,7 @@ use stonith_core::observed::{
     Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery, SharedLease,
 };
 use stonith_core::plan::Directive;
-use stonith_core::policy::{FenceOn, IsolationScope, Policy};
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
 use stonith_core::wants::wants;
 
@@ -60,7 +60,9 @@ pub fn policy() -> Policy {
         isolation_after_ms: 10_000,
         tick_ms: 1_000,
         blind_isolates: false,
-        hostgroups: [].into(),
+        excluded_hostgroups: [].into(),
+        writer_hostgroups: [].into(),
+        errant_gtid: ErrantGtid::Hold,
     }
 }
 
@@ -157,7 +159,7 @@ impl Lab {
             proxy,
             orders: Orders::default(),
             policy: policy(),
-            memory: Memory::first_start("boot", WALL_S + (START_MS / 1000) as i64, START_MS),
+            memory: Memory::first_start("boot", START_MS),
             primary: node("node01"),
             monitor: true,
             stale: None,

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use proxysql_stonith::proxysql::{Answer, answers};
+use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
-use stonith_core::plan::Managed;
 use stonith_core::row::{CheckType, Hostgroup, Pair};
 use stonith_core::table::SERVERS;
 
@@ -74,7 +74,7 @@ fn answer(text: &str) -> Answer {
 
 /// What is in use is counted whole, or refused: a fence waits for 0 (I4).
 fn connections_are_counted_or_refused(answer: &Answer) {
-    let managed = Managed { pairs: vec![pair()], ..Managed::default() };
+    let managed = Managed::of_pairs([pair()]);
     let used = match answers::used(answer, &managed) {
         Ok(used) => used,
         Err(error) => return may_be_said(&error.to_string()),

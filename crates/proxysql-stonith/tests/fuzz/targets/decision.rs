@@ -69,7 +69,8 @@ fn recorded_answer() -> Answer {
 
 /// An armed agent that has seen the same leader for a minute, so that good news counts.
 fn memory() -> Memory {
-    let mut memory = Memory::first_start("boot", DATE_S - 3_600, NOW_MS - 60_000);
+    let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
+    memory.watching_since_s = Some(DATE_S - 3_600);
     memory.known = ["node01", "node02", "node03"].iter().filter_map(|name| Node::new(name, 3306).ok()).collect();
     memory.armed = true;
     memory.lease_asked_ms = Some(NOW_MS - 1_000);

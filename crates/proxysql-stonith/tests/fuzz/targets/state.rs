@@ -59,7 +59,8 @@ fn node(name: &str) -> Node {
 
 /// What this program writes itself, with something in every field.
 pub fn state_seeds() -> Vec<Vec<u8>> {
-    let mut memory = Memory::first_start("boot", DATE_S - 3_600, NOW_MS - 60_000);
+    let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
+    memory.watching_since_s = Some(DATE_S - 3_600);
     memory.known = ["node01", "node02", "node03"].map(node).into();
     memory.armed = true;
     memory.lease_asked_ms = Some(NOW_MS - 1_000);
@@ -166,7 +167,8 @@ pub fn orders(bytes: &[u8]) -> bool {
         assert!(standing.suspension.is_none() && standing.orders == Default::default());
     }
     assert_eq!(standing.suspension.as_ref().map(|s| s.reason.clone()), standing.orders.suspended);
-    let mut memory = Memory::first_start("boot", DATE_S - 3_600, NOW_MS - 60_000);
+    let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
+    memory.watching_since_s = Some(DATE_S - 3_600);
     memory.known = ["node01", "node02", "node03"].map(node).into();
     of_kept(&memory, standing.orders.clone());
     let is_newer = standing.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());

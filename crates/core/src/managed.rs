@@ -1,0 +1,193 @@
+//! Which rows are ours to touch, and those rows by the node they stand for.
+//!
+//! Managed is every row of a node that Orchestrator knows, in any hostgroup except those of group replication, Galera,
+//! Aurora and blue/green deployments and those that the config excludes. Rows are indexed once per tick, so that every
+//! rule is linear in their number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::identity::Identity;
+use crate::marker::Comment;
+use crate::node::Node;
+use crate::observed::ProxyView;
+use crate::policy::Policy;
+use crate::row::{CheckType, Hostgroup, Layer, Pair, Row, Status};
+
+/// Which hostgroups are ours to touch, and what they are for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Managed {
+    /// Pairs by their writer hostgroup.
+    pairs: BTreeMap<Hostgroup, Pair>,
+    /// The writer hostgroup of each reader hostgroup.
+    writer_of: BTreeMap<Hostgroup, Hostgroup>,
+    /// Writer hostgroups without a pair, as the config names them.
+    named_writers: BTreeSet<Hostgroup>,
+    /// Hostgroups that are never touched.
+    excluded: BTreeSet<Hostgroup>,
+}
+
+impl Managed {
+    /// The managed hostgroups of one ProxySQL.
+    pub fn of(proxy: &ProxyView, policy: &Policy) -> Self {
+        let mut excluded: BTreeSet<Hostgroup> = proxy.foreign.union(&policy.excluded_hostgroups).copied().collect();
+        let is_ours = |pair: &&Pair| !excluded.contains(&pair.writer) && !excluded.contains(&pair.reader);
+        let (ours, others): (Vec<&Pair>, Vec<&Pair>) = proxy.pairs.iter().partition(is_ours);
+        let mut managed = Self::of_pairs(ours.into_iter().cloned());
+        // The monitor moves rows between the halves of a pair: one that is not ours makes the other so.
+        excluded.extend(others.iter().flat_map(|pair| [pair.writer, pair.reader]));
+        managed.named_writers = policy.writer_hostgroups.difference(&excluded).copied().collect();
+        managed.excluded = excluded;
+        managed
+    }
+
+    /// These pairs, and nothing that is excluded.
+    pub fn of_pairs(pairs: impl IntoIterator<Item = Pair>) -> Self {
+        let pairs: BTreeMap<Hostgroup, Pair> = pairs.into_iter().map(|pair| (pair.writer, pair)).collect();
+        let writer_of = pairs.values().map(|pair| (pair.reader, pair.writer)).collect();
+        Self { pairs, writer_of, ..Self::default() }
+    }
+
+    /// Whether rows of this hostgroup may be touched.
+    pub fn contains(&self, hostgroup: Hostgroup) -> bool {
+        !self.excluded.contains(&hostgroup)
+    }
+
+    /// Whether it takes writes: the writer hostgroup of a pair, or one that the config names.
+    pub fn is_writer(&self, hostgroup: Hostgroup) -> bool {
+        self.pairs.contains_key(&hostgroup) || self.named_writers.contains(&hostgroup)
+    }
+
+    /// Every hostgroup that takes writes.
+    pub fn writers(&self) -> impl Iterator<Item = Hostgroup> {
+        let named = self.named_writers.iter().filter(|hostgroup| !self.pairs.contains_key(hostgroup));
+        self.pairs.keys().chain(named).copied()
+    }
+
+    /// The pair whose writer hostgroup this is.
+    pub fn pair_of_writer(&self, hostgroup: Hostgroup) -> Option<&Pair> {
+        self.pairs.get(&hostgroup)
+    }
+
+    /// The pair that this hostgroup is a half of.
+    pub fn pair_of(&self, hostgroup: Hostgroup) -> Option<&Pair> {
+        self.pairs.get(&hostgroup).or_else(|| self.pairs.get(self.writer_of.get(&hostgroup)?))
+    }
+}
+
+/// The managed rows of one server, under whichever names they have.
+#[derive(Debug, Default)]
+pub struct ServerRows<'a> {
+    names: BTreeSet<Node>,
+    rows: Vec<(Layer, &'a Row)>,
+}
+
+impl<'a> ServerRows<'a> {
+    /// The names that its rows have.
+    pub fn names(&self) -> &BTreeSet<Node> {
+        &self.names
+    }
+
+    /// Its rows in every layer, runtime first.
+    pub fn all(&self) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().map(|(_, row)| *row)
+    }
+
+    /// Its rows of one layer.
+    pub fn of(&self, layer: Layer) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |(of, _)| *of == layer).map(|(_, row)| *row)
+    }
+
+    /// The hostgroups in which it has a row, in any layer.
+    pub fn hostgroups(&self) -> BTreeSet<Hostgroup> {
+        self.all().map(|row| row.key.hostgroup).collect()
+    }
+
+    /// Whether some row takes writes, in any layer.
+    pub fn has_writer(&self, managed: &Managed) -> bool {
+        self.all().any(|row| managed.is_writer(row.key.hostgroup))
+    }
+
+    /// Whether runtime has a row of it in service.
+    pub fn in_service(&self) -> bool {
+        self.of(Layer::Runtime).any(|row| row.status.in_service())
+    }
+
+    /// Whether ProxySQL's monitor, or its place in a writer hostgroup, makes a writer of it once it is writable.
+    pub fn may_become_writer(&self, managed: &Managed) -> bool {
+        let hostgroups = self.all().map(|row| row.key.hostgroup);
+        hostgroups.into_iter().any(|hostgroup| managed.pair_of(hostgroup).is_some() || managed.is_writer(hostgroup))
+    }
+
+    /// A `check_type` of its pairs that `read_only` alone does not prove.
+    pub fn unproven_check_type(&self, managed: &'a Managed) -> Option<&'a str> {
+        self.all().find_map(|row| match &managed.pair_of(row.key.hostgroup)?.check_type {
+            CheckType::ReadOnly => None,
+            CheckType::Other(text) => Some(text.as_str()),
+        })
+    }
+}
+
+/// The managed rows of one ProxySQL, by server.
+#[derive(Debug, Default)]
+pub struct ManagedRows<'a> {
+    by_server: BTreeMap<Node, ServerRows<'a>>,
+    in_runtime: BTreeMap<Hostgroup, Vec<(Node, &'a Row)>>,
+}
+
+impl<'a> ManagedRows<'a> {
+    /// Indexes the rows of every layer.
+    pub fn new(proxy: &'a ProxyView, managed: &Managed, identity: &Identity) -> Self {
+        let mut index = Self::default();
+        for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
+            for row in proxy.layer(layer).iter().filter(|row| managed.contains(row.key.hostgroup)) {
+                let Some(name) = row.node() else { continue };
+                let server = identity.server(&name);
+                if layer == Layer::Runtime {
+                    index.in_runtime.entry(row.key.hostgroup).or_default().push((server.clone(), row));
+                }
+                let rows = index.by_server.entry(server.clone()).or_default();
+                rows.rows.push((layer, row));
+                rows.names.insert(name);
+            }
+        }
+        index
+    }
+
+    /// Every server that has managed rows.
+    pub fn servers(&self) -> impl Iterator<Item = (&Node, &ServerRows<'a>)> {
+        self.by_server.iter()
+    }
+
+    /// The rows of one server.
+    pub fn of(&self, server: &Node) -> Option<&ServerRows<'a>> {
+        self.by_server.get(server)
+    }
+
+    /// Whether this server has managed rows.
+    pub fn serves(&self, server: &Node) -> bool {
+        self.by_server.contains_key(server)
+    }
+
+    /// The runtime rows of a hostgroup, each with its server.
+    pub fn in_runtime(&self, hostgroup: Hostgroup) -> impl Iterator<Item = (&Node, &'a Row)> {
+        self.in_runtime.get(&hostgroup).into_iter().flatten().map(|(server, row)| (server, *row))
+    }
+
+    /// The servers that are ONLINE in a hostgroup.
+    pub fn online(&self, hostgroup: Hostgroup) -> BTreeSet<&Node> {
+        let online = self.in_runtime(hostgroup).filter(|(_, row)| row.status == Status::Online);
+        online.map(|(server, _)| server).collect()
+    }
+
+    /// Whether any row has a note of ours, readable or not.
+    pub fn any_note(&self) -> bool {
+        let rows = self.by_server.values().flat_map(ServerRows::all);
+        rows.into_iter().any(|row| Comment::parse(&row.comment) != Comment::Plain)
+    }
+}
+
+/// The names of the nodes that have managed rows.
+pub fn served(proxy: &ProxyView, managed: &Managed) -> BTreeSet<Node> {
+    let rows = [Layer::Runtime, Layer::Memory, Layer::Disk].into_iter().flat_map(|layer| proxy.layer(layer));
+    rows.filter(|row| managed.contains(row.key.hostgroup)).filter_map(Row::node).collect()
+}
