@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::observed::{LeaderView, Order, Release};
 use crate::policy::PROOF_GAP_MS;
 use crate::proof::{Judge, Missing, Role};
-use crate::row::{Layer, Status};
+use crate::row::{Hostgroup, Layer, Status};
 use crate::superseded::newest;
 use crate::verdict::{Lacks, Verdict};
 
@@ -208,16 +208,19 @@ fn of_kept(memory: &Memory, node: &Node) -> Release {
     }
 }
 
-/// Where the runtime rows are still those of the node's role, they go back exactly as they were.
+/// Where the runtime rows are still those of the node's role, they go back exactly as they were. Roles are told by
+/// hostgroups that the monitor moves nodes between; elsewhere replicas may stand beside the primary.
 fn as_before(facts: &Facts<'_>, node: &Node, role: Role) -> Role {
-    let is_in_writer = facts.rows.of(node).is_some_and(|rows| {
-        rows.of(Layer::Runtime)
-            .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
-            .any(|row| facts.managed.is_writer(row.key.hostgroup))
-    });
+    let is_in = |is_writer: &dyn Fn(Hostgroup) -> bool| {
+        facts.rows.of(node).is_some_and(|rows| {
+            rows.of(Layer::Runtime)
+                .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
+                .any(|row| is_writer(row.key.hostgroup))
+        })
+    };
     let unchanged = match role {
-        Role::Replica => !is_in_writer,
-        Role::Primary => is_in_writer,
+        Role::Replica => !is_in(&|hostgroup| facts.managed.pair_of_writer(hostgroup).is_some()),
+        Role::Primary => is_in(&|hostgroup| facts.managed.is_writer(hostgroup)),
         Role::AsBefore => true,
     };
     if unchanged { Role::AsBefore } else { role }

@@ -293,10 +293,13 @@ impl<'a> Facts<'a> {
         };
         for hostgroup in self.managed.writers() {
             let online = self.rows.online(hostgroup);
+            let is_monitored = self.managed.pair_of_writer(hostgroup).is_some();
             for node in online.iter().copied() {
                 let Some(primary) = topology.present_primary(node) else { continue };
                 let other = &primary.node;
-                if other == node || !online.contains(other) || topology.co_primaries(node, other) {
+                // Where no monitor moves them, replicas stand beside the primary; read-only ones do no harm.
+                let is_harmless = !is_monitored && topology.instance(node).is_some_and(|i| i.read_only);
+                if other == node || !online.contains(other) || topology.co_primaries(node, other) || is_harmless {
                     continue;
                 }
                 let since_s = *self.memory.second_writers.get(node).unwrap_or(&answer.date_s);

@@ -1,18 +1,22 @@
 //! The rules of the decision, told as stories in a small world.
 
 mod any;
+mod beside_pairs;
 mod clusters;
+mod co_primaries;
 mod discharge;
 mod first_start;
 mod guards;
 mod invariants;
 mod isolation;
 mod memory;
+mod names;
 mod orders;
 mod properties;
 mod round_trips;
 mod second_writer;
 mod superseded;
 mod two_agents;
+mod unwatched;
 mod wants;
 mod world;

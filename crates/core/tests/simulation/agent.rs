@@ -9,14 +9,14 @@ use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::observed::{Backing, LeaderView, Observed, Order, Orders, ProxyView};
 use stonith_core::policy::Policy;
-use stonith_core::row::Row;
+use stonith_core::row::{Hostgroup, Row};
 use stonith_core::table::SERVERS;
 use stonith_core::verdict::{Lacks, Verdict};
 use stonith_core::wants::wants;
 
 use super::event::{Act, NODES};
 use super::orchestrator::{Cluster, node, now_s};
-use super::proxy::Proxy;
+use super::proxy::{EXCLUDED, Proxy};
 use super::rng::Rng;
 use super::rules::Rules;
 use super::sabotage::{self, Sabotage};
@@ -111,7 +111,7 @@ impl Agent {
             order: None,
             lacks_operator: BTreeSet::new(),
             unfence: BTreeSet::new(),
-            policy: Policy::default(),
+            policy: Policy { excluded_hostgroups: [Hostgroup(EXCLUDED)].into(), ..Policy::default() },
             rng: Rng::new(rng.draw()),
             ticks: 0,
             sabotage,
@@ -351,6 +351,6 @@ fn short(statement: &Statement) -> String {
 /// The rows in service of a node, of the managed hostgroups.
 pub fn in_service<'a>(rows: &'a [Row], name: &'a str) -> impl Iterator<Item = &'a Row> {
     rows.iter().filter(move |row| {
-        row.key.hostname == name && row.key.hostgroup.0 != super::proxy::OTHERS && row.status.in_service()
+        row.key.hostname == name && row.key.hostgroup.0 != super::proxy::EXCLUDED && row.status.in_service()
     })
 }

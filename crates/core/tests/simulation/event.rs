@@ -14,8 +14,8 @@ pub struct Topology {
     pub nodes: usize,
     /// The last node replicates from the second, not from the primary.
     pub is_chained: bool,
-    /// The third node has a row in a hostgroup that the config lists, too.
-    pub is_listed: bool,
+    /// The first and the third node have a row beside the pair, too.
+    pub has_rows_beside: bool,
     /// Another cluster behind the same ProxySQL, in which nothing ever happens.
     pub has_other_cluster: bool,
     pub agents: usize,
@@ -29,7 +29,7 @@ impl Topology {
         Self {
             nodes,
             is_chained: nodes > 3 && rng.one_in(3),
-            is_listed: rng.one_in(3),
+            has_rows_beside: rng.one_in(3),
             has_other_cluster: rng.one_in(2),
             agents,
             proxies,

@@ -16,7 +16,7 @@ use crate::apply_world;
 use agent::{Agent, State};
 use event::{Act, Event, NODES, START_MS, TROUBLE_MS, Topology, What};
 use orchestrator::{Cluster, Life, at};
-use proxy::{OTHERS, Proxy, READER, WRITER};
+use proxy::{EXCLUDED, Proxy, READER, WRITER};
 use rng::Rng;
 use rules::Rules;
 use sabotage::Sabotage;
@@ -343,7 +343,7 @@ impl Simulation {
                     found.push(format!("{name} is not back in its role (the primary: {is_primary})"));
                 }
             }
-            if !runtime.iter().any(|row| row.key.hostgroup.0 == OTHERS) {
+            if !runtime.iter().any(|row| row.key.hostgroup.0 == EXCLUDED) {
                 found.push("rows that are not ours are gone".to_owned());
             }
             for what in found {

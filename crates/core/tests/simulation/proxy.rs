@@ -17,10 +17,10 @@ use super::rng::Rng;
 
 pub const WRITER: u32 = 10;
 pub const READER: u32 = 20;
-/// The config lists it.
-pub const LISTED: u32 = 50;
-/// Not ours: no pair, not listed.
-pub const OTHERS: u32 = 99;
+/// Beside the pair: reports, a fallback.
+pub const BESIDE: u32 = 50;
+/// The config excludes it.
+pub const EXCLUDED: u32 = 99;
 
 /// An edit that somebody staged: a column of a row, or a row, in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +79,9 @@ impl Proxy {
         for name in &NODES[usize::from(!also_reader)..topology.nodes] {
             row(READER, name, "");
         }
-        if topology.is_listed {
-            row(LISTED, NODES[2], "reports");
+        if topology.has_rows_beside {
+            row(BESIDE, NODES[0], "reports");
+            row(BESIDE, NODES[2], "reports");
         }
         let mut pairs = vec![["10", "20", "read_only", "main"]];
         if topology.has_other_cluster {
@@ -88,8 +89,8 @@ impl Proxy {
             row(30, OTHER_CLUSTER[0], "");
             row(40, OTHER_CLUSTER[1], "");
         }
-        row(OTHERS, NODES[0], "not ours");
-        row(OTHERS, "elsewhere", "é");
+        row(EXCLUDED, NODES[0], "not ours");
+        row(EXCLUDED, "elsewhere", "é");
         let servers = Content::new(SERVERS, SERVER_COLUMNS.map(str::to_owned).to_vec(), records);
         let columns = ["writer_hostgroup", "reader_hostgroup", "check_type", "comment"].map(str::to_owned).to_vec();
         let record = |pair: [&str; 4]| pair.map(|value| Some(value.to_owned())).to_vec();
@@ -400,7 +401,7 @@ impl Proxy {
         let mut done = vec![];
         for place in LAYERS {
             let mut rows = self.world.rows(place);
-            for row in rows.iter_mut().filter(|row| row.key.hostname == name && row.key.hostgroup.0 != OTHERS) {
+            for row in rows.iter_mut().filter(|row| row.key.hostname == name && row.key.hostgroup.0 != EXCLUDED) {
                 let key = (row.key.hostgroup.0, name.to_owned());
                 let shunned = *from == Status::Online && row.status == Status::Shunned;
                 if (row.status == *from || shunned) && Comment::parse(&row.comment) == Comment::Plain {

@@ -15,7 +15,7 @@ use stonith_core::row::{Row, Status};
 use super::agent::{Agent, Applying, in_service};
 use super::event::NODES;
 use super::orchestrator::{Cluster, at, node, now_s};
-use super::proxy::{OTHERS, Proxy, WRITER, operators_part};
+use super::proxy::{EXCLUDED, Proxy, WRITER, operators_part};
 
 /// The largest gap between ticks, an answer, and an apply: so long after an agent could know, no row is in service.
 const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
@@ -216,7 +216,7 @@ impl Rules {
         for row in &after {
             let same = before.iter().any(|was| was.key == row.key && was.status == row.status);
             let planned = row.node().is_some_and(|node| directives.contains_key(&node));
-            if row.key.hostgroup.0 == OTHERS && !same && row.status != Status::Online && !planned {
+            if row.key.hostgroup.0 == EXCLUDED && !same && row.status != Status::Online && !planned {
                 self.violated(now_ms, format!("I5: a LOAD changed {}", row.key));
             }
         }
@@ -381,7 +381,7 @@ fn operators(proxy: &Proxy, runtime: &[Row]) -> Vec<String> {
             if by_hand && (marked || row.status.in_service()) {
                 found.push(format!("I3: {} in {place:?}, taken out by hand, is {}", row.key, row.status));
             }
-            if marked && row.key.hostgroup.0 == OTHERS {
+            if marked && row.key.hostgroup.0 == EXCLUDED {
                 found.push(format!("I3: {} in {place:?} is not ours and has our marker", row.key));
             }
             if row.status == Status::OfflineSoft && !marked && !by_hand && place == Place::Runtime {

@@ -93,6 +93,24 @@ impl Lab {
         self
     }
 
+    /// Takes writes, and has replica settings of `of` left; its replication does not run.
+    pub fn has_settings_left(&mut self, name: &str, of: &str) -> &mut Self {
+        let of = node(of);
+        let server = self.server(name);
+        (server.read_only, server.primary, server.replicating) = (false, Some(of), false);
+        self
+    }
+
+    /// An operator makes `to` the primary by hand, without Orchestrator: everybody else that is up follows it.
+    pub fn switched_by_hand(&mut self, to: &str) -> &mut Self {
+        let up = self.servers.iter().filter(|(_, server)| server.up).map(|(node, _)| node.host.to_string());
+        for name in up.filter(|name| name != to).collect::<Vec<_>>() {
+            self.follows(&name, to);
+        }
+        self.primary = node(to);
+        self.returns_writable(to)
+    }
+
     pub fn returns_writable(&mut self, name: &str) -> &mut Self {
         let server = self.server(name);
         (server.up, server.read_only, server.primary, server.replicating) = (true, false, None, false);

@@ -78,6 +78,11 @@ pub struct Server {
     /// Orchestrator lists it.
     pub listed: bool,
     pub alias: String,
+    /// The other names under which Orchestrator lists it.
+    pub also: Vec<Node>,
+    /// Empty with MariaDB, which has none.
+    pub uuid: String,
+    pub errant_gtid: String,
 }
 
 /// What asking Orchestrator comes to.
@@ -134,6 +139,9 @@ impl Lab {
             checked_s: 0,
             listed: true,
             alias: "main".to_owned(),
+            also: vec![],
+            uuid: String::new(),
+            errant_gtid: String::new(),
         };
         let rows = vec![
             row(10, "node01", Status::Online),
@@ -261,12 +269,14 @@ impl Lab {
     /// What the leader would show of the nodes now.
     pub fn instances(&self) -> Vec<Instance> {
         let listed = self.servers.iter().filter(|(_, server)| server.listed);
-        listed
-            .map(|(node, server)| {
+        let named = listed.flat_map(|(node, server)| {
+            std::iter::once(node).chain(&server.also).map(move |name| (name.clone(), node, server))
+        });
+        named
+            .map(|(name, node, server)| {
                 // A returned old primary is its own cluster (FACTS §8).
                 let top = server.primary.as_ref().unwrap_or(node);
                 Instance {
-                    node: node.clone(),
                     cluster: top.to_string(),
                     alias: server.alias.clone(),
                     valid: server.up,
@@ -274,10 +284,11 @@ impl Lab {
                     primary: server.primary.clone(),
                     replicating: server.replicating,
                     checked_s: server.checked_s,
-                    downtimed: self.downtimes.iter().any(|downtime| downtime.node == *node),
-                    uuid: String::new(),
-                    errant_gtid: String::new(),
+                    downtimed: self.downtimes.iter().any(|downtime| downtime.node == name),
+                    uuid: server.uuid.clone(),
+                    errant_gtid: server.errant_gtid.clone(),
                     replication_error: String::new(),
+                    node: name,
                 }
             })
             .collect()
