@@ -44,6 +44,9 @@ pub const DONE: u8 = 0;
 /// Something failed, and was said.
 pub const FAILED: u8 = 1;
 
+/// A ProxySQL, or a node of it, is isolated, held or not protected.
+pub const UNPROTECTED: u8 = 3;
+
 /// Runs the program: reads the command line, does what it says, gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::read(args) {
@@ -72,20 +75,25 @@ fn carry_out(cli: Cli) -> Ended {
     if let Command::Demo(args) = &cli.command {
         return demo::demo(args);
     }
-    let config =
-        Config::load(&cli.flags, &Environment::of_process()).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let env = Environment::of_process();
+    match &cli.command {
+        Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
+        Command::Resume => return suspend::resume(&cli.flags, &env),
+        _ => {}
+    }
+    let config = Config::load(&cli.flags, &env).map_err(|error| Failure::BadInput(error.to_string()))?;
     logging::init(config.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
             Command::Run(_) => run::daemon(&config).await,
-            Command::Plan => show::plan(&config).await,
+            Command::Plan(args) => show::plan(&config, &args).await,
             Command::Status(args) => show::status(&config, args.json).await,
             Command::Fence(args) => fence::fence(&config, &args).await,
             Command::Unfence(args) => fence::unfence(&config, &args).await,
-            Command::Suspend(args) => suspend::suspend(&config, &args),
-            Command::Resume => suspend::resume(&config),
+            Command::Suspend(args) => suspend::suspend(&cli.flags, &env, &args),
+            Command::Resume => suspend::resume(&cli.flags, &env),
             Command::Config(args) => match args.command {
                 ConfigCommand::Check => check::check(&config),
             },

@@ -2,6 +2,7 @@
 
 mod any;
 mod clusters;
+mod condition;
 mod discharge;
 mod first_start;
 mod guards;

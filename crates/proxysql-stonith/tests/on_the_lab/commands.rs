@@ -39,18 +39,33 @@ async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
     assert_eq!(proxy["armed"], true);
     assert_eq!(proxy["nodes"][0]["node"], "node01:3306");
     assert_eq!(proxy["nodes"][0]["rows"][0]["status"], "OFFLINE_SOFT");
-    assert!(proxy["nodes"][0]["lacks"].is_string());
+    let node = &proxy["nodes"][0];
+    assert_eq!((&node["verdict"], &node["level"]), (&"fence".into(), &"sessions".into()));
+    assert_eq!(
+        (&node["evidence"][0]["kind"], &node["evidence"][0]["by"]),
+        (&"superseded".into(), &"node02:3306".into())
+    );
+    let blocker = node["blockers"][0]["label"].as_str().unwrap();
+    assert!(["confirmed-leader", "stands-alone"].contains(&blocker), "in the leader's first 2 s, and after: {blocker}");
+    assert_eq!((&proxy["standing"], &proxy["version"]), (&"led".into(), &"2.7.1-16-g2726c27".into()));
+    assert_eq!(proxy["plan"], serde_json::json!([]));
+    assert_eq!((&json["schema"], &json["worst"]), (&1.into(), &"info".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_its_port_is_an_error_with_the_candidates() {
+async fn a_node_without_its_port_is_the_only_one_of_that_host_or_an_error_with_the_candidates() {
     let stage = Stage::set().await;
-    for name in ["node01", "node09:3306"] {
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,port) VALUES (20,'node02',3307)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    for (name, candidate) in [("node02", "node02:3306, node02:3307"), ("node09:3306", "node01:3306")] {
         let (text, code) = stage.stonith(&format!("fence {name}")).await;
         assert_eq!(code, 2, "{text}");
-        assert!(text.contains("node01:3306"), "{text}");
+        assert!(text.contains(candidate), "{text}");
     }
     assert_eq!(stage.proxysql.writes(), 0);
+    let (text, code) = stage.stonith("fence node03").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node03:3306 fenced(soft) on 1 of 1 configured") && stage.is_fenced("node03"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +131,10 @@ async fn suspended_nothing_is_fenced_until_resume() {
     let before = stage.everything();
     let (text, _) = stage.stonith("run --once").await;
     assert_eq!(stage.everything(), before);
-    assert!(text.contains("suspended: upgrade"), "{text}");
-    assert!(stage.stonith("status").await.0.contains("SUSPENDED: upgrade"));
+    assert!(text.contains("nothing is fenced or let back: upgrade"), "{text}");
+    let (text, code) = stage.stonith("status").await;
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("suspended") && text.contains("upgrade"), "{text}");
     assert_eq!(stage.stonith("resume").await.1, 0);
     stage.stonith("run --once").await;
     assert!(stage.is_fenced("node01"));

@@ -218,7 +218,9 @@ impl Stage {
         if !line.contains("--defaults-file") {
             command.arg(format!("--defaults-file={}", secret.display()));
         }
-        command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
+        if !line.contains("--state-dir") {
+            command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
+        }
         command
     }
 }
