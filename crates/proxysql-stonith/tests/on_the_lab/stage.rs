@@ -274,6 +274,13 @@ pub async fn tick(agent: &mut Agent) -> Result<Tick, TickError> {
     agent.tick(Orders::default(), |_| true).await
 }
 
+/// Long without a lease.
+pub fn make_old(agent: &mut Agent) {
+    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
+    agent.memory.started_ms -= 20_000;
+    agent.memory.silent_ms = agent.memory.lease_asked_ms;
+}
+
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..500 {
         if holds() {
