@@ -9,11 +9,11 @@ use std::fmt;
 use crate::apply::Outcome;
 use crate::decide::Decision;
 use crate::lease::Standing;
-use crate::managed::{Managed, served};
+use crate::managed::Managed;
 use crate::node::Node;
-use crate::observed::{LeaderView, Observed};
+use crate::observed::{LeaderView, Observed, ProxyView};
 use crate::policy::{IsolationScope, Policy};
-use crate::row::{CheckType, Hostgroup, Row};
+use crate::row::{CheckType, Hostgroup, Row, Status};
 use crate::verdict::{Lacks, Verdict, Why};
 
 /// The most nodes that one text names.
@@ -422,7 +422,7 @@ fn listed(hostgroups: &[Hostgroup]) -> String {
 /// What one tick shows: the leader, what is protected and armed, what is held.
 pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> Vec<Condition> {
     let managed = Managed::of(&observed.proxy, policy);
-    let served = served(&observed.proxy, &managed);
+    let served = in_force(&observed.proxy, |hostgroup| managed.contains(hostgroup));
     let mut found: Vec<Condition> = of_leader(&observed.leader).into_iter().collect();
     found.extend(skipped(&observed.leader, &served));
     let protection = unprotected(observed, decision, &managed, &served);
@@ -448,6 +448,12 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
     found.extend(observed.orders.suspended.clone().map(Condition::Suspended));
     found.extend(held(decision));
     found
+}
+
+/// The nodes with rows in force in these hostgroups; the ghosts of rows that are gone left out.
+pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTreeSet<Node> {
+    let rows = proxy.runtime.iter().filter(|row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup));
+    rows.filter_map(Row::node).collect()
 }
 
 fn of_leader(leader: &LeaderView) -> Option<Condition> {
@@ -491,8 +497,7 @@ fn unprotected(
     }
     // Other servers may well be none of Orchestrator's business.
     let replicates = |hostgroup| managed.pair_of(hostgroup).is_some() || managed.is_writer(hostgroup);
-    let rows = observed.proxy.runtime.iter().filter(|row| replicates(row.key.hostgroup));
-    let replicating: BTreeSet<Node> = rows.filter_map(Row::node).collect();
+    let replicating = in_force(&observed.proxy, replicates);
     let unknown: Vec<&Node> = replicating.iter().filter(is_unknown).collect();
     let nodes = NodeList::of(unknown.iter().copied());
     (!unknown.is_empty()).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })

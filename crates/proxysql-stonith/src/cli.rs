@@ -187,9 +187,20 @@ pub struct ConfigArgs {
 /// What to do with the config.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the config in force with each value's origin, secrets hidden; connects to nothing
-    #[command(after_help = "Exit codes: 0 right, 2 wrong.")]
-    Check,
+    /// Print the config in force with each value's origin, secrets hidden
+    #[command(
+        after_help = "Exit codes: 0 valid, 2 invalid; with --connect also 1: something was not reached, or can't \
+        protect."
+    )]
+    Check(CheckArgs),
+}
+
+/// `config check`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Also connect to every ProxySQL and every node of Orchestrator, and say what can't protect; changes nothing
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// `demo`.
@@ -287,7 +298,10 @@ mod tests {
             ("run --interval 2s", Command::Run(RunArgs { once: false, interval: Some(seconds(2)) })),
             ("status --json", Command::Status(StatusArgs { json: true })),
             ("resume", Command::Resume),
-            ("config check", Command::Config(ConfigArgs { command: ConfigCommand::Check })),
+            (
+                "config check",
+                Command::Config(ConfigArgs { command: ConfigCommand::Check(CheckArgs { connect: false }) }),
+            ),
             (
                 "fence node01 --level sessions --reason disk --wait 5s --yes",
                 Command::Fence(FenceArgs {

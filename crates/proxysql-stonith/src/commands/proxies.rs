@@ -53,6 +53,28 @@ pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
     StateDir::new(&config.run.state_dir, &proxy.address)
 }
 
+fn sources(config: &Config, proxy: &ProxyConfig) -> Sources {
+    Sources { proxysql: proxy.credential.clone(), orchestrator: config.orchestrator.credential.clone() }
+}
+
+/// How to reach Orchestrator.
+pub fn orchestrator_settings(config: &Config) -> Result<OrchestratorSettings, Failure> {
+    let orchestrator = &config.orchestrator;
+    let tls = &orchestrator.tls;
+    Ok(OrchestratorSettings {
+        endpoints: endpoints(config)?,
+        auth: orchestrator.credential.as_ref().map(basic).transpose().map_err(Failure::BadInput)?,
+        tls: TlsSettings {
+            insecure: !tls.verify,
+            ca_file: tls.ca_file.clone(),
+            client: tls.client.as_ref().map(|client| (client.cert.clone(), client.key.clone())),
+        },
+        connect_timeout: orchestrator.connect_timeout,
+        read_timeout: orchestrator.read_timeout,
+        tick_timeout: orchestrator.tick_timeout,
+    })
+}
+
 /// An agent for one ProxySQL; connects to nothing yet.
 pub fn agent(
     config: &Config,
@@ -62,22 +84,8 @@ pub fn agent(
     owner: String,
 ) -> Result<Agent, Failure> {
     let bad = |text: String| Failure::BadInput(text);
-    let orchestrator = &config.orchestrator;
-    let tls = &orchestrator.tls;
-    let sources = Sources { proxysql: proxy.credential.clone(), orchestrator: orchestrator.credential.clone() };
-    let settings = OrchestratorSettings {
-        endpoints: endpoints(config)?,
-        auth: sources.orchestrator().map_err(bad)?,
-        tls: TlsSettings {
-            insecure: !tls.verify,
-            ca_file: tls.ca_file.clone(),
-            client: tls.client.as_ref().map(|client| (client.cert.clone(), client.key.clone())),
-        },
-        connect_timeout: orchestrator.connect_timeout,
-        read_timeout: orchestrator.read_timeout,
-        tick_timeout: orchestrator.tick_timeout,
-    };
-    let client = Client::new(settings).map_err(|error| bad(error.to_string()))?;
+    let sources = sources(config, proxy);
+    let client = Client::new(orchestrator_settings(config)?).map_err(|error| bad(error.to_string()))?;
     let settings = AgentSettings {
         proxy: ProxySettings {
             address: proxy.address.clone(),

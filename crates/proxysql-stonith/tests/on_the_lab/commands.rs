@@ -243,3 +243,63 @@ async fn several_proxysqls_are_each_fenced_and_the_output_counts_them() {
     assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 1);
     assert!(stage.is_fenced("node01"), "the one that is there is fenced all the same");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_changes_nothing() {
+    let stage = Stage::set().await;
+    let before = stage.everything();
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(text.matches("answers and leads").count(), 1, "{text}");
+    assert_eq!(text.matches("answers and does not lead").count(), 2, "{text}");
+    assert!(text.contains("version 2.7.1-16-g2726c27; ") && text.contains("3 of 3 nodes known to it"), "{text}");
+    assert!(text.contains("isolation armed") && !text.contains(" ! "), "{text}");
+    stage.orchestrator.kill(2);
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("was not reached"), "one of three: {text}");
+    stage.orchestrator.start_member(2);
+    stage.sql("UPDATE mysql_servers SET hostname='10.0.0.'||substr(hostname,6)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("nothing is protected here") && text.contains("0 of 3 nodes"), "{text}");
+    assert_eq!(stage.stonith("config check").await.1, 0, "which connects to nothing");
+    stage.sql("UPDATE mysql_servers SET hostname='node0'||substr(hostname,8)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    assert_eq!((stage.everything(), stage.proxysql.writes()), (before, 0));
+    assert!(!stage.dir.path().join("state").exists(), "and keeps nothing");
+    stage.proxysql.kill();
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("refused"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_before_a_start_waits_until_it_can_tell_or_says_that_it_can_not() {
+    let stage = Stage::set().await;
+    // Two writers: the one that is not the primary is fenced once the leader is confirmed.
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node02')");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.nodes.change("node02", |server| server.read_only = false);
+    let (text, code) = stage.stonith("plan --wait 1ms").await;
+    assert_eq!(code, 11, "{text}");
+    assert!(text.contains("may not be the whole") && text.contains("not confirmed"), "{text}");
+    let (text, code) = stage.stonith("plan").await;
+    assert_eq!(code, 10, "{text}");
+    assert!(text.contains("node02:3306: fence(sessions): second-writer"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+    let (text, code) = stage.stonith("plan --orchestrator=http://127.0.0.1:9").await;
+    assert_eq!(code, 11, "{text}");
+    assert!(text.contains("leader did not answer"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_decide_by_the_interval_of_the_agent_that_runs_here() {
+    let stage = Stage::set().await;
+    let isolates_in_ms = |text: String| {
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["proxies"][0]["isolates_in_ms"].as_u64().unwrap()
+    };
+    stage.stonith("run --once").await;
+    let by_scheduler = isolates_in_ms(stage.stonith("status --json").await.0);
+    // 16 s less a scheduler's interval of 5 s and an apply: a daemon's 10 s come to 7.8 s.
+    assert!((8_000..=10_500).contains(&by_scheduler), "{by_scheduler}");
+}
