@@ -465,6 +465,7 @@ fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bo
         Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => {
             rows.names().contains(ordered)
         }
+        Some(Order::EndIsolation) => !unmarked,
         None => false,
     };
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {

@@ -57,10 +57,19 @@ fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByK
 
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
 fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKind, now_ms: u64) -> Result<Role, Lacks> {
-    if let Some(Order::Unfence { node: ordered, without_lease }) = &facts.observed.orders.now
-        && facts.is_named(node, ordered)
-    {
-        return released_by_operator(facts, node, evidence, *without_lease);
+    match &facts.observed.orders.now {
+        Some(Order::Unfence { node: ordered, role, without_lease: false }) if facts.is_named(node, ordered) => {
+            return released_by_operator(facts, node, evidence, *role);
+        }
+        Some(Order::Unfence { node: ordered, without_lease: true, .. }) if facts.is_named(node, ordered) => {
+            evidence.clear();
+            return Ok(Role::AsBefore);
+        }
+        Some(Order::EndIsolation) => {
+            evidence.remove(&Kind::Isolation);
+            return if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(Lacks::Operator) };
+        }
+        _ => {}
     }
     if evidence.contains_key(&Kind::Isolation) && facts.standing == Standing::Isolated {
         return Err(Lacks::Lease);
@@ -230,18 +239,18 @@ fn released_by_operator(
     facts: &Facts<'_>,
     node: &Node,
     evidence: &mut ByKind,
-    without_lease: bool,
+    vouched: Option<Role>,
 ) -> Result<Role, Lacks> {
-    if without_lease {
-        evidence.clear();
-        return Ok(Role::AsBefore);
-    }
     match facts.standing {
         Standing::Led { good: true } => {}
         _ if facts.answer.is_none() => return Err(Lacks::Lease),
         _ => return Err(Lacks::ConfirmedLeader), // any unfence is good news (I8)
     }
     let judge = facts.judge(node).ok_or(Lacks::Instances)?;
+    if let Some(role) = vouched {
+        no_second_writer(&judge, node, role).map_err(|gap| Lacks::Proof(vec![gap]))?;
+        return release_all(evidence, role);
+    }
     // The order releases what speaks against the node: it is judged by what the leader shows, without its records.
     let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(Lacks::Instances)?;
     let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.values().copied().partition(|record| record.failed == *node);
@@ -270,6 +279,18 @@ fn released_by_operator(
 fn release_all(evidence: &mut ByKind, role: Role) -> Result<Role, Lacks> {
     evidence.clear();
     Ok(role)
+}
+
+/// What an operator vouches for is taken as it is, unless the leader shows that it would make a second writer.
+fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Missing> {
+    let instance = judge.topology.instance(node);
+    match (role, judge.topology.present_primary(node)) {
+        (Role::Primary, Some(present)) if present.node != *node => Err(Missing::StandsAlone(present.node.clone())),
+        (Role::Replica, _) if instance.is_some_and(|instance| instance.valid && !instance.read_only) => {
+            Err(Missing::Writable)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Remembers whether the leader saw the node up from the moment that evidence of a recovery arose.

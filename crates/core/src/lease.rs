@@ -37,6 +37,21 @@ pub enum Standing {
     Isolated,
 }
 
+impl Standing {
+    /// A stable name for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Led { .. } => "led",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Waiting => "waiting",
+            Self::Unarmed => "unarmed",
+            Self::Held => "held",
+            Self::Shared => "shared",
+            Self::Isolated => "isolated",
+        }
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

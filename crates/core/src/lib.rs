@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod cluster;
+pub mod condition;
 pub mod decide;
 pub mod discharge;
 pub mod evidence;

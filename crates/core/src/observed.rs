@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Level;
 use crate::node::Node;
 use crate::policy::DOWNTIME_BEGIN_SLACK_S;
+use crate::proof::Role;
 use crate::row::{Hostgroup, Layer, Pair, Row};
 
 /// Everything [`crate::decide::decide`] looks at besides policy, memory and the time.
@@ -241,7 +242,11 @@ pub enum Order {
         node: Node,
         /// Without asking the leader for its role: the rows go back as they were.
         without_lease: bool,
+        /// The role that the operator vouches for, where the leader can't prove it.
+        role: Option<Role>,
     },
+    /// Let back what is out for an isolation and for nothing else, without a lease: the rows go back as they were.
+    EndIsolation,
 }
 
 /// Evidence that was discharged, by id: what is newer counts again.

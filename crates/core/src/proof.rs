@@ -31,6 +31,17 @@ impl Role {
     }
 }
 
+impl Role {
+    /// A stable name for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Primary => "primary",
+            Self::AsBefore => "as-before",
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(ROLES.iter().find(|(role, _)| role == self).map_or("", |(_, name)| name))
@@ -83,6 +94,25 @@ impl Missing {
 /// answer. Not knowing is no proof.
 pub fn prove_bad(gaps: &[Missing]) -> bool {
     gaps.iter().any(Missing::is_bad) && !gaps.iter().any(Missing::is_unknown)
+}
+
+impl Missing {
+    /// A stable name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unlisted => "unlisted",
+            Self::NotValid => "not-valid",
+            Self::NotCheckedSince => "not-checked-since",
+            Self::StandsAlone(_) => "stands-alone",
+            Self::NoPresentPrimary => "no-present-primary",
+            Self::NotReplicating(_) => "not-replicating",
+            Self::LeadsElsewhere(_) => "leads-elsewhere",
+            Self::Writable => "writable",
+            Self::CheckTypeUnseen(_) => "check-type-unseen",
+            Self::SuccessorNotFollowing => "successor-not-following",
+            Self::ErrantGtid(_) => "errant-gtid",
+        }
+    }
 }
 
 impl fmt::Display for Missing {

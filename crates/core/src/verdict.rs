@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::evidence::{Evidence, Level};
 use crate::guards::Guard;
-use crate::proof::{Gaps, Role};
+use crate::proof::{Gaps, Missing, Role};
 
 /// What is to become of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,6 +52,34 @@ pub enum Lacks {
     Operator,
 }
 
+impl Verdict {
+    /// A stable name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Fence { .. } => "fence",
+            Self::Hold(_) => "hold",
+            Self::Unfence { .. } => "unfence",
+            Self::Ignore(_) => "ignore",
+        }
+    }
+}
+
+impl Lacks {
+    /// A stable name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::ConfirmedLeader => "confirmed-leader",
+            Self::Lease => "lease",
+            Self::Proof(gaps) => gaps.first().map_or("proof", Missing::label),
+            Self::Instances => "instances",
+            Self::SecondProof(_) => "second-proof",
+            Self::DowntimeEnd => "downtime-end",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 impl fmt::Display for Lacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,6 +111,21 @@ pub enum Why {
     Contradicted(Evidence),
     /// A plain downtime, held by a guard.
     Guarded(Guard),
+}
+
+impl Why {
+    /// A stable name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Suspended(_) => "suspended",
+            Self::NotKnown => "not-known",
+            Self::UnknownStatus(_) => "unknown-status",
+            Self::UnreadableMarker => "unreadable-marker",
+            Self::OldEvidence(_) => "old-evidence",
+            Self::Contradicted(_) => "contradicted",
+            Self::Guarded(_) => "guarded",
+        }
+    }
 }
 
 impl fmt::Display for Why {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
+use stonith_core::condition::{Condition, conditions};
 use stonith_core::decide::{Decision, decide};
 use stonith_core::lease::{AtProxy, advance};
 use stonith_core::managed::Managed;
@@ -18,6 +19,7 @@ use stonith_core::policy::Policy;
 use stonith_core::wants::{Wants, wants};
 
 use crate::clock;
+use crate::foreign::shown as one_line;
 use crate::orchestrator::{Basic, Client};
 use crate::proxysql::{self, Admin, AdminError, Credential, DriveError, ObserveError, Version};
 
@@ -66,12 +68,9 @@ pub enum TickError {
         /// Its words.
         cause: String,
     },
-    /// This version was never tried on the real thing.
-    #[error(
-        "ProxySQL {0} was never tried with this program: `plan` works, and `allow_untested_version = true` in the \
-         [[proxysql]] section lets it run"
-    )]
-    Untested(Version),
+    /// This version is untested with this program.
+    #[error("{}; nothing was changed", Condition::UntestedVersion(.0.clone()))]
+    Untested(String),
 }
 
 /// What one tick saw, decided and did.
@@ -97,6 +96,8 @@ pub struct Agent {
     client: Client,
     credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
+    /// ProxySQL's version, as it was at the last connect.
+    version: Option<String>,
     owner: String,
 }
 
@@ -113,6 +114,11 @@ pub fn owner_of_process() -> String {
     format!("{}:{boot_id}:{}:{}:{nth}", host_name(), std::process::id(), clock::boot_ms())
 }
 
+fn untested(version: Option<&str>, is_allowed: bool) -> Option<&str> {
+    let is_tried = |version: &str| version.parse::<Version>().is_ok_and(Version::is_tried);
+    version.filter(|version| !is_allowed && !is_tried(version))
+}
+
 impl Agent {
     /// An agent that goes on from this memory, and holds the lock in ProxySQL under this name.
     pub fn new(
@@ -122,7 +128,7 @@ impl Agent {
         memory: Memory,
         owner: String,
     ) -> Self {
-        Self { settings, memory, client, credentials, admin: None, owner }
+        Self { settings, memory, client, credentials, admin: None, version: None, owner }
     }
 
     /// Looks and decides; writes nothing, keeps nothing.
@@ -201,7 +207,7 @@ impl Agent {
             self.memory.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };
-        if tick.decision.plan.is_empty() || self.settings.observe_only {
+        if tick.decision.plan.is_empty() || self.settings.observe_only || self.untested_version().is_some() {
             return Ok(tick);
         }
         match self.apply(&tick.decision).await {
@@ -239,7 +245,11 @@ impl Agent {
     async fn observe_once(&mut self) -> Result<ProxyView, ObserveError> {
         let mut admin = match self.admin.take() {
             Some(admin) => admin,
-            None => Admin::connect(&self.settings.proxy).await?,
+            None => {
+                let mut admin = Admin::connect(&self.settings.proxy).await?;
+                self.version = Some(proxysql::version(&mut admin).await?);
+                admin
+            }
         };
         let view = proxysql::observe(&mut admin, &self.settings.policy, &self.owner).await?;
         self.admin = Some(admin);
@@ -252,16 +262,30 @@ impl Agent {
     /// The connection broke, the version was never tried, or it took too long.
     pub async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
         let admin = self.admin.as_mut().ok_or(DriveError::Deadline)?;
-        if !self.settings.allow_untested_version {
-            let version = proxysql::version(admin).await?;
-            if !version.is_tried() {
-                return Err(TickError::Untested(version));
-            }
+        if let Some(version) = untested(self.version.as_deref(), self.settings.allow_untested_version) {
+            return Err(TickError::Untested(version.to_owned()));
         }
         // One name for all of them: after a lost connection the lock that is left is taken over at once.
         let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
         Ok(proxysql::drive(admin, decision.plan.clone(), owner, &mut log).await?)
+    }
+
+    /// ProxySQL's version, once it was reached.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// ProxySQL's version, if this agent changes nothing there because of it.
+    pub fn untested_version(&self) -> Option<&str> {
+        untested(self.version.as_deref(), self.settings.allow_untested_version)
+    }
+
+    /// What needs attention, by what a look saw.
+    pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
+        let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
+        let seen = conditions(observed, decision, &self.settings.policy);
+        untested.into_iter().chain(seen).collect()
     }
 
     /// How long ProxySQL's monitor takes at most to move a row again: its interval and its timeout.

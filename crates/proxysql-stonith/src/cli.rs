@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use stonith_core::evidence::Level;
+use stonith_core::proof::Role;
 
 use crate::config::{Flags, Word, duration, word};
 
 /// The longest that one `suspend` holds: hands off is bounded (DESIGN §7).
 pub const SUSPEND_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long `plan` waits unless told otherwise: a single endpoint is confirmed after 5 s (I8).
+const PLAN_WAIT_DEFAULT: &str = "8s";
+
 /// How long `suspend` holds unless told otherwise.
 const SUSPEND_DEFAULT: &str = "1h";
+
+impl Word for Role {
+    const WORDS: &'static [(&'static str, Self)] = &[("replica", Self::Replica), ("primary", Self::Primary)];
+}
 
 impl Word for Level {
     const WORDS: &'static [(&'static str, Self)] = &[("soft", Self::Soft), ("sessions", Self::Sessions)];
@@ -46,20 +54,38 @@ pub enum Command {
         --defaults-file=/etc/proxysql-stonith.cnf\n  run --once --config=/etc/proxysql-stonith.toml")]
     Run(RunArgs),
     /// Show what the next tick would do, and why; changes nothing
-    #[command(after_help = "Exit codes: 0 nothing to do, 10 changes, 1 error, 2 bad input.")]
-    Plan,
-    /// Show leader, lease, and each node with its rows, verdict, evidence, and what would let it back
+    #[command(
+        after_help = "Exit codes: 0 nothing to do, 10 changes, 11 nothing to do so far but it can't tell, 1 error, \
+        2 bad input."
+    )]
+    Plan(PlanArgs),
+    /// Show leader, lease, what needs attention, and each node with its rows, verdict, evidence, and what would let it back
+    #[command(
+        after_help = "Exit codes, for a monitoring check: 0 all well and armed, 3 isolated, unarmed, suspended, \
+        held or not protected, 1 something was not reached or failed, 2 bad input. A fenced node is no failure."
+    )]
     Status(StatusArgs),
     /// Take a node out of traffic by hand
-    #[command(after_help = "Exit codes: 0 fenced (with --wait: and no connection in use), 1 error or not in time, \
-        2 bad input.")]
+    #[command(
+        after_help = "Exit codes: 0 seen fenced on every configured ProxySQL that has the node (with --wait: and \
+        no connection in use), 1 error or not in time, 2 bad input."
+    )]
     Fence(FenceArgs),
     /// Let a node back: what fenced it until now no longer counts
-    #[command(after_help = "Exit codes: 0 ordered (with --wait: and in service), 1 error or not in time, 2 bad input.")]
+    #[command(
+        after_help = "Exit codes: 0 seen let back (with --wait: and in service), or not fenced at all, 1 error or \
+        not in time, 2 bad input.\nAfter an isolation, with Orchestrator gone: suspend --reason TEXT, then unfence --all \
+        --without-lease --yes."
+    )]
     Unfence(UnfenceArgs),
-    /// Hands off for a while, whatever happens: works with Orchestrator and daemon dead
+    /// Pause all fencing and unfencing for a while; works even if Orchestrator and the daemon are down
+    ///
+    /// Needs the state directory only, and acts on every ProxySQL that an agent keeps state of there, or on those that
+    /// --proxysql names.
+    #[command(after_help = "Exit codes: 0 suspended, 1 error, 2 bad input, or no agent keeps its state there.")]
     Suspend(SuspendArgs),
     /// End a suspension
+    #[command(after_help = "Exit codes: 0 resumed, 1 error, 2 bad input, or no agent keeps its state there.")]
     Resume,
     /// Check the config
     Config(ConfigArgs),
@@ -80,6 +106,14 @@ pub struct RunArgs {
     pub interval: Option<Duration>,
 }
 
+/// `plan`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct PlanArgs {
+    /// Wait up to this long until it can tell: a leader has to be confirmed, and a proof to be seen twice
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = PLAN_WAIT_DEFAULT)]
+    pub wait: Duration,
+}
+
 /// `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct StatusArgs {
@@ -91,7 +125,7 @@ pub struct StatusArgs {
 /// `fence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FenceArgs {
-    /// Which node: host:port, as in ProxySQL's table
+    /// Which node: host:port as in ProxySQL's table, or host where that is one node
     #[arg(value_name = "NODE")]
     pub node: String,
     /// How far: soft takes no new traffic, sessions also ends the sessions on it
@@ -100,7 +134,7 @@ pub struct FenceArgs {
     /// Why, for the log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
-    /// Wait so long at most until no connection to it is in use
+    /// Wait up to this long for its connections to drain
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
     /// Even the last ONLINE writer
@@ -111,15 +145,24 @@ pub struct FenceArgs {
 /// `unfence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct UnfenceArgs {
-    /// Which node: host:port, as in ProxySQL's table
-    #[arg(value_name = "NODE")]
-    pub node: String,
-    /// Wait so long at most until it is in service
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    /// Which node: host:port as in ProxySQL's table, or host where that is one node
+    #[arg(value_name = "NODE", required_unless_present = "all")]
+    pub node: Option<String>,
+    /// Wait up to this long until it is in service
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "all")]
     pub wait: Option<Duration>,
-    /// Don't ask Orchestrator for its role: rows go back as they were. Be sure that it is no second primary
+    /// Vouch for its role where Orchestrator can't prove it, as with check_type super_read_only
+    #[arg(long = "as", value_name = "ROLE", value_parser = word::<Role>(), conflicts_with_all = ["without_lease", "all"])]
+    pub role: Option<Role>,
+    /// Skip the role check and restore the rows as they were. Make sure the node is not a second primary
     #[arg(long)]
     pub without_lease: bool,
+    /// After an isolation: every node that is out for it and for nothing else. Wants `suspend` before it
+    #[arg(long, conflicts_with = "node", requires = "without_lease")]
+    pub all: bool,
+    /// With --all: do it; without it says only what it would do
+    #[arg(long, requires = "all")]
+    pub yes: bool,
 }
 
 /// `suspend`.
@@ -144,9 +187,20 @@ pub struct ConfigArgs {
 /// What to do with the config.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the config in force with each value's origin, secrets hidden; connects to nothing
-    #[command(after_help = "Exit codes: 0 right, 2 wrong.")]
-    Check,
+    /// Print the config in force with each value's origin, secrets hidden
+    #[command(
+        after_help = "Exit codes: 0 valid, 2 invalid; with --connect also 1: something was not reached, or can't \
+        protect."
+    )]
+    Check(CheckArgs),
+}
+
+/// `config check`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Also connect to every ProxySQL and every node of Orchestrator, and say what can't protect; changes nothing
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// `demo`.
@@ -233,7 +287,7 @@ mod tests {
             let cli = read(line).unwrap();
             assert_eq!(cli.flags.orchestrator, ["http://a", "http://b"], "{line}");
             assert_eq!(cli.flags.isolation_scope, Some(IsolationScope::Off), "{line}");
-            assert_eq!(cli.command, Command::Plan);
+            assert_eq!(cli.command, Command::Plan(PlanArgs { wait: Duration::from_secs(8) }));
         }
     }
 
@@ -244,7 +298,10 @@ mod tests {
             ("run --interval 2s", Command::Run(RunArgs { once: false, interval: Some(seconds(2)) })),
             ("status --json", Command::Status(StatusArgs { json: true })),
             ("resume", Command::Resume),
-            ("config check", Command::Config(ConfigArgs { command: ConfigCommand::Check })),
+            (
+                "config check",
+                Command::Config(ConfigArgs { command: ConfigCommand::Check(CheckArgs { connect: false }) }),
+            ),
             (
                 "fence node01 --level sessions --reason disk --wait 5s --yes",
                 Command::Fence(FenceArgs {
@@ -258,9 +315,34 @@ mod tests {
             (
                 "unfence node01:3306 --wait 1m --without-lease",
                 Command::Unfence(UnfenceArgs {
-                    node: "node01:3306".into(),
+                    node: Some("node01:3306".into()),
                     wait: Some(seconds(60)),
+                    role: None,
                     without_lease: true,
+                    all: false,
+                    yes: false,
+                }),
+            ),
+            (
+                "unfence node01 --as replica",
+                Command::Unfence(UnfenceArgs {
+                    node: Some("node01".into()),
+                    wait: None,
+                    role: Some(Role::Replica),
+                    without_lease: false,
+                    all: false,
+                    yes: false,
+                }),
+            ),
+            (
+                "unfence --all --without-lease --yes",
+                Command::Unfence(UnfenceArgs {
+                    node: None,
+                    wait: None,
+                    role: None,
+                    without_lease: true,
+                    all: true,
+                    yes: true,
                 }),
             ),
             (
@@ -285,6 +367,11 @@ mod tests {
             ("run --interval 10", "unit"),
             ("fence", "NODE"),
             ("fence node01 --level hard", "soft, sessions"),
+            ("unfence", "NODE"),
+            ("unfence --all", "--without-lease"),
+            ("unfence node01 --all --without-lease", "cannot be used"),
+            ("unfence node01 --as boss", "replica, primary"),
+            ("unfence node01 --as primary --without-lease", "cannot be used"),
             ("suspend", "--reason"),
             ("suspend --reason x --for 8days", "at most 7days"),
             ("plan --log-level loud", "debug"),

@@ -44,6 +44,9 @@ pub const DONE: u8 = 0;
 /// Something failed, and was said.
 pub const FAILED: u8 = 1;
 
+/// A ProxySQL, or a node of it, is isolated, held or not protected.
+pub const UNPROTECTED: u8 = 3;
+
 /// Runs the program: reads the command line, does what it says, gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::read(args) {
@@ -72,27 +75,40 @@ fn carry_out(cli: Cli) -> Ended {
     if let Command::Demo(args) = &cli.command {
         return demo::demo(args);
     }
-    let config =
-        Config::load(&cli.flags, &Environment::of_process()).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let env = Environment::of_process();
+    match &cli.command {
+        Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
+        Command::Resume => return suspend::resume(&cli.flags, &env),
+        _ => {}
+    }
+    let config = Config::load(&cli.flags, &env).map_err(|error| Failure::BadInput(error.to_string()))?;
     logging::init(config.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
             Command::Run(_) => run::daemon(&config).await,
-            Command::Plan => show::plan(&config).await,
+            Command::Plan(args) => show::plan(&config, &args).await,
             Command::Status(args) => show::status(&config, args.json).await,
             Command::Fence(args) => fence::fence(&config, &args).await,
             Command::Unfence(args) => fence::unfence(&config, &args).await,
-            Command::Suspend(args) => suspend::suspend(&config, &args),
-            Command::Resume => suspend::resume(&config),
+            Command::Suspend(args) => suspend::suspend(&cli.flags, &env, &args),
+            Command::Resume => suspend::resume(&cli.flags, &env),
             Command::Config(args) => match args.command {
-                ConfigCommand::Check => check::check(&config),
+                ConfigCommand::Check(args) => check::check(&config, &args).await,
             },
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::demo(&args),
         }
-    })
+    });
+    leave(runtime);
+    ended
+}
+
+/// Ends without what still blocks: a name server that does not answer holds a look-up for many seconds, and starts by
+/// ProxySQL's scheduler would pile up.
+fn leave(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_background();
 }
 
 /// A command's answer: on stdout, and a reader that has gone away is no error.
@@ -107,4 +123,27 @@ fn complain(text: &str) {
 /// "1 of 2 configured ProxySQLs".
 fn of_configured(count: usize, config: &Config) -> String {
     format!("{count} of {} configured", config.proxies.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_look_up_that_hangs_does_not_hold_up_the_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ((begun, has_begun), (_answers, answer)) = (mpsc::channel(), mpsc::channel::<()>());
+        runtime.block_on(async {
+            // As tokio looks names up: in a thread that nothing can cancel.
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let _ = answer.recv_timeout(Duration::from_secs(60));
+            });
+        });
+        has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
+        let ending = Instant::now();
+        super::leave(runtime);
+        assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());
+    }
 }

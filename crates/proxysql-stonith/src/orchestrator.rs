@@ -9,6 +9,7 @@
 
 pub mod answers;
 mod asking;
+mod check;
 mod connection;
 mod endpoint;
 mod json;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use crate::secret::Secret;
 use answers::{Raft, RaftStatus};
 use asking::{Asking, Question, Said};
+pub use check::check;
 use connection::Connection;
 pub use connection::RequestError;
 pub use endpoint::{Endpoint, EndpointError};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
+use stonith_core::condition::{Condition, Severity, of_outcome};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::LeaderView;
@@ -16,12 +17,13 @@ use stonith_core::row::Layer;
 
 use crate::agent::{Agent, Tick, host_name, owner_of_process};
 use crate::clock::Now;
+use crate::config::Mode;
 use crate::logging::Quiet;
 use crate::report;
 use crate::state::{Loaded, Lock, State, StateDir, StateError};
 
 /// Without a tick for so long the holder of the lock is taken for dead, in ms: far longer than a tick with an apply.
-const HEARTBEAT_MAX_MS: u64 = 30_000;
+pub const HEARTBEAT_MAX_MS: u64 = 30_000;
 
 /// So many gaps between ticks still count as running on.
 const GAPS_RUNNING_ON: u64 = 3;
@@ -41,19 +43,19 @@ pub struct Kept {
     dir: StateDir,
     state: State,
     keeps: bool,
-    troubles: BTreeMap<String, String>,
+    /// What is wrong with the state directory, from the start on.
+    unkept: Option<String>,
     lock: Option<Lock>,
 }
 
 impl Kept {
     /// Takes the lock and reads the state. What is wrong with the directory does not keep evidence from fencing:
     /// it is said, and isolation stays unarmed.
-    pub fn start(mut dir: StateDir, tick_ms: u64) -> Start {
+    pub fn start(mut dir: StateDir, mode: Mode, tick_ms: u64) -> Start {
         let now = Now::read();
-        let mut troubles = BTreeMap::new();
+        let mut unkept = None;
         let mut say = |error: &StateError| {
-            troubles
-                .insert("state".to_owned(), format!("{error}. Evidence fences all the same; isolation is not armed"))
+            unkept = Some(format!("{error}. Evidence fences all the same; isolation is not armed"));
         };
         let lock = match take_lock(&mut dir, &now) {
             Ok(None) => return Start::Another, // and not one file of it is touched
@@ -83,6 +85,7 @@ impl Kept {
         } else {
             state.memory.resume(&now.boot_id, now.boot_ms, tick_ms.saturating_mul(GAPS_RUNNING_ON))
         };
+        state.mode = Some(mode);
         if now.boot_id.is_empty() {
             say(&StateError::NoBootId);
             keeps = false;
@@ -92,7 +95,7 @@ impl Kept {
             state.memory.armed = false;
             state.memory.lease_asked_ms = None;
         }
-        Start::Ready(Box::new(Self { dir, state, keeps, troubles, lock: lock.ok() }))
+        Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
     }
 
     /// The memory to start an agent with.
@@ -110,12 +113,19 @@ impl Kept {
     }
 }
 
-/// The memory that commands look with: nothing is locked, set aside or written.
-pub fn peeked_memory(dir: &StateDir, tick_ms: u64) -> Result<Memory, StateError> {
+/// The memory that commands look with: nothing is locked, set aside or written. `tick_ms` says how far apart the ticks
+/// of a mode are; the mode is the one that the agent here runs in.
+pub fn peeked_memory(
+    dir: &StateDir,
+    tick_ms: impl Fn(Option<Mode>) -> u64,
+) -> Result<(Memory, Option<Mode>), StateError> {
     let now = Now::read();
     Ok(match dir.peek()? {
-        Some(state) => state.memory.resume(&now.boot_id, now.boot_ms, tick_ms.saturating_mul(GAPS_RUNNING_ON)),
-        None => Memory::first_start(&now.boot_id, now.boot_ms),
+        Some(state) => {
+            let gap_ms = tick_ms(state.mode).saturating_mul(GAPS_RUNNING_ON);
+            (state.memory.resume(&now.boot_id, now.boot_ms, gap_ms), state.mode)
+        }
+        None => (Memory::first_start(&now.boot_id, now.boot_ms), None),
     })
 }
 
@@ -158,11 +168,11 @@ impl Watch {
     /// One tick, told to the log. Says whether all went well.
     pub async fn tick(&mut self) -> bool {
         let now = Now::read();
-        let mut troubles = self.kept.troubles.clone();
+        let mut found: Vec<Condition> = Vec::new();
         let standing = self.kept.dir.orders(&now);
         if let Some(problem) = &standing.problem {
             let text = format!("{problem}. Suspensions and releases in it do not count");
-            troubles.insert("orders".to_owned(), text);
+            found.push(Condition::OrdersUnread(text));
         }
         let Kept { dir, state, keeps, .. } = &mut self.kept;
         let mut unkept = None;
@@ -174,33 +184,30 @@ impl Watch {
             *keeps && unkept.is_none()
         };
         let ticked = self.agent.tick(standing.orders, keep).await;
-        if let Some(error) = unkept {
-            troubles.insert("state".to_owned(), format!("{error}. What was learned is lost with this process"));
-        }
+        let unkept = unkept.map(|error| format!("{error}. What was learned is lost with this process"));
+        found.extend(unkept.or_else(|| self.kept.unkept.clone()).map(Condition::StateUnkept));
         let well = match &ticked {
             Ok(tick) => {
-                troubles.extend(report::attention(&tick.observed, &tick.decision));
-                let undone: BTreeMap<_, _> = tick.outcome.iter().flat_map(report::left_undone).collect();
-                let is_done = undone.keys().all(|key| key == report::BUSY);
-                troubles.extend(undone);
-                if let Some(error) = &tick.error {
-                    troubles.insert("apply".to_owned(), error.to_string());
-                }
+                found.extend(self.agent.conditions(&tick.observed, &tick.decision));
+                let undone = tick.outcome.as_ref().map(of_outcome).unwrap_or_default();
+                let is_done = undone.iter().all(|condition| condition.severity() == Severity::Info);
+                found.extend(undone);
+                found.extend(tick.error.as_ref().map(|error| Condition::ApplyFailed(error.to_string())));
                 if self.agent.settings.observe_only && !tick.decision.plan.is_empty() {
-                    let text = report::plan_text(&self.proxy, &tick.decision);
-                    troubles.insert("observe".to_owned(), format!("mode = \"observe\", nothing is changed:\n{text}"));
+                    found.push(Condition::Observing(first_lines(&report::text::plan(&self.proxy, &tick.decision))));
                 }
-                is_done && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
+                let can_act = self.agent.untested_version().is_none();
+                is_done && can_act && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
             }
             Err(error) => {
-                troubles.insert("proxysql".to_owned(), error.to_string());
+                found.push(Condition::ProxyUnread(error.to_string()));
                 false
             }
         };
         if let Ok(tick) = &ticked {
             self.report(tick).await;
         }
-        self.settle(&troubles, now.wall_s);
+        self.settle(&found, now.wall_s);
         well
     }
 
@@ -230,7 +237,7 @@ impl Watch {
             tracing::debug!(proxy = %self.proxy, standing = %tick.decision.standing, "quiet tick");
             return;
         };
-        report::log_changes(&self.proxy, &tick.decision, outcome);
+        report::log::changes(&self.proxy, &tick.decision, outcome);
         let was_applied = matches!(outcome, Outcome::Applied(_));
         if was_applied && plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let round = self.agent.monitor_round().await.unwrap_or(Duration::from_secs(2));
@@ -240,11 +247,12 @@ impl Watch {
     }
 
     /// Logs what is new, and what is over; keeps which was said.
-    fn settle(&mut self, troubles: &BTreeMap<String, String>, now_s: i64) {
-        for line in settle(&mut self.kept.state.errors, troubles, now_s) {
-            match line {
-                Said::Trouble(text) => tracing::error!(proxy = %self.proxy, "{text}"),
-                Said::News(text) => tracing::info!(proxy = %self.proxy, "{text}"),
+    fn settle(&mut self, found: &[Condition], now_s: i64) {
+        for (severity, text) in settle(&mut self.kept.state.errors, found, now_s) {
+            match severity {
+                Severity::Info => tracing::info!(proxy = %self.proxy, "{text}"),
+                Severity::Warning => tracing::warn!(proxy = %self.proxy, "{text}"),
+                Severity::Failure | Severity::Unprotected => tracing::error!(proxy = %self.proxy, "{text}"),
             }
         }
         if self.kept.keeps {
@@ -265,20 +273,27 @@ fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
     fenced.map(|(node, _)| node.clone()).filter(|node| changed(applied, node) && changed(plan, node)).collect()
 }
 
-/// A line for the log.
-#[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Trouble(String),
-    News(String),
+/// The most lines of a plan that one log line quotes.
+const PLAN_LINES_MAX: usize = 20;
+
+fn first_lines(text: &str) -> String {
+    let more = text.lines().count().saturating_sub(PLAN_LINES_MAX);
+    let mut lines: Vec<&str> = text.lines().take(PLAN_LINES_MAX).collect();
+    let rest = format!("  ... and {more} more lines");
+    lines.extend((more > 0).then_some(rest.as_str()));
+    lines.join("\n")
 }
 
-fn settle(errors: &mut Quiet, troubles: &BTreeMap<String, String>, now_s: i64) -> Vec<Said> {
+/// The lines for the log: what is over, and what is new or was last logged an hour ago.
+fn settle(errors: &mut Quiet, found: &[Condition], now_s: i64) -> Vec<(Severity, String)> {
+    let texts: BTreeMap<String, &Condition> = found.iter().map(|condition| (condition.key(), condition)).collect();
     let over: Vec<String> =
-        errors.present().map(|(key, _)| key.to_owned()).filter(|key| !troubles.contains_key(key)).collect();
-    let mut lines: Vec<Said> = over.iter().filter_map(|key| errors.recovered(key)).map(Said::News).collect();
-    for (key, text) in troubles {
-        let said = if key == report::BUSY { Said::News } else { Said::Trouble };
-        lines.extend(errors.error(key, text, now_s).map(said));
+        errors.present().map(|(key, _)| key.to_owned()).filter(|key| !texts.contains_key(key)).collect();
+    let over = over.iter().filter_map(|key| errors.recovered(key)).map(|text| (Severity::Info, text));
+    let mut lines: Vec<_> = over.collect();
+    for (key, condition) in texts {
+        let text = errors.error(&key, &condition.to_string(), now_s);
+        lines.extend(text.map(|text| (condition.severity(), text)));
     }
     lines
 }
@@ -287,20 +302,24 @@ fn settle(errors: &mut Quiet, troubles: &BTreeMap<String, String>, now_s: i64) -
 mod tests {
     use super::*;
 
-    fn troubles(list: &[(&str, &str)]) -> BTreeMap<String, String> {
-        list.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+    #[test]
+    fn a_condition_is_logged_once_and_its_end_once() {
+        let mut errors = Quiet::default();
+        let unreached = [Condition::LeaderUnreached("refused".to_owned())];
+        let text = "Orchestrator's leader was not reached: refused";
+        assert_eq!(settle(&mut errors, &unreached, 1), [(Severity::Failure, text.to_owned())]);
+        assert_eq!(settle(&mut errors, &unreached, 2), []);
+        let lines = settle(&mut errors, &[Condition::OrdersUnread("garbage".to_owned())], 3);
+        let over = format!("recovered: leader-unreached (was: {text})");
+        assert_eq!(lines, [(Severity::Info, over), (Severity::Failure, "garbage".to_owned())]);
     }
 
     #[test]
-    fn the_same_trouble_is_said_once_and_its_end_once() {
-        let mut errors = Quiet::default();
-        let refused = troubles(&[("orchestrator", "refused")]);
-        assert_eq!(settle(&mut errors, &refused, 1), [Said::Trouble("refused".to_owned())]);
-        assert_eq!(settle(&mut errors, &refused, 2), []);
-        let lines = settle(&mut errors, &troubles(&[("orders", "garbage")]), 3);
-        assert_eq!(
-            lines,
-            [Said::News("recovered: orchestrator (was: refused)".to_owned()), Said::Trouble("garbage".to_owned())]
-        );
+    fn a_long_plan_is_quoted_in_a_few_lines() {
+        let long: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        let quoted = first_lines(&long);
+        assert_eq!(quoted.lines().count(), PLAN_LINES_MAX + 1);
+        assert!(quoted.ends_with("... and 80 more lines"), "{quoted}");
+        assert_eq!(first_lines("one\ntwo\n"), "one\ntwo");
     }
 }

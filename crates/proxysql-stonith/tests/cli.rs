@@ -105,13 +105,37 @@ fn the_same_error_is_not_said_again_by_the_next_start() {
 }
 
 #[test]
-fn suspend_and_resume_work_with_everything_else_dead() {
+fn suspend_and_resume_work_with_everything_else_dead_and_the_config_broken() {
     let desk = Desk::new(MINIMAL);
+    desk.run("run --once");
     let (text, code) = desk.run("suspend --for 2h --reason upgrade");
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("suspended for 2h on 1 of 1 configured"), "{text}");
-    assert!(desk.run("resume").0.contains("1 had been suspended"));
-    assert!(desk.run("resume").0.contains("0 had been suspended"));
+    assert!(text.contains("suspended for 2h: 127.0.0.1:9"), "{text}");
+    assert!(desk.run("resume").0.contains("suspended until now: 127.0.0.1:9"));
+    assert!(desk.run("resume").0.contains("suspended until now: none"));
+    desk.file("stonith.toml", "[orchestrator\n");
+    let (text, code) = desk.run(&format!("suspend --reason x --state-dir={}", desk.path().join("state").display()));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("stonith.toml:1") && text.contains("suspended for 1h: 127.0.0.1:9"), "{text}");
+}
+
+#[test]
+fn suspend_is_refused_and_makes_nothing_where_no_agent_keeps_its_state() {
+    let desk = Desk::new(MINIMAL);
+    let refused = |line: &str| {
+        let (text, code) = desk.run(line);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("no agent keeps its state in") && text.contains("--state-dir"), "{text}");
+    };
+    refused("suspend --reason x");
+    refused("resume");
+    assert!(!desk.path().join("state").exists());
+    std::fs::create_dir(desk.path().join("state")).unwrap();
+    refused("suspend --reason x");
+    assert_eq!(std::fs::read_dir(desk.path().join("state")).unwrap().count(), 0);
+    desk.run("run --once");
+    refused("suspend --reason x --proxysql=127.0.0.1:10");
+    assert_eq!(desk.run("suspend --reason x --proxysql=127.0.0.1:9").1, 0, "the control");
 }
 
 #[test]
@@ -122,7 +146,7 @@ fn a_state_directory_that_cannot_be_written_is_said_clearly() {
     assert_eq!(code, 1);
     assert!(text.contains("isolation is not armed") && text.contains("run.state_dir"), "{text}");
     let (text, code) = desk.run("suspend --reason x");
-    assert_eq!(code, 1, "{text}");
+    assert_eq!(code, 2, "{text}");
 }
 
 #[test]

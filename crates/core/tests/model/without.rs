@@ -89,7 +89,7 @@ pub fn decide_without(
                 && answer.history.as_ref().is_some_and(Vec::is_empty)
                 && !memory.evidence.is_empty()
             {
-                observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true });
+                observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true, role: None });
             }
         }
         Some(Rule::Arming) => memory.armed = true,

@@ -4,6 +4,7 @@ mod any;
 mod beside_pairs;
 mod clusters;
 mod co_primaries;
+mod condition;
 mod discharge;
 mod first_start;
 mod guards;

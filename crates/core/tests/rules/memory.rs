@@ -291,7 +291,7 @@ fn orders_that_are_not_understood_are_refused_and_an_order_of_the_moment_is_neve
     let orders = Orders {
         suspended: Some("moving the switch".to_owned()),
         released: [(node("node01"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into(),
-        now: Some(Order::Unfence { node: node("node01"), without_lease: true }),
+        now: Some(Order::Unfence { node: node("node01"), without_lease: true, role: None }),
     };
     assert_eq!(read(&serde_json::to_string(&orders).unwrap()).unwrap(), Orders { now: None, ..orders });
 }

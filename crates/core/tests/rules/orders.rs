@@ -6,7 +6,7 @@ use stonith_core::evidence::Level;
 use stonith_core::guards::Guard;
 use stonith_core::observed::{LOST_IN_RECOVERY, Order};
 use stonith_core::proof::{Missing, Role};
-use stonith_core::row::{Layer, Row, Status};
+use stonith_core::row::{CheckType, Layer, Row, Status};
 use stonith_core::verdict::{Lacks, Verdict, Why};
 
 use crate::world::{Decided, LAYERS, Lab, Raft, node, row};
@@ -309,4 +309,37 @@ fn an_unfence_by_order_makes_no_primary_while_nobody_is_known_to_be_it() {
     lab.returns_writable("node01").dies("node03").run_s(5);
     lab.order_unfence("node01", false);
     assert!(lab.is_fenced("node01"), "{}", lab.rows("node01"));
+}
+
+// --- the break-glass, and what an operator vouches for -----------------------------------------------------------------
+
+#[test]
+fn the_end_of_an_isolation_by_order_puts_rows_back_as_they_were_but_not_what_was_superseded() {
+    let mut lab = failed_over();
+    let before = lab.layers();
+    lab.leader_gone().run_s(60);
+    assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
+    lab.orders.suspended = Some("the way out".to_owned());
+    let decision = lab.order(Order::EndIsolation);
+    assert_eq!(decision.unfenced("node03"), Some(Role::AsBefore));
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Operator));
+    assert_eq!(lab.layers(), before);
+    lab.run_s(60);
+    assert_eq!(lab.layers(), before, "suspended, it stays so");
+}
+
+#[test]
+fn a_role_that_an_operator_vouches_for_is_taken_where_orchestrator_does_not_report_the_check() {
+    let mut lab = failed_over();
+    lab.proxy.pairs[0].check_type = CheckType::Other("super_read_only".to_owned());
+    lab.downtime_ends("node01").run_s(30);
+    assert_eq!(lab.fenced(), ["node01"], "never proven");
+    let vouch = |role| Order::Unfence { node: node("node01"), without_lease: false, role: Some(role) };
+    let second = lab.order(vouch(Role::Primary));
+    assert_eq!(second.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
+    lab.server("node01").read_only = false;
+    assert_eq!(lab.order(vouch(Role::Replica)).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
+    lab.server("node01").read_only = true;
+    assert_eq!(lab.order(vouch(Role::Replica)).unfenced("node01"), Some(Role::Replica));
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
 }

@@ -337,7 +337,7 @@ proptest! {
             lab.put(row([10, 20, 30, 40][at % 4], NAMES[at / 4], all[*status].clone()));
         }
         let order = if unfence {
-            Order::Unfence { node: node(NAMES[target]), without_lease: true }
+            Order::Unfence { node: node(NAMES[target]), without_lease: true, role: None }
         } else {
             Order::Fence { node: node(NAMES[target]), level: stonith_core::evidence::Level::Sessions }
         };

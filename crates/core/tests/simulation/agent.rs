@@ -260,7 +260,7 @@ impl Agent {
             if matches!(leader, LeaderView::Led(_)) {
                 self.orders.released.insert(node.clone(), release);
             }
-            self.order = Some(Order::Unfence { node, without_lease: false });
+            self.order = Some(Order::Unfence { node, without_lease: false, role: None });
         }
     }
 

@@ -42,7 +42,7 @@ pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Obser
             let lost = |node| answer.downtimes.iter().any(|d| d.node == node && d.reason == LOST_IN_RECOVERY);
             let marked = observed.proxy.runtime.iter().filter(|row| Comment::parse(&row.comment) != Comment::Plain);
             if let Some(node) = marked.filter_map(|row| row.node()).find(|node| !lost(node.clone())) {
-                let now = Some(Order::Unfence { node: node.clone(), without_lease: true });
+                let now = Some(Order::Unfence { node: node.clone(), without_lease: true, role: None });
                 let orders = Orders { now, ..observed.orders.clone() };
                 let mut memory = agent.memory.clone();
                 memory.evidence.remove(&node);

@@ -1,10 +1,19 @@
-//! `config check`: the config in force, with each value's origin.
+//! `config check`: the config in force, with each value's origin; with `--connect` what it comes to.
 
-use super::{DONE, Ended, Failure, answer};
-use crate::config::{Config, Mode};
+use stonith_core::condition::{Condition, Severity, in_force};
+use stonith_core::decide::Decision;
+use stonith_core::node::Node;
+use stonith_core::observed::{LeaderView, Observed, Orders};
+use stonith_core::verdict::{Verdict, Why};
 
-/// Prints the effective config; connects to nothing.
-pub fn check(config: &Config) -> Ended {
+use super::proxies::{looking_agent, orchestrator_settings};
+use super::{DONE, Ended, FAILED, Failure, answer};
+use crate::cli::CheckArgs;
+use crate::config::{Config, Mode, ProxyConfig};
+use crate::orchestrator;
+
+/// Prints the effective config, and tries it where that is asked for.
+pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     // Valid for how it is said to run: a daemon, or, with --once's interval, the scheduler.
     let fits = |mode| config.policy(mode).map_err(|error| Failure::BadInput(error.to_string()));
     let daemon = fits(Mode::Daemon);
@@ -20,5 +29,65 @@ pub fn check(config: &Config) -> Ended {
             answer(&format!("# `{name}` refuses this config: {text}"));
         }
     }
-    Ok(DONE)
+    if !args.connect {
+        return Ok(DONE);
+    }
+    let mut worst = endpoints(config).await?;
+    for proxy in &config.proxies {
+        worst = worst.max(proxysql(config, proxy).await?);
+    }
+    Ok(if worst < Severity::Failure { DONE } else { FAILED })
+}
+
+/// Asks every endpoint of Orchestrator.
+async fn endpoints(config: &Config) -> Result<Severity, Failure> {
+    let said = orchestrator::check(&orchestrator_settings(config)?).await;
+    let said = said.map_err(|error| Failure::BadInput(error.to_string()))?;
+    let mut worst = Severity::Info;
+    for (endpoint, said) in said {
+        answer(&match said {
+            Ok(true) => format!("Orchestrator {endpoint}: answers and leads"),
+            Ok(false) => format!("Orchestrator {endpoint}: answers and does not lead"),
+            Err(why) => {
+                worst = Severity::Failure;
+                format!("Orchestrator {endpoint}: {why}")
+            }
+        });
+    }
+    Ok(worst)
+}
+
+/// Looks at one ProxySQL as a tick does, and says what can't protect.
+async fn proxysql(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failure> {
+    let mut agent = looking_agent(config, proxy)?;
+    let looked = agent.look(Orders::default()).await;
+    let found = match &looked {
+        Ok((observed, decision)) => {
+            let version = agent.version().unwrap_or_default();
+            answer(&format!("ProxySQL {}: version {version}; {}", proxy.address, summary(observed, decision)));
+            agent.conditions(observed, decision)
+        }
+        Err(error) => {
+            answer(&format!("ProxySQL {}:", proxy.address));
+            vec![Condition::ProxyUnread(error.to_string())]
+        }
+    };
+    agent.close().await;
+    for condition in &found {
+        answer(&format!("  ! {condition}"));
+    }
+    Ok(found.iter().map(Condition::severity).max().unwrap_or(Severity::Info))
+}
+
+/// How many nodes are known, and whether isolation is armed.
+fn summary(observed: &Observed, decision: &Decision) -> String {
+    let is_unknown = |node: &Node| matches!(decision.verdicts.get(node), Some(Verdict::Ignore(Why::NotKnown)));
+    let nodes: Vec<Node> = in_force(&observed.proxy, |_| true).into_iter().collect();
+    let known = nodes.iter().filter(|node| decision.verdicts.contains_key(*node) && !is_unknown(node)).count();
+    let leader = match &observed.leader {
+        LeaderView::Led(answer) => format!("leader {}", answer.leader),
+        _ => "no leader".to_owned(),
+    };
+    let armed = if decision.memory.armed { "isolation armed" } else { "isolation not armed" };
+    format!("{leader}; {known} of {} nodes known to it; {armed}", nodes.len())
 }

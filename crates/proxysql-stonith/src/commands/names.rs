@@ -29,10 +29,10 @@ fn list(nodes: &BTreeSet<Node>) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds the node that `name` names, `host:port`, among those that have managed rows.
+/// Finds the node that `name` names, among those that have managed rows: `host:port`, or `host` where that is one node.
 ///
 /// # Errors
-/// No such node, or no port was given; with the candidates.
+/// No such node, or several; with the candidates.
 pub fn find(name: &str, nodes: &BTreeSet<Node>) -> Result<Node, NameError> {
     if let Ok(node) = name.parse::<Node>()
         && nodes.contains(&node)
@@ -41,6 +41,9 @@ pub fn find(name: &str, nodes: &BTreeSet<Node>) -> Result<Node, NameError> {
     }
     let host = name.trim_end_matches('.').to_ascii_lowercase();
     let candidates: BTreeSet<Node> = nodes.iter().filter(|node| node.host.as_str() == host).cloned().collect();
+    if let (1, Some(only)) = (candidates.len(), candidates.first()) {
+        return Ok(only.clone());
+    }
     if candidates.is_empty() {
         return Err(NameError::Unknown { name: name.to_owned(), candidates: nodes.clone() });
     }
@@ -52,13 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_without_a_port_is_an_error_with_the_candidates() {
+    fn a_name_without_a_port_is_the_only_node_of_that_host_or_an_error_with_the_candidates() {
         let nodes: BTreeSet<Node> =
             ["node01:3306", "node01:3307", "node02:3306"].iter().map(|n| n.parse().unwrap()).collect();
         assert_eq!(find("NODE01:3307", &nodes).unwrap().to_string(), "node01:3307");
         let error = find("node01", &nodes).unwrap_err().to_string();
         assert!(error.contains("node01:3306, node01:3307") && !error.contains("node02"), "{error}");
-        assert!(find("node02", &nodes).is_err(), "the port always counts");
+        assert_eq!(find("Node02.", &nodes).unwrap().to_string(), "node02:3306", "the only one of that host");
+        assert!(find("node02:3307", &nodes).is_err(), "a port that is given counts");
         assert!(find("node09:3306", &nodes).unwrap_err().to_string().contains("node02:3306"));
     }
 }

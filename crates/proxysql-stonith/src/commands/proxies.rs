@@ -1,12 +1,13 @@
 //! From the config to an agent for each ProxySQL.
 
 use crate::agent::{Agent, AgentSettings, Credentials, owner_of_process};
+use crate::clock::Now;
 use crate::commands::Failure;
 use crate::config::{Config, CredentialSource, Enforcement, Mode, ProxyConfig};
 use crate::orchestrator::{Basic, Client, Endpoint, Settings as OrchestratorSettings, TlsSettings};
 use crate::proxysql::{Credential, Settings as ProxySettings};
 use crate::state::StateDir;
-use crate::watch::peeked_memory;
+use crate::watch::{HEARTBEAT_MAX_MS, peeked_memory};
 use stonith_core::memory::Memory;
 
 use std::time::Duration;
@@ -52,6 +53,28 @@ pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
     StateDir::new(&config.run.state_dir, &proxy.address)
 }
 
+fn sources(config: &Config, proxy: &ProxyConfig) -> Sources {
+    Sources { proxysql: proxy.credential.clone(), orchestrator: config.orchestrator.credential.clone() }
+}
+
+/// How to reach Orchestrator.
+pub fn orchestrator_settings(config: &Config) -> Result<OrchestratorSettings, Failure> {
+    let orchestrator = &config.orchestrator;
+    let tls = &orchestrator.tls;
+    Ok(OrchestratorSettings {
+        endpoints: endpoints(config)?,
+        auth: orchestrator.credential.as_ref().map(basic).transpose().map_err(Failure::BadInput)?,
+        tls: TlsSettings {
+            insecure: !tls.verify,
+            ca_file: tls.ca_file.clone(),
+            client: tls.client.as_ref().map(|client| (client.cert.clone(), client.key.clone())),
+        },
+        connect_timeout: orchestrator.connect_timeout,
+        read_timeout: orchestrator.read_timeout,
+        tick_timeout: orchestrator.tick_timeout,
+    })
+}
+
 /// An agent for one ProxySQL; connects to nothing yet.
 pub fn agent(
     config: &Config,
@@ -61,22 +84,8 @@ pub fn agent(
     owner: String,
 ) -> Result<Agent, Failure> {
     let bad = |text: String| Failure::BadInput(text);
-    let orchestrator = &config.orchestrator;
-    let tls = &orchestrator.tls;
-    let sources = Sources { proxysql: proxy.credential.clone(), orchestrator: orchestrator.credential.clone() };
-    let settings = OrchestratorSettings {
-        endpoints: endpoints(config)?,
-        auth: sources.orchestrator().map_err(bad)?,
-        tls: TlsSettings {
-            insecure: !tls.verify,
-            ca_file: tls.ca_file.clone(),
-            client: tls.client.as_ref().map(|client| (client.cert.clone(), client.key.clone())),
-        },
-        connect_timeout: orchestrator.connect_timeout,
-        read_timeout: orchestrator.read_timeout,
-        tick_timeout: orchestrator.tick_timeout,
-    };
-    let client = Client::new(settings).map_err(|error| bad(error.to_string()))?;
+    let sources = sources(config, proxy);
+    let client = Client::new(orchestrator_settings(config)?).map_err(|error| bad(error.to_string()))?;
     let settings = AgentSettings {
         proxy: ProxySettings {
             address: proxy.address.clone(),
@@ -90,17 +99,33 @@ pub fn agent(
     Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }
 
-/// An agent for a command: with what the running agent last kept, and nothing of it changed.
+/// An agent for a command: with what the running agent last kept, and nothing of it changed. It decides by the interval
+/// of the agent that runs here, be that a daemon or ProxySQL's scheduler.
 pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, Failure> {
-    // Whichever of the two modes the config fits: a command has no ticks of its own.
-    let mode = if config.policy(Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
-    let memory = match peeked_memory(&state_dir(config, proxy), config.tick_ms(mode)) {
-        Ok(memory) => memory,
+    // Where nothing has run yet, whichever of the two modes the config fits.
+    let fits = if config.policy(Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
+    let peeked = peeked_memory(&state_dir(config, proxy), |mode| config.tick_ms(mode.unwrap_or(fits)));
+    let (memory, mode) = match peeked {
+        Ok(peeked) => peeked,
         Err(error) => {
             super::complain(&format!("{error}; going on as if there were no state"));
             let now = crate::clock::Now::read();
-            Memory::first_start(&now.boot_id, now.boot_ms)
+            (Memory::first_start(&now.boot_id, now.boot_ms), None)
         }
     };
+    let mode = mode.filter(|mode| config.policy(*mode).is_ok()).unwrap_or(fits);
     agent(config, proxy, mode, memory, owner_of_process())
+}
+
+/// Why nobody is taken to watch this ProxySQL from this host; `None` where an agent has ticked lately.
+pub fn silent_agent(config: &Config, proxy: &ProxyConfig, now: &Now) -> Option<String> {
+    let dir = config.run.state_dir.display();
+    let Some(alive_ms) = state_dir(config, proxy).last_alive_ms(&now.boot_id) else {
+        return Some(format!("no agent has run here for this ProxySQL: {dir} has no state of one"));
+    };
+    let silent_ms = now.boot_ms.saturating_sub(alive_ms);
+    let longest_ms =
+        config.tick_ms(Mode::Once).max(config.tick_ms(Mode::Daemon)).saturating_mul(2).max(HEARTBEAT_MAX_MS);
+    let text = || format!("the agent here has not ticked for {} s, by its state in {dir}", silent_ms / 1_000);
+    (silent_ms > longest_ms).then(text)
 }

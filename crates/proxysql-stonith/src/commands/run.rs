@@ -114,7 +114,7 @@ async fn wait_for_start(config: &Config, proxy: &ProxyConfig, ending: &mut Endin
 }
 
 fn start(config: &Config, proxy: &ProxyConfig, mode: Mode) -> Start {
-    Kept::start(state_dir(config, proxy), config.tick_ms(mode))
+    Kept::start(state_dir(config, proxy), mode, config.tick_ms(mode))
 }
 
 fn watch_of(config: &Config, proxy: &ProxyConfig, mode: Mode, kept: Kept) -> Result<Watch, Failure> {

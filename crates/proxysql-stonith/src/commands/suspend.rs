@@ -1,41 +1,105 @@
-//! `suspend` and `resume`: the break-glass. Files only, so that it works with everything else dead.
+//! `suspend` and `resume`: the break-glass. They need the state directory only, and work with everything else dead or
+//! wrong, the config file included.
 
-use super::proxies::state_dir;
-use super::{DONE, Ended, FAILED, answer, complain, of_configured};
+use std::path::Path;
+
+use stonith_core::node::Node;
+
+use super::{DONE, Ended, FAILED, Failure, answer, complain};
 use crate::cli::SuspendArgs;
 use crate::clock::Now;
-use crate::config::{Config, duration};
+use crate::config::{Config, Environment, Flags, duration};
+use crate::state::{StateDir, StateError};
 
-/// Hands off for a while.
-pub fn suspend(config: &Config, args: &SuspendArgs) -> Ended {
+/// An agent that has not ticked for so long may keep its state elsewhere.
+const SILENT_MAX_S: u64 = 120;
+
+/// Pauses all fencing and unfencing for a while.
+pub fn suspend(flags: &Flags, env: &Environment, args: &SuspendArgs) -> Ended {
     let user = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
     let by = user("SUDO_USER").or_else(|| user("USER")).unwrap_or_else(|| "unknown".to_owned());
     let now = Now::read();
-    let mut done = 0;
-    for proxy in &config.proxies {
-        match state_dir(config, proxy).suspend(&args.reason, &by, args.duration, &now) {
-            Ok(_) => done += 1,
-            Err(error) => complain(&format!("ProxySQL {}: {error}", proxy.address)),
-        }
+    let (done, failed) = for_each(flags, env, |dir| dir.suspend(&args.reason, &by, args.duration, &now).map(drop))?;
+    if !done.is_empty() {
+        let time = duration::show(args.duration);
+        answer(&format!(
+            "suspended for {time}: {}. Nothing is fenced or let back until then, or `resume`",
+            list(&done)
+        ));
     }
-    let (time, whom) = (duration::show(args.duration), of_configured(done, config));
-    answer(&format!("suspended for {time} on {whom} ProxySQLs: nothing is fenced or let back until then, or `resume`"));
-    Ok(if done == config.proxies.len() { DONE } else { FAILED })
+    Ok(if failed { FAILED } else { DONE })
 }
 
-/// And on again.
-pub fn resume(config: &Config) -> Ended {
+/// Ends a suspension.
+pub fn resume(flags: &Flags, env: &Environment) -> Ended {
     let now = Now::read();
-    let (mut done, mut held) = (0, 0);
-    for proxy in &config.proxies {
-        match state_dir(config, proxy).resume(&now) {
-            Ok(ended) => {
-                done += 1;
-                held += usize::from(ended.is_some());
+    let mut held = Vec::new();
+    let (done, failed) = for_each(flags, env, |dir| {
+        held.extend(dir.resume(&now)?.map(|_| dir.proxy().to_string()));
+        Ok(())
+    })?;
+    if !done.is_empty() {
+        let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+        answer(&format!("resumed: {}; suspended until now: {held}", list(&done)));
+    }
+    Ok(if failed { FAILED } else { DONE })
+}
+
+/// Does it for every ProxySQL that an agent keeps state of here, or for those that `--proxysql` names.
+fn for_each(
+    flags: &Flags,
+    env: &Environment,
+    mut order: impl FnMut(&StateDir) -> Result<(), StateError>,
+) -> Result<(Vec<Node>, bool), Failure> {
+    let bad = |error: crate::config::ConfigError| Failure::BadInput(error.to_string());
+    let (dir, problem) = Config::state_dir(flags, env).map_err(bad)?;
+    if let Some(problem) = problem {
+        complain(&format!("the config file is not used: {problem}; the state directory is {}", dir.display()));
+    }
+    let mut kept = StateDir::all_in(&dir).map_err(|error| no_state(&dir, &error.to_string()))?;
+    if !flags.proxysql.is_empty() {
+        let named = Config::proxies_of(flags).map_err(Failure::BadInput)?;
+        if let Some(absent) = named.iter().find(|node| !kept.iter().any(|dir| dir.proxy() == *node)) {
+            return Err(no_state(&dir, &format!("it has none of {absent}")));
+        }
+        kept.retain(|dir| named.contains(dir.proxy()));
+    }
+    if kept.is_empty() {
+        return Err(no_state(&dir, "it is empty"));
+    }
+    let now = Now::read();
+    let (mut done, mut failed) = (Vec::new(), false);
+    for state in &kept {
+        if let Some(silent_s) = silent_s(state, &now).filter(|silent_s| *silent_s > SILENT_MAX_S) {
+            complain(&format!(
+                "ProxySQL {}: no agent has ticked here for {silent_s} s; make sure that the agent keeps its state in {}",
+                state.proxy(),
+                dir.display()
+            ));
+        }
+        match order(state) {
+            Ok(()) => done.push(state.proxy().clone()),
+            Err(error) => {
+                complain(&format!("ProxySQL {}: {error}", state.proxy()));
+                failed = true;
             }
-            Err(error) => complain(&format!("ProxySQL {}: {error}", proxy.address)),
         }
     }
-    answer(&format!("resumed on {} ProxySQLs; {held} had been suspended", of_configured(done, config)));
-    Ok(if done == config.proxies.len() { DONE } else { FAILED })
+    Ok((done, failed))
+}
+
+/// How long no agent has ticked, as far as its state tells.
+fn silent_s(state: &StateDir, now: &Now) -> Option<u64> {
+    Some(now.boot_ms.saturating_sub(state.last_alive_ms(&now.boot_id)?) / 1_000)
+}
+
+fn no_state(dir: &Path, why: &str) -> Failure {
+    Failure::BadInput(format!(
+        "no agent keeps its state in {}: {why}. Nothing was changed; name the agent's directory with --state-dir",
+        dir.display()
+    ))
+}
+
+fn list(nodes: &[Node]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

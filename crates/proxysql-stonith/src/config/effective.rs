@@ -78,6 +78,23 @@ pub(super) fn resolve(
     Ok(Config { file, orchestrator, proxies, policy, isolation, run, log, origins: at.origins })
 }
 
+/// Where the state is kept, if something says so.
+fn state_dir(flags: &Flags, env: &Environment, in_file: Maybe<PathBuf>) -> Result<Maybe<PathBuf>, ConfigError> {
+    let from_env = env.first(&["PROXYSQL_STONITH_STATE_DIR"])?;
+    let path = |text: Sourced<String>| Sourced::new(PathBuf::from(text.value), text.origin);
+    let from_systemd = env.first(&["STATE_DIRECTORY"])?.map(|mut list| {
+        list.value.truncate(list.value.find(':').unwrap_or(list.value.len()));
+        list
+    });
+    Ok(flag(flags.state_dir.clone(), "--state-dir").or(from_env.map(path)).or(in_file).or(from_systemd.map(path)))
+}
+
+/// The state directory alone, for the break-glass: whatever else is wrong with the config.
+pub(super) fn state_dir_alone(flags: &Flags, env: &Environment, raw: RawFile) -> Result<PathBuf, ConfigError> {
+    let chosen = state_dir(flags, env, raw.state_dir)?;
+    Ok(absolute(chosen.map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |dir| dir.value)))
+}
+
 fn flag<T>(value: Option<T>, name: &'static str) -> Maybe<T> {
     value.map(|value| Sourced::new(value, Origin::Flag(name)))
 }
@@ -156,18 +173,8 @@ impl Resolver<'_> {
     }
 
     fn state_dir(&mut self, in_file: Maybe<PathBuf>) -> Result<PathBuf, ConfigError> {
-        let from_env = self.env.first(&["PROXYSQL_STONITH_STATE_DIR"])?;
-        let path = |text: Sourced<String>| Sourced::new(PathBuf::from(text.value), text.origin);
-        let from_systemd = self.env.first(&["STATE_DIRECTORY"])?.map(|mut list| {
-            list.value.truncate(list.value.find(':').unwrap_or(list.value.len()));
-            list
-        });
-        let chosen = flag(self.flags.state_dir.clone(), "--state-dir")
-            .or(from_env.map(path))
-            .or(in_file)
-            .or(from_systemd.map(path));
-        let dir = self.note("run.state_dir", chosen).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
-        Ok(absolute(dir))
+        let chosen = state_dir(self.flags, self.env, in_file)?;
+        Ok(absolute(self.note("run.state_dir", chosen).unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR))))
     }
 
     /// Flags or the environment's list, whichever is higher.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::row::Hostgroup;
@@ -54,7 +55,8 @@ pub const DEFAULT_ISOLATION_AFTER: Duration = Duration::from_secs(10);
 pub const JITTER_PERCENT: u64 = 20;
 
 /// What runs: it sets the largest gap between two ticks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// `run --once`, started by ProxySQL's scheduler.
     Once,
@@ -184,15 +186,32 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
-        let named = match &flags.config {
-            Some(path) => Some(path.clone()),
-            None => env.first(&["PROXYSQL_STONITH_CONFIG"])?.map(|path| PathBuf::from(path.value)),
-        };
-        let default = Path::new(DEFAULT_FILE);
-        let path = named.or_else(|| default.exists().then(|| default.to_owned()));
-        let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
+        let path = file_in_force(flags, env)?;
         let raw = path.as_deref().map(RawFile::read).transpose()?.unwrap_or_default();
         effective::resolve(flags, env, raw, path)
+    }
+
+    /// The state directory alone, for the break-glass: nothing else of the config needs to be right. Where the config
+    /// file can't be read, its error comes along, and flag, environment or default say where.
+    ///
+    /// # Errors
+    /// The environment variable that names it is no text.
+    pub fn state_dir(flags: &Flags, env: &Environment) -> Result<(PathBuf, Option<ConfigError>), ConfigError> {
+        let raw = file_in_force(flags, env).and_then(|path| path.as_deref().map(RawFile::read).transpose());
+        let (raw, problem) = match raw {
+            Ok(raw) => (raw.unwrap_or_default(), None),
+            Err(problem) => (RawFile::default(), Some(problem)),
+        };
+        Ok((effective::state_dir_alone(flags, env, raw)?, problem))
+    }
+
+    /// The ProxySQLs that `--proxysql` names.
+    ///
+    /// # Errors
+    /// One that is no address.
+    pub fn proxies_of(flags: &Flags) -> Result<Vec<Node>, String> {
+        let listed = flags.proxysql.iter().flat_map(|list| address::split(list));
+        listed.map(|text| address::parse_proxy(text).map_err(|problem| format!("flag --proxysql: {problem}"))).collect()
     }
 
     /// The largest gap between two ticks, in ms.
@@ -252,4 +271,15 @@ impl Config {
     pub fn to_toml(&self) -> String {
         show::to_toml(self)
     }
+}
+
+/// The config file that is read, if any.
+fn file_in_force(flags: &Flags, env: &Environment) -> Result<Option<PathBuf>, ConfigError> {
+    let named = match &flags.config {
+        Some(path) => Some(path.clone()),
+        None => env.first(&["PROXYSQL_STONITH_CONFIG"])?.map(|path| PathBuf::from(path.value)),
+    };
+    let default = Path::new(DEFAULT_FILE);
+    let path = named.or_else(|| default.exists().then(|| default.to_owned()));
+    Ok(path.map(|path| std::path::absolute(&path).unwrap_or(path)))
 }

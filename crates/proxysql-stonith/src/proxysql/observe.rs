@@ -14,7 +14,6 @@ use stonith_core::table::{Record, SERVERS, Unreadable};
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, hostgroups, lease, pairs, releases, returned, used, value};
 use super::sql;
-use super::version::Version;
 
 /// Why a ProxySQL could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +47,13 @@ const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
 const LOADS: &str = "SELECT version FROM runtime_checksums_values WHERE name='mysql_servers'";
 const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
 
-/// Which version this ProxySQL is.
+/// Which version this ProxySQL is, in its own words.
 ///
 /// # Errors
-/// The connection, or a version that is none.
-pub async fn version(admin: &mut Admin) -> Result<Version, ObserveError> {
+/// The connection.
+pub async fn version(admin: &mut Admin) -> Result<String, ObserveError> {
     let answer = admin.query(VERSION).await?;
-    let text = value(&answer).unwrap_or_default();
-    text.parse().map_err(|()| not_understood(VERSION)(NotUnderstood::of(&text)))
+    Ok(value(&answer).unwrap_or_default().to_owned())
 }
 
 /// The longest that a monitor's round is waited for: one with a longer interval is seen by later ticks.

@@ -351,7 +351,9 @@ impl Stage {
         let proxy = Node::new(&address.ip().to_string(), address.port())?;
         let tick_ms = u64::try_from(TICK.as_millis())?;
         let dir = StateDir::new(self._state.path(), &proxy);
-        let Start::Ready(kept) = Kept::start(dir, tick_ms) else { anyhow::bail!("the state directory is in use") };
+        let Start::Ready(kept) = Kept::start(dir, crate::config::Mode::Daemon, tick_ms) else {
+            anyhow::bail!("the state directory is in use")
+        };
         let client = Client::new(Settings {
             endpoints: self.orchestrator.endpoints().iter().map(|url| url.parse()).collect::<Result<_, _>>()?,
             auth: None,

@@ -11,6 +11,7 @@
 //! Losing any of it is safe: a lost state is unarmed, lost orders are no orders. **Invariant:** a file is whole or
 //! absent, never half written; a file from a newer version is never overwritten.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 
+use crate::config::Mode;
 use crate::foreign::shown;
 use crate::logging::Quiet;
 
@@ -45,6 +47,8 @@ pub struct State {
     pub memory: Memory,
     /// Which errors were said.
     pub errors: Quiet,
+    /// How the agent that wrote it runs.
+    pub mode: Option<Mode>,
 }
 
 /// What became of the kept state.
@@ -97,6 +101,8 @@ struct StateOut<'s> {
     memory: &'s Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'s Quiet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +110,8 @@ struct StateIn {
     memory: Memory,
     #[serde(default)]
     errors: Quiet,
+    #[serde(default)]
+    mode: Option<Mode>,
 }
 
 impl StateDir {
@@ -117,6 +125,38 @@ impl StateDir {
             untouchable: false,
             beside: durable_file::BESIDE,
         }
+    }
+
+    /// Those of every ProxySQL that an agent has kept state of in this directory, by name. Makes nothing.
+    ///
+    /// # Errors
+    /// The directory is absent or can't be read.
+    pub fn all_in(dir: &Path) -> Result<Vec<Self>, StateError> {
+        let mut proxies = BTreeSet::new();
+        for entry in std::fs::read_dir(dir).map_err(StateError::io("read", dir))? {
+            let name = entry.map_err(StateError::io("read", dir))?.file_name();
+            let name = name.to_string_lossy();
+            if let Some(stem) = name.strip_prefix("state-").and_then(|rest| rest.strip_suffix(".json")) {
+                let written: Option<Head> = durable_file::read(&dir.join(&*name), STATE_MAX_BYTES)
+                    .ok()
+                    .flatten()
+                    .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                proxies.extend(written.map(|head| head.proxy).or_else(|| proxy_of(stem)));
+            } else if let Some(stem) = name.strip_prefix("lock-") {
+                proxies.extend(proxy_of(stem));
+            }
+        }
+        Ok(proxies.iter().map(|proxy| Self::new(dir, proxy)).collect())
+    }
+
+    /// Which ProxySQL it is about.
+    pub fn proxy(&self) -> &Node {
+        &self.proxy
+    }
+
+    /// Whether an agent has kept state here.
+    pub fn is_kept(&self) -> bool {
+        self.state_path().exists() || self.lock_path().exists()
     }
 
     /// Makes the directory if it is missing, and takes the agent's lock at this time of the boot clock, in ms, until the
@@ -210,9 +250,9 @@ impl StateDir {
             return Err(StateError::LeftAlone { path });
         }
         let lasting = state.memory.without_times();
-        let out = |memory, errors| StateOut { version: VERSION, proxy: &self.proxy, memory, errors };
-        let lasting = to_json(&out(&lasting, None), &path)?;
-        let tick = to_json(&out(&state.memory, Some(&state.errors)), &path)?;
+        let out = |memory, errors, mode| StateOut { version: VERSION, proxy: &self.proxy, memory, errors, mode };
+        let lasting = to_json(&out(&lasting, None, None), &path)?;
+        let tick = to_json(&out(&state.memory, Some(&state.errors), state.mode), &path)?;
         if tick.len() as u64 > STATE_MAX_BYTES {
             return Err(StateError::TooLarge { path, most: STATE_MAX_BYTES });
         }
@@ -232,8 +272,8 @@ impl StateDir {
     fn read(&self, path: &Path) -> Result<Option<Read>, StateError> {
         let Some(bytes) = durable_file::read(path, STATE_MAX_BYTES)? else { return Ok(None) };
         self.check_head(path, &bytes)?;
-        let StateIn { memory, errors } = from_json(&bytes, path)?;
-        Ok(Some((Box::new(State { memory, errors }), bytes)))
+        let StateIn { memory, errors, mode } = from_json(&bytes, path)?;
+        Ok(Some((Box::new(State { memory, errors, mode }), bytes)))
     }
 
     /// The version first: what a newer one wrote may look like garbage.
@@ -289,6 +329,12 @@ fn stem(proxy: &Node) -> String {
     let safe = |letter: char| if letter.is_ascii_alphanumeric() || "-.:_".contains(letter) { letter } else { '%' };
     let host: String = proxy.host.as_str().chars().take(HOST_MAX).map(safe).collect();
     format!("{host}_{}", proxy.port)
+}
+
+/// The ProxySQL that a stem names, where that can be told.
+fn proxy_of(stem: &str) -> Option<Node> {
+    let (host, port) = stem.rsplit_once('_')?;
+    Node::new(host, port.parse().ok()?).ok().filter(|node| self::stem(node) == stem)
 }
 
 /// A file made by root in another user's directory is given to that user: `suspend` under sudo must not lock the

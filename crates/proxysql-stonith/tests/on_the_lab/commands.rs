@@ -39,18 +39,33 @@ async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
     assert_eq!(proxy["armed"], true);
     assert_eq!(proxy["nodes"][0]["node"], "node01:3306");
     assert_eq!(proxy["nodes"][0]["rows"][0]["status"], "OFFLINE_SOFT");
-    assert!(proxy["nodes"][0]["lacks"].is_string());
+    let node = &proxy["nodes"][0];
+    assert_eq!((&node["verdict"], &node["level"]), (&"fence".into(), &"sessions".into()));
+    assert_eq!(
+        (&node["evidence"][0]["kind"], &node["evidence"][0]["by"]),
+        (&"superseded".into(), &"node02:3306".into())
+    );
+    let blocker = node["blockers"][0]["label"].as_str().unwrap();
+    assert!(["confirmed-leader", "stands-alone"].contains(&blocker), "in the leader's first 2 s, and after: {blocker}");
+    assert_eq!((&proxy["standing"], &proxy["version"]), (&"led".into(), &"2.7.1-16-g2726c27".into()));
+    assert_eq!(proxy["plan"], serde_json::json!([]));
+    assert_eq!((&json["schema"], &json["worst"]), (&1.into(), &"info".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_its_port_is_an_error_with_the_candidates() {
+async fn a_node_without_its_port_is_the_only_one_of_that_host_or_an_error_with_the_candidates() {
     let stage = Stage::set().await;
-    for name in ["node01", "node09:3306"] {
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname,port) VALUES (20,'node02',3307)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    for (name, candidate) in [("node02", "node02:3306, node02:3307"), ("node09:3306", "node01:3306")] {
         let (text, code) = stage.stonith(&format!("fence {name}")).await;
         assert_eq!(code, 2, "{text}");
-        assert!(text.contains("node01:3306"), "{text}");
+        assert!(text.contains(candidate), "{text}");
     }
     assert_eq!(stage.proxysql.writes(), 0);
+    let (text, code) = stage.stonith("fence node03").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node03:3306 fenced(soft) on 1 of 1 configured") && stage.is_fenced("node03"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +131,10 @@ async fn suspended_nothing_is_fenced_until_resume() {
     let before = stage.everything();
     let (text, _) = stage.stonith("run --once").await;
     assert_eq!(stage.everything(), before);
-    assert!(text.contains("suspended: upgrade"), "{text}");
-    assert!(stage.stonith("status").await.0.contains("SUSPENDED: upgrade"));
+    assert!(text.contains("nothing is fenced or let back: upgrade"), "{text}");
+    let (text, code) = stage.stonith("status").await;
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("suspended") && text.contains("upgrade"), "{text}");
     assert_eq!(stage.stonith("resume").await.1, 0);
     stage.stonith("run --once").await;
     assert!(stage.is_fenced("node01"));
@@ -225,4 +242,64 @@ async fn several_proxysqls_are_each_fenced_and_the_output_counts_them() {
     stage.fail_over().await;
     assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 1);
     assert!(stage.is_fenced("node01"), "the one that is there is fenced all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_changes_nothing() {
+    let stage = Stage::set().await;
+    let before = stage.everything();
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(text.matches("answers and leads").count(), 1, "{text}");
+    assert_eq!(text.matches("answers and does not lead").count(), 2, "{text}");
+    assert!(text.contains("version 2.7.1-16-g2726c27; ") && text.contains("3 of 3 nodes known to it"), "{text}");
+    assert!(text.contains("isolation armed") && !text.contains(" ! "), "{text}");
+    stage.orchestrator.kill(2);
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("was not reached"), "one of three: {text}");
+    stage.orchestrator.start_member(2);
+    stage.sql("UPDATE mysql_servers SET hostname='10.0.0.'||substr(hostname,6)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("nothing is protected here") && text.contains("0 of 3 nodes"), "{text}");
+    assert_eq!(stage.stonith("config check").await.1, 0, "which connects to nothing");
+    stage.sql("UPDATE mysql_servers SET hostname='node0'||substr(hostname,8)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    assert_eq!((stage.everything(), stage.proxysql.writes()), (before, 0));
+    assert!(!stage.dir.path().join("state").exists(), "and keeps nothing");
+    stage.proxysql.kill();
+    let (text, code) = stage.stonith("config check --connect").await;
+    assert!(code == 1 && text.contains("refused"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_before_a_start_waits_until_it_can_tell_or_says_that_it_can_not() {
+    let stage = Stage::set().await;
+    // Two writers: the one that is not the primary is fenced once the leader is confirmed.
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node02')");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.nodes.change("node02", |server| server.read_only = false);
+    let (text, code) = stage.stonith("plan --wait 1ms").await;
+    assert_eq!(code, 11, "{text}");
+    assert!(text.contains("may not be the whole") && text.contains("not confirmed"), "{text}");
+    let (text, code) = stage.stonith("plan").await;
+    assert_eq!(code, 10, "{text}");
+    assert!(text.contains("node02:3306: fence(sessions): second-writer"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+    let (text, code) = stage.stonith("plan --orchestrator=http://127.0.0.1:9").await;
+    assert_eq!(code, 11, "{text}");
+    assert!(text.contains("leader did not answer"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_decide_by_the_interval_of_the_agent_that_runs_here() {
+    let stage = Stage::set().await;
+    let isolates_in_ms = |text: String| {
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["proxies"][0]["isolates_in_ms"].as_u64().unwrap()
+    };
+    stage.stonith("run --once").await;
+    let by_scheduler = isolates_in_ms(stage.stonith("status --json").await.0);
+    // 16 s less a scheduler's interval of 5 s and an apply: a daemon's 10 s come to 7.8 s.
+    assert!((8_000..=10_500).contains(&by_scheduler), "{by_scheduler}");
 }

@@ -65,19 +65,76 @@ async fn a_wrong_password_for_proxysql_is_an_error_with_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_was_never_tried_can_be_looked_at_and_is_not_written_to() {
+async fn an_untested_version_is_said_at_start_in_status_and_in_plan_and_is_not_written_to() {
     let settings = proxysql::Settings { version: "2.9.9-1-gabc".into(), ..proxysql::Settings::default() };
     let stage =
         Stage::with(settings, orchestrator::Settings::default(), Nodes::new(&["node01", "node02", "node03"])).await;
-    assert_eq!(stage.stonith("run --once").await.1, 0);
-    stage.fail_over().await;
-    let (text, code) = stage.stonith("plan").await;
-    assert_eq!(code, 10, "{text}");
-    let before = stage.everything();
+    let says = |text: &str| text.contains("2.9.9") && text.contains("allow_untested_version = true");
     let (text, code) = stage.stonith("run --once").await;
-    assert_eq!(code, 1);
-    assert!(text.contains("2.9.9") && text.contains("allow_untested_version = true"), "{text}");
+    assert!(code == 1 && says(&text), "at its start, before any failover: {text}");
+    let (text, code) = stage.stonith("run --once").await;
+    assert_eq!((text.as_str(), code), ("", 1), "once");
+    let (text, code) = stage.stonith("status").await;
+    assert!(code == 3 && says(&text), "{text}");
+    let (text, code) = stage.stonith("plan").await;
+    assert!(code == 0 && says(&text) && text.contains("`run` changes nothing here"), "{text}");
+    stage.fail_over().await;
+    assert_eq!(stage.stonith("plan").await.1, 10);
+    let before = stage.everything();
+    assert_eq!(stage.stonith("run --once").await.1, 1);
+    let (text, code) = stage.stonith("fence node03").await;
+    assert!(code == 1 && says(&text), "{text}");
     assert_eq!(stage.everything(), before);
     assert_eq!(stage.stonith("run --once --allow-untested-version").await.1, 0);
     assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_by_address_where_orchestrator_has_names_are_said_once_at_start_in_status_and_in_plan() {
+    let stage = Stage::set().await;
+    stage.sql("UPDATE mysql_servers SET hostname='10.0.0.'||substr(hostname,6)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.sql("SAVE MYSQL SERVERS TO DISK");
+    let says = |text: &str| text.contains("nothing is protected here") && text.contains("it lists node01:3306");
+    let (text, _) = stage.stonith("run --once").await;
+    assert!(says(&text), "{text}");
+    let (text, _) = stage.stonith("run --once").await;
+    assert_eq!(text, "", "once");
+    let (text, code) = stage.stonith("status").await;
+    assert!(code == 3 && says(&text), "{text}");
+    assert!(says(&stage.stonith("plan").await.0));
+    let (text, _) = stage.stonith("status --json").await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["proxies"][0]["conditions"][0]["label"], "nothing-protected", "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_nodes_are_one_line_in_the_log_however_many_they_are() {
+    let stage = Stage::set().await;
+    for n in 0..250 {
+        stage.sql(&format!("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (20,'unknown{n:03}')"));
+    }
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let (text, _) = stage.stonith("run --once").await;
+    assert_eq!(text.matches("unknown").count(), 5, "{text}");
+    assert!(text.contains("250 of 253 nodes cannot be fenced") && text.contains("and 245 more"), "{text}");
+    for _ in 0..3 {
+        assert_eq!(stage.stonith("run --once").await.0, "", "once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_ends_with_a_code_that_a_monitoring_check_can_use() {
+    let stage = Stage::set().await;
+    let (text, code) = stage.stonith("status").await;
+    assert!(code == 3 && text.contains("no agent has run here"), "{text}");
+    stage.stonith("run --once").await;
+    let (text, code) = stage.stonith("status").await;
+    assert_eq!(code, 0, "well and armed: {text}");
+    let (text, code) = stage.stonith("status --orchestrator=http://127.0.0.1:9").await;
+    assert_eq!(code, 1, "not reached: {text}");
+    stage.stonith("suspend --reason upgrade").await;
+    assert_eq!(stage.stonith("status --orchestrator=http://127.0.0.1:9").await.1, 3, "suspended counts more");
+    stage.proxysql.kill();
+    assert_eq!(stage.stonith("status").await.1, 1);
 }

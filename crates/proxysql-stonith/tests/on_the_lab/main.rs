@@ -8,6 +8,7 @@ mod crash_returns;
 mod faults;
 mod first_start;
 mod layers;
+mod orders;
 mod recorded;
 mod sigkill;
 mod stage;

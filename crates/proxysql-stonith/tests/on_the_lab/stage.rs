@@ -218,7 +218,9 @@ impl Stage {
         if !line.contains("--defaults-file") {
             command.arg(format!("--defaults-file={}", secret.display()));
         }
-        command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
+        if !line.contains("--state-dir") {
+            command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
+        }
         command
     }
 }
@@ -270,6 +272,13 @@ impl Credentials for Unchanged {
 /// One tick that keeps its memory.
 pub async fn tick(agent: &mut Agent) -> Result<Tick, TickError> {
     agent.tick(Orders::default(), |_| true).await
+}
+
+/// Long without a lease.
+pub fn make_old(agent: &mut Agent) {
+    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
+    agent.memory.started_ms -= 20_000;
+    agent.memory.silent_ms = agent.memory.lease_asked_ms;
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,19 +1,11 @@
 //! Two agents of one ProxySQL, on different hosts say: what they leave there for each other.
 
-use proxysql_stonith::agent::Agent;
 use stonith_core::lease::Standing;
 
-use crate::stage::{Stage, TICK, tick};
+use crate::stage::{Stage, TICK, make_old, tick};
 
 /// Nobody listens there.
 const NOBODY: &str = "http://127.0.0.1:9";
-
-/// Long without a lease.
-fn make_old(agent: &mut Agent) {
-    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
-    agent.memory.started_ms -= 20_000;
-    agent.memory.silent_ms = agent.memory.lease_asked_ms;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease() {

@@ -207,7 +207,7 @@ impl Lab {
     }
 
     pub fn order_unfence(&mut self, name: &str, without_lease: bool) -> Decision {
-        self.order(Order::Unfence { node: node(name), without_lease })
+        self.order(Order::Unfence { node: node(name), without_lease, role: None })
     }
 
     /// A row is added or replaced, in every layer.

@@ -1,0 +1,49 @@
+//! Log lines of what an apply changed.
+
+use std::collections::BTreeSet;
+
+use stonith_core::apply::Outcome;
+use stonith_core::decide::Decision;
+use stonith_core::node::Node;
+use stonith_core::plan::Change;
+use stonith_core::row::{Layer, Row};
+
+use super::{reason, word};
+
+/// Logs what an apply changed: one line per node and runtime change.
+pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
+    let Outcome::Applied(done) = outcome else { return };
+    let runtime = decision.plan.changes.iter().filter(|change| change.layer == Layer::Runtime);
+    for change in runtime {
+        log_change(proxy, decision, change);
+    }
+    let other_layers: BTreeSet<Layer> = decision
+        .plan
+        .changes
+        .iter()
+        .map(|change| change.layer)
+        .filter(|layer| *layer != Layer::Runtime && (*layer != Layer::Disk || done.disk_error.is_none()))
+        .collect();
+    if !other_layers.is_empty() && decision.plan.changes.iter().all(|change| change.layer != Layer::Runtime) {
+        tracing::info!(%proxy, layers = ?other_layers, "configured rows brought in line with runtime");
+    }
+    if done.finished_earlier {
+        tracing::warn!(%proxy, "finished an apply that had been cut off");
+    }
+    if done.sessions_ended > 0 {
+        tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
+    }
+    if done.edits_kept > 0 {
+        tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
+    }
+}
+
+fn log_change(proxy: &Node, decision: &Decision, change: &Change) {
+    let Some(key) = change.key() else { return };
+    let verdict = key.node().and_then(|node| decision.verdicts.get(&node));
+    let status = |row: &Option<Row>| row.as_ref().map_or_else(|| "none".to_owned(), |row| row.status.to_string());
+    let (from, to) = (status(&change.from), status(&change.to));
+    let evidence = verdict.map(reason).unwrap_or_default();
+    let what = verdict.map(word).unwrap_or_default();
+    tracing::info!(%proxy, node = %format!("{}:{}", key.hostname, key.port), hostgroup = %key.hostgroup, from, to, verdict = what, evidence, "row changed");
+}

@@ -1,0 +1,199 @@
+//! Orders that are seen through: what was fenced or let back is what ProxySQL shows, on every ProxySQL and for the agents
+//! of every host.
+
+use std::time::{Duration, Instant};
+
+use stonith_core::lease::Standing;
+
+use crate::stage::{Stage, eventually, make_old, tick};
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+/// node01 was failed over from, is up again and read-only, and its replication does not run.
+async fn with_a_node_that_is_not_proven(stage: &Stage) {
+    stage.fail_over().await;
+    stage.nodes.start("node01");
+    stage.nodes.make_replica("node01", "node02");
+    stage.nodes.change("node01", |server| server.replicating = false);
+    stage.orchestrator.poll();
+}
+
+fn is_in_service(stage: &Stage, node: &str) -> bool {
+    stage.runtime().lines().any(|row| row.contains(&format!("/{node}:ONLINE")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_on_one_host_reaches_the_agent_on_another() {
+    let stage = Stage::set().await;
+    let [a, b] = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
+    for host in [&a, &b] {
+        stage.stonith(&format!("run --once {host}")).await;
+    }
+    with_a_node_that_is_not_proven(&stage).await;
+    for host in [&a, &b] {
+        stage.stonith(&format!("run --once {host}")).await;
+    }
+    assert!(stage.is_fenced("node01"), "{}", stage.runtime());
+    let (text, code) = stage.stonith(&format!("unfence node01:3306 --without-lease {a}")).await;
+    assert!(code == 0 && text.contains("node01:3306 let back on 1 of 1"), "{text}");
+    for host in [&b, &a, &b] {
+        let (text, code) = stage.stonith(&format!("run --once {host}")).await;
+        assert_eq!(code, 0, "{text}");
+        assert!(is_in_service(&stage, "node01"), "{host}: {}\n{text}", stage.runtime());
+    }
+    stage.nodes.kill("node02");
+    stage.orchestrator.fail_over("node02", Some("node03"));
+    stage.stonith(&format!("run --once {b}")).await;
+    assert!(stage.is_fenced("node02"), "the control: what is new fences");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_where_no_agent_runs_makes_no_state_and_reaches_the_agent_all_the_same() {
+    let stage = Stage::set().await;
+    let admin = stage.dir.path().join("admin");
+    stage.stonith("run --once").await;
+    with_a_node_that_is_not_proven(&stage).await;
+    stage.stonith("run --once").await;
+    let line = format!("unfence node01 --without-lease --orchestrator={NOBODY} --state-dir={}", admin.display());
+    let (text, code) = stage.stonith(&line).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(!admin.exists(), "nothing is made");
+    for _ in 0..2 {
+        stage.stonith("run --once").await;
+        assert!(is_in_service(&stage, "node01"), "{}", stage.runtime());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_on_one_host_stays_for_the_agent_on_another_until_it_is_let_back() {
+    let stage = Stage::set().await;
+    let [a, b] = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
+    for host in [&a, &b] {
+        stage.stonith(&format!("run --once {host}")).await;
+    }
+    let before = stage.everything();
+    assert_eq!(stage.stonith(&format!("fence node03 {a}")).await.1, 0);
+    let fenced = stage.everything();
+    stage.stonith(&format!("run --once {b}")).await;
+    assert!(stage.everything() == fenced && stage.is_fenced("node03"));
+    assert_eq!(stage.stonith(&format!("unfence node03 {a}")).await.1, 0);
+    for host in [&b, &a] {
+        stage.stonith(&format!("run --once {host}")).await;
+        assert_eq!(stage.everything(), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_can_not_read_the_note_of_a_row_fails_and_names_the_row_and_the_way_out() {
+    let stage = Stage::set().await;
+    stage.sql("UPDATE mysql_servers SET comment='rack 9 [stonith:9 from the future]' WHERE hostname='node03'");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let before = stage.runtime();
+    let (text, code) = stage.stonith("fence node03").await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("node03:3306 is not fenced") && text.contains("20/node03:3306 ONLINE"), "{text}");
+    assert!(text.contains("LOAD MYSQL SERVERS TO RUNTIME") && text.contains("0 of 1 configured"), "{text}");
+    assert_eq!(stage.runtime(), before);
+    let (text, code) = stage.stonith("fence node02").await;
+    assert_eq!(code, 0, "the control: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_is_claimed_only_where_runtime_shows_it() {
+    let stage = Stage::set().await;
+    // Somebody puts the row back at once, between the apply and the look after it.
+    let proxysql = stage.proxysql.clone();
+    let mut loads = 0;
+    stage.proxysql.before_statement(move |sql| {
+        loads += usize::from(sql.starts_with("LOAD MYSQL SERVERS"));
+        if loads == 1 && sql.starts_with("DROP TABLE IF EXISTS main.stonith_lock") {
+            loads += 1;
+            let others = proxysql.clone();
+            std::thread::spawn(move || {
+                others.query("UPDATE mysql_servers SET status='ONLINE',comment='' WHERE hostname='node03'").unwrap();
+                others.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+            })
+            .join()
+            .unwrap();
+        }
+        lab::proxysql::Verdict::Go
+    });
+    let (text, code) = stage.stonith("fence node03").await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("20/node03:3306 ONLINE is still in service") && text.contains("0 of 1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_proxysqls_are_fenced_before_any_is_waited_for() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
+    let pinned = stage.proxysql.connect();
+    pinned.pin();
+    while pinned.read() != Ok("node03".to_owned()) {}
+    let begun = Instant::now();
+    let line = format!("fence node03 --wait 3s {both}");
+    let (fence, seen) = tokio::join!(stage.stonith(&line), async {
+        eventually("both are fenced", || stage.is_fenced("node03") && other.is_fenced("node03")).await;
+        begun.elapsed()
+    });
+    assert!(seen < Duration::from_secs(3), "{seen:?}");
+    let (text, code) = fence;
+    assert_eq!(code, 1, "a session holds it: {text}");
+    assert!(text.contains("1 connections to node03:3306 are still in use") && text.contains("2 of 2"), "{text}");
+    assert!(!text.contains("no connection in use"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_fenced_is_not_said_to_be_let_back() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    let (text, code) = stage.stonith("unfence node03").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("node03:3306 was not fenced on 1 of 1") && !text.contains("let back on"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_takes_an_isolation_back_once_the_agent_is_suspended() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    let before = stage.everything();
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
+    make_old(&mut cut_off);
+    assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Isolated);
+    let isolated = stage.everything();
+    assert!(["node01", "node02", "node03"].iter().all(|node| stage.is_fenced(node)));
+    let all = format!("unfence --all --without-lease --orchestrator={NOBODY}");
+    let (text, code) = stage.stonith(&format!("{all} --yes")).await;
+    assert!(code == 2 && text.contains("Suspend it first"), "{text}");
+    assert_eq!(stage.stonith("suspend --reason break-glass").await.1, 0);
+    let (text, code) = stage.stonith(&all).await;
+    assert!(code == 2 && text.contains("node01:3306, node02:3306, node03:3306") && text.contains("--yes"), "{text}");
+    assert_eq!(stage.everything(), isolated, "it only said so");
+    let (text, code) = stage.stonith(&format!("{all} --yes")).await;
+    assert!(code == 0 && text.contains("taken back on 1 of 1"), "{text}");
+    assert_eq!(stage.everything(), before);
+    stage.stonith(&format!("run --once --orchestrator={NOBODY}")).await;
+    assert_eq!(stage.everything(), before, "the suspended agent leaves it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_superseded_before_an_isolation_stays_out_when_that_is_taken_back() {
+    let stage = Stage::set().await;
+    stage.stonith("run --once").await;
+    stage.fail_over().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.stonith("run --once").await;
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
+    make_old(&mut cut_off);
+    tick(&mut cut_off).await.unwrap();
+    assert!(stage.is_fenced("node02"));
+    stage.stonith("suspend --reason break-glass").await;
+    let (text, code) = stage.stonith(&format!("unfence --all --without-lease --yes --orchestrator={NOBODY}")).await;
+    assert!(code == 0 && text.contains("node01:3306 stays out: superseded by=node02:3306"), "{text}");
+    assert!(stage.is_fenced("node01") && is_in_service(&stage, "node02"), "{}", stage.runtime());
+}
