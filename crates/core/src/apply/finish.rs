@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::statement::key_record;
 use super::{Apply, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
@@ -72,12 +73,14 @@ impl Apply {
             let keys = all.into_iter().flat_map(|content| content.records.keys()).cloned().collect();
             self.put_back_merged(table, &memory, &keys);
         }
+        self.missed.clear();
         Phase::PuttingBack(PutBack { whose: Whose::Earlier, tries: 1, missed: BTreeSet::new() })
     }
 
     /// Memory becomes what was kept; a record that somebody changed meanwhile stays theirs.
     pub(super) fn put_back(&mut self) -> Phase {
         self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
+        self.missed.clear();
         if self.lent {
             for table in self.tables.clone() {
                 if let (Some(target), Some(kept)) = (self.target.get(&table).cloned(), self.kept.get(&table).cloned()) {
@@ -89,8 +92,8 @@ impl Apply {
     }
 
     /// Looks which records were not as we had lent them; without any, the copies have served.
-    pub(super) fn putting_back(&mut self, mut back: PutBack, got: &[(Statement, Reply)]) -> Phase {
-        back.missed = got.iter().flat_map(missed).collect();
+    pub(super) fn putting_back(&mut self, mut back: PutBack) -> Phase {
+        back.missed = self.missed.iter().flat_map(missed).collect();
         if !back.missed.is_empty() && back.tries < PUT_BACK_TRIES_MAX {
             back.tries += 1;
             let tables: BTreeSet<Table> = back.missed.iter().map(|(table, _)| *table).collect();
@@ -124,6 +127,7 @@ impl Apply {
                 self.put_back_merged(table, &memory, &keys);
             }
         }
+        self.missed.clear();
         Phase::PuttingBack(back)
     }
 
@@ -147,17 +151,14 @@ impl Apply {
 }
 
 /// The records that a statement on memory did not find as it expected.
-fn missed((statement, reply): &(Statement, Reply)) -> Vec<(Table, Record)> {
-    let Reply::Changed(changed) = reply else { return Vec::new() };
+fn missed(statement: &Statement) -> Vec<(Table, Record)> {
     match statement {
-        Statement::Swap { place: Place::Memory, table, from, to } if *changed == 0 => {
+        Statement::Swap { place: Place::Memory, table, from, to } => {
             from.as_ref().or(to.as_ref()).map(|record| (*table, merge::key(*table, record))).into_iter().collect()
         }
-        Statement::Restate { place: Place::Memory, keys, .. } if *changed < keys.len() as u64 => keys
-            .iter()
-            .map(|key| [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some).to_vec())
-            .map(|key| (SERVERS, key))
-            .collect(),
+        Statement::Restate { place: Place::Memory, keys, .. } => {
+            keys.iter().map(|key| (SERVERS, key_record(key))).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -6,5 +6,6 @@ mod crash;
 mod edits;
 mod limits;
 mod locks;
+mod odd_rows;
 mod refused;
 mod whole;

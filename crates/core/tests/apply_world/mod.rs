@@ -49,6 +49,8 @@ pub struct World {
     pub version: u64,
     /// `admin-checksum_mysql_servers`.
     pub checksums: bool,
+    /// Hosts whose rows no comparison finds (B1): their name is stored as a BLOB, say.
+    pub odd: BTreeSet<String>,
     /// What no apply may ever do, and was done.
     pub broken: Vec<String>,
 }
@@ -133,6 +135,7 @@ impl World {
         let writes = matches!(
             statement,
             Statement::Swap { .. }
+                | Statement::SwapByKey { .. }
                 | Statement::Restate { .. }
                 | Statement::Copy { .. }
                 | Statement::Drop { .. }
@@ -235,6 +238,14 @@ impl World {
                 self.returns = None;
                 Reply::Changed(0)
             }
+            Statement::SwapByKey { place, table, from, to } => {
+                let key: Record = from.iter().take(table.key_columns).cloned().collect();
+                let is = self.content(*place, *table).records.get(&key).cloned();
+                let odd = std::mem::take(&mut self.odd);
+                let reply = self.swap(*place, *table, is.as_ref(), to.as_ref());
+                self.odd = odd;
+                reply
+            }
             Statement::Swap { place, table, from, to } => self.swap(*place, *table, from.as_ref(), to.as_ref()),
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
@@ -287,6 +298,11 @@ impl World {
             return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
         };
         let key = |record: &Record| record.iter().take(table.key_columns).cloned().collect::<Record>();
+        let is_odd =
+            |record: &Record| table == SERVERS && record[1].as_ref().is_some_and(|name| self.odd.contains(name));
+        if from.is_some_and(is_odd) {
+            return Reply::Changed(0);
+        }
         if let Some(record) = from
             && content.records.get(&key(record)) != Some(record)
         {
@@ -307,19 +323,21 @@ impl World {
     }
 
     fn restate(&mut self, place: Place, keys: &[RowKey], from: &(String, String), to: &(String, String)) -> Reply {
-        let Some(content) = self.tables.get(&(place, SERVERS)) else {
+        let Some(content) = self.tables.get_mut(&(place, SERVERS)) else {
             return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
         };
+        let column =
+            |name: &str| content.columns.iter().position(|column| column == name).expect("the column is there");
+        let (status, comment) = (column("status"), column("comment"));
         let mut changed = 0;
-        let mut rows = content.rows().expect("every row can be read");
-        for row in &mut rows {
-            if keys.contains(&row.key) && row.status.as_str() == from.0 && row.comment == from.1 {
-                row.status = Status::parse(&to.0);
-                row.comment = to.1.clone();
+        for key in keys.iter().filter(|key| !self.odd.contains(&key.hostname)) {
+            let key = [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some);
+            let Some(record) = content.records.get_mut(&key[..]) else { continue };
+            if (record[status].as_ref(), record[comment].as_ref()) == (Some(&from.0), Some(&from.1)) {
+                (record[status], record[comment]) = (Some(to.0.clone()), Some(to.1.clone()));
                 changed += 1;
             }
         }
-        self.set_rows(place, &rows);
         Reply::Changed(changed)
     }
 

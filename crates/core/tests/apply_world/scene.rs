@@ -191,6 +191,7 @@ impl Scene {
             old_monitor: false,
             version: 7,
             checksums: true,
+            odd: BTreeSet::new(),
             broken: Vec::new(),
         }
     }

@@ -108,6 +108,7 @@ impl Proxy {
             old_monitor: rng.one_in(4),
             version: 1,
             checksums: !rng.one_in(4),
+            odd: BTreeSet::new(),
             broken: vec![],
         };
         Self {
@@ -115,7 +116,6 @@ impl Proxy {
             edits: vec![],
             comments,
             by_hand: BTreeSet::new(),
-            odd: BTreeSet::new(),
             also_reader,
             hung: BTreeMap::new(),
             dead_since: BTreeMap::new(),

@@ -64,7 +64,7 @@ async fn ask(
         return Ok(Reply::Changed(0));
     }
     let table = match statement {
-        Statement::Swap { table, .. } | Statement::Read { table, .. } => *table,
+        Statement::Swap { table, .. } | Statement::SwapByKey { table, .. } | Statement::Read { table, .. } => *table,
         _ => SERVERS,
     };
     let text = sql::render(statement, columns.get(&table).map_or(&[], Vec::as_slice));
