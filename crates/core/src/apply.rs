@@ -1,13 +1,14 @@
 //! Carries a plan out on one ProxySQL: the merge-safe LOAD (DESIGN §8), as a state machine without I/O.
 //!
 //! ```text
-//! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> Sessions -> PutBack -> DiskLast -> Unlock
+//! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> PutBack -> Sessions -> DiskLast -> Unlock
 //!                                                         note returns --'                    drop the note --'
 //! ```
 //!
 //! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: `kept`
 //! is what memory shall be in the end, `target` is what is to go live. Both are tables in ProxySQL's own `main`,
-//! so that any agent can finish what another began, and both die with memory when ProxySQL restarts.
+//! so that any agent can finish what another began, and both die with memory when ProxySQL restarts. It is lent as
+//! briefly as can be: sessions are ended after it was put back.
 //!
 //! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
 //! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
@@ -29,7 +30,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use finish::copy_name;
 pub use returns::RETURNS_NAME;
-pub use statement::{LockSeen, Place, Reply, Session, Statement};
+pub use sessions::{ENDED_NAME, EXTENDED_NAME};
+pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
 
 use crate::lease::Share;
 use crate::node::Node;
@@ -74,6 +76,11 @@ pub struct Done {
     pub finished_earlier: bool,
     /// Sessions that were ended.
     pub sessions_ended: u64,
+    /// Those of them that may have held a fenced node, and may not: the last resort.
+    pub possible_ended: u64,
+    /// `mysql-show_processlist_extended` is on until the next LOAD MYSQL VARIABLES: somebody staged another variable in
+    /// the moment of the look.
+    pub extended_left: bool,
     /// Nodes that still have connections in use.
     pub sessions_left: BTreeSet<Node>,
     /// Rows that runtime doesn't show as they were loaded, the planned ones first.
@@ -110,6 +117,7 @@ enum Phase {
     Settled { checks: u32, look: Look },
     Loading { checks: u32 },
     Sessions(Ending),
+    PossibleHolders(Ending),
     PuttingBack(PutBack),
     Missed(PutBack),
     Dropped(Whose),
@@ -158,6 +166,9 @@ pub struct Apply {
     live: bool,
     /// The note of an earlier apply's returns is there.
     noted_earlier: bool,
+    /// Fenced nodes whose hidden sessions were looked for, as noted; and whether there is such a note.
+    ended: BTreeSet<Node>,
+    noted_ended: bool,
     /// Returns that are noted: live, or about to be, and not on disk yet.
     returns: BTreeMap<Node, Role>,
     /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
@@ -200,6 +211,8 @@ impl Apply {
             lent: false,
             live: false,
             noted_earlier: false,
+            ended: BTreeSet::new(),
+            noted_ended: false,
             returns: BTreeMap::new(),
             version: None,
             undo: BTreeSet::new(),
@@ -231,10 +244,8 @@ impl Apply {
     fn take(&mut self, statement: Statement, reply: Reply) {
         match reply {
             Reply::Refused(error) if statement.place() == Some(Place::Disk) => self.done.disk_error = Some(error),
-            Reply::Refused(error) if matches!(statement, Statement::Kill(_)) => {
-                // The session ended by itself.
-                self.got.push((statement, Reply::Refused(error)));
-            }
+            // What it would have told is done without.
+            Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             // Without it we can't tell whose LOAD it was; that is all.
             Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == check::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),
@@ -342,12 +353,13 @@ impl Apply {
                 self.look(checks, Look::After)
             }
             Phase::Sessions(ending) => self.end_sessions(ending, got),
+            Phase::PossibleHolders(ending) => self.end_possible_holders(ending, got),
             Phase::PuttingBack(back) => self.putting_back(back),
             Phase::Missed(back) => self.put_back_missed(back, got),
             Phase::Dropped(Whose::Earlier) => self.read_returns(),
             Phase::ReturnsRead => self.finish_returns(got),
             Phase::ReturnsFinished => self.returns_finished(),
-            Phase::Dropped(Whose::Ours) => self.disk_last(),
+            Phase::Dropped(Whose::Ours) => self.begin_sessions(),
             Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
@@ -362,7 +374,7 @@ impl Apply {
     /// After the lock, and after what an earlier apply left: the plan itself.
     fn begin_plan(&mut self) -> Phase {
         if self.plan.changes.is_empty() {
-            return self.begin_sessions();
+            return self.put_back();
         }
         // A fence goes to disk first, so that a restart of ProxySQL at any moment keeps it (I10).
         self.read_rows(Writing { place: Place::Disk, fences: true, tries: 1 })
@@ -396,7 +408,7 @@ impl Apply {
         match writing.place {
             Place::Disk if writing.fences => self.begin_lending(),
             Place::Disk => self.unlock(),
-            _ => self.begin_sessions(),
+            _ => self.put_back(),
         }
     }
 

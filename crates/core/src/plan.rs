@@ -75,6 +75,8 @@ pub struct Plan {
     pub finish: bool,
     /// What the returning nodes are released of, for the other agents of this ProxySQL to know.
     pub releases: BTreeMap<Node, Release>,
+    /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    pub end_possible_holders: bool,
     /// What becomes of the lease that agents share.
     pub share: Option<Share>,
 }

@@ -61,7 +61,10 @@ pub fn left_undone(outcome: &Outcome) -> BTreeMap<String, String> {
         Outcome::Failed { statement, error } => say("apply", format!("it refused {statement}: {error}")),
         Outcome::Applied(done) => {
             for node in &done.sessions_left {
-                say(&format!("sessions {node}"), format!("{node} still has connections in use; the next tick goes on"));
+                say(
+                    &format!("sessions {node}"),
+                    format!("{node} still has connections in use, and no session shows that it holds them"),
+                );
             }
             if !done.not_as_planned.is_empty() {
                 let rows = done.not_as_planned.join("; ");
@@ -100,6 +103,13 @@ pub fn log_changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
     }
     if done.sessions_ended > 0 {
         tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
+    }
+    if done.possible_ended > 0 {
+        let ended = done.possible_ended;
+        tracing::warn!(%proxy, ended, "it could not be told which sessions hold a fenced node: idle ones of its hostgroups were ended (policy.end_possible_holders)");
+    }
+    if done.extended_left {
+        tracing::warn!(%proxy, "mysql-show_processlist_extended is on in runtime: somebody staged another variable meanwhile; their LOAD MYSQL VARIABLES switches it off");
     }
     if done.edits_kept > 0 {
         tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");

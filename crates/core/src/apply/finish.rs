@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::statement::key_record;
-use super::{Apply, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
+use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
 /// How often records are put back that somebody edits at that moment.
@@ -37,6 +37,11 @@ impl Apply {
             _ => &none,
         };
         self.noted_earlier = names.contains(RETURNS_NAME);
+        self.noted_ended = names.contains(ENDED_NAME);
+        if names.contains(EXTENDED_NAME) {
+            self.ask([Statement::SetExtended(false), Statement::Variables]);
+            self.done.finished_earlier = true;
+        }
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
         for table in COVERED {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {
@@ -57,7 +62,9 @@ impl Apply {
     pub(super) fn put_back_earlier(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
         let mut memory: BTreeMap<Table, Content> = BTreeMap::new();
         for (statement, reply) in got {
-            if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
+            if let Reply::Variables(seen) = reply {
+                self.hide_holders(Some(seen));
+            } else if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
                 match place {
                     Place::Kept => drop(self.kept.insert(table, content)),
                     Place::Target => drop(self.target.insert(table, content)),

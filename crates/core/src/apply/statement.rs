@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::node::Node;
 use crate::observed::Release;
 use crate::proof::Role;
-use crate::row::RowKey;
+use crate::row::{Hostgroup, RowKey};
 use crate::table::{Content, Record, Table};
 
 /// Where a table's content is.
@@ -146,11 +146,43 @@ pub enum Statement {
     Sessions,
     /// KILL CONNECTION.
     Kill(u64),
+    /// Whether the extended processlist is on, and what else is staged. Replies [`Reply::Variables`].
+    Variables,
+    /// Notes that the extended processlist is on for a moment.
+    NoteExtended,
+    /// Switches it on or off, in memory.
+    SetExtended(bool),
+    /// LOAD MYSQL VARIABLES TO RUNTIME.
+    LoadVariables,
+    /// Drops that note.
+    DropExtended,
+    /// Notes whose hidden sessions were looked for.
+    NoteEnded(BTreeSet<Node>),
+    /// Replies [`Reply::Nodes`].
+    ReadEnded,
+    /// Drops that note, if it is there.
+    DropEnded,
     /// Wait so many ms; reply with anything.
     Pause(u64),
 }
 
 impl Statement {
+    /// Whether the apply goes on without its answer.
+    pub(super) fn is_about_sessions(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill(_)
+                | Self::Variables
+                | Self::NoteExtended
+                | Self::SetExtended(_)
+                | Self::LoadVariables
+                | Self::DropExtended
+                | Self::NoteEnded(_)
+                | Self::ReadEnded
+                | Self::DropEnded
+        )
+    }
+
     /// How many records it is to change, where it compares them first.
     pub(super) fn names(&self) -> u64 {
         match self {
@@ -189,9 +221,13 @@ pub enum Reply {
     /// The nodes whose return was noted.
     Returns(BTreeMap<Node, Role>),
     /// Connections in use.
-    Used(BTreeMap<Node, u64>),
+    Used(BTreeMap<(Hostgroup, Node), u64>),
     /// Client sessions.
     Sessions(Vec<Session>),
+    /// Variables.
+    Variables(Variables),
+    /// Nodes.
+    Nodes(BTreeSet<Node>),
     /// An error, as ProxySQL words it.
     Refused(String),
 }
@@ -210,10 +246,36 @@ pub struct LockSeen {
 pub struct Session {
     /// Its id.
     pub id: u64,
-    /// The server of its current or last statement.
+    /// The hostgroup of its current or last statement.
+    pub hostgroup: Option<Hostgroup>,
+    /// The server that it holds a connection to in that hostgroup.
     pub current: Option<Node>,
-    /// Every server it holds a connection to, where ProxySQL tells (`extended_info`).
-    pub holds: BTreeSet<Node>,
+    /// It waits for its client.
+    pub idle: bool,
+    /// Its user's default hostgroup.
+    pub home: Option<Hostgroup>,
+    /// Every server that it holds a connection to, one per hostgroup, where ProxySQL tells (`extended_info`).
+    pub backends: Option<Vec<Backend>>,
+}
+
+/// A server that a session holds a connection to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Backend {
+    /// In which hostgroup.
+    pub hostgroup: Hostgroup,
+    /// The address that ProxySQL connected to: with its DNS cache not the row's name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// ProxySQL's MySQL variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variables {
+    /// `mysql-show_processlist_extended` is on, in runtime or memory.
+    pub extended: bool,
+    /// How many others differ between memory and runtime.
+    pub staged: u64,
 }
 
 /// How many rows one [`Statement::Restate`] names at most: keeps a statement far below any packet limit.
@@ -295,7 +357,7 @@ fn restate(
     let same = (0..columns.len()).all(|i| i == status || i == comment || from.get(i) == to.get(i));
     let stated = |record: &Record| Some((record.get(status)?.clone()?, record.get(comment)?.clone()?));
     let key = RowKey {
-        hostgroup: crate::row::Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
+        hostgroup: Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
         hostname: from.get(at("hostname")?)?.clone()?,
         port: from.get(at("port")?)?.as_ref()?.parse().ok()?,
     };

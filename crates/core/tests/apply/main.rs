@@ -8,4 +8,5 @@ mod limits;
 mod locks;
 mod odd_rows;
 mod refused;
+mod sessions;
 mod whole;

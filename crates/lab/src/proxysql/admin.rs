@@ -199,7 +199,7 @@ impl Engine {
             self.layers.fill("stats_mysql_connection_pool", &connection_pool(&rows, &self.clients, &self.idle))?;
         }
         if lower.contains("stats_mysql_processlist") {
-            let extended = self.layers.variable("mysql-show_processlist_extended").is_some_and(|value| value != "0");
+            let extended = self.layers.runtime_variable("mysql-show_processlist_extended").is_some_and(|value| value != "0");
             self.layers.fill("stats_mysql_processlist", &processlist(&self.clients, extended))?;
         }
         self.layers.refresh_runtime(lower)

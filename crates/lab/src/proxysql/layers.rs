@@ -312,6 +312,12 @@ impl Layers {
         self.db.query_row(sql, [name], |row| row.get(0)).ok()
     }
 
+    /// A variable in force.
+    pub(super) fn runtime_variable(&self, name: &str) -> Option<String> {
+        let sql = format!("SELECT variable_value FROM {RUNTIME}.global_variables WHERE variable_name=?1");
+        self.db.query_row(&sql, [name], |row| row.get(0)).ok()
+    }
+
     /// Gives a variable in memory a value; whether there is such a one.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use stonith_core::apply::{Place, RETURNS_NAME, Statement, copy_name};
+use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, copy_name};
 use stonith_core::node::Node;
 use stonith_core::row::RowKey;
 use stonith_core::table::{Record, Table};
@@ -17,8 +17,15 @@ pub const LOCK_TTL_S: u64 = 30;
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The lease that agents share, and what they let back: no work to finish, unlike all else that is ours in `main`.
-pub const SHARED: [&str; 2] = [LEASE_NAME, RELEASED_NAME];
+/// The lease that agents share, what they let back, and whose sessions were looked for: no work to finish, unlike all else
+/// that is ours in `main`.
+pub const SHARED: [&str; 3] = [LEASE_NAME, RELEASED_NAME, ENDED_NAME];
+
+/// Connections in use.
+pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
+
+/// Whether the processlist names every server that a session holds.
+const EXTENDED: &str = "mysql-show_processlist_extended";
 
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
@@ -104,13 +111,29 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
-        Statement::Used => {
-            "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0".to_owned()
-        }
-        Statement::Sessions => {
-            "SELECT SessionID,srv_host,srv_port,extended_info FROM stats_mysql_processlist".to_owned()
-        }
+        Statement::Used => USED.to_owned(),
+        Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
+             p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1"
+            .to_owned(),
         Statement::Kill(id) => format!("KILL CONNECTION {id}"),
+        Statement::Variables => format!(
+            "SELECT max(m.variable_name='{EXTENDED}' AND (m.variable_value<>'0' OR r.variable_value<>'0')),\
+             sum(m.variable_name<>'{EXTENDED}' AND m.variable_value<>r.variable_value) \
+             FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
+             WHERE m.variable_name LIKE 'mysql-%'"
+        ),
+        Statement::NoteExtended => format!("CREATE TABLE main.{EXTENDED_NAME} AS SELECT {NOW} AS noted"),
+        Statement::SetExtended(on) => format!("SET {EXTENDED}='{}'", u8::from(*on)),
+        Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
+        Statement::DropExtended => format!("DROP TABLE IF EXISTS main.{EXTENDED_NAME}"),
+        Statement::NoteEnded(nodes) => {
+            let nodes: Vec<String> =
+                nodes.iter().map(|node| format!("({},{})", quote(node.host.as_str()), node.port)).collect();
+            let values = nodes.join(",");
+            format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
+        }
+        Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
+        Statement::DropEnded => format!("DROP TABLE IF EXISTS main.{ENDED_NAME}"),
         Statement::Pause(_) => String::new(),
     }
 }
