@@ -1,13 +1,14 @@
 //! Carries a plan out on one ProxySQL: the merge-safe LOAD (DESIGN §8), as a state machine without I/O.
 //!
 //! ```text
-//! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> Sessions -> PutBack -> DiskLast -> Unlock
+//! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> PutBack -> Sessions -> DiskLast -> Unlock
 //!                                                         note returns --'                    drop the note --'
 //! ```
 //!
 //! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: `kept`
 //! is what memory shall be in the end, `target` is what is to go live. Both are tables in ProxySQL's own `main`,
-//! so that any agent can finish what another began, and both die with memory when ProxySQL restarts.
+//! so that any agent can finish what another began, and both die with memory when ProxySQL restarts. It is lent as
+//! briefly as can be: sessions are ended after it was put back.
 //!
 //! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
 //! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
@@ -29,7 +30,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use finish::copy_name;
 pub use returns::RETURNS_NAME;
-pub use statement::{LockSeen, Place, Reply, Session, Statement};
+pub use sessions::{ENDED_NAME, EXTENDED_NAME};
+pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
 
 use crate::lease::Share;
 use crate::node::Node;
@@ -74,6 +76,11 @@ pub struct Done {
     pub finished_earlier: bool,
     /// Sessions that were ended.
     pub sessions_ended: u64,
+    /// Those of them that may have held a fenced node, and may not: the last resort.
+    pub possible_ended: u64,
+    /// `mysql-show_processlist_extended` is on until the next LOAD MYSQL VARIABLES: somebody staged another variable in
+    /// the moment of the look.
+    pub extended_left: bool,
     /// Nodes that still have connections in use.
     pub sessions_left: BTreeSet<Node>,
     /// Rows that runtime doesn't show as they were loaded, the planned ones first.
@@ -102,22 +109,33 @@ enum Phase {
     Finishing,
     ReturnsRead,
     ReturnsFinished,
-    DiskRead,
-    MemoryOnly,
+    RowsRead(Writing),
+    RowsWritten(Writing),
     Keeping,
     Lent,
     Looking { checks: u32, look: Look },
     Settled { checks: u32, look: Look },
     Loading { checks: u32 },
     Sessions(Ending),
+    PossibleHolders(Ending),
     PuttingBack(PutBack),
     Missed(PutBack),
     Dropped(Whose),
-    DiskLastRead,
-    DiskLast,
     Unlocking,
     Over(Outcome),
 }
+
+/// The plan on its way into the server table of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Writing {
+    place: Place,
+    /// Only what the plan takes out of service.
+    fences: bool,
+    tries: u32,
+}
+
+/// How often rows are written that somebody edits at that moment, or that no comparison finds.
+const WRITE_TRIES_MAX: u32 = 3;
 
 /// Why an apply gives up before its end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,6 +153,8 @@ pub struct Apply {
     queue: VecDeque<Statement>,
     asked: Option<Statement>,
     got: Vec<(Statement, Reply)>,
+    /// Statements that did not find what they were to change.
+    missed: Vec<Statement>,
     tables: Vec<Table>,
     kept: BTreeMap<Table, Content>,
     target: BTreeMap<Table, Content>,
@@ -146,6 +166,9 @@ pub struct Apply {
     live: bool,
     /// The note of an earlier apply's returns is there.
     noted_earlier: bool,
+    /// Fenced nodes whose hidden sessions were looked for, as noted; and whether there is such a note.
+    ended: BTreeSet<Node>,
+    noted_ended: bool,
     /// Returns that are noted: live, or about to be, and not on disk yet.
     returns: BTreeMap<Node, Role>,
     /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
@@ -180,6 +203,7 @@ impl Apply {
             queue,
             asked: None,
             got: Vec::new(),
+            missed: Vec::new(),
             tables: Vec::new(),
             kept: BTreeMap::new(),
             target: BTreeMap::new(),
@@ -187,6 +211,8 @@ impl Apply {
             lent: false,
             live: false,
             noted_earlier: false,
+            ended: BTreeSet::new(),
+            noted_ended: false,
             returns: BTreeMap::new(),
             version: None,
             undo: BTreeSet::new(),
@@ -218,10 +244,8 @@ impl Apply {
     fn take(&mut self, statement: Statement, reply: Reply) {
         match reply {
             Reply::Refused(error) if statement.place() == Some(Place::Disk) => self.done.disk_error = Some(error),
-            Reply::Refused(error) if matches!(statement, Statement::Kill(_)) => {
-                // The session ended by itself.
-                self.got.push((statement, Reply::Refused(error)));
-            }
+            // What it would have told is done without.
+            Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             // Without it we can't tell whose LOAD it was; that is all.
             Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == check::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),
@@ -246,6 +270,12 @@ impl Apply {
                 if self.phase == Phase::Locked {
                     self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Names]);
                 }
+            }
+            Reply::Changed(changed) => {
+                if statement.names() > changed {
+                    self.missed.push(statement.clone());
+                }
+                self.got.push((statement, Reply::Changed(changed)));
             }
             reply => self.got.push((statement, reply)),
         }
@@ -312,8 +342,8 @@ impl Apply {
             },
             Phase::Locked => self.finish_earlier(&got),
             Phase::Finishing => self.put_back_earlier(got),
-            Phase::DiskRead => self.disk_first(got),
-            Phase::MemoryOnly => self.memory_only(got),
+            Phase::RowsRead(writing) => self.write_rows(writing, got),
+            Phase::RowsWritten(writing) => self.rows_written(writing),
             Phase::Keeping => self.lend(got),
             Phase::Lent => self.look(0, Look::Before),
             Phase::Looking { checks, look } => self.looked(got, checks, look),
@@ -323,14 +353,13 @@ impl Apply {
                 self.look(checks, Look::After)
             }
             Phase::Sessions(ending) => self.end_sessions(ending, got),
-            Phase::PuttingBack(back) => self.putting_back(back, &got),
+            Phase::PossibleHolders(ending) => self.end_possible_holders(ending, got),
+            Phase::PuttingBack(back) => self.putting_back(back),
             Phase::Missed(back) => self.put_back_missed(back, got),
             Phase::Dropped(Whose::Earlier) => self.read_returns(),
             Phase::ReturnsRead => self.finish_returns(got),
             Phase::ReturnsFinished => self.returns_finished(),
-            Phase::Dropped(Whose::Ours) => self.disk_last_read(),
-            Phase::DiskLastRead => self.disk_last(got),
-            Phase::DiskLast => self.unlock(),
+            Phase::Dropped(Whose::Ours) => self.begin_sessions(),
             Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
@@ -345,15 +374,45 @@ impl Apply {
     /// After the lock, and after what an earlier apply left: the plan itself.
     fn begin_plan(&mut self) -> Phase {
         if self.plan.changes.is_empty() {
-            return self.begin_sessions();
+            return self.put_back();
         }
-        self.ask([Statement::Read { place: Place::Disk, table: SERVERS }]);
-        Phase::DiskRead
+        // A fence goes to disk first, so that a restart of ProxySQL at any moment keeps it (I10).
+        self.read_rows(Writing { place: Place::Disk, fences: true, tries: 1 })
     }
 
-    /// A fence goes to disk first, so that a restart of ProxySQL at any moment keeps it (I10).
-    fn disk_first(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        self.change_rows(Place::Disk, got, &self.fences());
+    fn read_rows(&mut self, writing: Writing) -> Phase {
+        self.ask([Statement::Read { place: writing.place, table: SERVERS }]);
+        Phase::RowsRead(writing)
+    }
+
+    /// Carries the plan out on the rows that were just read.
+    fn write_rows(&mut self, writing: Writing, got: Vec<(Statement, Reply)>) -> Phase {
+        let plan = if writing.fences { self.fences() } else { self.plan.clone() };
+        for (_, reply) in got {
+            if let Reply::Content(content) = reply
+                && let Ok(rows) = content.rows()
+            {
+                let planned = content.with_rows(&plan.carry_out(&rows));
+                let stuck = self.take_stuck(writing.place, SERVERS, &content);
+                self.ask(statement::swaps(writing.place, SERVERS, &content, &planned, &stuck));
+            }
+        }
+        self.missed.clear();
+        Phase::RowsWritten(writing)
+    }
+
+    fn rows_written(&mut self, writing: Writing) -> Phase {
+        if !self.missed.is_empty() && writing.tries < WRITE_TRIES_MAX {
+            return self.read_rows(Writing { tries: writing.tries + 1, ..writing });
+        }
+        match writing.place {
+            Place::Disk if writing.fences => self.begin_lending(),
+            Place::Disk => self.unlock(),
+            _ => self.put_back(),
+        }
+    }
+
+    fn begin_lending(&mut self) -> Phase {
         self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
         if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let tables = self.tables.clone();
@@ -367,15 +426,9 @@ impl Apply {
             }
             Phase::Keeping
         } else {
-            self.ask([Statement::Read { place: Place::Memory, table: SERVERS }]);
-            Phase::MemoryOnly
+            // Runtime is as it should be: memory alone is brought in line, without a LOAD.
+            self.read_rows(Writing { place: Place::Memory, fences: false, tries: 1 })
         }
-    }
-
-    /// Runtime is as it should be: memory alone is brought in line, without a LOAD.
-    fn memory_only(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        self.change_rows(Place::Memory, got, &self.plan.clone());
-        self.begin_sessions()
     }
 
     /// Memory is kept and runtime copied; now the plan goes into both copies, and memory becomes the target.
@@ -431,18 +484,13 @@ impl Apply {
         Phase::Lent
     }
 
-    fn disk_last_read(&mut self) -> Phase {
-        if self.broken_off.is_none() && !self.plan.changes.is_empty() {
-            self.ask([Statement::Read { place: Place::Disk, table: SERVERS }]);
-        }
-        Phase::DiskLastRead
-    }
-
     /// A return goes to disk last: a restart before that finds the node still fenced. A fence is there already,
     /// unless somebody saved memory to disk meanwhile.
-    fn disk_last(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
-        self.change_rows(Place::Disk, got, &self.plan.clone());
-        Phase::DiskLast
+    fn disk_last(&mut self) -> Phase {
+        if self.broken_off.is_some() || self.plan.changes.is_empty() {
+            return self.unlock();
+        }
+        self.read_rows(Writing { place: Place::Disk, fences: false, tries: 1 })
     }
 
     fn unlock(&mut self) -> Phase {
@@ -454,24 +502,28 @@ impl Apply {
     /// The plan less its returns.
     fn fences(&self) -> Plan {
         let fences = self.plan.directives.iter().filter(|(_, d)| matches!(d, Directive::Fence { .. }));
-        Plan { directives: fences.map(|(n, d)| (n.clone(), d.clone())).collect(), ..self.plan.clone() }
+        let directives = fences.map(|(n, d)| (n.clone(), d.clone())).collect();
+        Plan { directives, managed: self.plan.managed.clone(), ..Plan::default() }
     }
 
-    /// Carries a plan out on the rows that were just read from one place.
-    fn change_rows(&mut self, place: Place, got: Vec<(Statement, Reply)>, plan: &Plan) {
-        for (_, reply) in got {
-            if let Reply::Content(content) = reply
-                && let Ok(rows) = content.rows()
-            {
-                let planned = content.with_rows(&plan.carry_out(&rows));
-                self.swap_content(place, SERVERS, &content, &planned);
-            }
-        }
-    }
-
+    /// Turns one content into another that may have to be put back. A record that is still as it was read though our
+    /// statement did not find it goes by its key.
     fn swap_content(&mut self, place: Place, table: Table, from: &Content, to: &Content) {
-        let statements = statement::swaps(place, table, from, to);
-        self.ask(statements);
+        let stuck = self.take_stuck(place, table, from);
+        self.ask(statement::swaps(place, table, from, to, &stuck));
+    }
+
+    /// Records that no comparison finds: our statement missed them, and they are as they were.
+    fn take_stuck(&mut self, place: Place, table: Table, now: &Content) -> BTreeSet<Record> {
+        let of_it = |statement: &Statement| match statement {
+            Statement::Swap { place: there, table: of, .. } => (*there, *of) == (place, table),
+            Statement::Restate { place: there, .. } => (*there, SERVERS) == (place, table),
+            _ => false,
+        };
+        let (missed, others) = std::mem::take(&mut self.missed).into_iter().partition(of_it);
+        self.missed = others;
+        let missed: Vec<Statement> = missed;
+        statement::stuck(&missed, now)
     }
 }
 

@@ -399,7 +399,7 @@ impl fmt::Display for Condition {
                 write!(f, "the server tables keep changing; the return of a node is put off")
             }
             Self::SessionsLeft(nodes) => {
-                write!(f, "{nodes} still have connections in use; the next tick goes on ending them")
+                write!(f, "{nodes} still have connections in use, and no session shows that it holds them")
             }
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")

@@ -110,6 +110,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         next.cluster = clusters;
     }
     let mut plan = Plan::new(managed.clone(), directives, proxy);
+    plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
     plan.share = share_lease(&mut next, standing, observed, &managed, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));

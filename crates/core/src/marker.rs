@@ -3,6 +3,8 @@
 //! A row goes back only if it carries one (I3). It is made from the evidence alone, so that every agent writes
 //! the same bytes (FACTS §6: differing comments make ProxySQL Cluster churn). The rest of the comment is the
 //! operator's and survives byte for byte.
+//!
+//! ProxySQL's runtime cuts a comment at a NUL. So the note stands before the first one: there every layer has it.
 
 use std::fmt;
 
@@ -39,15 +41,17 @@ impl fmt::Display for Marker {
 pub enum Comment<'a> {
     /// No marker of ours.
     Plain,
-    /// The operator's part, and our marker behind it.
+    /// The operator's part up to our marker, and our marker.
     Marked(&'a str, Marker),
     /// The operator's part, and something of ours that can't be read (a newer version, a damaged note): held (I1).
     Unreadable(&'a str),
 }
 
 impl Comment<'_> {
-    /// Takes a comment apart. Only a note that ends the comment counts; the operator may write what they like before.
+    /// Takes a comment apart. Only a note that ends it, or stands before its first NUL, counts; the operator may write
+    /// what they like before.
     pub fn parse(text: &str) -> Comment<'_> {
+        let (text, _) = cut_at_nul(text);
         let Some(at) = text.rfind(OPEN) else { return Comment::Plain };
         let (before, note) = text.split_at(at);
         let Some(inner) = note[OPEN.len()..].strip_suffix(']') else { return Comment::Unreadable(before) };
@@ -80,13 +84,28 @@ fn parse_inner(inner: &str) -> Option<Marker> {
     words.next().is_none().then_some(Marker { kind, by, was })
 }
 
-/// The comment with this marker at its end, in place of a readable one that may be there.
+/// What ProxySQL's runtime has of a comment, and the rest.
+fn cut_at_nul(comment: &str) -> (&str, &str) {
+    comment.split_at(comment.find('\0').unwrap_or(comment.len()))
+}
+
+/// The comment with this marker, in place of a readable one that may be there.
 pub fn mark(comment: &str, marker: &Marker) -> String {
-    let before = match Comment::parse(comment) {
+    let (head, rest) = cut_at_nul(comment);
+    let before = match Comment::parse(head) {
         Comment::Marked(before, _) => before,
-        Comment::Plain | Comment::Unreadable(_) => comment,
+        Comment::Plain | Comment::Unreadable(_) => head,
     };
-    format!("{before}{marker}")
+    format!("{before}{marker}{rest}")
+}
+
+/// The comment without our marker: the operator's part, whole.
+pub fn unmarked(comment: &str) -> String {
+    let (head, rest) = cut_at_nul(comment);
+    match Comment::parse(head) {
+        Comment::Marked(before, _) => format!("{before}{rest}"),
+        Comment::Plain | Comment::Unreadable(_) => comment.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +127,17 @@ mod tests {
             let marked = mark(comment, &superseded());
             assert_eq!(Comment::parse(&marked), Comment::Marked(comment, superseded()), "{comment:?}");
             assert_eq!(mark(&marked, &superseded()), marked, "one per row");
+            assert_eq!((unmarked(&marked).as_str(), unmarked(comment).as_str()), (comment, comment));
         }
+    }
+
+    #[test]
+    fn i3_a_note_stands_before_a_nul_where_proxysqls_runtime_cuts_the_comment() {
+        let marked = mark("rack\0 7", &superseded());
+        assert_eq!(marked, "rack [stonith:1 superseded by=node02:3306 was=ONLINE]\0 7");
+        assert_eq!(Comment::parse(&marked), Comment::Marked("rack", superseded()));
+        assert_eq!(mark(&marked, &superseded()), marked, "one per row");
+        assert_eq!(unmarked(&marked), "rack\0 7");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fmt;
 use crate::evidence::Kind;
 use crate::lease::Share;
 use crate::managed::Managed;
-use crate::marker::{Comment, Marker, mark};
+use crate::marker::{Comment, Marker, mark, unmarked};
 use crate::node::Node;
 use crate::observed::{ProxyView, Release};
 use crate::proof::Role;
@@ -75,6 +75,8 @@ pub struct Plan {
     pub finish: bool,
     /// What the returning nodes are released of, for the other agents of this ProxySQL to know.
     pub releases: BTreeMap<Node, Release>,
+    /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    pub end_possible_holders: bool,
     /// What becomes of the lease that agents share.
     pub share: Option<Share>,
 }
@@ -186,16 +188,16 @@ impl Plan {
     }
 
     /// The operator's part of a row's comment and our note, if it is one that this plan lets back.
-    fn lets_back<'r>(&self, row: &'r Row) -> Option<(&'r str, Marker)> {
-        let Comment::Marked(before, marker) = Comment::parse(&row.comment) else { return None };
+    fn lets_back(&self, row: &Row) -> Option<(String, Marker)> {
+        let Comment::Marked(_, marker) = Comment::parse(&row.comment) else { return None };
         let marked = self.marked.get(&row.node()?)?;
-        marked.contains(&marker).then_some((before, marker))
+        marked.contains(&marker).then(|| (unmarked(&row.comment), marker))
     }
 
     /// A row of ours goes back; one that isn't ours stays as it is (I3).
     fn unfenced(&self, row: &Row, role: Role) -> Option<Row> {
         let Some((before, marker)) = self.lets_back(row) else { return Some(row.clone()) };
-        let mut back = Row { comment: before.to_owned(), ..row.clone() };
+        let mut back = Row { comment: before, ..row.clone() };
         if row.status != Status::OfflineSoft {
             return Some(back); // an operator chose another status meanwhile: theirs
         }
@@ -225,7 +227,7 @@ impl Plan {
         Some(Row {
             key: RowKey { hostgroup, ..row.key.clone() },
             status: marker.was,
-            comment: before.to_owned(),
+            comment: before,
             settings: row.settings.clone(),
         })
     }

@@ -48,6 +48,8 @@ pub struct Policy {
     pub tick_ms: u64,
     /// Whether unreadable answers isolate when the lease runs out (`on_blind = "isolate"`).
     pub blind_isolates: bool,
+    /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    pub end_possible_holders: bool,
     /// Hostgroups that are never touched.
     pub excluded_hostgroups: BTreeSet<Hostgroup>,
     /// Hostgroups that take writes without being in a pair.
@@ -66,6 +68,7 @@ impl Default for Policy {
             isolation_after_ms: 10_000,
             tick_ms: 1_200,
             blind_isolates: false,
+            end_possible_holders: true,
             excluded_hostgroups: BTreeSet::new(),
             writer_hostgroups: BTreeSet::new(),
             errant_gtid: ErrantGtid::Hold,

@@ -101,18 +101,26 @@ impl Content {
         Ok(Row { key, status, comment, settings })
     }
 
-    /// The same columns with these rows.
+    /// The same columns with these rows. A status that stays is spelled as it was: `online` is an operator's.
     pub fn with_rows(&self, rows: &[Row]) -> Self {
         let record = |row: &Row| -> Record {
-            let value = |column: &String| match column.as_str() {
-                "hostgroup_id" => Some(row.key.hostgroup.to_string()),
-                "hostname" => Some(row.key.hostname.clone()),
-                "port" => Some(row.key.port.to_string()),
-                "status" => Some(row.status.as_str().to_owned()),
+            let key = [row.key.hostgroup.to_string(), row.key.hostname.clone(), row.key.port.to_string()].map(Some);
+            let before = self.records.get(&key[..]);
+            let status = |at: usize| {
+                let before = before.and_then(|record| record.get(at)?.as_ref());
+                let same = before.filter(|text| Status::parse(text) == row.status);
+                same.cloned().unwrap_or_else(|| row.status.as_str().to_owned())
+            };
+            let [hostgroup, hostname, port] = &key;
+            let value = |(at, column): (usize, &String)| match column.as_str() {
+                "hostgroup_id" => hostgroup.clone(),
+                "hostname" => hostname.clone(),
+                "port" => port.clone(),
+                "status" => Some(status(at)),
                 "comment" => Some(row.comment.clone()),
                 other => row.settings.get(other).cloned(),
             };
-            self.columns.iter().map(value).collect()
+            self.columns.iter().enumerate().map(value).collect()
         };
         Self::new(SERVERS, self.columns.clone(), rows.iter().map(record))
     }

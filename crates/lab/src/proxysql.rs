@@ -32,7 +32,7 @@ use crate::nodes::Nodes;
 use layers::Layers;
 use rows::RowKey;
 use sessions::Client;
-use wire::{Command, Wire};
+use wire::{Command, Raw, Wire};
 
 /// How this ProxySQL is set up.
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ impl ProxySql {
 
     /// The same, whole.
     pub fn answer(&self, sql: &str) -> Answer {
-        self.engine().run(sql, "admin")
+        self.engine().run(sql, "admin").text()
     }
 
     /// The runtime rows, as a client would see them.
@@ -303,7 +303,7 @@ impl ProxySql {
         loop {
             match wire.command().await? {
                 Command::Quit => return Ok(()),
-                Command::Nothing => wire.answer(&Answer::Done(0, String::new())).await?,
+                Command::Nothing => wire.answer(&Raw::Done(0, String::new())).await?,
                 Command::Statistics => wire.say("Uptime: 1 Threads: 0  Questions: 0  Slow queries: 0").await?,
                 Command::SetOption => wire.end().await?,
                 Command::Reset => wire.refuse_reset().await?,
@@ -314,7 +314,7 @@ impl ProxySql {
                         return Ok(());
                     }
                     let answer = match verdict {
-                        Verdict::Refuse(words) => Answer::Refused(format!("ProxySQL Admin Error: {words}")),
+                        Verdict::Refuse(words) => Raw::Refused(format!("ProxySQL Admin Error: {words}")),
                         _ => {
                             let mut engine = self.engine();
                             engine.statements.push(sql.clone());

@@ -1,11 +1,20 @@
 //! Text that somebody else wrote, as it may go into a message.
 
+use crate::bytes::byte_of;
+
 /// The most characters of it.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// One line, bounded.
+/// One line, bounded. A byte that is not UTF-8 shows as `\xFC`.
 pub fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut line = String::new();
+    for letter in text.chars().take(SHOWN_MAX_CHARS) {
+        match byte_of(letter) {
+            Some(byte) => line.push_str(&format!("\\x{byte:02X}")),
+            None => line.push(if letter.is_control() { ' ' } else { letter }),
+        }
+    }
+    line
 }
 
 #[cfg(test)]
@@ -16,5 +25,6 @@ mod tests {
     fn foreign_text_is_shown_on_one_line_and_no_more_than_is_of_use() {
         assert_eq!(shown("a\r\nb\u{1b}[31m é"), "a  b [31m é");
         assert_eq!(shown(&"é".repeat(1_000)), "é".repeat(SHOWN_MAX_CHARS));
+        assert_eq!(shown(&crate::bytes::to_text(b"B\xFCro".to_vec())), r"B\xFCro");
     }
 }

@@ -1,6 +1,7 @@
 //! proxysql-stonith: fences superseded MySQL primaries at ProxySQL, as Orchestrator's failovers require.
 
 pub mod agent;
+pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -123,16 +123,26 @@ impl Apply {
             self.swap_content(Place::Kept, SERVERS, &kept, &planned);
             self.kept.insert(SERVERS, planned);
         }
-        self.begin_sessions()
+        self.put_back()
     }
 
     /// What memory has beside the target is somebody's edit since we looked: it moves into `kept`, staged as it was.
     fn fold_edits(&mut self, table: Table, memory: &Content) -> Vec<(Table, Record)> {
         let target = self.target[&table].clone();
         let fences = self.fences();
+        let stuck = self.take_stuck(Place::Memory, table, memory);
         let mut edited = Vec::new();
         for (ours, theirs) in target.changes_to(memory) {
             let Some(key) = theirs.as_ref().or(ours.as_ref()).map(|record| merge::key(table, record)) else { continue };
+            if edited.is_empty() {
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }]); // it may have stalled since the last one
+            }
+            if let Some(from) = theirs.clone().filter(|_| stuck.contains(&key)) {
+                // Nobody's edit: it is as it was when we lent it, and our statement did not find it.
+                self.ask([Statement::SwapByKey { place: Place::Memory, table, from, to: ours }]);
+                edited.push((table, key));
+                continue;
+            }
             let kept = self.kept[&table].records.get(&key).cloned();
             let columns = &memory.columns;
             let merged = merge::merged(table, columns, ours.as_ref(), theirs.as_ref(), kept.as_ref());

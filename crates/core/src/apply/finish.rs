@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Apply, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
+use super::statement::key_record;
+use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
 /// How often records are put back that somebody edits at that moment.
@@ -36,6 +37,11 @@ impl Apply {
             _ => &none,
         };
         self.noted_earlier = names.contains(RETURNS_NAME);
+        self.noted_ended = names.contains(ENDED_NAME);
+        if names.contains(EXTENDED_NAME) {
+            self.ask([Statement::SetExtended(false), Statement::Variables]);
+            self.done.finished_earlier = true;
+        }
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
         for table in COVERED {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {
@@ -56,7 +62,9 @@ impl Apply {
     pub(super) fn put_back_earlier(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
         let mut memory: BTreeMap<Table, Content> = BTreeMap::new();
         for (statement, reply) in got {
-            if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
+            if let Reply::Variables(seen) = reply {
+                self.hide_holders(Some(seen));
+            } else if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
                 match place {
                     Place::Kept => drop(self.kept.insert(table, content)),
                     Place::Target => drop(self.target.insert(table, content)),
@@ -72,12 +80,14 @@ impl Apply {
             let keys = all.into_iter().flat_map(|content| content.records.keys()).cloned().collect();
             self.put_back_merged(table, &memory, &keys);
         }
+        self.missed.clear();
         Phase::PuttingBack(PutBack { whose: Whose::Earlier, tries: 1, missed: BTreeSet::new() })
     }
 
     /// Memory becomes what was kept; a record that somebody changed meanwhile stays theirs.
     pub(super) fn put_back(&mut self) -> Phase {
         self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
+        self.missed.clear();
         if self.lent {
             for table in self.tables.clone() {
                 if let (Some(target), Some(kept)) = (self.target.get(&table).cloned(), self.kept.get(&table).cloned()) {
@@ -89,8 +99,8 @@ impl Apply {
     }
 
     /// Looks which records were not as we had lent them; without any, the copies have served.
-    pub(super) fn putting_back(&mut self, mut back: PutBack, got: &[(Statement, Reply)]) -> Phase {
-        back.missed = got.iter().flat_map(missed).collect();
+    pub(super) fn putting_back(&mut self, mut back: PutBack) -> Phase {
+        back.missed = self.missed.iter().flat_map(missed).collect();
         if !back.missed.is_empty() && back.tries < PUT_BACK_TRIES_MAX {
             back.tries += 1;
             let tables: BTreeSet<Table> = back.missed.iter().map(|(table, _)| *table).collect();
@@ -124,6 +134,7 @@ impl Apply {
                 self.put_back_merged(table, &memory, &keys);
             }
         }
+        self.missed.clear();
         Phase::PuttingBack(back)
     }
 
@@ -147,17 +158,14 @@ impl Apply {
 }
 
 /// The records that a statement on memory did not find as it expected.
-fn missed((statement, reply): &(Statement, Reply)) -> Vec<(Table, Record)> {
-    let Reply::Changed(changed) = reply else { return Vec::new() };
+fn missed(statement: &Statement) -> Vec<(Table, Record)> {
     match statement {
-        Statement::Swap { place: Place::Memory, table, from, to } if *changed == 0 => {
+        Statement::Swap { place: Place::Memory, table, from, to } => {
             from.as_ref().or(to.as_ref()).map(|record| (*table, merge::key(*table, record))).into_iter().collect()
         }
-        Statement::Restate { place: Place::Memory, keys, .. } if *changed < keys.len() as u64 => keys
-            .iter()
-            .map(|key| [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some).to_vec())
-            .map(|key| (SERVERS, key))
-            .collect(),
+        Statement::Restate { place: Place::Memory, keys, .. } => {
+            keys.iter().map(|key| (SERVERS, key_record(key))).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::marker::{Comment, mark};
+use crate::marker::{Comment, mark, unmarked};
 use crate::plan::Plan;
 use crate::table::{Content, Record, SERVERS, Table};
 
@@ -35,13 +35,13 @@ fn settle_marker(columns: &[String], ours: &Record, theirs: &Record, kept: &Reco
     let (Some(status), Some(comment)) = (at("status"), at("comment")) else { return };
     let text = |record: &Record| record.get(comment).cloned().flatten().unwrap_or_default();
     let kept = text(kept);
-    let Comment::Marked(before, marker) = Comment::parse(&kept) else { return };
+    let Comment::Marked(_, marker) = Comment::parse(&kept) else { return };
     if ours.get(status) == theirs.get(status) {
         if matches!(Comment::parse(&text(merged)), Comment::Plain) {
             merged[comment] = Some(mark(&text(merged), &marker));
         }
     } else if matches!(Comment::parse(&text(ours)), Comment::Plain) && ours.get(comment) == theirs.get(comment) {
-        merged[comment] = Some(before.to_owned());
+        merged[comment] = Some(unmarked(&kept));
     }
 }
 

@@ -1,69 +1,236 @@
-//! Ends the sessions that a fenced node still has, until ConnUsed is 0 (FACTS §4).
+//! Ends the sessions that a fenced node still has, until ConnUsed is 0 (FACTS §4): those that can hold it, and no others.
+//!
+//! ```text
+//! listed under the node -> those that the extended processlist shows to hold it -> idle ones that may hold it
+//! ```
 //!
 //! The processlist shows only a session's current server; a pinned one may hold the node while another is current.
-//! So: those listed under the node first, then those that say they hold it, then all.
+//! ProxySQL tells which servers a session holds while `mysql-show_processlist_extended` is on. It is switched on for one
+//! look, where no other variable is staged: LOAD MYSQL VARIABLES would take those live. Both ways past the first are gone
+//! once per fence: `stonith_ended` notes for whom, in ProxySQL's `main`, which ends with the sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Apply, Phase, Reply, Statement};
+use super::{Apply, Phase, Reply, Session, Statement, Variables};
 use crate::node::Node;
+use crate::row::Hostgroup;
 
-/// Between two looks at ConnUsed, in ms. A killed session's connection was gone within 0.3 s (FACTS §4).
+/// The name in `main` of the note that `mysql-show_processlist_extended` is on for a moment.
+pub const EXTENDED_NAME: &str = "stonith_extended";
+
+/// The name in `main` of the list of fenced nodes whose hidden sessions were looked for.
+pub const ENDED_NAME: &str = "stonith_ended";
+
+/// Between two looks at ConnUsed, in ms.
 const PAUSE_MS: u64 = 50;
 
-/// Looks before sessions that hold the node by their extended info are ended too.
-const TARGETED_LOOKS: u32 = 4;
-
-/// Looks before every session is ended.
-const HOLDING_LOOKS: u32 = 8;
-
-/// Looks before we leave it to the next tick: about 1 s with the pauses.
-const LOOKS_MAX: u32 = 20;
+/// Looks until a killed session's connection is gone: 0.3 s (FACTS §4).
+const GONE_LOOKS: u32 = 7;
 
 /// How far the ending of sessions has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Ending {
+    way: Way,
     looks: u32,
     killed: BTreeSet<u64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// By the processlist.
+    Listed,
+    /// Whether the extended one can be had was asked.
+    Asked,
+    /// It was had, once.
+    Shown,
+    /// All was done that can be: what was killed needs its time.
+    Waiting,
+}
+
+/// Connections in use, per hostgroup and node.
+type Used = BTreeMap<(Hostgroup, Node), u64>;
+
 impl Apply {
     /// Starts to look, if the plan lets some node keep no session.
     pub(super) fn begin_sessions(&mut self) -> Phase {
-        if self.plan.ending_sessions().next().is_none() {
-            return self.put_back();
+        if self.broken_off.is_some() || self.plan.ending_sessions().next().is_none() {
+            return self.sessions_over();
+        }
+        if self.noted_ended {
+            self.ask([Statement::ReadEnded]);
         }
         self.ask([Statement::Used, Statement::Sessions]);
-        Phase::Sessions(Ending { looks: 0, killed: BTreeSet::new() })
+        Phase::Sessions(Ending { way: Way::Listed, looks: 0, killed: BTreeSet::new() })
     }
 
     pub(super) fn end_sessions(&mut self, mut ending: Ending, got: Vec<(Statement, Reply)>) -> Phase {
-        let mut used: BTreeMap<Node, u64> = BTreeMap::new();
-        let mut sessions = None;
+        let (mut used, mut sessions, mut variables) = (Used::new(), Vec::new(), None);
         for (_, reply) in got {
             match reply {
                 Reply::Used(counts) => used = counts,
-                Reply::Sessions(list) => sessions = Some(list),
+                Reply::Sessions(list) => sessions = list,
+                Reply::Variables(seen) => variables = Some(seen),
+                Reply::Nodes(nodes) => self.ended = nodes,
                 _ => {}
             }
         }
-        let left: BTreeSet<Node> =
-            self.plan.ending_sessions().filter(|node| used.get(*node).is_some_and(|n| *n > 0)).cloned().collect();
-        if left.is_empty() || ending.looks >= LOOKS_MAX {
-            self.done.sessions_left = left;
-            self.done.sessions_ended = ending.killed.len() as u64;
-            return self.put_back();
+        if ending.way == Way::Asked {
+            return self.show_holders(ending, variables);
         }
+        if ending.way == Way::Shown {
+            self.hide_holders(variables);
+            ending.way = Way::Waiting;
+        }
+        let fenced: BTreeSet<&Node> = self.plan.ending_sessions().collect();
+        used.retain(|(_, node), count| *count > 0 && fenced.contains(node));
+        let left: BTreeSet<Node> = used.keys().map(|(_, node)| node.clone()).collect();
         ending.looks += 1;
-        let concerns = |session: &super::Session| {
-            session.current.as_ref().is_some_and(|node| left.contains(node))
-                || (ending.looks > TARGETED_LOOKS && session.holds.iter().any(|node| left.contains(node)))
-                || ending.looks > HOLDING_LOOKS
-        };
-        let ids: Vec<u64> = sessions.unwrap_or_default().iter().filter(|s| concerns(s)).map(|s| s.id).collect();
+        if left.is_empty() || (ending.way == Way::Waiting && ending.looks > GONE_LOOKS) {
+            return self.sessions_ended(ending, left);
+        }
+        let ids = holders(&sessions, &used);
+        let waits = !ending.killed.is_empty() && ending.looks <= GONE_LOOKS;
+        if ids.is_empty() && !waits && ending.way == Way::Listed {
+            if left.is_subset(&self.ended) {
+                return self.sessions_ended(ending, left); // nobody new: said, and not gone through again
+            }
+            self.note_ended(&left);
+            ending.looks = 0;
+            if sessions.iter().all(|session| session.backends.is_some()) {
+                ending.way = Way::Waiting; // nothing more is to be learned
+            } else {
+                ending.way = Way::Asked;
+                self.ask([Statement::Variables]);
+                return Phase::Sessions(ending);
+            }
+        }
+        self.kill(ending, ids)
+    }
+
+    /// Ends these, and looks again after a moment.
+    fn kill(&mut self, mut ending: Ending, ids: BTreeSet<u64>) -> Phase {
         self.ask(ids.iter().map(|id| Statement::Kill(*id)));
         ending.killed.extend(ids);
         self.ask([Statement::Pause(PAUSE_MS), Statement::Used, Statement::Sessions]);
         Phase::Sessions(ending)
     }
+
+    /// Has the extended processlist shown once. In memory the variable is off again before the look: a run that is cut
+    /// off leaves nothing that an operator's LOAD would not switch off.
+    fn show_holders(&mut self, mut ending: Ending, variables: Option<Variables>) -> Phase {
+        if variables.is_some_and(|seen| !seen.extended && seen.staged == 0) {
+            ending.way = Way::Shown;
+            self.ask([
+                Statement::NoteExtended,
+                Statement::SetExtended(true),
+                Statement::LoadVariables,
+                Statement::SetExtended(false),
+                Statement::Used,
+                Statement::Sessions,
+                Statement::Variables,
+            ]);
+            return Phase::Sessions(ending);
+        }
+        self.ask([Statement::Used, Statement::Sessions]);
+        ending.way = Way::Waiting;
+        Phase::PossibleHolders(ending)
+    }
+
+    /// Takes it back, unless somebody staged a variable in that moment: then it goes with their LOAD.
+    pub(super) fn hide_holders(&mut self, variables: Option<Variables>) {
+        if variables.is_some_and(|seen| seen.staged == 0) {
+            self.ask([Statement::LoadVariables]);
+        } else {
+            self.done.extended_left = true;
+        }
+        self.ask([Statement::DropExtended]);
+    }
+
+    /// The last resort: idle sessions of the node's pair that may hold it.
+    pub(super) fn end_possible_holders(&mut self, ending: Ending, got: Vec<(Statement, Reply)>) -> Phase {
+        let (mut used, mut sessions) = (Used::new(), Vec::new());
+        for (_, reply) in got {
+            match reply {
+                Reply::Used(counts) => used = counts,
+                Reply::Sessions(list) => sessions = list,
+                _ => {}
+            }
+        }
+        let fenced: BTreeSet<&Node> = self.plan.ending_sessions().collect();
+        used.retain(|(_, node), count| *count > 0 && fenced.contains(node));
+        let mut ids = holders(&sessions, &used);
+        if self.plan.end_possible_holders {
+            let possible: BTreeSet<u64> = sessions.iter().filter(|s| self.may_hold(s, &used)).map(|s| s.id).collect();
+            self.done.possible_ended = possible.difference(&ids).count() as u64;
+            ids.extend(possible);
+        }
+        self.kill(ending, ids)
+    }
+
+    /// Whether a session may hold a connection to a fenced node that the processlist doesn't show. The connection of the
+    /// hostgroup that a session is in is shown, so the hidden one is of another hostgroup.
+    fn may_hold(&self, session: &Session, used: &Used) -> bool {
+        let hidden_in = |hostgroup: &Hostgroup| {
+            let pair = self.plan.managed.pair_of(*hostgroup);
+            let of_pair = |at: Hostgroup| at == *hostgroup || pair.is_some_and(|p| [p.writer, p.reader].contains(&at));
+            session.hostgroup != Some(*hostgroup)
+                && [session.hostgroup, session.home].into_iter().flatten().any(of_pair)
+        };
+        session.idle && session.backends.is_none() && used.keys().any(|(hostgroup, _)| hidden_in(hostgroup))
+    }
+
+    fn note_ended(&mut self, left: &BTreeSet<Node>) {
+        if self.noted_ended {
+            self.ask([Statement::DropEnded]);
+        }
+        self.ended.extend(left.iter().cloned());
+        self.noted_ended = true;
+        self.ask([Statement::NoteEnded(self.ended.clone())]);
+    }
+
+    fn sessions_ended(&mut self, ending: Ending, left: BTreeSet<Node>) -> Phase {
+        self.done.sessions_ended = ending.killed.len() as u64;
+        self.done.sessions_left = left;
+        self.sessions_over()
+    }
+
+    /// Forgets whom nothing is left of.
+    fn sessions_over(&mut self) -> Phase {
+        if self.noted_ended && self.broken_off.is_none() {
+            let over = !self.ended.is_subset(&self.done.sessions_left) || self.ended.is_empty();
+            self.ended.retain(|node| self.done.sessions_left.contains(node));
+            if over {
+                self.ask([Statement::DropEnded]);
+                if !self.ended.is_empty() {
+                    self.ask([Statement::NoteEnded(self.ended.clone())]);
+                }
+            }
+        }
+        self.disk_last()
+    }
+}
+
+/// Sessions that hold a fenced node, as far as ProxySQL tells: the current one, and by the extended processlist all of
+/// them. That one names a server by its address, so it is known by whom else it is listed under, else by hostgroup and
+/// port.
+fn holders(sessions: &[Session], used: &Used) -> BTreeSet<u64> {
+    let mut names: BTreeMap<(&str, u16), BTreeSet<&Node>> = BTreeMap::new();
+    for session in sessions {
+        let (Some(current), Some(hostgroup)) = (&session.current, session.hostgroup) else { continue };
+        for backend in session.backends.iter().flatten().filter(|backend| backend.hostgroup == hostgroup) {
+            names.entry((&backend.host, backend.port)).or_default().insert(current);
+        }
+    }
+    let is = |node: &Node, host: &str, port: u16| {
+        let known = names.get(&(host, port));
+        node.port == port && (node.host.as_str() == host || known.is_none_or(|names| names.contains(node)))
+    };
+    let holds = |session: &&Session| {
+        used.keys().any(|(hostgroup, node)| {
+            let listed = session.hostgroup == Some(*hostgroup) && session.current.as_ref() == Some(node);
+            let mut backends = session.backends.iter().flatten();
+            listed || backends.any(|backend| backend.hostgroup == *hostgroup && is(node, &backend.host, backend.port))
+        })
+    };
+    sessions.iter().filter(holds).map(|session| session.id).collect()
 }

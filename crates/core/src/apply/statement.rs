@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::node::Node;
 use crate::observed::Release;
 use crate::proof::Role;
-use crate::row::RowKey;
+use crate::row::{Hostgroup, RowKey};
 use crate::table::{Content, Record, Table};
 
 /// Where a table's content is.
@@ -87,6 +87,17 @@ pub enum Statement {
         /// The record as it shall be.
         to: Option<Record>,
     },
+    /// Replaces or deletes the record of a key, whatever it is now: for one that no comparison finds.
+    SwapByKey {
+        /// Where.
+        place: Place,
+        /// What.
+        table: Table,
+        /// The record as it was read.
+        from: Record,
+        /// The record as it shall be.
+        to: Option<Record>,
+    },
     /// Gives many server rows that have the same status and comment another status and comment.
     Restate {
         /// Where.
@@ -135,17 +146,59 @@ pub enum Statement {
     Sessions,
     /// KILL CONNECTION.
     Kill(u64),
+    /// Whether the extended processlist is on, and what else is staged. Replies [`Reply::Variables`].
+    Variables,
+    /// Notes that the extended processlist is on for a moment.
+    NoteExtended,
+    /// Switches it on or off, in memory.
+    SetExtended(bool),
+    /// LOAD MYSQL VARIABLES TO RUNTIME.
+    LoadVariables,
+    /// Drops that note.
+    DropExtended,
+    /// Notes whose hidden sessions were looked for.
+    NoteEnded(BTreeSet<Node>),
+    /// Replies [`Reply::Nodes`].
+    ReadEnded,
+    /// Drops that note, if it is there.
+    DropEnded,
     /// Wait so many ms; reply with anything.
     Pause(u64),
 }
 
 impl Statement {
+    /// Whether the apply goes on without its answer.
+    pub(super) fn is_about_sessions(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill(_)
+                | Self::Variables
+                | Self::NoteExtended
+                | Self::SetExtended(_)
+                | Self::LoadVariables
+                | Self::DropExtended
+                | Self::NoteEnded(_)
+                | Self::ReadEnded
+                | Self::DropEnded
+        )
+    }
+
+    /// How many records it is to change, where it compares them first.
+    pub(super) fn names(&self) -> u64 {
+        match self {
+            Self::Swap { .. } => 1,
+            Self::Restate { keys, .. } => keys.len() as u64,
+            _ => 0,
+        }
+    }
+
     /// The one place that this reads or changes; a copy has two.
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Read { place, .. }
             | Self::Drop { place, .. }
             | Self::Swap { place, .. }
+            | Self::SwapByKey { place, .. }
             | Self::Restate { place, .. } => Some(*place),
             _ => None,
         }
@@ -168,9 +221,13 @@ pub enum Reply {
     /// The nodes whose return was noted.
     Returns(BTreeMap<Node, Role>),
     /// Connections in use.
-    Used(BTreeMap<Node, u64>),
+    Used(BTreeMap<(Hostgroup, Node), u64>),
     /// Client sessions.
     Sessions(Vec<Session>),
+    /// Variables.
+    Variables(Variables),
+    /// Nodes.
+    Nodes(BTreeSet<Node>),
     /// An error, as ProxySQL words it.
     Refused(String),
 }
@@ -189,32 +246,98 @@ pub struct LockSeen {
 pub struct Session {
     /// Its id.
     pub id: u64,
-    /// The server of its current or last statement.
+    /// The hostgroup of its current or last statement.
+    pub hostgroup: Option<Hostgroup>,
+    /// The server that it holds a connection to in that hostgroup.
     pub current: Option<Node>,
-    /// Every server it holds a connection to, where ProxySQL tells (`extended_info`).
-    pub holds: BTreeSet<Node>,
+    /// It waits for its client.
+    pub idle: bool,
+    /// Its user's default hostgroup.
+    pub home: Option<Hostgroup>,
+    /// Every server that it holds a connection to, one per hostgroup, where ProxySQL tells (`extended_info`).
+    pub backends: Option<Vec<Backend>>,
+}
+
+/// A server that a session holds a connection to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Backend {
+    /// In which hostgroup.
+    pub hostgroup: Hostgroup,
+    /// The address that ProxySQL connected to: with its DNS cache not the row's name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// ProxySQL's MySQL variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variables {
+    /// `mysql-show_processlist_extended` is on, in runtime or memory.
+    pub extended: bool,
+    /// How many others differ between memory and runtime.
+    pub staged: u64,
 }
 
 /// How many rows one [`Statement::Restate`] names at most: keeps a statement far below any packet limit.
 const RESTATE_ROWS_MAX: usize = 300;
 
-/// The statements that turn one content into another. Rows that change alike, in status and comment only, go together.
-pub fn swaps(place: Place, table: Table, from: &Content, to: &Content) -> Vec<Statement> {
+/// The statements that turn one content into another. Rows that change alike, in status and comment only, go together;
+/// the `stuck` ones go by their key.
+pub fn swaps(place: Place, table: Table, from: &Content, to: &Content, stuck: &BTreeSet<Record>) -> Vec<Statement> {
     let mut statements: Vec<Statement> = Vec::new();
+    let mut alike: BTreeMap<(Stated, Stated), usize> = BTreeMap::new();
     for (before, after) in from.changes_to(to) {
-        match restate(table, &from.columns, before.as_ref(), after.as_ref()) {
-            Some((key, was, becomes)) => match statements.last_mut() {
-                Some(Statement::Restate { keys, from, to, .. })
-                    if *from == was && *to == becomes && keys.len() < RESTATE_ROWS_MAX =>
-                {
-                    keys.push(key);
-                }
-                _ => statements.push(Statement::Restate { place, keys: vec![key], from: was, to: becomes }),
-            },
-            None => statements.push(Statement::Swap { place, table, from: before, to: after }),
+        if let Some(from) = before.as_ref().filter(|record| stuck.contains(&record[..table.key_columns])) {
+            statements.push(Statement::SwapByKey { place, table, from: from.clone(), to: after });
+            continue;
+        }
+        let Some((key, was, becomes)) = restate(table, &from.columns, before.as_ref(), after.as_ref()) else {
+            statements.push(Statement::Swap { place, table, from: before, to: after });
+            continue;
+        };
+        let stated = (was, becomes);
+        match alike.get(&stated).and_then(|at| statements.get_mut(*at)) {
+            Some(Statement::Restate { keys, .. }) if keys.len() < RESTATE_ROWS_MAX => keys.push(key),
+            _ => {
+                alike.insert(stated.clone(), statements.len());
+                let (from, to) = stated;
+                statements.push(Statement::Restate { place, keys: vec![key], from, to });
+            }
         }
     }
     statements
+}
+
+/// Of the records that these statements did not find, those that are still there as they were read.
+pub(super) fn stuck(missed: &[Statement], now: &Content) -> BTreeSet<Record> {
+    let mut stuck = BTreeSet::new();
+    for statement in missed {
+        match statement {
+            Statement::Swap { table, from: Some(from), .. } => {
+                let key = &from[..table.key_columns.min(from.len())];
+                if now.records.get(key) == Some(from) {
+                    stuck.insert(key.to_vec());
+                }
+            }
+            Statement::Restate { keys, from, .. } => {
+                let column = |name: &str| now.columns.iter().position(|column| column == name);
+                let (Some(status), Some(comment)) = (column("status"), column("comment")) else { continue };
+                for key in keys.iter().map(key_record) {
+                    let text = |at: usize| now.records.get(&key).and_then(|record| record.get(at)?.as_deref());
+                    if (text(status), text(comment)) == (Some(&from.0), Some(&from.1)) {
+                        stuck.insert(key);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    stuck
+}
+
+/// The key columns of a row's record.
+pub(super) fn key_record(key: &RowKey) -> Record {
+    [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some).to_vec()
 }
 
 type Stated = (String, String);
@@ -234,7 +357,7 @@ fn restate(
     let same = (0..columns.len()).all(|i| i == status || i == comment || from.get(i) == to.get(i));
     let stated = |record: &Record| Some((record.get(status)?.clone()?, record.get(comment)?.clone()?));
     let key = RowKey {
-        hostgroup: crate::row::Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
+        hostgroup: Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
         hostname: from.get(at("hostname")?)?.clone()?,
         port: from.get(at("port")?)?.as_ref()?.parse().ok()?,
     };
@@ -265,7 +388,7 @@ mod tests {
             Statement::Restate { keys, .. } => keys.len(),
             _ => 0,
         };
-        swaps(Place::Memory, SERVERS, from, to).iter().map(named).collect()
+        swaps(Place::Memory, SERVERS, from, to, &BTreeSet::new()).iter().map(named).collect()
     }
 
     #[test]
@@ -279,5 +402,12 @@ mod tests {
         let from = content([["ONLINE", "1", "a"], ["ONLINE", "1", "b"], ["ONLINE", "1", "b"], ["ONLINE", "1", "b"]]);
         let to = [["OFFLINE_SOFT", "1", ""], ["OFFLINE_SOFT", "1", ""], ["SHUNNED", "1", ""], ["SHUNNED", "2", ""]];
         assert_eq!(rows_named(&from, &content(to)), [1, 1, 1, 0], "the last has another weight");
+    }
+
+    #[test]
+    fn rows_that_change_alike_go_together_whatever_stands_between_them() {
+        let from = content([["ONLINE", "1", "a"], ["ONLINE", "1", "b"], ["ONLINE", "1", "a"], ["ONLINE", "1", "b"]]);
+        let [a, b] = ["a", "b"].map(|comment| ["OFFLINE_SOFT", "1", comment]);
+        assert_eq!(rows_named(&from, &content([a, b, a, b])), [2, 2]);
     }
 }

@@ -6,5 +6,7 @@ mod crash;
 mod edits;
 mod limits;
 mod locks;
+mod odd_rows;
 mod refused;
+mod sessions;
 mod whole;

@@ -1,8 +1,8 @@
 //! What an apply leaves behind when nobody disturbs it (DESIGN §8).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use stonith_core::apply::{Outcome, Place, Reply, Statement, copy_name};
+use stonith_core::apply::{Outcome, Place, Statement, copy_name};
 use stonith_core::lease::Share;
 use stonith_core::observed::Release;
 use stonith_core::plan::Plan;
@@ -12,7 +12,7 @@ use stonith_core::table::SERVERS;
 
 use crate::apply_world::drive::Running;
 use crate::apply_world::scene::*;
-use crate::apply_world::{Client, LAYERS, World};
+use crate::apply_world::{LAYERS, World};
 
 #[test]
 fn i6_a_fence_reaches_all_layers_and_leaves_everything_else_to_the_byte() {
@@ -127,75 +127,6 @@ fn i7_what_only_disk_or_memory_lacks_is_brought_in_line_without_a_load() {
             assert_same(&world, &is, &format!("{place:?}, fenced {fenced}"));
         }
     }
-}
-
-fn client(id: u64, current: Option<&str>, holds: &[&str]) -> Client {
-    Client { id, current: current.map(node), holds: holds.iter().map(|name| node(name)).collect() }
-}
-
-/// Which sessions were ended, and after how many pauses each.
-fn killed(asked: &[Statement]) -> Vec<(u64, usize)> {
-    let pauses = |at: usize| asked[..at].iter().filter(|statement| matches!(statement, Statement::Pause(_))).count();
-    let kill = |(at, statement): (usize, &Statement)| match statement {
-        Statement::Kill(id) => Some((*id, pauses(at))),
-        _ => None,
-    };
-    asked.iter().enumerate().filter_map(kill).collect()
-}
-
-#[test]
-fn i4_sessions_are_ended_from_the_surest_to_all_until_no_connection_is_used() {
-    let listed = client(1, Some("node01"), &["node01"]);
-    let holding = client(2, Some("node03"), &["node01", "node03"]);
-    let hidden = client(3, None, &["node02"]);
-    for (extended, clients, ended) in [
-        (true, vec![listed.clone(), hidden.clone()], vec![(1, 0)]),
-        (true, vec![listed.clone(), holding.clone(), hidden.clone()], vec![(1, 0), (2, 4)]),
-        (false, vec![listed.clone(), holding.clone(), hidden.clone()], vec![(1, 0), (2, 8), (3, 8)]),
-        (false, vec![hidden.clone()], vec![]),
-    ] {
-        let mut world = World { extended, clients, ..SCENES[0].world() };
-        let (asked, outcome) = all_asked(&mut world, &fence());
-        assert_eq!(killed(&asked), ended, "extended {extended}");
-        assert_eq!(done(&outcome).sessions_left, BTreeSet::new());
-        assert_eq!(done(&outcome).sessions_ended, ended.len() as u64);
-        assert!(!world.used().contains_key(&node("node01")));
-    }
-}
-
-#[test]
-fn i4_sessions_that_are_left_are_ended_without_a_load_and_only_where_the_level_says_so() {
-    let mut world = SCENES[0].fenced();
-    world.clients.push(client(9, Some("node01"), &["node01"]));
-    let (asked, outcome) = all_asked(&mut world, &fence());
-    assert_eq!((killed(&asked), done(&outcome).sessions_ended), (vec![(9, 0)], 1));
-    assert!(!asked.iter().any(|s| matches!(
-        s,
-        Statement::Load | Statement::Swap { .. } | Statement::Copy { .. } | Statement::Drop { .. }
-    )));
-
-    let soft: Directives = fence()
-        .into_iter()
-        .map(|(node, directive)| match directive {
-            stonith_core::plan::Directive::Fence { kind, by, .. } => {
-                (node, stonith_core::plan::Directive::Fence { kind, by, sessions: false })
-            }
-            other => (node, other),
-        })
-        .collect::<BTreeMap<_, _>>();
-    let mut world = SCENES[0].world();
-    let (asked, _) = all_asked(&mut world, &soft);
-    assert_eq!(killed(&asked), vec![]);
-}
-
-#[test]
-fn i4_a_node_whose_count_of_connections_is_0_has_no_session_to_end() {
-    let mut world = SCENES[0].world();
-    let none_used = |_: &mut World, _: &[Statement], next: &Statement| {
-        (*next == Statement::Used).then(|| Reply::Used(BTreeMap::from([(node("node01"), 0)])))
-    };
-    let (asked, outcome) = Running::new(plan(&world, &fence()), "a").finish_among(&mut world, none_used);
-    assert_eq!((killed(&asked), done(&outcome).sessions_left.len()), (vec![], 0));
 }
 
 /// Another version's agent finds them by name.

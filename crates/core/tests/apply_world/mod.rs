@@ -8,11 +8,13 @@ pub mod scene;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stonith_core::apply::{LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, copy_name};
+use stonith_core::apply::{
+    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, Variables, copy_name,
+};
 use stonith_core::node::Node;
 use stonith_core::observed::{Release, SharedLease};
 use stonith_core::proof::Role;
-use stonith_core::row::{Row, RowKey, Status};
+use stonith_core::row::{Hostgroup, Row, RowKey, Status};
 use stonith_core::table::{COVERED, Content, Record, SERVERS, Table};
 
 pub const LOCK_TTL_MS: u64 = 30_000;
@@ -23,8 +25,26 @@ pub const LAYERS: [Place; 3] = [Place::Runtime, Place::Memory, Place::Disk];
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Client {
     pub id: u64,
-    pub current: Option<Node>,
-    pub holds: BTreeSet<Node>,
+    /// The hostgroup of its last statement: of what it holds only the node there is listed.
+    pub hostgroup: u32,
+    /// Per hostgroup.
+    pub holds: BTreeMap<u32, Node>,
+    /// A statement of its is under way.
+    pub busy: bool,
+    /// Its user's default hostgroup.
+    pub home: u32,
+}
+
+impl Client {
+    /// An idle one of hostgroup 10 that holds these; the last is its current one.
+    pub fn holding(id: u64, holds: &[(u32, Node)]) -> Self {
+        let hostgroup = holds.last().map_or(10, |(hostgroup, _)| *hostgroup);
+        Self { id, hostgroup, holds: holds.iter().cloned().collect(), busy: false, home: 10 }
+    }
+
+    pub fn holds(&self, node: &Node) -> bool {
+        self.holds.values().any(|held| held == node)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,14 +61,21 @@ pub struct World {
     pub lease: Option<(String, u64, u64)>,
     pub now_ms: u64,
     pub clients: Vec<Client>,
-    /// `mysql-show_processlist_extended`.
-    pub extended: bool,
+    /// `mysql-show_processlist_extended` in runtime, and in memory.
+    pub extended: [bool; 2],
+    /// Other variables that somebody staged, and those that were loaded.
+    pub variables: [u64; 2],
+    /// The notes that it is on for a moment, and whose hidden sessions were looked for.
+    pub extended_note: bool,
+    pub ended: Option<BTreeSet<Node>>,
     /// Before 2.5.3: the monitor writes memory and LOADs.
     pub old_monitor: bool,
     /// `version` of `mysql_servers` in `runtime_checksums_values`.
     pub version: u64,
     /// `admin-checksum_mysql_servers`.
     pub checksums: bool,
+    /// Hosts whose rows no comparison finds (B1): their name is stored as a BLOB, say.
+    pub odd: BTreeSet<String>,
     /// What no apply may ever do, and was done.
     pub broken: Vec<String>,
 }
@@ -107,7 +134,7 @@ impl World {
     }
 
     pub fn unfinished(&self) -> bool {
-        self.lock.is_some() || self.copies() > 0 || self.returns.is_some()
+        self.lock.is_some() || self.copies() > 0 || self.returns.is_some() || self.extended_note
     }
 
     /// The lease as this agent sees it.
@@ -122,8 +149,16 @@ impl World {
 
     pub fn used(&self) -> BTreeMap<Node, u64> {
         let mut used = BTreeMap::new();
-        for node in self.clients.iter().flat_map(|client| &client.holds) {
-            *used.entry(node.clone()).or_default() += 1;
+        for ((_, node), count) in self.used_by_hostgroup() {
+            *used.entry(node).or_default() += count;
+        }
+        used
+    }
+
+    fn used_by_hostgroup(&self) -> BTreeMap<(Hostgroup, Node), u64> {
+        let mut used = BTreeMap::new();
+        for (hostgroup, node) in self.clients.iter().flat_map(|client| &client.holds) {
+            *used.entry((Hostgroup(*hostgroup), node.clone())).or_default() += 1;
         }
         used
     }
@@ -133,6 +168,7 @@ impl World {
         let writes = matches!(
             statement,
             Statement::Swap { .. }
+                | Statement::SwapByKey { .. }
                 | Statement::Restate { .. }
                 | Statement::Copy { .. }
                 | Statement::Drop { .. }
@@ -235,16 +271,51 @@ impl World {
                 self.returns = None;
                 Reply::Changed(0)
             }
+            Statement::SwapByKey { place, table, from, to } => {
+                let key: Record = from.iter().take(table.key_columns).cloned().collect();
+                let is = self.content(*place, *table).records.get(&key).cloned();
+                let odd = std::mem::take(&mut self.odd);
+                let reply = self.swap(*place, *table, is.as_ref(), to.as_ref());
+                self.odd = odd;
+                reply
+            }
             Statement::Swap { place, table, from, to } => self.swap(*place, *table, from.as_ref(), to.as_ref()),
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
                 self.load();
                 Reply::Changed(0)
             }
-            Statement::Used => Reply::Used(self.used()),
+            Statement::Used => Reply::Used(self.used_by_hostgroup()),
             Statement::Sessions => Reply::Sessions(self.clients.iter().map(|client| self.shown(client)).collect()),
             Statement::Kill(id) => {
                 self.clients.retain(|client| client.id != *id);
+                Reply::Changed(0)
+            }
+            Statement::Variables => {
+                Reply::Variables(Variables { extended: self.extended.contains(&true), staged: self.variables[0] })
+            }
+            Statement::NoteExtended if self.extended_note => Reply::Exists,
+            Statement::NoteExtended | Statement::DropExtended => {
+                self.extended_note = *statement == Statement::NoteExtended;
+                Reply::Changed(0)
+            }
+            Statement::SetExtended(on) => {
+                self.extended[1] = *on;
+                Reply::Changed(1)
+            }
+            Statement::LoadVariables => {
+                self.extended[0] = self.extended[1];
+                self.variables = [0, self.variables[1] + self.variables[0]];
+                Reply::Changed(0)
+            }
+            Statement::NoteEnded(_) if self.ended.is_some() => Reply::Exists,
+            Statement::NoteEnded(nodes) => {
+                self.ended = Some(nodes.clone());
+                Reply::Changed(0)
+            }
+            Statement::ReadEnded => Reply::Nodes(self.ended.clone().unwrap_or_default()),
+            Statement::DropEnded => {
+                self.ended = None;
                 Reply::Changed(0)
             }
             Statement::Pause(ms) => {
@@ -260,7 +331,12 @@ impl World {
             Place::Kept | Place::Target => Some(copy_name(*place, *table)),
             _ => None,
         });
-        let ours = [(self.lock.is_some(), "stonith_lock"), (self.returns.is_some(), RETURNS_NAME)];
+        let ours = [
+            (self.lock.is_some(), "stonith_lock"),
+            (self.returns.is_some(), RETURNS_NAME),
+            (self.extended_note, EXTENDED_NAME),
+            (self.ended.is_some(), ENDED_NAME),
+        ];
         tables.chain(ours.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name.to_owned())).collect()
     }
 
@@ -277,8 +353,21 @@ impl World {
     }
 
     fn shown(&self, client: &Client) -> Session {
-        let holds = if self.extended { client.holds.clone() } else { BTreeSet::new() };
-        Session { id: client.id, current: client.current.clone(), holds }
+        // With ProxySQL's DNS cache a server shows by its address.
+        let address = |node: &Node| format!("address-of-{}", node.host.as_str());
+        let backend = |(hostgroup, node): (&u32, &Node)| Backend {
+            hostgroup: Hostgroup(*hostgroup),
+            host: address(node),
+            port: node.port,
+        };
+        Session {
+            id: client.id,
+            hostgroup: Some(Hostgroup(client.hostgroup)),
+            current: client.holds.get(&client.hostgroup).cloned(),
+            idle: !client.busy,
+            home: Some(Hostgroup(client.home)),
+            backends: self.extended[0].then(|| client.holds.iter().map(backend).collect()),
+        }
     }
 
     fn swap(&mut self, place: Place, table: Table, from: Option<&Record>, to: Option<&Record>) -> Reply {
@@ -287,6 +376,11 @@ impl World {
             return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
         };
         let key = |record: &Record| record.iter().take(table.key_columns).cloned().collect::<Record>();
+        let is_odd =
+            |record: &Record| table == SERVERS && record[1].as_ref().is_some_and(|name| self.odd.contains(name));
+        if from.is_some_and(is_odd) {
+            return Reply::Changed(0);
+        }
         if let Some(record) = from
             && content.records.get(&key(record)) != Some(record)
         {
@@ -307,19 +401,21 @@ impl World {
     }
 
     fn restate(&mut self, place: Place, keys: &[RowKey], from: &(String, String), to: &(String, String)) -> Reply {
-        let Some(content) = self.tables.get(&(place, SERVERS)) else {
+        let Some(content) = self.tables.get_mut(&(place, SERVERS)) else {
             return Reply::Refused("ProxySQL Admin Error: no such table".to_owned());
         };
+        let column =
+            |name: &str| content.columns.iter().position(|column| column == name).expect("the column is there");
+        let (status, comment) = (column("status"), column("comment"));
         let mut changed = 0;
-        let mut rows = content.rows().expect("every row can be read");
-        for row in &mut rows {
-            if keys.contains(&row.key) && row.status.as_str() == from.0 && row.comment == from.1 {
-                row.status = Status::parse(&to.0);
-                row.comment = to.1.clone();
+        for key in keys.iter().filter(|key| !self.odd.contains(&key.hostname)) {
+            let key = [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some);
+            let Some(record) = content.records.get_mut(&key[..]) else { continue };
+            if (record[status].as_ref(), record[comment].as_ref()) == (Some(&from.0), Some(&from.1)) {
+                (record[status], record[comment]) = (Some(to.0.clone()), Some(to.1.clone()));
                 changed += 1;
             }
         }
-        self.set_rows(place, &rows);
         Reply::Changed(changed)
     }
 
@@ -372,6 +468,9 @@ impl World {
         self.returns = None;
         self.lease = None;
         self.released.clear();
+        self.ended = None;
+        self.extended_note = false;
+        self.extended = [false; 2];
         self.clients.clear();
         self.version = 1;
         for table in COVERED {

@@ -1,7 +1,7 @@
 //! The morning after: node01 was the primary, node02 was promoted, node01 is back; somebody has edits staged.
 //! And what must be seen after an apply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{Done, Outcome, Place};
 use stonith_core::evidence::Kind;
@@ -173,12 +173,11 @@ impl Scene {
                 tables.insert((place, others.table), other(others.table, others.columns, records));
             }
         }
-        let clients = [(1, "node01", None), (2, "node03", Some("node01")), (3, "node02", None)];
-        let client = |(id, current, also): (u64, &str, Option<&str>)| Client {
-            id,
-            current: Some(node(current)),
-            holds: [Some(current), also].into_iter().flatten().map(node).collect(),
-        };
+        let clients = [
+            Client::holding(1, &[(10, node("node01"))]),
+            Client::holding(2, &[(10, node("node01")), (20, node("node03"))]),
+            Client::holding(3, &[(10, node("node02"))]),
+        ];
         World {
             tables,
             lock: None,
@@ -186,11 +185,15 @@ impl Scene {
             lease: None,
             released: BTreeMap::new(),
             now_ms: 1_000_000,
-            clients: clients.map(client).to_vec(),
-            extended: true,
+            clients: clients.to_vec(),
+            extended: [true; 2],
+            variables: [0; 2],
+            extended_note: false,
+            ended: None,
             old_monitor: false,
             version: 7,
             checksums: true,
+            odd: BTreeSet::new(),
             broken: Vec::new(),
         }
     }
@@ -198,7 +201,7 @@ impl Scene {
     /// The same, with node01 fenced everywhere.
     pub fn fenced(self) -> World {
         let mut world = expected(&self.world(), &fence());
-        world.clients.retain(|client| !client.holds.contains(&node("node01")));
+        world.clients.retain(|client| !client.holds(&node("node01")));
         world
     }
 }
@@ -269,7 +272,7 @@ pub fn plan(world: &World, directives: &Directives) -> Plan {
         returned: world.returns.iter().flat_map(BTreeMap::keys).cloned().collect(),
         ..ProxyView::default()
     };
-    Plan::new(managed(), directives.clone(), &view)
+    Plan { end_possible_holders: true, ..Plan::new(managed(), directives.clone(), &view) }
 }
 
 pub fn done(outcome: &Outcome) -> &Done {

@@ -407,7 +407,7 @@ fn proxy() -> World {
         tables.insert((place, SERVERS), servers.clone());
         tables.insert((place, PAIRS), pairs.clone());
     }
-    let client = Client { id: 1, current: Some(node("node01")), holds: BTreeSet::from([node("node01")]) };
+    let client = Client::holding(1, &[(10, node("node01"))]);
     World {
         tables,
         lock: None,
@@ -416,10 +416,14 @@ fn proxy() -> World {
         released: BTreeMap::new(),
         now_ms: START_MS,
         clients: vec![client],
-        extended: false,
+        extended: [false; 2],
+        variables: [0; 2],
+        extended_note: false,
+        ended: None,
         old_monitor: false,
         version: 1,
         checksums: true,
+        odd: BTreeSet::new(),
         broken: Vec::new(),
     }
 }

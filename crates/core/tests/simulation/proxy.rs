@@ -105,10 +105,14 @@ impl Proxy {
             released: BTreeMap::new(),
             now_ms,
             clients: vec![],
-            extended: rng.one_in(2),
+            extended: [rng.one_in(2); 2],
+            variables: [0; 2],
+            extended_note: false,
+            ended: None,
             old_monitor: rng.one_in(4),
             version: 1,
             checksums: !rng.one_in(4),
+            odd: BTreeSet::new(),
             broken: vec![],
         };
         Self {
@@ -200,7 +204,7 @@ impl Proxy {
                 Life::Dead => {
                     self.dead_since.entry(n).or_insert(now_ms);
                     set(&mut rows, NODES[n], &Status::Online, &Status::Shunned);
-                    self.world.clients.retain(|client| !client.holds.contains(&node(NODES[n])));
+                    self.world.clients.retain(|client| !client.holds(&node(NODES[n])));
                 }
             }
         }
@@ -282,8 +286,8 @@ impl Proxy {
             let id = self.next_client;
             self.next_client += 1;
             let reader = online(READER).filter(|_| id.is_multiple_of(2));
-            let holds = reader.clone().into_iter().chain([writer.clone()]).collect();
-            self.world.clients.push(Client { id, current: reader.or(Some(writer.clone())), holds });
+            let holds = [(WRITER, writer.clone())].into_iter().chain(reader.map(|reader| (READER, reader)));
+            self.world.clients.push(Client::holding(id, &holds.collect::<Vec<_>>()));
         }
         if self.world.clients.len() >= 3 && self.now_ms.is_multiple_of(7) {
             self.world.clients.remove(0);

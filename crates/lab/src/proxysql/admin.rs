@@ -2,7 +2,7 @@
 
 use super::layers::{COVERED, RUNTIME};
 use super::stats::{connection_pool, processlist};
-use super::wire::Answer;
+use super::wire::Raw;
 use super::{Engine, variables};
 
 /// Whether a statement changes nothing.
@@ -65,7 +65,7 @@ fn begins(upper: &str, head: &str) -> bool {
 
 impl Engine {
     /// Answers a statement of a user.
-    pub(super) fn run(&mut self, sql: &str, user: &str) -> Answer {
+    pub(super) fn run(&mut self, sql: &str, user: &str) -> Raw {
         let sql = sql.trim().trim_end_matches(';').trim_end();
         let upper = sql.to_ascii_uppercase();
         let words: Vec<&str> = upper.split_whitespace().collect();
@@ -99,9 +99,9 @@ impl Engine {
             }
             ["BEGIN" | "BEGIN;" | "COMMIT" | "COMMIT;" | "ROLLBACK" | "ROLLBACK;" | "USE", ..]
             | ["START", "TRANSACTION", ..] => nothing(),
-            ["SET", ..] => variables::set(&mut self.layers, sql),
+            ["SET", ..] => variables::set(&mut self.layers, sql).raw(),
             ["SELECT" | "SHOW", ..] => match variables::ask(&self.layers, &self.settings, user, sql) {
-                Some(variables::Asked::Answer(answer)) => answer,
+                Some(variables::Asked::Answer(answer)) => answer.raw(),
                 Some(variables::Asked::Sql(sql)) => self.sql(&sql),
                 None => self.sql(sql),
             },
@@ -166,7 +166,7 @@ impl Engine {
     }
 
     /// Lets SQLite answer, with the tables filled that the statement names.
-    fn sql(&mut self, sql: &str) -> Answer {
+    fn sql(&mut self, sql: &str) -> Raw {
         if let Err(error) = self.refresh(&sql.to_ascii_lowercase()) {
             return refused(&error.to_string());
         }
@@ -178,7 +178,7 @@ impl Engine {
         if self.read_only {
             self.layers.read_only(false);
         }
-        let is_syntax_error = matches!(&answer, Answer::Refused(text) if text.ends_with(": syntax error"));
+        let is_syntax_error = matches!(&answer, Raw::Refused(text) if text.ends_with(": syntax error"));
         let verb = sql.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
         if is_syntax_error && !SQL.contains(&verb.as_str()) {
             self.unknown.push(sql.to_owned());
@@ -199,13 +199,14 @@ impl Engine {
             self.layers.fill("stats_mysql_connection_pool", &connection_pool(&rows, &self.clients, &self.idle))?;
         }
         if lower.contains("stats_mysql_processlist") {
-            let extended = self.layers.variable("mysql-show_processlist_extended").is_some_and(|value| value != "0");
+            let extended =
+                self.layers.runtime_variable("mysql-show_processlist_extended").is_some_and(|value| value != "0");
             self.layers.fill("stats_mysql_processlist", &processlist(&self.clients, extended))?;
         }
         self.layers.refresh_runtime(lower)
     }
 
-    fn kill_client(&mut self, id: u64) -> Answer {
+    fn kill_client(&mut self, id: u64) -> Raw {
         match self.clients.get_mut(&id).filter(|client| !client.dead) {
             Some(client) => {
                 client.end();
@@ -216,17 +217,17 @@ impl Engine {
     }
 }
 
-fn nothing() -> Answer {
-    Answer::Done(0, String::new())
+fn nothing() -> Raw {
+    Raw::Done(0, String::new())
 }
 
-fn refused(words: &str) -> Answer {
-    Answer::Refused(format!("ProxySQL Admin Error: {words}"))
+fn refused(words: &str) -> Raw {
+    Raw::Refused(format!("ProxySQL Admin Error: {words}"))
 }
 
-fn done(result: rusqlite::Result<u64>) -> Answer {
+fn done(result: rusqlite::Result<u64>) -> Raw {
     match result {
-        Ok(records) => Answer::Done(records, String::new()),
+        Ok(records) => Raw::Done(records, String::new()),
         Err(error) => refused(&error.to_string()),
     }
 }

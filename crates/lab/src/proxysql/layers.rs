@@ -10,7 +10,7 @@ use rusqlite::{Connection, Result};
 use tokio::time::Instant;
 
 use super::rows::{RowKey, ServerRow};
-use super::wire::{Answer, Records};
+use super::wire::{Raw, Records};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -38,6 +38,10 @@ CREATE TABLE main.runtime_checksums_values (name VARCHAR NOT NULL , version INT 
 /// How long an idle connection keeps a row that LOAD removed as a ghost: its threads close it that fast (seen gone
 /// after 50 ms, captures/4-sessions).
 const IDLE_CONNECTIONS_CLOSE: Duration = Duration::from_millis(50);
+
+/// A comment as ProxySQL's runtime has it: text, whatever its type, up to the first NUL (FACTS §2).
+const CUT_AT_NUL: &str =
+    "CAST(substr(CAST(comment AS BLOB),1,instr(CAST(CAST(comment AS BLOB)||x'00' AS BLOB),x'00')-1) AS TEXT)";
 
 /// The three layers.
 pub(super) struct Layers {
@@ -73,17 +77,17 @@ impl Layers {
     }
 
     /// Runs one statement; what follows it in the same query is dropped silently (FACTS §1).
-    pub(super) fn run(&mut self, sql: &str) -> Answer {
+    pub(super) fn run(&mut self, sql: &str) -> Raw {
         match self.try_run(sql) {
             Ok(answer) => answer,
-            Err(error) => Answer::Refused(format!("ProxySQL Admin Error: {}", words(error))),
+            Err(error) => Raw::Refused(format!("ProxySQL Admin Error: {}", words(error))),
         }
     }
 
-    fn try_run(&mut self, sql: &str) -> Result<Answer> {
+    fn try_run(&mut self, sql: &str) -> Result<Raw> {
         let Some(mut statement) = first_statement(&self.db, sql)? else {
             // Nothing, or a comment ([5-admin]).
-            return Ok(Answer::Refused("ProxySQL Admin Error: not an error".to_owned()));
+            return Ok(Raw::Refused("ProxySQL Admin Error: not an error".to_owned()));
         };
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let verb = sql.trim_start().get(..6).unwrap_or_default().to_ascii_uppercase();
@@ -93,7 +97,7 @@ impl Layers {
             if counts {
                 self.changes = self.db.changes();
             }
-            return Ok(Answer::Done(self.changes, String::new()));
+            return Ok(Raw::Done(self.changes, String::new()));
         }
         let mut rows = statement.query([])?;
         let mut records = Vec::new();
@@ -101,9 +105,9 @@ impl Layers {
             let value = |index| {
                 Ok(match row.get_ref(index)? {
                     ValueRef::Null => None,
-                    ValueRef::Integer(number) => Some(number.to_string()),
-                    ValueRef::Real(number) => Some(number.to_string()),
-                    ValueRef::Text(text) | ValueRef::Blob(text) => Some(String::from_utf8_lossy(text).into_owned()),
+                    ValueRef::Integer(number) => Some(number.to_string().into_bytes()),
+                    ValueRef::Real(number) => Some(number.to_string().into_bytes()),
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
                 })
             };
             records.push((0..columns.len()).map(value).collect::<Result<_>>()?);
@@ -112,7 +116,7 @@ impl Layers {
             // It has a RETURNING.
             self.changes = self.db.changes();
         }
-        Ok(Answer::Records(Records { columns, records }))
+        Ok(Raw::Records(Records { columns, records }))
     }
 
     /// LOAD MYSQL SERVERS TO RUNTIME: runtime becomes memory. `used` tells which rows hold connections, `idle` which
@@ -138,7 +142,7 @@ impl Layers {
         }
         self.db.execute_batch(&format!(
             "REPLACE INTO {RUNTIME}.mysql_servers SELECT hostgroup_id,hostname,port,gtid_port,UPPER(status),weight,\
-               compression,max_connections,max_replication_lag,use_ssl,max_latency_ms,comment \
+               compression,max_connections,max_replication_lag,use_ssl,max_latency_ms,{CUT_AT_NUL} \
                FROM main.mysql_servers WHERE UPPER(status)<>'OFFLINE_HARD'"
         ))?;
         // A ghost whose row is OFFLINE_HARD in memory has that row's comment ([3m-sigstop-pinned-hard-2s]).
@@ -237,7 +241,7 @@ impl Layers {
                 port: row.get(2)?,
                 status: row.get(3)?,
                 weight: row.get(4)?,
-                comment: row.get(5)?,
+                comment: String::from_utf8_lossy(row.get_ref(5)?.as_bytes()?).into_owned(),
             })
         };
         statement.query_map([], row)?.collect()
@@ -308,6 +312,12 @@ impl Layers {
         self.db.query_row(sql, [name], |row| row.get(0)).ok()
     }
 
+    /// A variable in force.
+    pub(super) fn runtime_variable(&self, name: &str) -> Option<String> {
+        let sql = format!("SELECT variable_value FROM {RUNTIME}.global_variables WHERE variable_name=?1");
+        self.db.query_row(&sql, [name], |row| row.get(0)).ok()
+    }
+
     /// Gives a variable in memory a value; whether there is such a one.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
@@ -347,8 +357,11 @@ impl Layers {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             for column in 0..columns {
-                let value = row.get::<_, rusqlite::types::Value>(column)?;
-                let text = format!("{value:?}").replace("\"SHUNNED\"", "\"ONLINE\"");
+                let text = match row.get_ref(column)? {
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+                    other => format!("{other:?}"),
+                };
+                let text = text.replace("\"SHUNNED\"", "\"ONLINE\"");
                 for byte in text.bytes() {
                     sum = (sum ^ u64::from(byte)).wrapping_add(0xcbf2_9ce4_8422_2325).wrapping_mul(0x0100_0000_01b3);
                 }

@@ -49,8 +49,8 @@ pub(super) struct Client {
     transaction: Option<u32>,
     /// The backend that it holds in each hostgroup.
     pub(super) holds: BTreeMap<u32, RowKey>,
-    /// The backend of its last statement: all that the processlist shows.
-    pub(super) current: Option<RowKey>,
+    /// The hostgroup of its last statement: the processlist shows only the backend that it holds there.
+    pub(super) hostgroup: u32,
     pub(super) dead: bool,
 }
 
@@ -74,7 +74,7 @@ impl Session {
         let id = engine.next_client;
         engine.next_client += 1;
         let refused = engine.paused || engine.down;
-        engine.clients.insert(id, Client { dead: refused, ..Client::default() });
+        engine.clients.insert(id, Client { dead: refused, hostgroup: WRITERS, ..Client::default() });
         drop(engine);
         Self { proxy, id, refused }
     }
@@ -155,7 +155,7 @@ impl Engine {
         self.idle.insert(key.clone());
         if let Some(client) = self.clients.get_mut(&id) {
             let holds = client.in_transaction || client.pinned;
-            client.current = holds.then(|| key.clone());
+            client.hostgroup = hostgroup;
             if holds {
                 client.holds.insert(hostgroup, key.clone());
             }
@@ -183,7 +183,6 @@ impl Engine {
             (client.in_transaction, client.transaction) = (false, None);
             if !client.pinned {
                 client.holds.clear();
-                client.current = None;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::{RowKey, ServerRow};
-use super::sessions::{Client, WRITERS};
+use super::sessions::Client;
 
 type Record = Vec<Option<String>>;
 
@@ -31,15 +31,15 @@ pub(super) fn connection_pool(
     rows.iter().map(record).collect()
 }
 
-/// `stats_mysql_processlist`: only the current backend of a session; all of them in `extended_info` with
-/// `mysql-show_processlist_extended` (code: MySQL_Session.cpp).
+/// `stats_mysql_processlist`: only the current backend of a session, NULL if it holds none there; all of them in
+/// `extended_info` with `mysql-show_processlist_extended`, by their address (FACTS §4; code: MySQL_Session.cpp).
 pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Vec<Record> {
     let record = |(id, client): (&u64, &Client)| {
         let text = |text: &str| Some(text.to_owned());
-        let current = client.current.as_ref();
+        let current = client.holds.get(&client.hostgroup);
         let backend = |held: &RowKey| {
             serde_json::json!({
-                "hostgroup_id": held.hostgroup, "conn": {"mysql": {"host": held.host, "port": held.port}},
+                "hostgroup_id": held.hostgroup, "conn": {"mysql": {"host": address(&held.host), "port": held.port}},
             })
         };
         let info = extended.then(|| {
@@ -53,7 +53,7 @@ pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Ve
             text(""),
             text("127.0.0.1"),
             text("40000"),
-            Some(current.map_or(WRITERS, |held| held.hostgroup).to_string()),
+            Some(client.hostgroup.to_string()),
             text(""),
             text("0"),
             current.map(|held| held.host.clone()),
@@ -66,4 +66,10 @@ pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Ve
         ]
     };
     clients.iter().filter(|(_, client)| !client.dead).map(record).collect()
+}
+
+/// What ProxySQL's DNS cache makes of a host: 127.0.1.1 of node01, as where FACTS §4 was measured.
+fn address(host: &str) -> String {
+    let number = host.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse::<u8>();
+    number.map_or_else(|_| host.to_owned(), |number| format!("127.0.1.{number}"))
 }

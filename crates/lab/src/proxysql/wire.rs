@@ -9,22 +9,53 @@ use tokio::net::TcpStream;
 
 /// What a statement is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum Answer<V = String> {
     /// Done; so many records matched; a remark.
     Done(u64, String),
     /// Columns and records, every value as text.
-    Records(Records),
+    Records(Records<V>),
     /// Refused, in ProxySQL's words.
     Refused(String),
 }
 
+/// An answer as it goes over the wire: a value is bytes, UTF-8 or not (FACTS §2).
+pub(super) type Raw = Answer<Vec<u8>>;
+
 /// A result set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Records {
+pub struct Records<V = String> {
     /// Column names.
     pub columns: Vec<String>,
     /// Values; `None` is NULL.
-    pub records: Vec<Vec<Option<String>>>,
+    pub records: Vec<Vec<Option<V>>>,
+}
+
+impl<V> Answer<V> {
+    fn map<W>(self, of: impl Fn(V) -> W) -> Answer<W> {
+        match self {
+            Self::Done(affected, info) => Answer::Done(affected, info),
+            Self::Refused(text) => Answer::Refused(text),
+            Self::Records(Records { columns, records }) => {
+                let record = |record: Vec<Option<V>>| record.into_iter().map(|value| value.map(&of)).collect();
+                Answer::Records(Records { columns, records: records.into_iter().map(record).collect() })
+            }
+        }
+    }
+
+    /// A text's bytes.
+    pub(super) fn raw(self) -> Raw
+    where
+        V: Into<Vec<u8>>,
+    {
+        self.map(Into::into)
+    }
+}
+
+impl Raw {
+    /// For people: what is not UTF-8 is shown as such.
+    pub(super) fn text(self) -> Answer {
+        self.map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
 }
 
 /// A command of a client.
@@ -110,12 +141,12 @@ impl Wire {
         }
         let knows = |(name, password): &(String, String)| *name == user && proof == token(password);
         if users.iter().any(knows) {
-            self.answer(&Answer::Done(0, String::new())).await?;
+            self.answer(&Raw::Done(0, String::new())).await?;
             return Ok(Some(user));
         }
         let used = if proof.is_empty() { "NO" } else { "YES" };
         let text = format!("ProxySQL Error: Access denied for user '{user}'@'127.0.0.1' (using password: {used})");
-        self.answer(&Answer::Refused(text)).await?;
+        self.answer(&Raw::Refused(text)).await?;
         Ok(None)
     }
 
@@ -140,7 +171,7 @@ impl Wire {
     }
 
     /// Sends an answer.
-    pub async fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+    pub async fn answer<V: AsRef<[u8]>>(&mut self, answer: &Answer<V>) -> io::Result<()> {
         match answer {
             Answer::Done(affected, info) => {
                 let mut packet = vec![0];
@@ -184,7 +215,7 @@ impl Wire {
         self.send(&END).await
     }
 
-    async fn records(&mut self, records: &Records) -> io::Result<()> {
+    async fn records<V: AsRef<[u8]>>(&mut self, records: &Records<V>) -> io::Result<()> {
         let mut all = Vec::new();
         let mut count = Vec::new();
         length(&mut count, records.columns.len() as u64);
@@ -202,7 +233,7 @@ impl Wire {
             let mut row = Vec::new();
             for value in record {
                 match value {
-                    Some(text) => bytes(&mut row, text.as_bytes()),
+                    Some(value) => bytes(&mut row, value.as_ref()),
                     None => row.push(0xfb),
                 }
             }

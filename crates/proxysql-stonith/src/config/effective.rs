@@ -46,6 +46,7 @@ pub(super) fn resolve(
         writer_hostgroups: at.hostgroups("policy.writer_hostgroups", raw.writer_hostgroups)?,
         errant_gtid: at.pick("policy.errant_gtid", None, raw.errant_gtid, ErrantGtid::Hold),
         on_blind: at.pick("policy.on_blind", None, raw.on_blind, OnBlind::Hold),
+        end_possible_holders: at.pick("policy.end_possible_holders", None, raw.end_possible_holders, true),
         mode,
     };
 

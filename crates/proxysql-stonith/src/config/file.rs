@@ -38,6 +38,8 @@ pub struct RawFile {
     pub errant_gtid: Maybe<ErrantGtid>,
     /// `[policy] on_blind`.
     pub on_blind: Maybe<OnBlind>,
+    /// `[policy] end_possible_holders`.
+    pub end_possible_holders: Maybe<bool>,
     /// `[policy] mode`.
     pub mode: Maybe<Enforcement>,
     /// `[isolation] after`.
@@ -157,6 +159,7 @@ impl RawFile {
         raw.writer_hostgroups = policy.integers("writer_hostgroups")?;
         raw.errant_gtid = policy.word("errant_gtid")?;
         raw.on_blind = policy.word("on_blind")?;
+        raw.end_possible_holders = policy.boolean("end_possible_holders")?;
         raw.mode = policy.word("mode")?;
         policy.finish()?;
         let mut isolation = root.section("isolation")?;

@@ -147,6 +147,8 @@ pub struct PolicyConfig {
     pub errant_gtid: ErrantGtid,
     /// What unreadable answers do.
     pub on_blind: OnBlind,
+    /// Whether idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    pub end_possible_holders: bool,
     /// Whether anything is written.
     pub mode: Enforcement,
 }
@@ -256,6 +258,7 @@ impl Config {
             isolation_after_ms: duration::millis(after),
             tick_ms,
             blind_isolates: self.policy.on_blind == OnBlind::Isolate,
+            end_possible_holders: self.policy.end_possible_holders,
             excluded_hostgroups: self.policy.exclude_hostgroups.iter().copied().collect(),
             writer_hostgroups: self.policy.writer_hostgroups.iter().copied().collect(),
             errant_gtid: self.policy.errant_gtid,

@@ -51,6 +51,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     }
     page.line("policy", "errant_gtid", quoted(policy.errant_gtid.word()));
     page.line("policy", "on_blind", quoted(policy.on_blind.word()));
+    page.line("policy", "end_possible_holders", policy.end_possible_holders);
 
     page.text.push_str("\n[isolation]\n");
     match config.isolation.after {

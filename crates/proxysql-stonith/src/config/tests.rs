@@ -87,6 +87,7 @@ fn an_endpoint_an_address_and_a_credential_are_enough() {
     assert_eq!((policy.isolation_after_ms, policy.tick_ms), (10_000, 1_200));
     assert_eq!((policy.fence_on, policy.max_downtime_fences), (FenceOn::AnyDowntime, 2));
     assert_eq!((policy.isolation_scope, policy.blind_isolates), (IsolationScope::All, false));
+    assert!(policy.end_possible_holders);
 }
 
 #[test]
@@ -391,7 +392,7 @@ fn an_absent_or_irregular_config_file_is_an_error() {
 
 #[test]
 fn the_shown_config_is_a_config_with_origins_and_no_secret() {
-    let more = "[policy]\nexclude_hostgroups = [30, 40]\nwriter_hostgroups = [50]\nerrant_gtid = \"warn\"\n[isolation]\nafter = \"20s\"\n[run]\nstate_dir = \"/a \\\"b\"\n";
+    let more = "[policy]\nexclude_hostgroups = [30, 40]\nwriter_hostgroups = [50]\nerrant_gtid = \"warn\"\nend_possible_holders = false\n[isolation]\nafter = \"20s\"\n[run]\nstate_dir = \"/a \\\"b\"\n";
     let mut case = Case::with(&after_minimal(more)).env("ORCHESTRATOR_API", "http://orc9:3000");
     case.flags.log_format = Some(LogFormat::Json);
     let shown = case.load().unwrap().to_toml();
@@ -400,12 +401,13 @@ fn the_shown_config_is_a_config_with_origins_and_no_secret() {
     assert!(line("password").starts_with("password = \"***\" # ") && line("password").ends_with("stonith.toml:7"));
     assert_eq!(line("format"), "format = \"json\" # flag --log-format");
     assert_eq!(line("on_blind"), "on_blind = \"hold\" # default");
-    assert!(line("after").ends_with("stonith.toml:13"), "{shown}");
+    assert!(line("after").ends_with("stonith.toml:14"), "{shown}");
     let again = Case::with(&shown).load().unwrap();
     assert_eq!(again.isolation.after, Some(Duration::from_secs(20)));
     assert_eq!(again.policy.exclude_hostgroups, [Hostgroup(30), Hostgroup(40)]);
     assert_eq!(again.policy.writer_hostgroups, [Hostgroup(50)]);
     assert_eq!(again.policy.errant_gtid, ErrantGtid::Warn);
+    assert!(!again.policy.end_possible_holders);
     assert_eq!(again.run.state_dir, Path::new("/a \"b"));
     assert_eq!(again.log.format, LogFormat::Json);
     let defaults = Case::with(MINIMAL).load().unwrap().to_toml();

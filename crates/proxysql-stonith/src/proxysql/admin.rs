@@ -10,6 +10,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use stonith_core::node::Node;
 use stonith_core::table::Record;
 
+use crate::bytes;
 use crate::foreign::shown;
 use crate::secret::Secret;
 
@@ -211,10 +212,7 @@ fn texts(row: Row) -> Record {
 fn text(value: Value) -> Option<String> {
     match value {
         Value::NULL => None,
-        Value::Bytes(bytes) => Some(String::from_utf8(bytes).unwrap_or_else(|error| {
-            // Not UTF-8: one char per byte keeps every byte distinct; such a row is compared, never matched by SQL.
-            error.into_bytes().iter().map(|byte| char::from(*byte)).collect()
-        })),
+        Value::Bytes(bytes) => Some(bytes::to_text(bytes)),
         other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
-use stonith_core::apply::{LockSeen, Session};
+use stonith_core::apply::{Backend, LockSeen, Session, Variables};
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::{Release, SharedLease};
@@ -133,19 +133,19 @@ pub fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
     records.iter().filter_map(of).collect()
 }
 
-/// Connections in use per node, over the managed hostgroups: elsewhere a node may serve whom it likes.
+/// Connections in use per hostgroup and node, of the managed hostgroups: elsewhere a node may serve whom it likes.
 ///
 /// # Errors
 /// A count, or whose it is, can't be read: then it is not known to be 0, for which a fence waits.
-pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
-    let mut used: BTreeMap<Node, u64> = BTreeMap::new();
+pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<(Hostgroup, Node), u64>, NotUnderstood> {
+    let mut used: BTreeMap<(Hostgroup, Node), u64> = BTreeMap::new();
     for record in &answer.records {
         let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood::of(record))?;
         // A name that can be no node's is none that a fence waits for.
         if let Ok(node) = Node::new(host, port)
             && managed.contains(hostgroup)
         {
-            let sum = used.entry(node).or_default();
+            let sum = used.entry((hostgroup, node)).or_default();
             *sum = sum.saturating_add(count);
         }
     }
@@ -159,28 +159,43 @@ fn pooled(record: &Record) -> Option<(Hostgroup, &str, u16, u64)> {
 
 /// The client sessions of `stats_mysql_processlist`.
 pub fn sessions(answer: &Answer) -> Vec<Session> {
-    let session = |record: &Vec<Option<String>>| -> Option<Session> {
-        let id = record.first()?.as_ref()?.parse().ok()?;
-        let current = match (record.get(1), record.get(2)) {
-            (Some(Some(host)), Some(Some(port))) => port.parse().ok().and_then(|port| Node::new(host, port).ok()),
+    let session = |record: &Record| -> Option<Session> {
+        let [id, hostgroup, host, port, command, home, extended] = record.as_slice() else { return None };
+        let number = |value: &Option<String>| value.as_ref()?.parse().ok().map(Hostgroup);
+        let current = match (host, port) {
+            (Some(host), Some(port)) => port.parse().ok().and_then(|port| Node::new(host, port).ok()),
             _ => None,
         };
-        let holds = record.get(3).and_then(Option::as_deref).map(held_servers).unwrap_or_default();
-        Some(Session { id, current, holds })
+        Some(Session {
+            id: id.as_ref()?.parse().ok()?,
+            hostgroup: number(hostgroup),
+            current,
+            idle: command.as_deref() == Some("Sleep"),
+            home: number(home),
+            backends: extended.as_deref().and_then(backends),
+        })
     };
     answer.records.iter().filter_map(session).collect()
 }
 
-/// The servers in `extended_info.backends` (there with `mysql-show_processlist_extended`; code: MySQL_Session.cpp).
-fn held_servers(extended_info: &str) -> BTreeSet<Node> {
-    let Ok(info) = serde_json::from_str::<Value>(extended_info) else { return BTreeSet::new() };
-    let backends = info["backends"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let server = |backend: &Value| {
+/// The servers in `extended_info.backends` (there with `mysql-show_processlist_extended`; code: MySQL_Session.cpp). One
+/// without a `conn` holds none.
+fn backends(extended_info: &str) -> Option<Vec<Backend>> {
+    let info = serde_json::from_str::<Value>(extended_info).ok()?;
+    let backend = |backend: &Value| {
         let mysql = &backend["conn"]["mysql"];
         let port = mysql["port"].as_u64().and_then(|port| u16::try_from(port).ok())?;
-        Node::new(mysql["host"].as_str()?, port).ok()
+        let hostgroup = backend["hostgroup_id"].as_u64().and_then(|number| u32::try_from(number).ok())?;
+        Some(Backend { hostgroup: Hostgroup(hostgroup), host: mysql["host"].as_str()?.to_lowercase(), port })
     };
-    backends.iter().filter_map(server).collect()
+    // A session that sent no statement yet has no `backends`.
+    Some(info.get("backends").and_then(Value::as_array).into_iter().flatten().filter_map(backend).collect())
+}
+
+/// Whether the extended processlist is on, and how many other variables are staged.
+pub fn variables(answer: &Answer) -> Option<Variables> {
+    let [extended, staged] = answer.records.first()?.as_slice() else { return None };
+    Some(Variables { extended: extended.as_deref()? != "0", staged: staged.as_ref()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -189,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<Node, u64>, NotUnderstood> {
+    fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<(Hostgroup, Node), u64>, NotUnderstood> {
         let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: ReadOnly };
         let managed = Managed::of_pairs([pair]);
         let value = |text: &&str| Some(*text).filter(|text| *text != "NULL").map(str::to_owned);
@@ -198,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn i4_connections_in_use_are_summed_over_the_managed_hostgroups() {
+    fn i4_connections_in_use_are_counted_in_each_managed_hostgroup() {
         let node = Node::new("node01", 3306).unwrap();
         let used = in_use(&[
             ["10", "node01", "3306", "2"],
@@ -206,10 +221,11 @@ mod tests {
             ["30", "node01", "3306", "9"],
             ["10", "no name", "3306", "9"],
         ]);
-        assert_eq!(used, Ok([(node.clone(), 3)].into()));
+        let [writer, reader] = [10, 20].map(|hostgroup| (Hostgroup(hostgroup), node.clone()));
+        assert_eq!(used, Ok([(writer.clone(), 2), (reader, 1)].into()));
         let most = u64::MAX.to_string();
-        let used = in_use(&[["10", "node01", "3306", &most], ["20", "node01", "3306", "1"]]);
-        assert_eq!(used, Ok([(node, u64::MAX)].into()), "not 0, for which a fence waits");
+        let used = in_use(&[["10", "node01", "3306", &most], ["10", "node01.", "3306", "1"]]);
+        assert_eq!(used, Ok([(writer, u64::MAX)].into()), "not 0, for which a fence waits");
     }
 
     #[test]

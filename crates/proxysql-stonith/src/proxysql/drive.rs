@@ -9,7 +9,7 @@ use stonith_core::plan::Plan;
 use stonith_core::table::{SERVERS, Table};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{content, first_column, lock, returns, sessions, used};
+use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
 use super::sql;
 
 /// The longest an apply may take before it lets go: well before its lock runs out.
@@ -64,7 +64,7 @@ async fn ask(
         return Ok(Reply::Changed(0));
     }
     let table = match statement {
-        Statement::Swap { table, .. } | Statement::Read { table, .. } => *table,
+        Statement::Swap { table, .. } | Statement::SwapByKey { table, .. } | Statement::Read { table, .. } => *table,
         _ => SERVERS,
     };
     let text = sql::render(statement, columns.get(&table).map_or(&[], Vec::as_slice));
@@ -84,6 +84,11 @@ async fn ask(
         Statement::ReadReturns => Reply::Returns(returns(&answer.records)),
         Statement::Used => used(&answer, managed).map_or_else(|error| Reply::Refused(error.to_string()), Reply::Used),
         Statement::Sessions => Reply::Sessions(sessions(&answer)),
+        Statement::Variables => match variables(&answer) {
+            Some(seen) => Reply::Variables(seen),
+            None => Reply::Refused(format!("{:?}", NotUnderstood::of(&answer.records))),
+        },
+        Statement::ReadEnded => Reply::Nodes(returned(&answer.records)),
         _ => Reply::Changed(answer.affected),
     })
 }
@@ -95,6 +100,8 @@ fn refused(statement: &Statement, cause: String) -> Reply {
         | Statement::Copy { .. }
         | Statement::LeaveLease { .. }
         | Statement::NoteReturns(_)
+        | Statement::NoteExtended
+        | Statement::NoteEnded(_)
             if cause.contains("already exists") =>
         {
             Reply::Exists

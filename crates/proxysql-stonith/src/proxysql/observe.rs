@@ -13,7 +13,7 @@ use stonith_core::table::{Record, SERVERS, Unreadable};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, hostgroups, lease, pairs, releases, returned, used, value};
-use super::sql;
+use super::sql::{self, USED};
 
 /// Why a ProxySQL could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,6 @@ const GALERA: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hos
 const AURORA: &str = "SELECT writer_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
 const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
 const LOADS: &str = "SELECT version FROM runtime_checksums_values WHERE name='mysql_servers'";
-const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
 
 /// Which version this ProxySQL is, in its own words.
 ///
@@ -105,7 +104,7 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
         true => returned(&ours(admin, sql::RETURNS).await?),
         false => BTreeSet::new(),
     };
-    let [shared_lease, released] = sql::SHARED.map(|name| names.remove(name));
+    let [shared_lease, released, _] = sql::SHARED.map(|name| names.remove(name));
     let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
     let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
     let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
@@ -136,7 +135,11 @@ async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyVi
     let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
     if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
         let managed = Managed::of(&view, policy);
-        view.conn_used = used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))?;
+        let in_use = used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))?;
+        for ((_, node), count) in in_use {
+            let sum = view.conn_used.entry(node).or_default();
+            *sum = sum.saturating_add(count);
+        }
     }
     Ok(view)
 }

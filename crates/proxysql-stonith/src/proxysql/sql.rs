@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use stonith_core::apply::{Place, RETURNS_NAME, Statement, copy_name};
+use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, copy_name};
 use stonith_core::node::Node;
 use stonith_core::row::RowKey;
 use stonith_core::table::{Record, Table};
+
+use crate::bytes::{byte_of, to_bytes};
 
 /// How long a lock is honoured without being renewed, in s: far longer than any apply (FACTS §1: 14.5 ms).
 pub const LOCK_TTL_S: u64 = 30;
@@ -15,8 +17,15 @@ pub const LOCK_TTL_S: u64 = 30;
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The lease that agents share, and what they let back: no work to finish, unlike all else that is ours in `main`.
-pub const SHARED: [&str; 2] = [LEASE_NAME, RELEASED_NAME];
+/// The lease that agents share, what they let back, and whose sessions were looked for: no work to finish, unlike all else
+/// that is ours in `main`.
+pub const SHARED: [&str; 3] = [LEASE_NAME, RELEASED_NAME, ENDED_NAME];
+
+/// Connections in use.
+pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
+
+/// Whether the processlist names every server that a session holds.
+const EXTENDED: &str = "mysql-show_processlist_extended";
 
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
@@ -63,14 +72,18 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             let keys = &columns[..table.key_columns.min(columns.len())];
             swap(&name(*place, *table), columns, keys, from.as_ref(), to.as_ref())
         }
+        Statement::SwapByKey { place, table, from, to } => {
+            let is = columns[..table.key_columns.min(columns.len())].iter().zip(from).map(same_text);
+            change(&name(*place, *table), columns, from, to.as_ref(), &is.collect::<Vec<_>>().join(" AND "))
+        }
         Statement::Restate { place, keys, from, to } => format!(
-            "UPDATE {} SET status={}, comment={} WHERE status={} AND comment={} AND (hostgroup_id,hostname,port) IN (VALUES {})",
+            "UPDATE {} SET status={}, comment={} WHERE CAST(status AS TEXT)={} AND CAST(comment AS TEXT)={} AND {}",
             name(*place, stonith_core::table::SERVERS),
-            quote(&to.0),
-            quote(&to.1),
-            quote(&from.0),
-            quote(&from.1),
-            keys.iter().map(row_key).collect::<Vec<_>>().join(",")
+            text(&to.0),
+            text(&to.1),
+            text(&from.0),
+            text(&from.1),
+            of_rows(keys)
         ),
         Statement::LeaveLease { owner, good_s } => format!(
             "CREATE TABLE main.{LEASE_NAME} AS SELECT {} AS owner, {NOW} AS noted, {NOW}+{good_s} AS until, {NOW} AS wanted",
@@ -98,13 +111,29 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
-        Statement::Used => {
-            "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0".to_owned()
-        }
-        Statement::Sessions => {
-            "SELECT SessionID,srv_host,srv_port,extended_info FROM stats_mysql_processlist".to_owned()
-        }
+        Statement::Used => USED.to_owned(),
+        Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
+             p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1"
+            .to_owned(),
         Statement::Kill(id) => format!("KILL CONNECTION {id}"),
+        Statement::Variables => format!(
+            "SELECT max(m.variable_name='{EXTENDED}' AND (m.variable_value<>'0' OR r.variable_value<>'0')),\
+             sum(m.variable_name<>'{EXTENDED}' AND m.variable_value<>r.variable_value) \
+             FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
+             WHERE m.variable_name LIKE 'mysql-%'"
+        ),
+        Statement::NoteExtended => format!("CREATE TABLE main.{EXTENDED_NAME} AS SELECT {NOW} AS noted"),
+        Statement::SetExtended(on) => format!("SET {EXTENDED}='{}'", u8::from(*on)),
+        Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
+        Statement::DropExtended => format!("DROP TABLE IF EXISTS main.{EXTENDED_NAME}"),
+        Statement::NoteEnded(nodes) => {
+            let nodes: Vec<String> =
+                nodes.iter().map(|node| format!("({},{})", quote(node.host.as_str()), node.port)).collect();
+            let values = nodes.join(",");
+            format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
+        }
+        Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
+        Statement::DropEnded => format!("DROP TABLE IF EXISTS main.{ENDED_NAME}"),
         Statement::Pause(_) => String::new(),
     }
 }
@@ -123,28 +152,52 @@ fn name(place: Place, table: Table) -> String {
     }
 }
 
-/// One record's compare-and-swap. Beside their key the hostgroup tables have unique columns (a reader hostgroup has one
-/// pair): a record in the way of a new one goes with it, in one statement, so that the table is never empty.
+/// One record's compare-and-swap. The key is looked up by its index; every other column is compared as the text that was
+/// read, whatever type it is stored as.
 fn swap(table: &str, columns: &[String], keys: &[String], from: Option<&Record>, to: Option<&Record>) -> String {
-    let is_in = |columns: &[String], record: &Record| {
-        let each =
-            columns.iter().zip(record).map(|(column, value)| format!("{column} IS {}", literal(value.as_deref())));
-        each.collect::<Vec<_>>().join(" AND ")
+    let has_key = |record: &Record| {
+        let each = keys.iter().zip(record).map(|(column, value)| format!("{column} IS {}", literal(value.as_deref())));
+        each.collect::<Vec<_>>()
     };
-    let is = |record: &Record| is_in(columns, record);
     match (from, to) {
         (None, Some(to)) => {
             let values: Vec<String> = to.iter().map(|value| literal(value.as_deref())).collect();
-            let is_there = format!("SELECT 1 FROM {table} WHERE {}", is_in(keys, to));
+            let is_there = format!("SELECT 1 FROM {table} WHERE {}", has_key(to).join(" AND "));
             let (columns, values) = (columns.join(","), values.join(","));
             format!("INSERT OR REPLACE INTO {table} ({columns}) SELECT {values} WHERE NOT EXISTS ({is_there})")
         }
-        (Some(from), Some(to)) => {
-            let set = columns.iter().zip(to).map(|(column, value)| format!("{column}={}", literal(value.as_deref())));
-            format!("UPDATE OR REPLACE {table} SET {} WHERE {}", set.collect::<Vec<_>>().join(","), is(from))
+        (Some(from), to) => {
+            let others = columns.iter().zip(from).skip(keys.len()).map(same_text);
+            let is: Vec<String> = has_key(from).into_iter().chain(others).collect();
+            change(table, columns, from, to, &is.join(" AND "))
         }
-        (Some(from), None) => format!("DELETE FROM {table} WHERE {}", is(from)),
         (None, None) => format!("DELETE FROM {table} WHERE 0"),
+    }
+}
+
+/// Replaces or deletes one record, and writes no column that stays as it is. Beside their key the hostgroup tables have
+/// unique columns (a reader hostgroup has one pair): a record in the way of a new one goes with it, in one statement, so
+/// that the table is never empty.
+fn change(table: &str, columns: &[String], from: &Record, to: Option<&Record>, is: &str) -> String {
+    let Some(to) = to else { return format!("DELETE FROM {table} WHERE {is}") };
+    let changed = columns.iter().zip(from.iter().zip(to)).filter(|(_, (from, to))| from != to);
+    let set = changed.map(|(column, (_, value))| format!("{column}={}", literal(value.as_deref())));
+    format!("UPDATE OR REPLACE {table} SET {} WHERE {is}", set.collect::<Vec<_>>().join(","))
+}
+
+/// Compares a column as the text that the admin interface shows: a BLOB too, and a number.
+fn same_text((column, value): (&String, &Option<String>)) -> String {
+    format!("CAST({column} AS TEXT) IS {}", literal(value.as_deref()))
+}
+
+/// Those rows: one by the whole index.
+fn of_rows(keys: &[RowKey]) -> String {
+    match keys {
+        [key] => format!("hostgroup_id={} AND hostname={} AND port={}", key.hostgroup, text(&key.hostname), key.port),
+        keys => {
+            let keys: Vec<String> = keys.iter().map(row_key).collect();
+            format!("(hostgroup_id,hostname,port) IN (VALUES {})", keys.join(","))
+        }
     }
 }
 
@@ -155,11 +208,20 @@ fn of_nodes<T>(nodes: &BTreeMap<Node, T>, values: impl Fn(&T) -> String) -> Stri
 }
 
 fn row_key(key: &RowKey) -> String {
-    format!("({},{},{})", key.hostgroup, quote(&key.hostname), key.port)
+    format!("({},{},{})", key.hostgroup, text(&key.hostname), key.port)
 }
 
 fn literal(value: Option<&str>) -> String {
-    value.map_or("NULL".to_owned(), quote)
+    value.map_or("NULL".to_owned(), text)
+}
+
+/// A value that ProxySQL had: what is no text, or would end the statement, goes by its bytes.
+fn text(value: &str) -> String {
+    if value.chars().all(|letter| letter != '\0' && byte_of(letter).is_none()) {
+        return quote(value);
+    }
+    let hex: String = to_bytes(value).iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("CAST(x'{hex}' AS TEXT)")
 }
 
 /// A text literal.
@@ -177,6 +239,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_goes_by_its_bytes() {
+        assert_eq!(text(&crate::bytes::to_text(b"B\xFCro".to_vec())), "CAST(x'42FC726F' AS TEXT)");
+        assert_eq!(text("a\0b"), "CAST(x'610062' AS TEXT)");
+        assert_eq!(text("it's \u{e9}"), "'it''s \u{e9}'");
+    }
+
+    #[test]
     fn a_swap_names_every_column_so_that_it_matches_only_what_was_read() {
         let columns = ["hostgroup_id".to_owned(), "comment".to_owned()];
         let from = vec![Some("10".to_owned()), None];
@@ -187,7 +256,7 @@ mod tests {
         };
         assert_eq!(
             swap(Some(&from), Some(&to)),
-            "UPDATE OR REPLACE main.mysql_replication_hostgroups SET hostgroup_id='10',comment='x' WHERE hostgroup_id IS '10' AND comment IS NULL"
+            "UPDATE OR REPLACE main.mysql_replication_hostgroups SET comment='x' WHERE hostgroup_id IS '10' AND CAST(comment AS TEXT) IS NULL"
         );
         assert_eq!(
             swap(None, Some(&to)),
@@ -196,7 +265,12 @@ mod tests {
         );
         assert_eq!(
             swap(Some(&from), None),
-            "DELETE FROM main.mysql_replication_hostgroups WHERE hostgroup_id IS '10' AND comment IS NULL"
+            "DELETE FROM main.mysql_replication_hostgroups WHERE hostgroup_id IS '10' AND CAST(comment AS TEXT) IS NULL"
+        );
+        let by_key = Statement::SwapByKey { place: Place::Memory, table, from, to: Some(to) };
+        assert_eq!(
+            render(&by_key, &columns),
+            "UPDATE OR REPLACE main.mysql_replication_hostgroups SET comment='x' WHERE CAST(hostgroup_id AS TEXT) IS '10'"
         );
     }
 }

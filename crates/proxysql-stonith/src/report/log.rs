@@ -33,6 +33,13 @@ pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
     if done.sessions_ended > 0 {
         tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
     }
+    if done.possible_ended > 0 {
+        let ended = done.possible_ended;
+        tracing::warn!(%proxy, ended, "it could not be told which sessions hold a fenced node: idle ones of its hostgroups were ended (policy.end_possible_holders)");
+    }
+    if done.extended_left {
+        tracing::warn!(%proxy, "mysql-show_processlist_extended is on in runtime: somebody staged another variable meanwhile; their LOAD MYSQL VARIABLES switches it off");
+    }
     if done.edits_kept > 0 {
         tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
     }

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "demo")]
 
+mod bytes;
 mod commands;
 mod crash;
 mod crash_returns;

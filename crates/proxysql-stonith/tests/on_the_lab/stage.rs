@@ -86,7 +86,7 @@ impl Stage {
     pub fn left_behind(&self) -> String {
         self.select(
             "SELECT name FROM main.sqlite_master \
-             WHERE name LIKE 'stonith%' AND name NOT IN ('stonith_lease','stonith_released')",
+             WHERE name LIKE 'stonith%' AND name NOT IN ('stonith_lease','stonith_released','stonith_ended')",
         )
     }
 

@@ -40,7 +40,8 @@ pub fn comment() -> impl Strategy<Value = String> {
             "[stonith:1 mine]",
             "was=ONLINE]",
             " [ston",
-            "\n"
+            "\n",
+            "\0"
         ])
         .prop_map(str::to_owned),
     ];

@@ -60,6 +60,7 @@ pub fn policy() -> Policy {
         isolation_after_ms: 10_000,
         tick_ms: 1_000,
         blind_isolates: false,
+        end_possible_holders: true,
         excluded_hostgroups: [].into(),
         writer_hostgroups: [].into(),
         errant_gtid: ErrantGtid::Hold,

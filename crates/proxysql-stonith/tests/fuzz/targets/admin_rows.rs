@@ -20,8 +20,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let tables = RECORDED.split("-- ").skip(1).filter_map(|table| table.split_once('\n'));
     let mut seeds: Vec<Vec<u8>> = tables.map(|(_, table)| table.trim_end().as_bytes().to_vec()).collect();
     seeds.extend(owned(&[
-        b"SessionID\tsrv_host\tsrv_port\textended_info\n7\tnode02\t3306\t{\"backends\":[{\"hostgroup_id\":10,\
-          \"conn\":{\"mysql\":{\"host\":\"node01\",\"port\":3306}}}]}\n8\tNULL\tNULL\t",
+        b"SessionID\thostgroup\tsrv_host\tsrv_port\tcommand\tdefault_hostgroup\textended_info\n7\t20\tnode02\t3306\tSleep\t10\t\
+          {\"backends\":[{\"hostgroup_id\":10,\"conn\":{\"mysql\":{\"host\":\"127.0.1.1\",\"port\":3306}}},{\"hostgroup_id\":20,\
+          \"conn\":null}]}\n8\t10\tNULL\tNULL\tQuery\tNULL\tNULL",
+        b"extended\tstaged\n0\t2",
         b"hostgroup\tsrv_host\tsrv_port\tConnUsed\n10\tnode01\t3306\t2\n20\tnode01\t3306\t1",
         b"owner\texpired\nhost/1234\t0",
         b"owner\tleft\tunwanted\nhost/1234\t9\t-3",
@@ -57,6 +59,9 @@ pub fn admin_rows(bytes: &[u8]) -> bool {
     let returned = answers::returned(&answer.records);
     assert!(answers::returns(&answer.records).keys().all(|node| returned.contains(node)));
     assert!(answers::releases(&answer.records).keys().all(|node| returned.contains(node)));
+    if let Some(seen) = answers::variables(&answer) {
+        assert!(seen.extended || answer.records[0][0].as_deref() == Some("0"));
+    }
     if let Some(lease) = answers::lease(&answer.records, "us") {
         assert!(lease.ours == (answer.records[0][0].as_deref() == Some("us")));
     }
@@ -79,18 +84,18 @@ fn connections_are_counted_or_refused(answer: &Answer) {
         Ok(used) => used,
         Err(error) => return may_be_said(&error.to_string()),
     };
-    let mut sums: BTreeMap<Node, u128> = BTreeMap::new();
+    let mut sums: BTreeMap<(Hostgroup, Node), u128> = BTreeMap::new();
     for record in &answer.records {
         let texts: Vec<&str> = record.iter().map(|value| value.as_deref().unwrap()).collect();
         let numbers: Vec<u128> = [0, 2, 3].map(|at| texts[at].parse().unwrap()).into();
         if let Ok(node) = Node::new(texts[1], u16::try_from(numbers[1]).unwrap())
             && [10, 20].contains(&numbers[0])
         {
-            *sums.entry(node).or_default() += numbers[2];
+            *sums.entry((Hostgroup(u32::try_from(numbers[0]).unwrap()), node)).or_default() += numbers[2];
         }
     }
-    let counted = |(node, count): (Node, u64)| (node, u128::from(count));
-    let most = |(node, sum): (Node, u128)| (node, sum.min(u64::MAX.into()));
+    let counted = |(of, count): ((Hostgroup, Node), u64)| (of, u128::from(count));
+    let most = |(of, sum): ((Hostgroup, Node), u128)| (of, sum.min(u64::MAX.into()));
     assert_eq!(used.into_iter().map(counted).collect::<Vec<_>>(), sums.into_iter().map(most).collect::<Vec<_>>());
 }
 

@@ -8,7 +8,7 @@ use proxysql_stonith::orchestrator::{Endpoint, answers};
 use proxysql_stonith::proxysql::Version;
 use stonith_core::evidence::Kind;
 use stonith_core::gather::uid_ns;
-use stonith_core::marker::{Comment, Marker, mark};
+use stonith_core::marker::{Comment, Marker, mark, unmarked};
 use stonith_core::node::{Host, Node};
 use stonith_core::policy::{FenceOn, IsolationScope};
 use stonith_core::row::{CheckType, Status};
@@ -30,17 +30,19 @@ pub fn marker_seeds() -> Vec<Vec<u8>> {
 /// A row's comment: plain, ours to the byte, or held.
 pub fn marker(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
+    let head = text.split('\0').next().unwrap();
     match Comment::parse(&text) {
         Comment::Plain => {
-            assert!(!text.contains(" [stonith:"));
+            assert!(!head.contains(" [stonith:"));
             let marker = Marker { kind: Kind::Barrier, by: Node::new("node02", 3306).ok(), was: Status::Online };
             let marked = mark(&text, &marker);
-            assert_eq!(Comment::parse(&marked), Comment::Marked(&text, marker.clone()), "I3");
+            assert_eq!(Comment::parse(&marked), Comment::Marked(head, marker.clone()), "I3");
+            assert_eq!(unmarked(&marked), text, "I3");
             assert_eq!(mark(&marked, &marker), marked, "one per row");
             false
         }
         Comment::Marked(before, marker) => {
-            assert_eq!(format!("{before}{marker}"), text);
+            assert_eq!(format!("{before}{marker}"), head);
             assert_eq!(Comment::parse(before), Comment::Plain);
             true
         }
