@@ -200,13 +200,17 @@ pub fn variables(answer: &Answer) -> Option<Variables> {
 
 #[cfg(test)]
 mod tests {
+    use stonith_core::observed::ProxyView;
+    use stonith_core::policy::Policy;
     use stonith_core::row::CheckType::ReadOnly;
 
     use super::*;
 
     fn in_use(records: &[[&str; 4]]) -> Result<BTreeMap<(Hostgroup, Node), u64>, NotUnderstood> {
         let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: ReadOnly };
-        let managed = Managed::of_pairs([pair]);
+        let foreign = [Hostgroup(30)].into();
+        let proxy = ProxyView { pairs: vec![pair], foreign, ..ProxyView::default() };
+        let managed = Managed::of(&proxy, &Policy::default());
         let value = |text: &&str| Some(*text).filter(|text| *text != "NULL").map(str::to_owned);
         let records = records.iter().map(|record| record.iter().map(value).collect()).collect();
         used(&Answer { records, ..Answer::default() }, &managed)
