@@ -173,15 +173,27 @@ pub fn raft_peers(body: &[u8]) -> Result<usize, AnswerError> {
     Ok(peers.len())
 }
 
+/// How Orchestrator words an error: no gateway answers such an object.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorJson {
+    #[serde(rename = "Code")]
+    _code: String,
+    message: String,
+}
+
+fn own_error(body: &[u8]) -> Option<ErrorJson> {
+    serde_json::from_slice::<Object<ErrorJson>>(body).ok().map(|Object(error)| error)
+}
+
+/// Whether the body of a 5xx is Orchestrator's own, and not that of a gateway in front of it.
+pub fn is_own_error(body: &[u8]) -> bool {
+    own_error(body).is_some()
+}
+
 /// Whether this is how Orchestrator answers raft requests where raft is off (with status 500).
 pub fn says_raft_is_off(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct ErrorJson {
-        message: String,
-    }
-    serde_json::from_slice::<Object<ErrorJson>>(body)
-        .is_ok_and(|Object(error)| error.message.contains("not running with raft"))
+    own_error(body).is_some_and(|error| error.message.contains("not running with raft"))
 }
 
 /// Whether this is JSON at all, as every answer of Orchestrator's API is, "Not leader" included.

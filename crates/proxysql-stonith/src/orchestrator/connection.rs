@@ -71,6 +71,18 @@ pub enum RequestError {
         /// Why.
         cause: String,
     },
+    /// A 5xx that is not Orchestrator's: what is in front of it did not reach it.
+    #[error(
+        "Orchestrator at {endpoint} was not reached: what is in front of it answered {path} with {status}. Is Orchestrator up?"
+    )]
+    Gateway {
+        /// Where.
+        endpoint: String,
+        /// What was asked.
+        path: String,
+        /// The status.
+        status: StatusCode,
+    },
     /// It led, and then not any more.
     #[error(
         "Orchestrator at {endpoint} lost the lead while it answered, so the answer does not count; the next tick asks again"
@@ -138,7 +150,14 @@ pub enum RequestError {
 impl RequestError {
     /// Whether nothing was heard that counts, as against something unusable.
     pub fn is_unreached(&self) -> bool {
-        matches!(self, Self::Unreached { .. } | Self::Late { .. } | Self::Lost { .. } | Self::LostTheLead { .. })
+        matches!(
+            self,
+            Self::Unreached { .. }
+                | Self::Late { .. }
+                | Self::Lost { .. }
+                | Self::Gateway { .. }
+                | Self::LostTheLead { .. }
+        )
     }
 
     /// Whether it took too long.
@@ -148,7 +167,7 @@ impl RequestError {
 
     /// Whether the connection can't be used any more: all but a whole answer that is not of use.
     pub fn is_the_end_of_the_connection(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Unreadable { .. } | Self::Refused { .. })
+        !matches!(self, Self::Status { .. } | Self::Gateway { .. } | Self::Unreadable { .. } | Self::Refused { .. })
     }
 
     /// Whether the credential was refused.
@@ -214,6 +233,9 @@ impl Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if matches!(self.status, 401 | 403) {
             return RequestError::Refused { endpoint, path, status };
+        }
+        if self.status >= 500 && !answers::is_own_error(&self.body) {
+            return RequestError::Gateway { endpoint, path, status };
         }
         let text = self.secrets.show(&String::from_utf8_lossy(&self.body));
         let body = match (self.status, &self.location) {

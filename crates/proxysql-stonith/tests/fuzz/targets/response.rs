@@ -57,8 +57,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let in_json = serde_json::to_string(SECRET).unwrap();
     let in_a_time = String::from_utf8_lossy(INSTANCES).replacen("\"2026-11-23T06:20:34Z\"", &in_json, 1);
     let echoes = [
-        whole("500 Internal Server Error", SECRET.as_bytes()),
-        whole("500 Internal Server Error", in_json.as_bytes()),
+        whole("400 Bad Request", SECRET.as_bytes()),
+        whole("400 Bad Request", in_json.as_bytes()),
         whole("401 Unauthorized", SECRET.as_bytes()),
         whole("200 OK", in_a_time.as_bytes()),
     ];
