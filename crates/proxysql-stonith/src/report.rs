@@ -116,15 +116,26 @@ fn log_change(proxy: &Node, decision: &Decision, change: &Change) {
     tracing::info!(%proxy, node = %format!("{}:{}", key.hostname, key.port), hostgroup = %key.hostgroup, from, to, verdict = what, evidence, "row changed");
 }
 
+/// So many unusable parts of an answer are named.
+const SKIPPED_SAID: usize = 3;
+
 /// What a tick holds or can't see, by what it is about. The texts are the same in each tick as long as nothing changes,
 /// so that they are logged once.
 pub fn attention(observed: &Observed, decision: &Decision) -> BTreeMap<String, String> {
     let mut said = BTreeMap::new();
     let mut say = |key: &str, text: String| drop(said.insert(key.to_owned(), text));
     match &observed.leader {
-        LeaderView::Led(_) => {}
+        LeaderView::Led(answer) if answer.skipped.is_empty() => {}
+        LeaderView::Led(answer) => {
+            let more = answer.skipped.len().saturating_sub(SKIPPED_SAID);
+            let mut text: Vec<&str> = answer.skipped.iter().take(SKIPPED_SAID).map(|one| one.what.as_str()).collect();
+            let more = format!("and {more} more");
+            text.extend((answer.skipped.len() > SKIPPED_SAID).then_some(more.as_str()));
+            say("skipped", format!("a part of Orchestrator's answer can't be used: {}", text.join("; ")));
+        }
         LeaderView::Leaderless => {
-            say("orchestrator", "Orchestrator has no leader, as a majority of its nodes say: held".to_owned());
+            let text = "Orchestrator's nodes report that none of them leads, so none can promote; holding";
+            say("orchestrator", text.to_owned());
         }
         LeaderView::Blind(why) => say("orchestrator", format!("Orchestrator answers, but not usably: {why}")),
         LeaderView::Conflict(why) => say("orchestrator", why.clone()),
