@@ -299,7 +299,10 @@ impl Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Leaderless => write!(f, "a majority of Orchestrator's nodes report no leader; nothing is changed"),
+            Self::Leaderless => write!(
+                f,
+                "Orchestrator's nodes report that none of them leads, so none can promote; nothing is changed"
+            ),
             Self::LeaderUnusable(why) => {
                 write!(f, "Orchestrator's answers cannot be used; nothing is changed: {why}")
             }

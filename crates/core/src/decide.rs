@@ -13,6 +13,7 @@ use crate::discharge::{discharge, return_as_primary, settle_old};
 use crate::evidence::{Evidence, Kind, Level};
 use crate::gather::{ByKind, Facts, is_armed_for, knows_a_server_of};
 use crate::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
+use crate::history::Progress;
 use crate::identity::Identity;
 use crate::lease::{AtProxy, Share, Standing, advance, share};
 use crate::managed::{Managed, ManagedRows, ServerRows};
@@ -20,7 +21,8 @@ use crate::marker::Comment;
 use crate::memory::{Memory, RECORDS_MAX};
 use crate::node::Node;
 use crate::observed::{
-    Analysis, Answer, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders, Recovery, Release,
+    Analysis, Answer, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders, Part, Recovery,
+    Release,
 };
 use crate::plan::{Directive, Plan};
 use crate::policy::Policy;
@@ -224,7 +226,7 @@ fn share_lease(
     share(memory, standing, proxy.lease.as_ref(), by_others, policy, now_ms)
 }
 
-fn is_isolated(row: &Row, managed: &Managed) -> bool {
+pub(crate) fn is_isolated(row: &Row, managed: &Managed) -> bool {
     managed.contains(row.key.hostgroup)
         && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
 }
@@ -245,31 +247,45 @@ fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>, now_ms: u
     memory.watching_since_s.get_or_insert(answer.date_s);
     let named = answer.downtimes.iter().map(|d| &d.node);
     let named = named.chain(answer.instances.iter().flatten().map(|i| &i.node));
-    let named =
-        named.chain(answer.history.iter().flatten().flat_map(|r| std::iter::once(&r.failed).chain(&r.successor)));
+    let records = answer.history.iter().flat_map(|history| &history.records);
+    let named = named.chain(records.flat_map(|record| std::iter::once(&record.failed).chain(&record.successor)));
+    let (before, is_first_read) = (memory.known.len(), memory.history == Progress::default());
     memory.known.extend(named.filter(|node| rows.serves(node)).cloned());
     if answer.instances.is_some() {
         memory.instances_asked_ms = Some(now_ms);
     }
     if let Some(history) = &answer.history {
         memory.history_asked_ms = Some(now_ms);
-        memory.history_leader = answer.leader.clone();
+        memory.history = history.progress.clone();
+        let unreadable = answer.skipped.iter().filter(|skipped| skipped.part == Part::History);
+        memory.unreadable = unreadable
+            .flat_map(|skipped| skipped.nodes.iter().map(|node| (node.clone(), skipped.what.clone())))
+            .collect();
         memory.history_downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.clone())).collect();
-        learn_records(memory, history);
+        learn_records(memory, &history.records);
+    }
+    // What was read before says nothing of a node that nobody asked for then.
+    if memory.known.len() > before && !is_first_read {
+        memory.history = Progress::default();
     }
     if let Some(instances) = &answer.instances {
         confirm_promotions(memory, instances);
+    }
+    // What was read before says nothing of a node that nobody asked for then.
+    if memory.known.len() > before && !is_first_read {
+        memory.history = Progress::default();
     }
 }
 
 fn learn_records(memory: &mut Memory, history: &[Recovery]) {
     let promoted = |record: &&Recovery| supersedes(record) || is_said_to_have_failed(record);
-    let known = |uid: &String, memory: &Memory| memory.records.get(uid).is_some_and(|record| record.successful);
     for record in history.iter().filter(promoted) {
+        let kept = memory.records.entry(record.uid.clone()).or_insert_with(|| record.clone());
+        // Its end is an upper bound, by the time when it was seen to be over.
+        let end_s = kept.end_s.into_iter().chain(record.end_s).min();
         // What the topology has confirmed stays so, whatever the record goes on saying.
-        if !known(&record.uid, memory) {
-            memory.records.insert(record.uid.clone(), record.clone());
-        }
+        let successful = kept.successful || record.successful;
+        *kept = Recovery { end_s, successful, ..record.clone() };
     }
     let in_vain = |r: &&Recovery| r.analysis == Analysis::DeadPrimary && !promoted(r) && r.end_s.is_some();
     for record in history.iter().filter(in_vain).filter(|record| memory.known.contains(&record.failed)) {
@@ -423,6 +439,10 @@ fn not_fenced(
     held: Option<Evidence>,
     now_ms: u64,
 ) -> Verdict {
+    if let Some(what) = facts.unreadable(node) {
+        next.proofs.remove(node);
+        return Verdict::Hold(Why::Unreadable(what.to_owned()));
+    }
     if let Some(old) = held {
         let settled = settle_old(facts, next, node, &old, now_ms);
         if let Some(role) = settled.filter(|_| old.source == "marker") {

@@ -8,7 +8,7 @@ use crate::gather::{ByKind, Facts, OF_RECOVERY, uid_ns};
 use crate::lease::Standing;
 use crate::memory::{FirstProof, Memory};
 use crate::node::Node;
-use crate::observed::{LeaderView, Order, Release};
+use crate::observed::{LeaderView, Order, RecoveryHistory, Release};
 use crate::policy::PROOF_GAP_MS;
 use crate::proof::{Judge, Missing, Role};
 use crate::row::{Hostgroup, Layer, Status};
@@ -19,7 +19,14 @@ use crate::verdict::{Lacks, Verdict};
 pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
     track_up_throughout(facts, next, node, &evidence);
     let mut left = evidence.clone();
-    let lacks = match ended(facts, next, node, &mut left, now_ms) {
+    let ended = ended(facts, next, node, &mut left, now_ms).and_then(|role| match history_is_known(facts, node) {
+        true => Ok(role),
+        false => {
+            next.history_asked_ms = None; // asked in the next tick
+            Err(Lacks::History)
+        }
+    });
+    let lacks = match ended {
         Ok(role) if left.is_empty() => {
             release(facts, next, node);
             return Verdict::Unfence { role, evidence: evidence.into_values().collect() };
@@ -40,6 +47,16 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
     };
     let level = evidence.values().map(|e| level(facts, e)).max().unwrap_or(Level::Soft);
     Verdict::Fence { level, evidence: evidence.into_values().collect(), lacks }
+}
+
+/// A return is good news: it takes a history without a gap, read in this very tick. An operator's order does not.
+fn history_is_known(facts: &Facts<'_>, node: &Node) -> bool {
+    let is_ordered = match &facts.observed.orders.now {
+        Some(Order::Unfence { node: ordered, .. }) => facts.is_named(node, ordered),
+        _ => false,
+    };
+    let history = facts.answer.and_then(|answer| answer.history.as_ref());
+    is_ordered || history.is_some_and(RecoveryHistory::is_whole)
 }
 
 /// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
@@ -83,6 +100,11 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         return Err(Lacks::ConfirmedLeader);
     }
     evidence.remove(&Kind::Isolation);
+    let unreadable = if evidence.is_empty() { facts.unreadable_evidence(node) } else { facts.unreadable(node) };
+    if let Some(what) = unreadable {
+        next.proofs.remove(node);
+        return Err(Lacks::Unreadable(what.to_owned()));
+    }
     let judge = facts.judge(node).ok_or(Lacks::Instances)?;
     let by = evidence.values().find_map(|e| e.by.clone());
     let needs_proof = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));

@@ -11,7 +11,7 @@ use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, Recovery, Release};
+use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, Part, Recovery, Release, Skipped};
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use crate::proof::{Gaps, Judge, Role, prove_bad};
 use crate::row::{Hostgroup, Layer};
@@ -192,7 +192,9 @@ impl<'a> Facts<'a> {
         facts.extend(self.superseding(node).map(record_evidence));
         facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
         for fact in facts {
-            let counts = is_fenced || self.counts(node, &fact);
+            // Beside a record that can't be read, one that can may not be the newest.
+            let is_newest = fact.source != RECORD || !self.memory.unreadable.contains_key(node);
+            let counts = is_fenced || (is_newest && self.counts(node, &fact));
             let into = if counts { &mut found.evidence } else { &mut old };
             // What is live names its id, and a marker doesn't.
             let known = into.entry(fact.kind).or_insert_with(|| fact.clone());
@@ -228,6 +230,21 @@ impl<'a> Facts<'a> {
         let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
         let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| mark.begin_s <= promoted_s);
         (!recovered_nobody && (is_suspect || !is_left_over)).then(|| downtime_evidence(mark, Kind::LostInRecovery))
+    }
+
+    /// What of the leader's answer names this node and can't be read: the return of a node waits for it, and a record
+    /// of a recovery is not taken up beside another that may be newer.
+    pub fn unreadable(&self, node: &Node) -> Option<&'a str> {
+        let skipped = || self.answer?.skipped.iter().find(|skipped| skipped.nodes.contains(node));
+        let record = self.memory.unreadable.get(node).map(String::as_str);
+        record.or_else(|| skipped().map(|skipped| skipped.what.as_str()))
+    }
+
+    /// The same, but for what only shows the node itself: without it the rows may go back as they were.
+    pub fn unreadable_evidence(&self, node: &Node) -> Option<&'a str> {
+        let is_evidence = |skipped: &&Skipped| skipped.part != Part::Instances && skipped.nodes.contains(node);
+        let record = self.memory.unreadable.get(node).map(String::as_str);
+        record.or_else(|| self.answer?.skipped.iter().find(is_evidence).map(|skipped| skipped.what.as_str()))
     }
 
     /// The plain downtime of a node, if such fence. Guards are another matter.
@@ -339,11 +356,14 @@ pub fn knows_a_server_of(rows: &ManagedRows<'_>, memory: &Memory, hostgroup: Hos
     rows.in_runtime(hostgroup).any(|(server, _)| memory.known.contains(server))
 }
 
+/// The source of what a record says.
+const RECORD: &str = "audit-recovery";
+
 fn record_evidence(record: &Recovery) -> Evidence {
     Evidence {
         kind: Kind::Superseded,
         by: record.successor.clone(),
-        source: "audit-recovery".to_owned(),
+        source: RECORD.to_owned(),
         id: record.uid.clone(),
         at_s: record.at_s(),
     }

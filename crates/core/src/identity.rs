@@ -64,8 +64,11 @@ impl Identity {
         for downtime in &mut unified.downtimes {
             self.rename(&mut downtime.node);
         }
-        for record in unified.history.iter_mut().flatten() {
+        for record in unified.history.iter_mut().flat_map(|history| &mut history.records) {
             self.rename_in(record);
+        }
+        for skipped in &mut unified.skipped {
+            skipped.nodes = skipped.nodes.iter().map(|name| self.server(name).clone()).collect();
         }
         if let Some(instances) = unified.instances.take() {
             unified.instances = Some(self.one_per_server(instances));

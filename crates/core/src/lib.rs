@@ -15,6 +15,7 @@ pub mod discharge;
 pub mod evidence;
 pub mod gather;
 pub mod guards;
+pub mod history;
 pub mod identity;
 pub mod lease;
 pub mod managed;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::evidence::Kind;
 use crate::identity::Identity;
 use crate::marker::Comment;
 use crate::node::Node;
@@ -177,6 +178,12 @@ impl<'a> ManagedRows<'a> {
     pub fn online(&self, hostgroup: Hostgroup) -> BTreeSet<&Node> {
         let online = self.in_runtime(hostgroup).filter(|(_, row)| row.status == Status::Online);
         online.map(|(server, _)| server).collect()
+    }
+
+    /// Whether any row has a marker of this kind.
+    pub fn any_marker(&self, kind: Kind) -> bool {
+        let rows = self.by_server.values().flat_map(ServerRows::all);
+        rows.into_iter().any(|row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == kind))
     }
 
     /// Whether any row has a note of ours, readable or not.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, Kind};
+use crate::history::Progress;
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::observed::{Downtime, Recovery, Release};
@@ -54,12 +55,14 @@ pub struct Memory {
     pub contradicted: BTreeMap<Node, i64>,
     /// When instances were last asked for, ms.
     pub instances_asked_ms: Option<u64>,
-    /// When the history was last asked for, ms, and of whom.
+    /// When the history was last asked for, ms.
     pub history_asked_ms: Option<u64>,
-    /// The leader that was asked for the history.
-    pub history_leader: String,
+    /// How far the history is known, and of which leader.
+    pub history: Progress,
     /// Who was downtimed then: a change asks for the history again.
     pub history_downtimes: BTreeMap<Node, Downtime>,
+    /// Nodes that a record names which can't be read, and what it is, as of when the history was last asked for.
+    pub unreadable: BTreeMap<Node, String>,
     /// Superseding records of served nodes, by UID.
     pub records: BTreeMap<String, Recovery>,
     /// Recoveries of a dead primary that promoted nobody, per node the newest's nanoseconds.

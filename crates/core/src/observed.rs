@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Level;
+use crate::history::Progress;
 use crate::node::Node;
 use crate::policy::DOWNTIME_BEGIN_SLACK_S;
 use crate::proof::Role;
@@ -112,22 +113,59 @@ pub struct Answer {
     pub backing: Backing,
     /// `/api/downtimed`, all.
     pub downtimes: Vec<Downtime>,
-    /// `/api/audit-recovery`, if asked.
-    pub history: Option<Vec<Recovery>>,
+    /// `/api/audit-recovery`, as far as it was read, if asked.
+    pub history: Option<RecoveryHistory>,
     /// `/api/all-instances`, if asked.
     pub instances: Option<Vec<Instance>>,
     /// Instances, marks and records that could not be read. They are left out of the lists above, and nothing else is.
     pub skipped: Vec<Skipped>,
 }
 
+/// What was read of the recovery history in one tick.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecoveryHistory {
+    /// The records, in any order.
+    pub records: Vec<Recovery>,
+    /// How far the history is known with them.
+    pub progress: Progress,
+}
+
+impl RecoveryHistory {
+    /// A history that was read to its end.
+    pub fn whole(leader: &str, records: Vec<Recovery>) -> Self {
+        let known_ns = records.iter().map(|record| record.at_ns).max().unwrap_or(0);
+        Self { progress: Progress { leader: leader.to_owned(), known_ns, under_way: None }, records }
+    }
+
+    /// Whether no record up to now is missing.
+    pub fn is_whole(&self) -> bool {
+        self.progress.under_way.is_none()
+    }
+}
+
 /// One instance, mark or record of Orchestrator's that does not parse: it is skipped, and a node of ours that it
 /// concerns is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Skipped {
+    /// Of which list.
+    pub part: Part,
     /// The nodes that it concerns, as far as that can be read.
     pub nodes: BTreeSet<Node>,
     /// What could not be read, and why: one bounded line.
     pub what: String,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The marks: who is downtimed.
+    Marks,
+    /// The instances.
+    Instances,
+    /// The recovery history.
+    History,
+    /// A whole side question, which was not answered or can't be used.
+    Question,
 }
 
 /// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (FACTS §8).

@@ -44,6 +44,10 @@ pub enum Lacks {
     Proof(Gaps),
     /// What Orchestrator shows of its nodes, which was not read in this tick.
     Instances,
+    /// The recovery history, read down to what is known: a record in what is missing may speak against the node.
+    History,
+    /// What Orchestrator says of the node and can't be read.
+    Unreadable(String),
     /// The same proof once more, 2 s later.
     SecondProof(Role),
     /// The end of the downtime in Orchestrator.
@@ -73,6 +77,8 @@ impl Lacks {
             Self::Lease => "lease",
             Self::Proof(gaps) => gaps.first().map_or("proof", Missing::label),
             Self::Instances => "instances",
+            Self::History => "history",
+            Self::Unreadable(_) => "unreadable",
             Self::SecondProof(_) => "second-proof",
             Self::DowntimeEnd => "downtime-end",
             Self::Operator => "operator",
@@ -87,6 +93,8 @@ impl fmt::Display for Lacks {
             Self::Lease => write!(f, "the lease: Orchestrator's leader must be reached"),
             Self::Proof(gaps) => f.write_str(&gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
             Self::Instances => write!(f, "Orchestrator's list of instances, which was not read in this tick"),
+            Self::History => write!(f, "Orchestrator's recovery history is not read up to now yet"),
+            Self::Unreadable(what) => write!(f, "Orchestrator's answer about it must be readable: {what}"),
             Self::SecondProof(role) => write!(f, "seen as {role}; waiting to see it again"),
             Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
             Self::Operator => write!(f, "an operator's `unfence`"),
@@ -109,6 +117,8 @@ pub enum Why {
     OldEvidence(Evidence),
     /// Evidence is older than this agent's watch, and running replicas follow the node.
     Contradicted(Evidence),
+    /// What Orchestrator says of the node can't be read.
+    Unreadable(String),
     /// A plain downtime, held by a guard.
     Guarded(Guard),
 }
@@ -123,6 +133,7 @@ impl Why {
             Self::UnreadableMarker => "unreadable-marker",
             Self::OldEvidence(_) => "old-evidence",
             Self::Contradicted(_) => "contradicted",
+            Self::Unreadable(_) => "unreadable",
             Self::Guarded(_) => "guarded",
         }
     }
@@ -142,6 +153,7 @@ impl fmt::Display for Why {
             Self::OldEvidence(evidence) => {
                 write!(f, "{evidence} is from before this agent's watch, and the node is not proven bad")
             }
+            Self::Unreadable(what) => write!(f, "{what}"),
             Self::Contradicted(evidence) => write!(
                 f,
                 "{evidence} is from before this agent's watch, and replicas run from the node, which takes writes: \

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::newest_of_each;
+use crate::evidence::Kind;
 use crate::managed::{Managed, ManagedRows};
 use crate::memory::Memory;
 use crate::node::Node;
@@ -33,7 +34,10 @@ pub fn wants(
     let managed = Managed::of(proxy, policy);
     let rows = ManagedRows::new(proxy, &managed, &memory.identity);
     let history = due(memory.history_asked_ms)
-        || memory.history_leader != leader
+        || memory.history.leader != leader
+        || memory.history.under_way.is_some()
+        // Its end lets nodes back, which takes a history that is known up to now.
+        || rows.any_marker(Kind::Isolation)
         || downtimes_changed(&memory.history_downtimes, downtimes)
         // A node is about to be let back, and a recovery's record can come later than its downtime.
         || !memory.proofs.is_empty();

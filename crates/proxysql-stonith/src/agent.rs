@@ -10,8 +10,6 @@ use stonith_core::apply::Outcome;
 use stonith_core::condition::{Condition, conditions};
 use stonith_core::decide::{Decision, decide};
 use stonith_core::lease::{AtProxy, advance};
-use stonith_core::managed::Managed;
-use stonith_core::managed::served;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{LeaderView, Observed, Orders, ProxyView};
@@ -180,12 +178,11 @@ impl Agent {
 
     async fn ask_leader_once(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
         let (policy, memory) = (&self.settings.policy, &self.memory);
-        let served = proxy.map(|proxy| served(proxy, &Managed::of(proxy, policy))).unwrap_or_default();
         let ask = |leader: &str, downtimes: &[_]| match proxy {
             Some(proxy) => wants(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
             None => Wants { history: false, instances: false, backing: true },
         };
-        self.client.look(clock::boot_ms, ask, &served).await
+        self.client.look(clock::boot_ms, ask, &memory.history).await
     }
 
     /// One tick. `keep` saves the memory before anything is changed.

@@ -1,43 +1,45 @@
 //! Orchestrator's HTTP API: which node leads, and what it says.
 //!
 //! ```text
-//! all endpoints: leader-check -> the one that passes: downtimed [, audit-recovery] [, all-instances] -> leader-check
+//! all endpoints: leader-check -> the one that leads, or a follower that relays to it (routed-leader-check)
+//!   downtimed, check                                     -> the lease, and who is downtimed
+//!   [raft-status] [all-instances] [audit-recovery/0, ..]  -> side questions, a check after each
+//! nobody leads: raft-status [, health] of each           -> can anybody promote? (docs/what-came-back.md)
 //! ```
 //!
-//! **Invariant:** an answer counts only if, on the same connection, leader-check held before and after it (I8).
+//! **Invariant:** an answer counts only if, on the same connection, the check held before and after it (I8). A side
+//! question that is slow, fails or is cut off costs no lease.
 //! Every request is bounded in time and bytes; no redirects, no proxy from the environment.
 
 pub mod answers;
 mod asking;
+pub mod came_back;
 mod check;
 mod connection;
 mod endpoint;
 mod json;
 mod tls;
+mod way;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, Downtime, LeaderView, Recovery};
-use stonith_core::superseded::newest;
+use stonith_core::history::Progress;
+use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Part, RecoveryHistory, Skipped};
 use stonith_core::wants::Wants;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::secret::Secret;
-use answers::{Raft, RaftStatus};
+use answers::{Entries, Raft, RaftStatus, WhyNot};
 use asking::{Asking, Question, Said};
+use came_back::{CameBack, Counts, Kind, majority, nobody_can_lead};
 pub use check::check;
 use connection::Connection;
 pub use connection::RequestError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use tls::{TlsError, TlsSettings};
-
-/// Records on a page of the recovery history (FACTS §8).
-const PAGE_RECORDS: usize = 20;
-
-/// Pages read at most: 2,000 recoveries, far more than are kept in a week.
-const PAGES_MAX: usize = 100;
+use way::{Check, Marks, Way};
 
 /// How long an endpoint is waited for that need not be: once another passed leader-check, to see a second leader; and one
 /// that did not answer in time when it was last asked, once all others have.
@@ -45,6 +47,12 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// How long the raft's members are waited for, to hear whom they take for the leader.
 const RAFT_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a follower is waited for that relays to a leader: a leader that hangs leaves it without an answer.
+const RELAY_WAIT: Duration = Duration::from_secs(1);
+
+/// After so long no further page of the history is begun in a tick.
+const HISTORY_WAIT: Duration = Duration::from_millis(500);
 
 /// How to reach Orchestrator.
 #[derive(Debug, Clone)]
@@ -74,7 +82,7 @@ pub struct Basic {
 
 /// The client of one loop; keeps a connection per endpoint.
 pub struct Client {
-    settings: Settings,
+    settings: Arc<Settings>,
     asking: Asking,
     tls: Option<tokio_rustls::TlsConnector>,
     refused: bool,
@@ -86,24 +94,13 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What an endpoint said to leader-check.
-#[derive(Debug)]
-enum Probe {
-    Leads,
-    Follows,
-    Failed(RequestError),
-    /// It was not waited for any longer.
-    Pending,
-}
-
-impl From<Result<bool, RequestError>> for Probe {
-    fn from(said: Result<bool, RequestError>) -> Self {
-        match said {
-            Ok(true) => Self::Leads,
-            Ok(false) => Self::Follows,
-            Err(error) => Self::Failed(error),
-        }
-    }
+/// A way to the leader, and what was heard until it was found.
+struct Found {
+    way: Way,
+    /// The endpoint that it goes over.
+    index: usize,
+    marks: Marks,
+    came_back: Vec<CameBack>,
 }
 
 impl Client {
@@ -118,12 +115,12 @@ impl Client {
             .any(|endpoint| endpoint.is_https())
             .then(|| tls::connector(&settings.tls))
             .transpose()?;
-        Ok(Self { asking: Asking::new(settings.endpoints.len()), settings, tls, refused: false })
+        Ok(Self { asking: Asking::new(settings.endpoints.len()), settings: Arc::new(settings), tls, refused: false })
     }
 
     /// Takes a password that was read again.
     pub fn set_auth(&mut self, auth: Option<Basic>) {
-        self.settings.auth = auth;
+        Arc::make_mut(&mut self.settings).auth = auth;
         self.asking.close_all();
     }
 
@@ -132,17 +129,20 @@ impl Client {
         self.refused
     }
 
-    /// One tick: who leads, and what it says. `wants` says what else to ask once it is known who is downtimed.
+    /// One tick: who leads, and what it says. `wants` says what else to ask once it is known who is downtimed; `known`,
+    /// how far the history was read before.
     pub async fn look(
         &mut self,
         now_ms: impl Fn() -> u64,
         wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-        served: &BTreeSet<Node>,
+        known: &Progress,
     ) -> LeaderView {
         let deadline = Instant::now() + self.settings.tick_timeout;
+        let asked_ms = now_ms();
         self.refused = false;
-        match tokio::time::timeout_at(deadline, self.look_unbounded(now_ms, wants, served)).await {
-            Ok(view) => view,
+        match timeout_at(deadline, self.find()).await {
+            Ok(Ok(found)) => self.ask_more(found, asked_ms, wants, known, deadline).await,
+            Ok(Err(view)) => view,
             // The connection that was in use is closed.
             Err(_) => LeaderView::Silent(format!(
                 "Orchestrator did not answer all that was asked within orchestrator.tick_timeout ({:?})",
@@ -151,21 +151,37 @@ impl Client {
         }
     }
 
-    async fn look_unbounded(
-        &mut self,
-        now_ms: impl Fn() -> u64,
-        wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-        served: &BTreeSet<Node>,
-    ) -> LeaderView {
-        let asked_ms = now_ms();
-        let probes = self.probe().await;
-        let leaders: Vec<usize> =
-            probes.iter().enumerate().filter(|(_, p)| matches!(p, Probe::Leads)).map(|(i, _)| i).collect();
-        match leaders[..] {
-            [leader] => self.led_by(leader, &probes, asked_ms, wants, served).await,
-            [] => self.without_leader(probes).await,
-            [one, other, ..] => self.conflict(one, other),
+    /// Finds a way to the leader. Where nobody leads or relays, what the kept connections end at is looked up once more:
+    /// an address that several nodes share may lead to another one by now.
+    async fn find(&mut self) -> Result<Found, LeaderView> {
+        let began = Instant::now();
+        let mut came_back: Vec<_> = self.settings.endpoints.iter().map(|_| CameBack::Pending).collect();
+        loop {
+            self.probe(&mut came_back).await;
+            let leads = |(index, one): (usize, &CameBack)| matches!(one, CameBack::Leads).then_some(index);
+            let leaders: Vec<usize> = came_back.iter().enumerate().filter_map(leads).collect();
+            match leaders[..] {
+                [] => {}
+                [index] => match self.led_by(index).await {
+                    Ok((way, marks)) => return Ok(Found { way, index, marks, came_back }),
+                    Err(error) if error.kind() == Kind::LostTheLead => came_back[index] = CameBack::Failed(error),
+                    Err(error) => return Err(self.view_of(&[CameBack::Failed(error)], &[index])),
+                },
+                [one, other, ..] => return Err(self.conflict(one, other)),
+            }
+            self.ask_why_not(&mut came_back).await;
+            if let Some((way, index, marks)) = self.relayed(&mut came_back).await {
+                return Ok(Found { way, index, marks, came_back });
+            }
+            if nobody_can_lead(&came_back, &self.names()) || !self.forget_kept(&mut came_back, began) {
+                let all: Vec<usize> = (0..came_back.len()).collect();
+                return Err(self.view_of(&came_back, &all));
+            }
         }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.settings.endpoints.iter().map(ToString::to_string).collect()
     }
 
     fn conflict(&self, one: usize, other: usize) -> LeaderView {
@@ -176,13 +192,12 @@ impl Client {
         ))
     }
 
-    /// leader-check of every endpoint, side by side: a hung one costs no more than its own deadline, and hardly anything
-    /// once another leads or once it is known to hang.
-    async fn probe(&mut self) -> Vec<Probe> {
+    /// leader-check of every endpoint that was not heard yet, side by side: a hung one costs no more than its own
+    /// deadline, and hardly anything once another leads or once it is known to hang.
+    async fn probe(&mut self, came_back: &mut [CameBack]) {
         self.asking.take_in_late_ones();
-        let mut probes: Vec<Probe> = self.settings.endpoints.iter().map(|_| Probe::Pending).collect();
-        for index in 0..probes.len() {
-            if self.asking.is_free(index) {
+        for (index, one) in came_back.iter().enumerate() {
+            if matches!(one, CameBack::Pending) && self.asking.is_free(index) {
                 self.ask(index, Question::Leads);
             }
         }
@@ -192,222 +207,306 @@ impl Client {
             if self.asking.only_late_ones_are_left() {
                 until = until.min(Instant::now() + GRACE);
             }
-            let Ok(Some((index, said))) = tokio::time::timeout_at(until, self.asking.next()).await else { break };
+            let Ok(Some((index, said))) = timeout_at(until, self.asking.next()).await else { break };
             match said {
-                Said::Leads(said) => {
-                    probes[index] = said.into();
-                    if matches!(probes[index], Probe::Leads) {
-                        until = until.min(Instant::now() + GRACE);
-                    }
+                Said::Leads(Ok(true)) => {
+                    came_back[index] = CameBack::Leads;
+                    until = until.min(Instant::now() + GRACE);
                 }
+                Said::Leads(Ok(false)) => came_back[index] = CameBack::NotLeader,
+                Said::Leads(Err(error)) => came_back[index] = CameBack::Failed(error),
                 // Left over from the last tick.
-                Said::Raft(_) => self.ask(index, Question::Leads),
+                Said::WhyNot(_) => self.ask(index, Question::Leads),
             }
         }
-        probes
     }
 
     fn ask(&mut self, index: usize, question: Question) {
         self.asking.ask(index, question, &self.settings, self.tls.as_ref());
     }
 
-    /// What the one leader says, and whether it counts.
-    async fn led_by(
-        &mut self,
-        leader: usize,
-        probes: &[Probe],
-        asked_ms: u64,
-        wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-        served: &BTreeSet<Node>,
-    ) -> LeaderView {
-        let name = self.settings.endpoints[leader].to_string();
-        // In use it is taken out: if this is cut short, it is closed.
-        let Some(mut connection) = self.asking.take(leader) else {
-            return LeaderView::Silent(format!("the connection to {name} is gone"));
-        };
-        let asked = ask_leader(&mut connection, &name, asked_ms, wants, served).await;
-        let (mut answer, raft) = match asked {
-            Ok(asked) => asked,
-            Err(error) => return self.nothing(&[&error], error.to_string()),
-        };
-        self.asking.put_back(leader, connection);
-        if let Some(raft) = raft {
-            match self.backing(raft, &name, probes).await {
-                Ok(backing) => answer.backing = backing,
-                Err(other) => return self.conflict(leader, other),
+    /// A way over an endpoint's connection; in use it is taken out: if this is cut short, it is closed.
+    fn way(&mut self, index: usize, check: Check) -> Result<Way, RequestError> {
+        let connection = self.asking.take(index).ok_or_else(|| RequestError::Unreached {
+            endpoint: self.settings.endpoints[index].to_string(),
+            cause: "its connection is gone".to_owned(),
+        })?;
+        Ok(Way::new(connection, check, index, self.settings.clone(), self.tls.clone()))
+    }
+
+    /// What the one that has just passed leader-check says.
+    async fn led_by(&mut self, index: usize) -> Result<(Way, Marks), RequestError> {
+        let mut way = self.way(index, Check::Leads)?;
+        match way.marks().await {
+            Ok(marks) => Ok((way, marks)),
+            Err(error) => {
+                if !error.is_the_end_of_the_connection() {
+                    self.asking.put_back(index, way.into_connection());
+                }
+                Err(error)
             }
         }
-        LeaderView::Led(answer)
     }
 
-    /// Blind or silent, by what went wrong.
-    fn nothing(&mut self, errors: &[&RequestError], why: String) -> LeaderView {
-        if errors.iter().all(|error| error.is_unreached()) {
-            return LeaderView::Silent(why);
-        }
-        self.refused = errors.iter().any(|error| error.is_refused());
-        LeaderView::Blind(why)
-    }
-
-    /// Whether a majority of the raft nodes name this leader; a second leader is an error.
-    async fn backing(
-        &mut self,
-        raft: Result<Raft, RequestError>,
-        name: &str,
-        probes: &[Probe],
-    ) -> Result<Backing, usize> {
-        let own = match raft {
-            Ok(Raft::On(own)) => own,
-            Ok(Raft::Off) => return Ok(Backing::Single),
-            Err(_) => return Ok(Backing::Unconfirmed),
-        };
-        let configured = self.settings.endpoints.len();
-        let majority = majority(own.peers, configured);
-        if configured < majority {
-            return Ok(Backing::Single);
-        }
-        if own.leader.is_empty() {
-            return Ok(Backing::Unconfirmed);
-        }
-        // By their own names: two endpoints can be one node.
-        let mut named = BTreeSet::from([raft_name(&own, name)]);
-        if named.len() < majority {
-            self.hear_raft(probes, |other_name, other| {
-                if other.leader == own.leader {
-                    named.insert(raft_name(&other, other_name));
-                }
-                named.len() >= majority
-            })
-            .await?;
-        }
-        Ok(if named.len() >= majority { Backing::Majority } else { Backing::Unconfirmed })
-    }
-
-    /// Asks those that follow whom they take for the leader, until `enough` or [`RAFT_WAIT`] is over. Who passes
-    /// leader-check only now is an error.
-    async fn hear_raft(
-        &mut self,
-        probes: &[Probe],
-        mut enough: impl FnMut(&str, RaftStatus) -> bool,
-    ) -> Result<(), usize> {
-        for (index, probe) in probes.iter().enumerate() {
-            if matches!(probe, Probe::Follows) {
-                self.ask(index, Question::Raft);
+    /// Asks all that do not lead why not.
+    async fn ask_why_not(&mut self, came_back: &mut [CameBack]) {
+        for (index, one) in came_back.iter().enumerate() {
+            if (one.does_not_lead() || one.kind() == Kind::LostTheLead) && self.asking.is_free(index) {
+                self.ask(index, Question::WhyNot);
             }
         }
         let until = Instant::now() + RAFT_WAIT;
         while !self.asking.only_late_ones_are_left() {
-            let Ok(Some((index, said))) = tokio::time::timeout_at(until, self.asking.next()).await else { break };
+            let Ok(Some((index, said))) = timeout_at(until, self.asking.next()).await else { break };
             match said {
-                Said::Raft(Ok(Raft::On(status))) => {
-                    if enough(&self.settings.endpoints[index].to_string(), status) {
-                        break;
-                    }
+                Said::WhyNot(Ok(WhyNot::Raft(status))) => came_back[index] = CameBack::Follows(status),
+                Said::WhyNot(Ok(WhyNot::NoRaft(health))) => came_back[index] = CameBack::Passive(health),
+                Said::Leads(Ok(false)) => {
+                    came_back[index] = CameBack::NotLeader;
+                    self.ask(index, Question::WhyNot);
                 }
-                Said::Leads(Ok(true)) => return Err(index),
-                Said::Leads(Ok(false)) => self.ask(index, Question::Raft),
-                Said::Raft(_) | Said::Leads(Err(_)) => {}
+                // One that passes leader-check only now is asked in the next tick.
+                Said::Leads(Ok(true)) | Said::WhyNot(Err(_)) => {}
+                Said::Leads(Err(error)) => came_back[index] = CameBack::Failed(error),
             }
         }
-        Ok(())
     }
 
-    /// Nobody passed leader-check: leaderless, blind or silent?
-    async fn without_leader(&mut self, probes: Vec<Probe>) -> LeaderView {
-        let (mut leaderless, mut peers) = (BTreeSet::new(), 0);
-        let configured = probes.len();
-        let heard = self.hear_raft(&probes, |name, status| {
-            peers = peers.max(status.peers);
-            if status.leader.is_empty() {
-                leaderless.insert(raft_name(&status, name));
+    /// The way over the first follower that relays to the leader that it names, before and after.
+    async fn relayed(&mut self, came_back: &mut [CameBack]) -> Option<(Way, usize, Marks)> {
+        for (index, one) in came_back.iter_mut().enumerate() {
+            let leader = match one {
+                CameBack::Follows(RaftStatus { leader, .. }) if !leader.is_empty() => leader.clone(),
+                _ => continue,
+            };
+            let error = match self.relayed_by(index, &leader).await {
+                Ok((way, marks)) => return Some((way, index, marks)),
+                Err(error) => error,
+            };
+            // Whom the others name will not be quicker.
+            let is_late = error.is_late();
+            *one = CameBack::Failed(error);
+            if is_late {
+                break;
             }
-            leaderless.len() >= majority(peers, configured)
-        });
-        // One that passes leader-check only now is asked in the next tick.
-        if heard.await.is_ok() && leaderless.len() >= majority(peers, configured) {
+        }
+        None
+    }
+
+    async fn relayed_by(&mut self, index: usize, leader: &str) -> Result<(Way, Marks), RequestError> {
+        let mut way = self.way(index, Check::Relays)?.named(leader);
+        let endpoint = way.endpoint().to_string();
+        timeout(RELAY_WAIT, way.check()).await.map_err(|_| RequestError::Late {
+            endpoint: endpoint.clone(),
+            what: format!("relay to the leader {leader}"),
+            within: RELAY_WAIT,
+        })??;
+        let marks = way.marks().await?;
+        match way.raft().await? {
+            Raft::On(status) if status.leader == leader => Ok((way, marks)),
+            _ => Err(RequestError::LostTheLead { endpoint }),
+        }
+    }
+
+    /// Closes the kept connections to nodes that do not lead; whether there were any.
+    fn forget_kept(&mut self, came_back: &mut [CameBack], began: Instant) -> bool {
+        let mut any = false;
+        for (index, one) in came_back.iter_mut().enumerate() {
+            let is_kept = one.does_not_lead() || matches!(one.kind(), Kind::LostTheLead | Kind::NotRelayed);
+            if is_kept && self.asking.close_if_older(index, began) {
+                *one = CameBack::Pending;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Nobody leads: leaderless, blind or silent?
+    fn view_of(&mut self, came_back: &[CameBack], of: &[usize]) -> LeaderView {
+        let names = self.names();
+        if nobody_can_lead(came_back, &names) {
             return LeaderView::Leaderless;
         }
-        let said = probes.iter().zip(&self.settings.endpoints).map(|(probe, endpoint)| match probe {
-            Probe::Follows => format!("Orchestrator at {endpoint} answers that it does not lead"),
-            Probe::Failed(error) => error.to_string(),
-            Probe::Pending => {
-                format!("Orchestrator at {endpoint} did not answer in time before, and has not yet")
-            }
-            Probe::Leads => format!("Orchestrator at {endpoint} leads"),
-        });
-        let said = said.collect::<Vec<_>>().join("; ");
-        let errors: Vec<&RequestError> =
-            probes.iter().filter_map(|p| if let Probe::Failed(error) = p { Some(error) } else { None }).collect();
-        self.nothing(&errors, said)
-    }
-}
-
-/// How many raft nodes are a majority of these; without a number, of the endpoints.
-fn majority(peers: usize, endpoints: usize) -> usize {
-    let members = if peers == 0 { endpoints } else { peers };
-    members / 2 + 1
-}
-
-/// What names a raft member; one that doesn't say goes by its endpoint.
-fn raft_name(status: &RaftStatus, endpoint: &str) -> String {
-    if status.node.is_empty() { endpoint.to_owned() } else { status.node.clone() }
-}
-
-/// What the leader says, between two leader-checks on one connection (the first one is done), and what it says of the
-/// raft, if wanted.
-async fn ask_leader(
-    connection: &mut Connection,
-    name: &str,
-    asked_ms: u64,
-    wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-    served: &BTreeSet<Node>,
-) -> Result<(Answer, Option<Result<Raft, RequestError>>), RequestError> {
-    let downtimed = connection.get("downtimed").await?;
-    let date_s = downtimed.date_s;
-    let downtimes = downtimed.read(|body| answers::downtimes(body, date_s))?;
-    let wants = wants(name, &downtimes);
-    let history = if wants.history { Some(history(connection, served).await?) } else { None };
-    let instances = match wants.instances {
-        true => Some(connection.get("all-instances").await?.read(answers::instances)?),
-        false => None,
-    };
-    let raft = match wants.backing {
-        true => Some(match connection.raft().await {
-            // No closing check on it.
-            Err(error) if error.is_the_end_of_the_connection() => return Err(error),
-            said => said,
-        }),
-        false => None,
-    };
-    // The closing check: nothing above counts unless it still leads, on this very connection.
-    if !connection.get("leader-check").await?.leads()? {
-        return Err(RequestError::LostTheLead { endpoint: name.to_owned() });
-    }
-    let backing = Backing::Unconfirmed;
-    Ok((
-        Answer {
-            leader: name.to_owned(),
-            asked_ms,
-            date_s,
-            backing,
-            downtimes,
-            history,
-            instances,
-            skipped: Vec::new(),
-        },
-        raft,
-    ))
-}
-
-/// The recovery history, page by page, until every served node is settled.
-async fn history(connection: &mut Connection, served: &BTreeSet<Node>) -> Result<Vec<Recovery>, RequestError> {
-    let mut records: Vec<Recovery> = Vec::new();
-    for page in 0..PAGES_MAX {
-        let (read, of) = connection.get(&format!("audit-recovery/{page}")).await?.read(answers::recoveries)?;
-        records.extend(read);
-        if of < PAGE_RECORDS || served.iter().all(|node| newest(&records, node).is_some()) {
-            break;
+        let told: Vec<_> = came_back.iter().zip(of).map(|(one, index)| one.told(&names[*index])).collect();
+        self.refused = came_back.iter().any(|one| one.kind() == Kind::Refused);
+        match came_back.iter().any(|one| one.kind().counts() == Counts::Blind) {
+            true => LeaderView::Blind(told.join("; ")),
+            false => LeaderView::Silent(told.join("; ")),
         }
     }
-    Ok(records)
+
+    /// The side questions: what they come to is added to the answer, and their failure is said.
+    async fn ask_more(
+        &mut self,
+        found: Found,
+        asked_ms: u64,
+        wants: impl FnOnce(&str, &[Downtime]) -> Wants,
+        known: &Progress,
+        deadline: Instant,
+    ) -> LeaderView {
+        let Found { way, index, marks: Marks { downtimes, date_s }, came_back } = found;
+        let Entries { read: downtimes, skipped } = downtimes;
+        let endpoint = way.endpoint().to_string();
+        let relays = way.checked_by() == Check::Relays;
+        let mut aside = Aside { way, deadline, skipped };
+        let mut own = None;
+        if aside.leader().is_none() {
+            own = aside.raft().await;
+        }
+        let wants = wants(&aside.leader().unwrap_or_else(|| endpoint.clone()), &downtimes);
+        if wants.backing && own.is_none() && !relays {
+            own = aside.raft().await;
+        }
+        let mut answer = Answer {
+            leader: aside.leader().unwrap_or(endpoint),
+            asked_ms,
+            date_s,
+            backing: Backing::Unconfirmed,
+            downtimes,
+            history: None,
+            instances: None,
+            skipped: Vec::new(),
+        };
+        if wants.backing {
+            if relays {
+                own = Some(Raft::On(RaftStatus { leader: answer.leader.clone(), ..RaftStatus::default() }));
+            }
+            match self.backing(own, &came_back).await {
+                Ok(backing) => answer.backing = backing,
+                Err(other) => return self.conflict(index, other),
+            }
+        }
+        if wants.instances {
+            answer.instances = aside.instances(date_s).await;
+        }
+        if wants.history {
+            answer.history = aside.history(known, &answer.leader).await;
+        }
+        answer.skipped = aside.skipped;
+        self.asking.put_back(index, aside.way.into_connection());
+        LeaderView::Led(answer)
+    }
+
+    /// Whether a majority of the raft nodes name this leader; a second leader is an error.
+    async fn backing(&mut self, own: Option<Raft>, came_back: &[CameBack]) -> Result<Backing, usize> {
+        let own = match own {
+            Some(Raft::On(own)) => own,
+            Some(Raft::Off) => return Ok(Backing::Single),
+            None => return Ok(Backing::Unconfirmed),
+        };
+        let configured = self.settings.endpoints.len();
+        if own.leader.is_empty() {
+            return Ok(Backing::Unconfirmed);
+        }
+        let names = self.names();
+        // By their own names: two endpoints can be one node. The leader counts as itself: it has passed the check.
+        let mut named = BTreeSet::from([own.leader.clone()]);
+        let mut peers = own.peers;
+        let mut hear = |status: &RaftStatus, endpoint: &str| {
+            peers = peers.max(status.peers);
+            if status.leader == own.leader {
+                named.insert(status.name(endpoint));
+            }
+            named.len() >= majority(peers, configured)
+        };
+        for (one, endpoint) in came_back.iter().zip(&names) {
+            if let CameBack::Follows(status) = one {
+                hear(status, endpoint);
+            }
+        }
+        let mut is_majority = hear(&RaftStatus::default(), "");
+        if !is_majority {
+            for (index, one) in came_back.iter().enumerate() {
+                if matches!(one, CameBack::NotLeader) {
+                    self.ask(index, Question::WhyNot);
+                }
+            }
+            let until = Instant::now() + RAFT_WAIT;
+            while !is_majority && !self.asking.only_late_ones_are_left() {
+                let Ok(Some((index, said))) = timeout_at(until, self.asking.next()).await else { break };
+                match said {
+                    Said::WhyNot(Ok(WhyNot::Raft(status))) => is_majority = hear(&status, &names[index]),
+                    Said::Leads(Ok(true)) => return Err(index),
+                    Said::Leads(Ok(false)) => self.ask(index, Question::WhyNot),
+                    Said::WhyNot(_) | Said::Leads(Err(_)) => {}
+                }
+            }
+        }
+        Ok(match is_majority {
+            true => Backing::Majority,
+            false if configured < majority(peers, configured) => Backing::Single,
+            false => Backing::Unconfirmed,
+        })
+    }
+}
+
+/// The side questions of a tick.
+struct Aside {
+    way: Way,
+    deadline: Instant,
+    /// What can't be used of the answers, and which ones did not come.
+    skipped: Vec<Skipped>,
+}
+
+impl Aside {
+    fn leader(&self) -> Option<String> {
+        self.way.leader().map(str::to_owned)
+    }
+
+    /// One question, until then.
+    async fn ask<T>(
+        &mut self,
+        until: Instant,
+        what: &str,
+        question: impl AsyncFnOnce(&mut Way) -> Result<T, RequestError>,
+    ) -> Option<T> {
+        let (began, endpoint) = (Instant::now(), self.way.endpoint().to_string());
+        let error = match timeout_at(until.min(self.deadline), question(&mut self.way)).await {
+            Ok(Ok(said)) => return Some(said),
+            Ok(Err(error)) => error,
+            Err(_) => RequestError::Late { endpoint, what: format!("answer {what}"), within: began.elapsed() },
+        };
+        if error.is_the_end_of_the_connection() {
+            self.way.give_up_connection();
+        }
+        self.skipped.push(Skipped { part: Part::Question, nodes: BTreeSet::new(), what: error.to_string() });
+        None
+    }
+
+    /// What the leader says of the raft.
+    async fn raft(&mut self) -> Option<Raft> {
+        self.ask(Instant::now() + RAFT_WAIT, "raft-status", async |way: &mut Way| way.raft().await).await
+    }
+
+    /// `date_s`: the leader's time, as it was before.
+    async fn instances(&mut self, date_s: i64) -> Option<Vec<Instance>> {
+        let question = async |connection: &mut Connection| {
+            connection.get("all-instances").await?.entries(|body| answers::instances(body, date_s))
+        };
+        let said = self.ask(self.deadline, "all-instances", async |way: &mut Way| way.ask(question).await).await?;
+        self.skipped.extend(said.skipped);
+        Some(said.read)
+    }
+
+    /// The pages of the history that are new, as many as there is time for, and one at least besides the newest.
+    async fn history(&mut self, known: &Progress, leader: &str) -> Option<RecoveryHistory> {
+        let began = Instant::now();
+        let mut reading = known.read(leader);
+        let (mut records, mut pages) = (Vec::new(), 0);
+        while let Some(page) = reading.next_page().filter(|_| pages < 2 || began.elapsed() < HISTORY_WAIT) {
+            let request = format!("audit-recovery/{page}");
+            let question = async |connection: &mut Connection| {
+                let response = connection.get(&request).await?;
+                let date_s = response.date_s;
+                Ok((response.entries(|body| answers::recoveries(body, date_s))?, date_s))
+            };
+            let read = self.ask(self.deadline, &request, async |way: &mut Way| way.ask(question).await);
+            let Some((said, date_s)) = read.await else { break };
+            reading.take(&said.read, said.read.len() + said.skipped.len(), date_s);
+            records.extend(said.read);
+            self.skipped.extend(said.skipped);
+            pages += 1;
+        }
+        (pages > 0).then(|| RecoveryHistory { records, progress: reading.end() })
+    }
 }

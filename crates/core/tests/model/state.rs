@@ -16,7 +16,9 @@ use std::sync::Arc;
 use stonith_core::apply::Place;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery};
+use stonith_core::observed::{
+    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery, RecoveryHistory,
+};
 use stonith_core::policy::Policy;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Status};
 use stonith_core::table::{Content, SERVERS};
@@ -139,22 +141,23 @@ fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
         contradicted,
         instances_asked_ms,
         history_asked_ms,
-        history_leader,
+        history,
         history_downtimes,
         records,
         evidence,
         released,
         proofs,
+        unreadable,
         up_throughout,
         promoted_nobody,
         second_writers,
     } = memory;
     (boot_id, watching_since_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
     leader.as_ref().map(|leader| (&leader.name, leader.since_ms)).hash(state);
-    (known, instances_asked_ms, history_asked_ms, history_leader, history_downtimes, records, evidence).hash(state);
+    (known, instances_asked_ms, history_asked_ms, history, history_downtimes, records, evidence).hash(state);
     (released, marked_isolated, silent_ms, identity, cluster, contradicted).hash(state);
     proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
-    (proofs.len(), up_throughout, promoted_nobody, second_writers).hash(state);
+    (proofs.len(), unreadable, up_throughout, promoted_nobody, second_writers).hash(state);
 }
 
 /// What a bystander who sees the truth remembers, to judge by.
@@ -342,12 +345,12 @@ impl State {
         let instances =
             || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();
         LeaderView::Led(Answer {
+            history: asked.history.then(|| RecoveryHistory::whole(&leader, member.records.clone())),
             leader,
             asked_ms: self.now_ms(),
             date_s: self.wall_s() + member.ahead_s,
             backing: if asked.backing { backing } else { Backing::Unconfirmed },
             downtimes: member.downtimes.clone(),
-            history: asked.history.then(|| member.records.clone()),
             instances: asked.instances.then(instances),
             skipped: Vec::new(),
         })

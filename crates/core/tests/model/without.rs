@@ -86,7 +86,7 @@ pub fn decide_without(
         Some(Rule::AbsenceIsNotProof) => {
             if let LeaderView::Led(answer) = &observed.leader
                 && answer.downtimes.is_empty()
-                && answer.history.as_ref().is_some_and(Vec::is_empty)
+                && answer.history.as_ref().is_some_and(|history| history.records.is_empty())
                 && !memory.evidence.is_empty()
             {
                 observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true, role: None });
@@ -96,7 +96,7 @@ pub fn decide_without(
         Some(Rule::NewestRecord) => {
             let of_node01 = |record: &Recovery| record.failed == node(NODES[0]);
             if let LeaderView::Led(answer) = &mut observed.leader {
-                answer.history.iter_mut().for_each(|history| history.retain(of_node01));
+                answer.history.iter_mut().for_each(|history| history.records.retain(of_node01));
             }
             memory.records.retain(|_, record| of_node01(record));
         }

@@ -9,7 +9,7 @@ use stonith_core::decide::{Decision, decide};
 use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, LeaderView, Observed, Order};
+use stonith_core::observed::{Answer, LeaderView, Observed, Order, RecoveryHistory};
 use stonith_core::row::{Hostgroup, Row, Status};
 use stonith_core::verdict::{Lacks, Verdict};
 
@@ -173,7 +173,7 @@ fn emptied(lab: &Lab, instances: bool) -> LeaderView {
         date_s: lab.now_s(),
         backing: stonith_core::observed::Backing::Majority,
         downtimes: vec![],
-        history: Some(vec![]),
+        history: Some(RecoveryHistory::whole("orc1", vec![])),
         instances: instances.then(Vec::new),
         skipped: Vec::new(),
     })

@@ -173,7 +173,7 @@ proptest! {
         if let LeaderView::Led(answer) = &mut other.leader {
             answer.downtimes = shuffled(&answer.downtimes, &order);
             answer.instances = answer.instances.as_ref().map(|instances| shuffled(instances, &order));
-            answer.history = answer.history.as_ref().map(|history| shuffled(history, &order));
+            answer.history.iter_mut().for_each(|history| history.records = shuffled(&history.records, &order));
         }
         for (one, other) in decided(&observed, &policy).into_iter().zip(decided(&other, &policy)) {
             prop_assert_eq!(&one.verdicts, &other.verdicts);
@@ -207,7 +207,7 @@ proptest! {
                     ..record
                 },
             };
-            answer.history.iter_mut().for_each(|history| history.insert(0, record.clone()));
+            answer.history.iter_mut().for_each(|history| history.records.insert(0, record.clone()));
         }
         // Another cluster's nodes, one of them downtimed.
         let mut strangers: Vec<_> = answer.instances.iter().flatten().cloned().collect();

@@ -128,15 +128,18 @@ fn instances_are_asked_for_while_anything_at_all_is_unsettled_and_backing_with_t
 #[test]
 fn a_marker_in_any_layer_is_seen() {
     for layer in LAYERS {
-        let wanted = asks_after(|lab| {
-            let rows = match layer {
-                Layer::Runtime => &mut lab.proxy.runtime,
-                Layer::Memory => &mut lab.proxy.memory,
-                Layer::Disk => &mut lab.proxy.disk,
-            };
-            rows[0].comment = " [stonith:1 isolation was=ONLINE]".to_owned();
-        });
-        assert_eq!(wanted, INSTANCES, "{layer}");
+        let wanted = |kind: &str| {
+            asks_after(|lab| {
+                let rows = match layer {
+                    Layer::Runtime => &mut lab.proxy.runtime,
+                    Layer::Memory => &mut lab.proxy.memory,
+                    Layer::Disk => &mut lab.proxy.disk,
+                };
+                rows[0].comment = format!(" [stonith:1 {kind} was=ONLINE]");
+            })
+        };
+        assert_eq!(wanted("manual"), INSTANCES, "{layer}");
+        assert_eq!(wanted("isolation"), ALL, "{layer}: its end takes a history that is known up to now");
     }
 }
 

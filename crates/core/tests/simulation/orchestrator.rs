@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery};
+use stonith_core::observed::{
+    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
+};
 use stonith_core::wants::Wants;
 
 use super::event::{NODES, START_MS, Topology};
@@ -413,11 +415,11 @@ impl Cluster {
             ..instance.clone()
         });
         LeaderView::Led(Answer {
+            history: wants.history.then(|| RecoveryHistory::whole(&leader, known.records.clone())),
             leader,
             asked_ms,
             date_s: now_s(now_ms),
             backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
-            history: wants.history.then(|| known.records.clone()),
             instances: wants.instances.then(|| instances.chain(self.other_cluster(now_ms)).collect()),
             skipped: Vec::new(),
             downtimes,

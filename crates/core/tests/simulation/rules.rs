@@ -352,7 +352,8 @@ fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
     let concerns = |record: &&stonith_core::observed::Recovery| {
         record.successful && (record.failed == node || record.successor.as_ref() == Some(&node))
     };
-    let newest = answer.history.iter().flatten().filter(concerns).max_by_key(|record| record.at_ns);
+    let newest =
+        answer.history.iter().flat_map(|history| &history.records).filter(concerns).max_by_key(|record| record.at_ns);
     let superseded = newest.is_some_and(|record| {
         record.failed == node && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
     });

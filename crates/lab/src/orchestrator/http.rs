@@ -16,6 +16,7 @@ const LENGTH_KNOWN_MAX: usize = 2048;
 
 const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+const HTML: &str = "Content-Type: text/html\r\n";
 const ASK_AGAIN: &str = "Content-Type: text/plain; charset=utf-8\r\n\
     Www-Authenticate: Basic realm=\"Authorization Required\"\r\nX-Content-Type-Options: nosniff\r\n";
 
@@ -34,6 +35,8 @@ pub enum Fault {
     WrongTypes,
     /// HTTP 401.
     Unauthorized,
+    /// What a gateway in front of Orchestrator answers that does not reach it: 502, 503 or 504, with a page for people.
+    Gateway(u16),
 }
 
 /// A request, as far as it matters here.
@@ -121,6 +124,9 @@ pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io:
         Fault::Garbage => raw("<html>not the API</html>"),
         Fault::WrongTypes => raw(r#"[{"Key":"node01:3306","ReadOnly":"yes"}]"#),
         Fault::Unauthorized => Reply::unauthorized(),
+        Fault::Gateway(status) => {
+            Reply { status, headers: HTML, body: "<html>no server available</html>\n".to_owned() }
+        }
         Fault::Truncated => {
             let text = format!("{}Content-Length: 1000\r\n\r\n[{{\"Key\":", head(200, JSON));
             stream.write_all(text.as_bytes()).await?;
@@ -147,7 +153,9 @@ fn head(status: u16, headers: &str) -> String {
         200 => "OK",
         401 => "Unauthorized",
         404 => "Not Found",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         _ => "Internal Server Error",
     };
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default();

@@ -1,11 +1,14 @@
-//! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored; a needed one of a wrong type refuses
-//! the answer whole.
+//! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored. An entry of a list that has a needed one
+//! of a wrong type is skipped and said, with the nodes that it concerns; what is no list of objects is refused whole.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Downtime, Instance, Recovery};
+use stonith_core::observed::{Analysis, Downtime, Instance, Part, Recovery, Skipped};
 
 use super::json::{Bounded, Object};
 use crate::foreign::shown;
@@ -13,22 +16,17 @@ use crate::foreign::shown;
 /// The longest UID of a recovery: real ones have 84.
 const UID_MAX_BYTES: usize = 256;
 
-/// Why an answer can't be used.
+const NS_PER_S: i64 = 1_000_000_000;
+
+/// Why an answer, or an entry of it, can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     /// Not the JSON we know.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// A time that is none.
-    #[error("{field} of {of} is {value:?}, which is not a time")]
-    Time {
-        /// Which field.
-        field: &'static str,
-        /// Of what.
-        of: String,
-        /// Its value.
-        value: String,
-    },
+    /// A list of something else.
+    #[error("it is a list, but not of objects")]
+    NoObjects,
     /// A recovery's UID that doesn't begin with nanoseconds.
     #[error(
         "a recovery's UID is {0:?}, which is not nanoseconds, a colon and some more, {UID_MAX_BYTES} bytes at most"
@@ -37,9 +35,12 @@ pub enum AnswerError {
     /// A host name that is none.
     #[error(transparent)]
     Node(#[from] stonith_core::node::NodeError),
-    /// The same thing twice.
-    #[error("{0} is listed twice")]
-    Twice(Node),
+    /// A node without a port.
+    #[error("the port of {0:?} is 0")]
+    NoPort(String),
+    /// The same node twice, and not the same of it.
+    #[error("it is listed twice, and differently")]
+    Twice,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +52,10 @@ struct Key {
 
 impl Key {
     fn node(&self) -> Result<Node, AnswerError> {
-        Ok(Node::new(&self.hostname, self.port)?)
+        match self.port {
+            0 => Err(AnswerError::NoPort(self.hostname.chars().take(80).collect())),
+            port => Ok(Node::new(&self.hostname, port)?),
+        }
     }
 
     /// An empty name is no node, nor is `_`, which Orchestrator writes where there is no primary any more. It marks a
@@ -74,7 +78,7 @@ struct InstanceJson {
     cluster_name: String,
     #[serde(default)]
     suggested_cluster_alias: String,
-    last_seen_timestamp: String,
+    seconds_since_last_seen: Object<NumberJson>,
     #[serde(default)]
     last_discovery_latency: i64,
     is_last_check_valid: bool,
@@ -87,6 +91,22 @@ struct InstanceJson {
     last_io_error: String,
     #[serde(default, rename = "LastSQLError")]
     last_sql_error: String,
+}
+
+/// A number that may be null in Orchestrator's database.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NumberJson {
+    int64: i64,
+    valid: bool,
+}
+
+/// An instance in `/api/downtimed`: only what makes a mark of it is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MarkJson {
+    key: Object<Key>,
+    is_downtimed: bool,
     #[serde(default)]
     downtime_reason: String,
     #[serde(default)]
@@ -105,6 +125,8 @@ struct RecoveryJson {
     #[serde(deserialize_with = "Option::deserialize")]
     successor_key: Option<Object<Key>>,
     is_successful: bool,
+    #[serde(default)]
+    recovery_start_timestamp: String,
     recovery_end_timestamp: String,
 }
 
@@ -144,8 +166,66 @@ pub enum Raft {
     On(RaftStatus),
 }
 
-/// What a raft node says of the raft.
+/// Why a node does not lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyNot {
+    /// What it says of the raft.
+    Raft(RaftStatus),
+    /// There is no raft.
+    NoRaft(Health),
+}
+
+/// What a node without raft, which is not the active one, says of the database that all nodes share (FACTS §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It can't be written: this node can't lead, nor can any other that says so.
+    DatabaseGone,
+    /// It is there, and the active node has not renewed its time in it: nobody leads now, another one will soon.
+    NobodyIsActive,
+    /// Another node is active.
+    AnotherIsActive,
+}
+
+/// The active node renews its time once a second. By so much it must be behind the others before it counts as gone, s.
+const ACTIVE_IS_GONE_S: i64 = 3;
+
+/// `/api/health`, 200. Its times are text of the database's zone: only compared with each other.
+pub fn health(body: &[u8]) -> Result<Health, AnswerError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct HealthJson {
+        details: Object<DetailsJson>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct DetailsJson {
+        active_node: Object<NodeJson>,
+        #[serde(default)]
+        available_nodes: Option<Vec<NodeJson>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct NodeJson {
+        #[serde(default)]
+        last_seen_active: String,
+    }
+    let Object(HealthJson { details: Object(details) }) = serde_json::from_slice(body)?;
+    let seen = |node: &NodeJson| local_s(&node.last_seen_active);
+    let newest = details.available_nodes.iter().flatten().filter_map(seen).max();
+    Ok(match (seen(&details.active_node.0), newest) {
+        (Some(active), Some(newest)) if newest - active >= ACTIVE_IS_GONE_S => Health::NobodyIsActive,
+        _ => Health::AnotherIsActive,
+    })
+}
+
+/// A time without a zone, as seconds that only a difference makes sense of.
+fn local_s(text: &str) -> Option<i64> {
+    let civil: DateTime = text.trim_end_matches('Z').parse().ok()?;
+    Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_second())
+}
+
+/// What a raft node says of the raft.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RaftStatus {
     /// Which node says it: its address in the raft; empty if it doesn't say.
     pub node: String,
@@ -173,15 +253,27 @@ pub fn raft_peers(body: &[u8]) -> Result<usize, AnswerError> {
     Ok(peers.len())
 }
 
+/// How Orchestrator words an error: no gateway answers such an object.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorJson {
+    #[serde(rename = "Code")]
+    _code: String,
+    message: String,
+}
+
+fn own_error(body: &[u8]) -> Option<ErrorJson> {
+    serde_json::from_slice::<Object<ErrorJson>>(body).ok().map(|Object(error)| error)
+}
+
+/// Whether the body of a 5xx is Orchestrator's own, and not that of a gateway in front of it.
+pub fn is_own_error(body: &[u8]) -> bool {
+    own_error(body).is_some()
+}
+
 /// Whether this is how Orchestrator answers raft requests where raft is off (with status 500).
 pub fn says_raft_is_off(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct ErrorJson {
-        message: String,
-    }
-    serde_json::from_slice::<Object<ErrorJson>>(body)
-        .is_ok_and(|Object(error)| error.message.contains("not running with raft"))
+    own_error(body).is_some_and(|error| error.message.contains("not running with raft"))
 }
 
 /// Whether this is JSON at all, as every answer of Orchestrator's API is, "Not leader" included.
@@ -189,33 +281,89 @@ pub fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
-/// `/api/downtimed`; `date_s` is the leader's time.
-pub fn downtimes(body: &[u8], date_s: i64) -> Result<Vec<Downtime>, AnswerError> {
-    let list: Vec<InstanceJson> = objects(body)?;
-    let downtime = |instance: &InstanceJson| -> Result<Downtime, AnswerError> {
-        Ok(Downtime {
-            node: instance.key.0.node()?,
-            reason: instance.downtime_reason.clone(),
-            owner: instance.downtime_owner.clone(),
-            begin_s: date_s - instance.elapsed_downtime / 1_000_000_000,
-        })
-    };
-    list.iter().filter(|instance| instance.is_downtimed).map(downtime).collect()
+/// A list, entry by entry.
+#[derive(Debug)]
+pub struct Entries<T> {
+    /// Those that could be read.
+    pub read: Vec<T>,
+    /// The others.
+    pub skipped: Vec<Skipped>,
 }
 
-/// `/api/all-instances`.
-pub fn instances(body: &[u8]) -> Result<Vec<Instance>, AnswerError> {
-    let list: Vec<InstanceJson> = objects(body)?;
-    let mut seen = std::collections::BTreeSet::new();
-    let mut instances = Vec::with_capacity(list.len());
-    for json in &list {
-        let instance = instance(json)?;
-        if !seen.insert(instance.node.clone()) {
-            return Err(AnswerError::Twice(instance.node));
-        }
-        instances.push(instance);
+/// Reads each entry of a list by itself.
+fn entries<'b, J: Deserialize<'b>, T>(
+    body: &'b [u8],
+    part: Part,
+    read: impl Fn(&J) -> Result<T, AnswerError>,
+) -> Result<Entries<T>, AnswerError> {
+    let Bounded(list) = serde_json::from_slice::<Bounded<&RawValue>>(body)?;
+    if list.iter().any(|entry| !entry.get().starts_with('{')) {
+        return Err(AnswerError::NoObjects);
     }
-    Ok(instances)
+    let mut entries = Entries { read: Vec::with_capacity(list.len()), skipped: Vec::new() };
+    for entry in list {
+        let json = serde_json::from_str::<Object<J>>(entry.get()).map_err(AnswerError::from);
+        match json.and_then(|Object(json)| read(&json)) {
+            Ok(one) => entries.read.push(one),
+            Err(error) => entries.skipped.push(skipped(part, nodes_of(part, entry.get()), &error)),
+        }
+    }
+    Ok(entries)
+}
+
+fn skipped(part: Part, nodes: BTreeSet<Node>, error: &AnswerError) -> Skipped {
+    let of: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let of = if of.is_empty() { "an unreadable node".to_owned() } else { of.join(" and ") };
+    let what = match part {
+        Part::Marks => "the downtime mark",
+        Part::Instances => "the instance",
+        Part::History => "a recovery record",
+        Part::Question => "the answer",
+    };
+    Skipped { part, nodes, what: shown(&format!("{what} of {of} is skipped: {error}")) }
+}
+
+/// The nodes that an entry names, as far as they can be read.
+fn nodes_of(part: Part, entry: &str) -> BTreeSet<Node> {
+    let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
+    let keys: &[&str] = match part {
+        Part::History => &["/AnalysisEntry/AnalyzedInstanceKey", "/SuccessorKey"],
+        Part::Marks | Part::Instances | Part::Question => &["/Key"],
+    };
+    let node = |key: &&str| Object::<Key>::deserialize(entry.pointer(key)?).ok()?.0.maybe().ok()?;
+    keys.iter().filter_map(node).collect()
+}
+
+/// `/api/downtimed`; `date_s` is the leader's time.
+pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerError> {
+    let marks = entries(body, Part::Marks, |mark: &MarkJson| {
+        let downtime = Downtime {
+            node: mark.key.0.node()?,
+            reason: mark.downtime_reason.clone(),
+            owner: mark.downtime_owner.clone(),
+            begin_s: date_s.saturating_sub(mark.elapsed_downtime / NS_PER_S),
+        };
+        Ok(mark.is_downtimed.then_some(downtime))
+    })?;
+    Ok(Entries { read: marks.read.into_iter().flatten().collect(), skipped: marks.skipped })
+}
+
+/// `/api/all-instances`; `date_s` is the leader's time before it was asked.
+pub fn instances(body: &[u8], date_s: i64) -> Result<Entries<Instance>, AnswerError> {
+    let mut entries = entries(body, Part::Instances, |json: &InstanceJson| instance(json, date_s))?;
+    let mut first: BTreeMap<Node, Instance> = BTreeMap::new();
+    let mut twice = BTreeSet::new();
+    entries.read.retain(|instance| match first.get(&instance.node) {
+        None => first.insert(instance.node.clone(), instance.clone()).is_none(),
+        Some(other) => {
+            twice.extend((other != instance).then(|| instance.node.clone()));
+            false
+        }
+    });
+    entries.read.retain(|instance| !twice.contains(&instance.node));
+    let said = |node| skipped(Part::Instances, BTreeSet::from([node]), &AnswerError::Twice);
+    entries.skipped.extend(twice.into_iter().map(said));
+    Ok(entries)
 }
 
 /// What the server says of its stopped replication threads. Orchestrator passes the texts on as Go strings in quotes.
@@ -225,33 +373,32 @@ fn replication_error(json: &InstanceJson) -> String {
     said.join("; ")
 }
 
-fn instance(json: &InstanceJson) -> Result<Instance, AnswerError> {
-    let node = json.key.0.node()?;
-    let seen_s = time("LastSeenTimestamp", &node.to_string(), &json.last_seen_timestamp)?.unwrap_or(0);
+fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
+    let Object(since) = &json.seconds_since_last_seen;
+    // `LastSeenTimestamp` is text of the database's zone (FACTS §8). Asked for before, the time can only be too early.
+    let seen_s = if since.valid { date_s.saturating_sub(since.int64.max(0)) } else { 0 };
     Ok(Instance {
+        node: json.key.0.node()?,
         primary: json.master_key.0.maybe()?,
         cluster: json.cluster_name.clone(),
         alias: json.suggested_cluster_alias.clone(),
         valid: json.is_last_check_valid,
         read_only: json.read_only,
         replicating: json.io_running && json.sql_running,
-        checked_s: seen_s - json.last_discovery_latency.max(0) / 1_000_000_000,
+        checked_s: seen_s.saturating_sub(json.last_discovery_latency.max(0) / NS_PER_S),
         downtimed: json.is_downtimed,
         uuid: json.server_uuid.clone(),
         errant_gtid: json.gtid_errant.clone(),
         replication_error: shown(&replication_error(json)),
-        node,
     })
 }
 
-/// A page of `/api/audit-recovery`: the records that are of use, and how many there were.
-pub fn recoveries(body: &[u8]) -> Result<(Vec<Recovery>, usize), AnswerError> {
-    let list: Vec<RecoveryJson> = objects(body)?;
-    let of = list.len();
-    Ok((list.iter().map(recovery).collect::<Result<Vec<_>, _>>()?, of))
+/// A page of `/api/audit-recovery`; `date_s` is the leader's time.
+pub fn recoveries(body: &[u8], date_s: i64) -> Result<Entries<Recovery>, AnswerError> {
+    entries(body, Part::History, |json: &RecoveryJson| recovery(json, date_s))
 }
 
-fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
+fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
     let at_ns = stonith_core::gather::uid_ns(&json.uid)
         .filter(|_| json.uid.len() <= UID_MAX_BYTES)
         .ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
@@ -265,32 +412,31 @@ fn recovery(json: &RecoveryJson) -> Result<Recovery, AnswerError> {
         | "DeadCoMasterAndSomeSlaves" => Analysis::DeadPrimary,
         _ => Analysis::Other,
     };
-    Ok(Recovery {
+    let record = Recovery {
         at_ns,
-        end_s: time("RecoveryEndTimestamp", &json.uid, &json.recovery_end_timestamp)?,
+        end_s: None,
         uid: json.uid.clone(),
         analysis,
         successful: json.is_successful,
         failed: entry.analyzed_instance_key.0.node()?,
         successor: json.successor_key.as_ref().map(|key| key.0.maybe()).transpose()?.flatten(),
         alias: entry.cluster_details.0.cluster_alias.clone(),
-    })
+    };
+    Ok(Recovery { end_s: end_s(json, record.at_s(), date_s), ..record })
 }
 
-fn objects<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<Vec<T>, AnswerError> {
-    let Bounded(list) = serde_json::from_slice::<Bounded<Object<T>>>(body)?;
-    Ok(list.into_iter().map(|Object(entry)| entry).collect())
-}
-
-/// Orchestrator's times have no zone, and are UTC (FACTS §8): `2026-11-23T06:20:08Z`, `2026-11-23 06:20:11`, or empty.
-fn time(field: &'static str, of: &str, value: &str) -> Result<Option<i64>, AnswerError> {
-    if value.is_empty() {
-        return Ok(None);
+/// When a recovery was over at the latest, s; `None` while it runs. Its times are text of the database's zone, so only
+/// how long it took is of use, counted from the UID, which has no zone. Where a change of the clocks lies in between, that
+/// is too long by an hour or makes no sense: then the end is before now, when it is seen to be over.
+fn end_s(json: &RecoveryJson, at_s: i64, date_s: i64) -> Option<i64> {
+    let end = json.recovery_end_timestamp.as_str();
+    if end.is_empty() || end.starts_with("0000-00-00") {
+        return None;
     }
-    let civil: Result<DateTime, _> = value.trim_end_matches('Z').parse();
-    let bad = || AnswerError::Time { field, of: of.to_owned(), value: value.chars().take(40).collect() };
-    let timestamp = TimeZone::UTC.to_timestamp(civil.map_err(|_| bad())?).map_err(|_| bad())?;
-    Ok(Some(timestamp.as_second()))
+    let took_s = local_s(end).zip(local_s(&json.recovery_start_timestamp)).map(|(end, start)| end - start);
+    // Whole seconds are cut off: the true end is within the next one.
+    let counted = took_s.filter(|took_s| *took_s >= 0).map(|took_s| at_s.saturating_add(took_s + 1));
+    Some(counted.unwrap_or(i64::MAX).min(date_s.saturating_add(1)))
 }
 
 /// The `Date` header, s since 1970.
@@ -306,6 +452,9 @@ mod tests {
     use super::super::json::ENTRIES_MAX;
     use super::*;
 
+    /// 2026-11-23 06:20:36 UTC.
+    const DATE_S: i64 = 1_795_414_836;
+
     fn recorded(name: &str) -> Vec<u8> {
         let path = format!("{}/../lab/tests/recordings/{name}.json", env!("CARGO_MANIFEST_DIR"));
         std::fs::read(path).unwrap()
@@ -313,19 +462,21 @@ mod tests {
 
     #[test]
     fn the_recorded_failover_reads_as_what_happened() {
-        let (records, of) = recoveries(&recorded("2-failover/audit-recovery")).unwrap();
-        assert_eq!((of, records.len()), (1, 1));
-        assert_eq!(records[0].failed.to_string(), "node01:3306");
-        assert_eq!(records[0].successor.as_ref().unwrap().to_string(), "node03:3306");
-        assert_eq!((records[0].at_ns, records[0].end_s), (1_795_414_811_497_811_603, Some(1_795_414_811)));
-        assert!(stonith_core::superseded::supersedes(&records[0]));
-        let downtimes = downtimes(&recorded("2-failover/downtimed"), 1_000).unwrap();
+        let records = recoveries(&recorded("2-failover/audit-recovery"), DATE_S).unwrap();
+        assert_eq!((records.read.len(), records.skipped.len()), (1, 0));
+        let record = &records.read[0];
+        assert_eq!(record.failed.to_string(), "node01:3306");
+        assert_eq!(record.successor.as_ref().unwrap().to_string(), "node03:3306");
+        assert_eq!((record.at_ns, record.end_s), (1_795_414_811_497_811_603, Some(1_795_414_812)));
+        assert!(stonith_core::superseded::supersedes(record));
+        let downtimes = downtimes(&recorded("2-failover/downtimed"), 1_000).unwrap().read;
         assert_eq!((downtimes[0].reason.as_str(), downtimes[0].begin_s), ("lost-in-recovery", 976));
-        let instances = instances(&recorded("2-failover/all-instances")).unwrap();
+        let instances = instances(&recorded("2-failover/all-instances"), DATE_S).unwrap().read;
         let of = |name: &str| instances.iter().find(|i| i.node.host.as_str() == name).unwrap();
         assert!(!of("node01").valid && of("node01").downtimed && of("node01").cluster == "node01:3306");
         assert!(of("node03").valid && of("node03").primary.is_none());
         assert!(of("node02").replicating && of("node02").read_only);
+        assert_eq!(of("my01").checked_s, DATE_S - 1, "SecondsSinceLastSeen");
     }
 
     #[test]
@@ -345,51 +496,115 @@ mod tests {
         assert!(error.contains("at most 50000 entries"), "{error}");
     }
 
-    #[test]
-    fn a_recovery_without_a_successor_may_say_null_and_a_reset_primary_is_none() {
+    /// The recorded record, with one text replaced by another.
+    fn record_with(from: &str, to: &str) -> Entries<Recovery> {
         let good = String::from_utf8(recorded("2-failover/audit-recovery")).unwrap();
-        let key = "\"SuccessorKey\":{\"Hostname\":\"node03\",\"Port\":3306}";
-        assert!(good.contains(key));
-        let (records, _) = recoveries(good.replacen(key, "\"SuccessorKey\":null", 1).as_bytes()).unwrap();
-        assert_eq!(records[0].successor, None);
-        let missing = good.replacen(key, "\"Whatever\":null", 1);
-        assert!(recoveries(missing.as_bytes()).is_err());
-        let reset = good.replacen(key, "\"SuccessorKey\":{\"Hostname\":\"_\",\"Port\":0}", 1);
-        assert_eq!(recoveries(reset.as_bytes()).unwrap().0[0].successor, None);
+        assert!(good.contains(from), "{from}");
+        recoveries(good.replacen(from, to, 1).as_bytes(), DATE_S).unwrap()
     }
 
     #[test]
-    fn wrong_types_in_needed_fields_refuse_the_answer_and_unknown_fields_do_not() {
+    fn a_recovery_without_a_successor_may_say_null_and_a_reset_primary_is_none() {
+        let key = "\"SuccessorKey\":{\"Hostname\":\"node03\",\"Port\":3306}";
+        assert_eq!(record_with(key, "\"SuccessorKey\":null").read[0].successor, None);
+        assert_eq!(record_with(key, "\"Whatever\":null").skipped.len(), 1);
+        for nobody in ["{\"Hostname\":\"_\",\"Port\":0}", "{\"Hostname\":\"\",\"Port\":0}"] {
+            assert_eq!(record_with(key, &format!("\"SuccessorKey\":{nobody}")).read[0].successor, None);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_recovery_is_counted_from_its_start_and_never_after_it_was_seen_to_be_over() {
+        let end = "\"RecoveryEndTimestamp\":\"2026-11-23 06:20:11\"";
+        let at = |text: &str| {
+            let text = format!("\"RecoveryEndTimestamp\":\"{text}\"");
+            record_with(end, &text).read[0].end_s.map(|end_s| end_s - 1_795_414_811)
+        };
+        assert_eq!(at("2026-11-23 06:20:15"), Some(5), "4 s, and what is cut off");
+        for running in ["", "0000-00-00 00:00:00"] {
+            assert_eq!(at(running), None, "{running:?}");
+        }
+        let seen = Some(DATE_S + 1 - 1_795_414_811);
+        for makes_no_sense in ["2026-11-23 05:20:13", "2026-11-23 07:20:13", "the day before"] {
+            assert_eq!(at(makes_no_sense), seen, "{makes_no_sense}: the clocks were changed in between");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_in_a_needed_field_skips_the_entry_with_the_node_that_it_names() {
         let good = String::from_utf8(recorded("2-failover/downtimed")).unwrap();
-        assert!(downtimes(good.replacen("\"Uptime\"", "\"Whatever\"", 1).as_bytes(), 0).is_ok());
-        for (from, to) in [
-            ("\"IsDowntimed\":true", "\"IsDowntimed\":\"yes\""),
-            ("\"Port\":3306", "\"Port\":\"3306\""),
-            ("\"Hostname\":\"node01\"", "\"Hostname\":null"),
-            ("\"IsLastCheckValid\":false", "\"IsLastCheckValid\":0"),
+        assert_eq!(downtimes(good.replacen("\"Uptime\"", "\"Whatever\"", 1).as_bytes(), 0).unwrap().read.len(), 1);
+        for (from, to, nodes) in [
+            ("\"IsDowntimed\":true", "\"IsDowntimed\":\"yes\"", 1),
+            ("\"ElapsedDowntime\":", "\"ElapsedDowntime\":\"x\",\"Y\":", 1),
+            ("\"Port\":3306", "\"Port\":\"3306\"", 0),
+            ("\"Hostname\":\"node01\"", "\"Hostname\":null", 0),
+            ("\"Key\":{\"Hostname\":\"node01\",\"Port\":3306}", "\"Key\":[\"node01\",3306]", 0),
         ] {
-            assert!(good.contains(from));
-            assert!(downtimes(good.replacen(from, to, 1).as_bytes(), 0).is_err(), "{to}");
+            assert!(good.contains(from), "{from}");
+            let entries = downtimes(good.replacen(from, to, 1).as_bytes(), 0).unwrap();
+            assert_eq!((entries.read.len(), entries.skipped.len()), (0, 1), "{to}");
+            assert_eq!(entries.skipped[0].nodes.len(), nodes, "{to}");
+            assert!(entries.skipped[0].what.contains("skipped"), "{}", entries.skipped[0].what);
         }
-        for body in ["", "null", "{}", "[", "[{}]", "{\"Code\":\"ERROR\"}"] {
+        let whatever = good.replacen("\"IsLastCheckValid\":false", "\"IsLastCheckValid\":0", 1);
+        assert_eq!(downtimes(whatever.as_bytes(), 0).unwrap().read.len(), 1, "no mark needs it");
+    }
+
+    #[test]
+    fn what_is_no_list_of_objects_is_refused_whole() {
+        for body in ["", "null", "{}", "[", "[1]", "[{},\"x\"]", "[{}", "{\"Code\":\"ERROR\"}"] {
             assert!(downtimes(body.as_bytes(), 0).is_err(), "{body}");
+            assert!(instances(body.as_bytes(), 0).is_err(), "{body}");
+            assert!(recoveries(body.as_bytes(), 0).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn an_instance_that_cannot_be_read_takes_no_other_with_it() {
+        let good = String::from_utf8(recorded("2-failover/all-instances")).unwrap();
+        let key = "\"MasterKey\":{\"Hostname\":\"node03\",\"Port\":3306}";
+        for (from, to, node) in [
+            (key, "\"MasterKey\":{\"Hostname\":\"[2001:db8::5]\",\"Port\":3306}", Some("node02:3306")),
+            (key, "\"MasterKey\":{\"Hostname\":\"node03\",\"Port\":0}", Some("node02:3306")),
+            ("\"Key\":{\"Hostname\":\"node02\",\"Port\":3306}", "\"Key\":{\"Hostname\":\"\",\"Port\":3306}", None),
+            ("\"Key\":{\"Hostname\":\"node02\",\"Port\":3306}", "\"Key\":{\"Hostname\":\"node02\",\"Port\":0}", None),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let entries = instances(good.replacen(from, to, 1).as_bytes(), DATE_S).unwrap();
+            assert_eq!((entries.read.len(), entries.skipped.len()), (5, 1), "{to}");
+            let named: Vec<String> = entries.skipped[0].nodes.iter().map(ToString::to_string).collect();
+            assert_eq!(named, node.into_iter().collect::<Vec<_>>(), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_instance_that_is_listed_twice_counts_only_if_both_say_the_same() {
+        let good: serde_json::Value = serde_json::from_slice(&recorded("2-failover/all-instances")).unwrap();
+        let with = |more: serde_json::Value| {
+            let mut list = good.as_array().unwrap().clone();
+            list.push(more);
+            instances(serde_json::Value::Array(list).to_string().as_bytes(), DATE_S).unwrap()
+        };
+        let same = with(good[0].clone());
+        assert_eq!((same.read.len(), same.skipped.len()), (6, 0));
+        let mut other = good[0].clone();
+        other["ReadOnly"] = (!other["ReadOnly"].as_bool().unwrap()).into();
+        let other = with(other);
+        assert_eq!((other.read.len(), other.skipped.len()), (5, 1));
+        assert_eq!(other.skipped[0].nodes.len(), 1);
     }
 
     #[test]
     fn i1_a_list_does_not_pass_for_an_object() {
         assert!(raft_status(&recorded("1-healthy/raft-peers")).is_err());
         assert!(!says_raft_is_off(b"[\"raft-state: not running with raft setup\"]"));
-        let good = String::from_utf8(recorded("2-failover/downtimed")).unwrap();
-        let key = "\"Key\":{\"Hostname\":\"node01\",\"Port\":3306}";
-        assert!(good.contains(key));
-        assert!(downtimes(good.replacen(key, "\"Key\":[\"node01\",3306]", 1).as_bytes(), 0).is_err());
     }
 
     #[test]
-    fn times_are_utc_in_both_spellings() {
-        assert_eq!(time("x", "y", "2026-11-23T06:20:08Z").unwrap(), time("x", "y", "2026-11-23 06:20:08").unwrap());
-        assert_eq!(http_date("Mon, 23 Nov 2026 06:19:34 GMT"), time("x", "y", "2026-11-23 06:19:34").unwrap());
-        assert!(time("x", "y", "yesterday").is_err());
+    fn the_leaders_time_is_read_and_local_text_only_gives_differences() {
+        assert_eq!(http_date("Mon, 23 Nov 2026 06:20:36 GMT"), Some(DATE_S));
+        assert_eq!(local_s("2026-11-23T06:20:08Z"), local_s("2026-11-23 06:20:08"));
+        assert_eq!(local_s("yesterday"), None);
     }
 }

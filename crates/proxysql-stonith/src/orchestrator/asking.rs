@@ -4,12 +4,14 @@
 //! **Invariant:** a request ends by itself, answered or not, within connect_timeout and read_timeout.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::Settings;
-use super::answers::Raft;
+use super::answers::WhyNot;
 use super::connection::{Connection, RequestError};
 
 /// What is asked of all endpoints side by side.
@@ -17,8 +19,8 @@ use super::connection::{Connection, RequestError};
 pub enum Question {
     /// leader-check.
     Leads,
-    /// Whom it takes for the raft's leader.
-    Raft,
+    /// Why it does not lead: what it says of the raft, or of its database.
+    WhyNot,
 }
 
 /// What came of it.
@@ -26,15 +28,15 @@ pub enum Question {
 pub enum Said {
     /// To leader-check: whether it leads.
     Leads(Result<bool, RequestError>),
-    /// To raft-status.
-    Raft(Result<Raft, RequestError>),
+    /// Why it does not.
+    WhyNot(Result<WhyNot, RequestError>),
 }
 
 impl Said {
     fn error(&self) -> Option<&RequestError> {
         match self {
             Self::Leads(result) => result.as_ref().err(),
-            Self::Raft(result) => result.as_ref().err(),
+            Self::WhyNot(result) => result.as_ref().err(),
         }
     }
 }
@@ -73,6 +75,15 @@ impl Asking {
         self.idle[endpoint].take()
     }
 
+    /// Closes an idle connection that was there before; says whether there was one.
+    pub fn close_if_older(&mut self, endpoint: usize, than: Instant) -> bool {
+        let is_older = self.idle[endpoint].as_ref().is_some_and(|connection| connection.opened() < than);
+        if is_older {
+            self.idle[endpoint] = None;
+        }
+        is_older
+    }
+
     /// Gives a connection back.
     pub fn put_back(&mut self, endpoint: usize, connection: Connection) {
         self.idle[endpoint] = Some(connection);
@@ -96,7 +107,7 @@ impl Asking {
     }
 
     /// Sends a question to an endpoint that is free.
-    pub fn ask(&mut self, endpoint: usize, question: Question, settings: &Settings, tls: Option<&TlsConnector>) {
+    pub fn ask(&mut self, endpoint: usize, question: Question, settings: &Arc<Settings>, tls: Option<&TlsConnector>) {
         let kept = self.idle[endpoint].take();
         let (settings, tls) = (settings.clone(), tls.cloned());
         let job = self.jobs.spawn(async move { put(kept, endpoint, question, &settings, tls.as_ref()).await });
@@ -160,13 +171,13 @@ async fn put(
 async fn put_on(connection: &mut Connection, question: Question) -> Said {
     match question {
         Question::Leads => Said::Leads(connection.get("leader-check").await.and_then(|response| response.leads())),
-        Question::Raft => Said::Raft(connection.raft().await),
+        Question::WhyNot => Said::WhyNot(connection.why_not().await),
     }
 }
 
 fn failed(question: Question, error: RequestError) -> Said {
     match question {
         Question::Leads => Said::Leads(Err(error)),
-        Question::Raft => Said::Raft(Err(error)),
+        Question::WhyNot => Said::WhyNot(Err(error)),
     }
 }

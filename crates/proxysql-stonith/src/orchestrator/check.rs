@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 
-use super::{Client, Probe, Settings, TlsError};
+use super::came_back::CameBack;
+use super::{Client, Settings, TlsError};
 
 /// What an endpoint said: whether it leads, or why that is not known.
 pub type Said = Result<bool, String>;
@@ -16,11 +17,13 @@ pub async fn check(settings: &Settings) -> Result<Vec<(String, Said)>, TlsError>
     let clients = settings.endpoints.iter().cloned().map(alone).collect::<Result<Vec<_>, _>>()?;
     let names = settings.endpoints.iter().map(ToString::to_string);
     let said = clients.into_iter().map(|mut client| async move {
-        match client.probe().await.pop() {
-            Some(Probe::Leads) => Ok(true),
-            Some(Probe::Follows) => Ok(false),
-            Some(Probe::Failed(error)) => Err(error.to_string()),
-            Some(Probe::Pending) | None => Err("it did not answer in time".to_owned()),
+        let mut came_back = [CameBack::Pending];
+        client.probe(&mut came_back).await;
+        match came_back {
+            [CameBack::Leads] => Ok(true),
+            [one] if one.does_not_lead() => Ok(false),
+            [CameBack::Failed(error)] => Err(error.to_string()),
+            _ => Err("it did not answer in time".to_owned()),
         }
     });
     Ok(names.zip(join_all(said).await).collect())

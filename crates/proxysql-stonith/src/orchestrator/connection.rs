@@ -13,10 +13,11 @@ use hyper::header::{AUTHORIZATION, CONNECTION, DATE, HeaderMap, HeaderValue, LOC
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::answers::{self, AnswerError, Raft, RaftStatus};
+use super::answers::{self, AnswerError, Entries, Health, Raft, RaftStatus, WhyNot};
 use super::endpoint::Endpoint;
 use super::{Settings, tls};
 use crate::foreign::shown;
@@ -71,11 +72,41 @@ pub enum RequestError {
         /// Why.
         cause: String,
     },
+    /// A 5xx that is not Orchestrator's: what is in front of it did not reach it.
+    #[error(
+        "Orchestrator at {endpoint} was not reached: what is in front of it answered {path} with {status}. Is Orchestrator up?"
+    )]
+    Gateway {
+        /// Where.
+        endpoint: String,
+        /// What was asked.
+        path: String,
+        /// The status.
+        status: StatusCode,
+    },
+    /// It, or what is in front of it, closes connections before the answers that belong together are given on one.
+    #[error(
+        "Orchestrator at {endpoint} answers and closes the connection after {answers} answers. An answer counts only between \
+         two leader-checks on one connection. Switch keep-alive on in what is in front of Orchestrator, for at least 3 \
+         requests a connection"
+    )]
+    Closes {
+        /// Where.
+        endpoint: String,
+        /// How many answers came on the last connection.
+        answers: u32,
+    },
     /// It led, and then not any more.
     #[error(
         "Orchestrator at {endpoint} lost the lead while it answered, so the answer does not count; the next tick asks again"
     )]
     LostTheLead {
+        /// Where.
+        endpoint: String,
+    },
+    /// It follows, and does not reach a leader either.
+    #[error("Orchestrator at {endpoint} does not lead, and does not relay to a node that does")]
+    NotRelayed {
         /// Where.
         endpoint: String,
     },
@@ -136,9 +167,9 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether nothing was heard that counts, as against something unusable.
-    pub fn is_unreached(&self) -> bool {
-        matches!(self, Self::Unreached { .. } | Self::Late { .. } | Self::Lost { .. } | Self::LostTheLead { .. })
+    /// Whether a connection that could be used was closed: a new one may do.
+    pub fn is_a_close(&self) -> bool {
+        matches!(self, Self::Lost { .. })
     }
 
     /// Whether it took too long.
@@ -148,7 +179,7 @@ impl RequestError {
 
     /// Whether the connection can't be used any more: all but a whole answer that is not of use.
     pub fn is_the_end_of_the_connection(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Unreadable { .. } | Self::Refused { .. })
+        !matches!(self, Self::Status { .. } | Self::Gateway { .. } | Self::Unreadable { .. } | Self::Refused { .. })
     }
 
     /// Whether the credential was refused.
@@ -199,6 +230,16 @@ impl Response {
         })
     }
 
+    /// Reads a list; what is said of skipped entries shows no secret either.
+    pub fn entries<T>(
+        &self,
+        parse: impl FnOnce(&[u8]) -> Result<Entries<T>, AnswerError>,
+    ) -> Result<Entries<T>, RequestError> {
+        let mut entries = self.read(parse)?;
+        entries.skipped.iter_mut().for_each(|skipped| skipped.what = self.secrets.show(&skipped.what));
+        Ok(entries)
+    }
+
     /// Reads leader-check: 200 leads, 404 follows, each with JSON. A wrong URL prefix answers 404 as well, but with text,
     /// and a server that is not Orchestrator may answer 200 to anything.
     pub fn leads(&self) -> Result<bool, RequestError> {
@@ -214,6 +255,9 @@ impl Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if matches!(self.status, 401 | 403) {
             return RequestError::Refused { endpoint, path, status };
+        }
+        if self.status >= 500 && !answers::is_own_error(&self.body) {
+            return RequestError::Gateway { endpoint, path, status };
         }
         let text = self.secrets.show(&String::from_utf8_lossy(&self.body));
         let body = match (self.status, &self.location) {
@@ -265,8 +309,13 @@ pub struct Connection {
     authorization: Option<HeaderValue>,
     secrets: Secrets,
     read_timeout: Duration,
-    /// The server said that it closes after this answer.
+    /// Nothing more comes on it: the server said so, or it was given up.
     closing: bool,
+    opened: Instant,
+    /// How many whole answers came on it.
+    answers: u32,
+    /// Who answers here, by its own word, once it was asked.
+    name: Option<String>,
 }
 
 impl Connection {
@@ -327,7 +376,8 @@ impl Connection {
             secrets = Secrets::of([encoded.as_str(), auth.password.expose()]);
         }
         let (endpoint, read_timeout) = (endpoint.clone(), settings.read_timeout);
-        Ok(Self { sender, endpoint, authorization, secrets, read_timeout, closing: false })
+        let (opened, closing, answers, name) = (Instant::now(), false, 0, None);
+        Ok(Self { sender, endpoint, authorization, secrets, read_timeout, closing, opened, answers, name })
     }
 
     async fn speak<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, hyper::Error>
@@ -368,11 +418,7 @@ impl Connection {
         }
         let message = builder.body(Empty::new()).map_err(|error| garbled(told(&error)))?;
         if self.closing {
-            return Err(lost(
-                "the server closes the connection after one answer, and answers count only if they came on one; \
-                 switch keep-alive on in what is in front of Orchestrator"
-                    .to_owned(),
-            ));
+            return Err(lost("it was to be closed".to_owned()));
         }
         let broken = |error: hyper::Error| match tls_error(&self.endpoint, &error) {
             Some(error) => error,
@@ -398,8 +444,60 @@ impl Connection {
             Err(error) => return Err(garbled(told(&*error))),
         };
         self.closing = closing;
+        self.answers += 1;
         let secrets = self.secrets.clone();
         Ok(Response { status, date_s, body, endpoint: endpoint.clone(), path: path.to_owned(), location, secrets })
+    }
+
+    /// Takes nothing more on it.
+    pub fn give_up(&mut self) {
+        self.closing = true;
+    }
+
+    /// Since when it is open.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// How many whole answers came on it.
+    pub fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    /// Who answers here, as far as it was asked.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Keeps who answers here.
+    pub fn set_name(&mut self, name: String) {
+        self.name = Some(name);
+    }
+
+    /// Asks anew who answers here.
+    pub fn forget_name(&mut self) {
+        self.name = None;
+    }
+
+    /// Why a node does not lead.
+    ///
+    /// # Errors
+    /// It doesn't say.
+    pub async fn why_not(&mut self) -> Result<WhyNot, RequestError> {
+        Ok(match self.raft().await? {
+            Raft::On(status) => WhyNot::Raft(status),
+            Raft::Off => WhyNot::NoRaft(self.health().await?),
+        })
+    }
+
+    /// Without raft: whether the shared database is there, and whether an active node renews its time in it.
+    async fn health(&mut self) -> Result<Health, RequestError> {
+        let health = self.get("health").await?;
+        match health.status {
+            500 if answers::is_own_error(&health.body) => Ok(Health::DatabaseGone),
+            404 => Ok(Health::AnotherIsActive),
+            _ => health.read(answers::health),
+        }
     }
 
     /// What the node says of the raft.

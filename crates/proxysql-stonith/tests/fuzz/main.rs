@@ -12,8 +12,8 @@ use std::path::Path;
 
 use proxysql_stonith::orchestrator::answers;
 use proxysql_stonith::proxysql::{AdminError, ObserveError};
-use stonith_core::observed::Answer;
-use targets::decision::{answer, of_answer};
+use stonith_core::observed::{Answer, RecoveryHistory};
+use targets::decision::{DATE_S, answer, of_answer};
 use targets::orchestrator::{HISTORY, INSTANCES, repaired};
 use targets::packets::{play, turns};
 use targets::{TARGETS, Target};
@@ -76,10 +76,10 @@ fn both_engines_run_every_target_and_every_finding_is_of_one() {
 /// So that "no look lets it back at once" is said of something that can come back.
 #[test]
 fn the_repaired_node_of_the_seeds_comes_back_at_the_third_look_and_the_recorded_one_does_not() {
-    let history = answers::recoveries(HISTORY).unwrap().0;
+    let history = answers::recoveries(HISTORY, DATE_S).unwrap().read;
     let comes_back = |instances: &[u8]| {
-        let instances = Some(answers::instances(instances).unwrap());
-        of_answer(Answer { instances, history: Some(history.clone()), ..answer() })
+        let instances = Some(answers::instances(instances, DATE_S).unwrap().read);
+        of_answer(Answer { instances, history: Some(RecoveryHistory::whole("orc1", history.clone())), ..answer() })
     };
     assert!(comes_back(&repaired()) && !comes_back(INSTANCES));
 }

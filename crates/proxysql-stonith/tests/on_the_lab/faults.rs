@@ -10,8 +10,15 @@ use stonith_core::observed::LeaderView;
 
 use crate::stage::{Stage, tick};
 
-const FAULTS: [Fault; 6] =
-    [Fault::InternalError, Fault::Garbage, Fault::Truncated, Fault::Huge, Fault::WrongTypes, Fault::Unauthorized];
+const FAULTS: [Fault; 7] = [
+    Fault::InternalError,
+    Fault::Garbage,
+    Fault::Truncated,
+    Fault::Huge,
+    Fault::WrongTypes,
+    Fault::Unauthorized,
+    Fault::Gateway(502),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_answers_of_every_wrong_kind_unfence_nothing_and_fence_nothing() {

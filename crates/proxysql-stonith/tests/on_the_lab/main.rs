@@ -14,3 +14,4 @@ mod recorded;
 mod sigkill;
 mod stage;
 mod two_agents;
+mod ways_to_orchestrator;

@@ -1,16 +1,15 @@
 //! The client under test, and the servers that it talks to.
 
-pub use std::collections::BTreeSet;
 pub use std::path::PathBuf;
 pub use std::sync::Arc;
 pub use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub use std::time::{Duration, Instant};
 
-pub use crate::scripted_http::{DATE, DATE_S, Reply, Request, Server};
+pub use crate::scripted_http::{DATE_S, Reply, Request, Server};
 pub use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 pub use proxysql_stonith::secret::Secret;
-pub use stonith_core::node::Node;
-pub use stonith_core::observed::{Answer, Backing, LeaderView};
+pub use stonith_core::history::Progress;
+pub use stonith_core::observed::{Answer, Backing, LeaderView, Part};
 pub use stonith_core::wants::Wants;
 pub use tokio_rustls::rustls::crypto::ring;
 pub use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -91,12 +90,8 @@ pub fn client(servers: &[&Server]) -> Client {
     Client::new(settings(&servers.iter().map(|server| server.url()).collect::<Vec<_>>())).unwrap()
 }
 
-pub fn served(names: &[&str]) -> BTreeSet<Node> {
-    names.iter().map(|name| Node::new(name, 3306).unwrap()).collect()
-}
-
 pub async fn look(client: &mut Client, wants: Wants) -> LeaderView {
-    client.look(|| 42, |_, _| wants, &served(&["node01", "node03"])).await
+    client.look(|| 42, |_, _| wants, &Progress::default()).await
 }
 
 /// One tick of a new client.
@@ -115,6 +110,17 @@ pub fn blind(view: LeaderView) -> String {
     match view {
         LeaderView::Blind(why) => why,
         other => panic!("expected to be blind, got {other:?}"),
+    }
+}
+
+/// What can't be used: of the whole answer, or of a side question, which costs no lease.
+pub fn what_failed(view: LeaderView) -> String {
+    match view {
+        LeaderView::Led(answer) => {
+            assert!(answer.history.is_none() || answer.instances.is_none(), "{answer:?}");
+            answer.skipped.into_iter().map(|skipped| skipped.what).collect()
+        }
+        other => blind(other),
     }
 }
 

@@ -4,8 +4,12 @@
 
 mod asking;
 mod client;
+mod closing;
+mod history;
 mod https;
 mod raft;
+mod relayed;
 mod scripted_http;
 mod secrets;
 mod unusable;
+mod without_raft;

@@ -16,7 +16,7 @@ async fn a_minority_without_a_leader_is_silent() {
     let (cut_off, follower, other) = (node(1, 0), node(2, 3), node(1, 3));
     for servers in [vec![&cut_off], vec![&cut_off, &follower], vec![&cut_off, &follower, &other]] {
         let why = silent(once(&servers, NOTHING_MORE).await);
-        assert!(why.contains(&format!("{} answers that it does not lead", cut_off.url())), "{why}");
+        assert!(why.contains(&format!("{} does not lead and knows no leader", cut_off.url())), "{why}");
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Reply {
     BytesThenClose(Vec<u8>),
     /// A head, then a piece again and again: at most so many bytes, or until the client goes away.
     Endless(Vec<u8>, Vec<u8>, u64),
+    /// A whole answer, then the connection is closed; whether the answer says that it will be.
+    JsonThenClose(u16, String, bool),
     /// Nothing; the connection stays open.
     Hang,
     /// Nothing; the connection is closed.
@@ -48,6 +50,14 @@ impl Reply {
     /// 200 with this body.
     pub fn ok(body: impl Into<String>) -> Self {
         Self::Json(200, body.into())
+    }
+
+    /// The same, and the connection is closed after it.
+    pub fn then_close(self, says: bool) -> Self {
+        match self {
+            Self::Json(status, body) => Self::JsonThenClose(status, body, says),
+            other => other,
+        }
     }
 
     /// This text, and nothing more; the connection stays open.
@@ -150,6 +160,14 @@ impl Server {
     }
 }
 
+fn whole(status: u16, body: &str, header: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json; charset=UTF-8\r\nDate: {DATE}\r\n{header}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// One connection's conversation.
 struct Talk {
     number: usize,
@@ -175,13 +193,10 @@ impl Talk {
     /// Whether the connection goes on.
     fn reply(&self, stream: &mut (impl Read + Write), reply: Reply) -> bool {
         match reply {
-            Reply::Json(status, body) => {
-                let head = format!(
-                    "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json; charset=UTF-8\r\nDate: {DATE}\r\n\
-                     Content-Length: {}\r\n\r\n",
-                    body.len()
-                );
-                self.write(stream, head.as_bytes()) && self.write(stream, body.as_bytes())
+            Reply::Json(status, body) => self.write(stream, whole(status, &body, "").as_bytes()),
+            Reply::JsonThenClose(status, body, says) => {
+                self.write(stream, whole(status, &body, if says { "Connection: close\r\n" } else { "" }).as_bytes());
+                false
             }
             Reply::Bytes(bytes) => self.write(stream, &bytes),
             Reply::BytesThenClose(bytes) => {

@@ -15,7 +15,7 @@ async fn i11_basic_auth_is_sent_and_is_in_no_debug_output_and_no_error() {
     let mut shown = vec![format!("{client:?}")];
     // A server that sends back what it was sent, and one that has the password in its redirect and its JSON.
     let echoes: [fn(&Request) -> Reply; 5] = [
-        |request| Reply::Json(500, format!("{} hunter2019", request.head)),
+        |request| Reply::Json(400, format!("{} hunter2019", request.head)),
         |request| Reply::Json(401, request.head.clone()),
         |_| Reply::bytes("HTTP/1.1 302 Found\r\nLocation: http://orc:hunter2019@x/\r\nContent-Length: 0\r\n\r\n"),
         |request| Reply::bytes(&request.head),
@@ -40,7 +40,7 @@ async fn i11_a_password_is_not_shown_by_half_where_a_message_ends() {
     // Wherever the password stands in what is echoed, the end of what is shown cuts through it nowhere.
     let auth = Some(Basic { user: "orc".to_owned(), password: Secret::new("hunter2019") });
     for before in 190..205 {
-        let server = Server::start(move |_| Reply::Json(500, format!("{}hunter2019", "x".repeat(before))));
+        let server = Server::start(move |_| Reply::Json(400, format!("{}hunter2019", "x".repeat(before))));
         let mut client = Client::new(Settings { auth: auth.clone(), ..settings(&[server.url()]) }).unwrap();
         let why = blind(look(&mut client, NOTHING_MORE).await);
         assert!(!why.contains("xh"), "{why}");

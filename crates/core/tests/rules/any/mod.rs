@@ -10,6 +10,7 @@ use stonith_core::marker::{Marker, mark};
 use stonith_core::node::Node;
 use stonith_core::observed::{
     Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Observed, Orders, ProxyView, Recovery,
+    RecoveryHistory,
 };
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
 use stonith_core::proof::Role;
@@ -197,12 +198,12 @@ fn leader() -> impl Strategy<Value = LeaderView> {
         |(backing, downtimes, history, instances)| {
             let (leader, date_s) = ("orc1".to_owned(), WALL_S + 3600);
             LeaderView::Led(Answer {
+                history: history.map(|records| RecoveryHistory::whole(&leader, records)),
                 leader,
                 asked_ms: 5_000_000,
                 date_s,
                 backing,
                 downtimes,
-                history,
                 instances,
                 skipped: Vec::new(),
             })

@@ -9,12 +9,14 @@ mod see;
 use std::collections::BTreeMap;
 
 use stonith_core::decide::{Decision, decide};
+use stonith_core::history::{Progress, UnderWay};
 use stonith_core::lease::Share;
 use stonith_core::marker::Comment;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{
-    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery, SharedLease,
+    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, Part, ProxyView, Recovery, RecoveryHistory,
+    SharedLease, Skipped,
 };
 use stonith_core::plan::Directive;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
@@ -96,6 +98,17 @@ pub enum Raft {
     Silent,
 }
 
+/// What of the recovery history is read in a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryRead {
+    /// All of it.
+    Whole,
+    /// So many of the newest records: the rest is to come.
+    NewestOf(usize),
+    /// It was not answered.
+    Nothing,
+}
+
 #[derive(Debug, Clone)]
 pub struct Lab {
     pub now_ms: u64,
@@ -115,6 +128,10 @@ pub struct Lab {
     pub monitor: bool,
     /// Old instance rows that the leader still shows.
     pub stale: Option<Vec<Instance>>,
+    /// What of the leader's answer can't be read.
+    pub skipped: Vec<Skipped>,
+    /// What of the history is read in a tick.
+    pub history: HistoryRead,
     /// Plans are not carried out.
     pub observe_only: bool,
     /// Rows of any layer changed in so many ticks.
@@ -172,6 +189,8 @@ impl Lab {
             primary: node("node01"),
             monitor: true,
             stale: None,
+            skipped: Vec::new(),
+            history: HistoryRead::Whole,
             observe_only: false,
             writes: 0,
             agent: "a",
@@ -261,10 +280,23 @@ impl Lab {
             date_s: self.now_s(),
             backing: if asked.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
             downtimes: self.downtimes.clone(),
-            history: asked.history.then(|| self.records.clone()),
+            history: self.history(leader).filter(|_| asked.history),
             instances: asked.instances.then(|| self.stale.clone().unwrap_or_else(|| self.instances())),
-            skipped: Vec::new(),
+            skipped: self.skipped.iter().filter(|one| one.part != Part::History || asked.history).cloned().collect(),
         })
+    }
+
+    fn history(&self, leader: &str) -> Option<RecoveryHistory> {
+        let whole = RecoveryHistory::whole(leader, self.records.clone());
+        match self.history {
+            HistoryRead::Whole => Some(whole),
+            HistoryRead::NewestOf(records) => {
+                let newest = self.records.iter().rev().take(records).cloned().collect();
+                let under_way = Some(UnderWay::default());
+                Some(RecoveryHistory { records: newest, progress: Progress { under_way, ..whole.progress } })
+            }
+            HistoryRead::Nothing => None,
+        }
     }
 
     /// What the leader would show of the nodes now.

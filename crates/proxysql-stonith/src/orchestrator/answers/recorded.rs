@@ -20,15 +20,15 @@ fn told(request: &str, body: &str) -> Option<String> {
     let words: Vec<String> = match request.split(['/', '?']).next()? {
         "downtimed" if !request.contains('/') => {
             let told = |one: &Downtime| format!("{} {} by {}", name(&one.node), one.reason, one.owner);
-            downtimes(bytes, 0).unwrap().iter().map(told).collect()
+            whole(downtimes(bytes, 0)).iter().map(told).collect()
         }
-        "all-instances" => instances(bytes).unwrap().iter().map(instance_told).collect(),
+        "all-instances" => whole(instances(bytes, 0)).iter().map(instance_told).collect(),
         "audit-recovery" => {
             let told = |one: &Recovery| {
                 let supersedes = if stonith_core::superseded::supersedes(one) { "" } else { ", which promotes nobody" };
                 format!("{} to {}{supersedes}", name(&one.failed), named(&one.successor))
             };
-            let (records, _) = recoveries(bytes).unwrap();
+            let records = whole(recoveries(bytes, 0));
             if !["audit-recovery", "audit-recovery/0"].contains(&request) {
                 return None; // a part of it, and of no use to tell
             }
@@ -44,6 +44,13 @@ fn told(request: &str, body: &str) -> Option<String> {
         _ => return None,
     };
     Some(if words.is_empty() { "none".to_owned() } else { words.join("; ") })
+}
+
+/// All entries: none of those recorded is skipped.
+fn whole<T>(entries: Result<Entries<T>, AnswerError>) -> Vec<T> {
+    let entries = entries.unwrap();
+    assert_eq!(entries.skipped, []);
+    entries.read
 }
 
 fn instance_told(one: &Instance) -> String {

@@ -6,7 +6,7 @@ use proxysql_stonith::orchestrator::answers;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, LeaderView, Observed, Orders, ProxyView};
+use stonith_core::observed::{Answer, Backing, LeaderView, Observed, Orders, ProxyView, RecoveryHistory};
 use stonith_core::policy::Policy;
 use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
 use stonith_core::wants::wants;
@@ -60,9 +60,9 @@ pub fn answer() -> Answer {
 /// The recorded failover, in which node01 is downtimed.
 fn recorded_answer() -> Answer {
     Answer {
-        downtimes: answers::downtimes(DOWNTIMED, DATE_S).unwrap(),
-        history: Some(answers::recoveries(HISTORY).unwrap().0),
-        instances: Some(answers::instances(INSTANCES).unwrap()),
+        downtimes: answers::downtimes(DOWNTIMED, DATE_S).unwrap().read,
+        history: Some(RecoveryHistory::whole("orc1", answers::recoveries(HISTORY, DATE_S).unwrap().read)),
+        instances: Some(answers::instances(INSTANCES, DATE_S).unwrap().read),
         ..answer()
     }
 }

@@ -4,7 +4,7 @@ use proxysql_stonith::foreign::shown;
 use proxysql_stonith::orchestrator::answers;
 use serde_json::Value;
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Answer, Recovery};
+use stonith_core::observed::{Analysis, Answer, Recovery, RecoveryHistory};
 
 use super::decision::{DATE_S, answer, of_answer};
 use super::{may_be_said, owned};
@@ -76,8 +76,9 @@ pub fn error_seeds() -> Vec<Vec<u8>> {
 
 /// `/api/downtimed`.
 pub fn downtimed(bytes: &[u8]) -> bool {
-    let Some(list) = understood(answers::downtimes(bytes, DATE_S)) else { return false };
-    if let Some(json) = list_of_another_reader(bytes) {
+    let Some(entries) = understood(answers::downtimes(bytes, DATE_S)) else { return false };
+    let list = entries.read;
+    if let Some(json) = list_of_another_reader(bytes).filter(|_| entries.skipped.is_empty()) {
         let json: Vec<&Value> = json.iter().filter(|entry| entry["IsDowntimed"] == true).collect();
         assert_eq!(list.len(), json.len());
         for (downtime, json) in list.iter().zip(json) {
@@ -92,9 +93,9 @@ pub fn downtimed(bytes: &[u8]) -> bool {
 
 /// `/api/all-instances`.
 pub fn all_instances(bytes: &[u8]) -> bool {
-    let Some(list) = understood(answers::instances(bytes)) else { return false };
-    if let Some(json) = list_of_another_reader(bytes) {
-        assert_eq!(list.len(), json.len());
+    let Some(entries) = understood(answers::instances(bytes, DATE_S)) else { return false };
+    let list = entries.read;
+    if let Some(json) = list_of_another_reader(bytes).filter(|json| json.len() == list.len()) {
         for (instance, json) in list.iter().zip(&json) {
             assert_eq!(Some(&instance.node), node(&json["Key"]).as_ref());
             assert_eq!(instance.primary, node(&json["MasterKey"]));
@@ -111,23 +112,23 @@ pub fn all_instances(bytes: &[u8]) -> bool {
         }
     }
     // With a record beside it, as after a failover, it may prove a node.
-    let history = answers::recoveries(HISTORY).ok().map(|(records, _)| records);
+    let history = answers::recoveries(HISTORY, DATE_S).ok().map(|records| RecoveryHistory::whole("orc1", records.read));
     of_answer(Answer { instances: Some(list), history, ..answer() });
     true
 }
 
 /// A page of `/api/audit-recovery`.
 pub fn audit_recovery(bytes: &[u8]) -> bool {
-    let Some((records, of)) = understood(answers::recoveries(bytes)) else { return false };
-    assert_eq!(records.len(), of);
-    if let Some(json) = list_of_another_reader(bytes) {
-        assert_eq!(of, json.len());
+    let Some(entries) = understood(answers::recoveries(bytes, DATE_S)) else { return false };
+    let records = entries.read;
+    if let Some(json) = list_of_another_reader(bytes).filter(|_| entries.skipped.is_empty()) {
+        assert_eq!(records.len(), json.len());
         for (record, json) in records.iter().zip(&json) {
             is_the_record(record, json);
         }
     }
-    let instances = answers::instances(INSTANCES).ok();
-    of_answer(Answer { history: Some(records), instances, ..answer() });
+    let instances = answers::instances(INSTANCES, DATE_S).ok().map(|instances| instances.read);
+    of_answer(Answer { history: Some(RecoveryHistory::whole("orc1", records)), instances, ..answer() });
     true
 }
 
@@ -135,7 +136,8 @@ fn is_the_record(record: &Recovery, json: &Value) {
     assert_eq!(record.uid, text(&json["UID"]));
     assert!(record.uid.starts_with(&record.at_ns.to_string()) || record.uid.starts_with(['0', '+']), "{record:?}");
     assert_eq!(record.successful, json["IsSuccessful"] == true);
-    assert_eq!(record.end_s.is_none(), text(&json["RecoveryEndTimestamp"]).is_empty());
+    let end = text(&json["RecoveryEndTimestamp"]);
+    assert_eq!(record.end_s.is_none(), end.is_empty() || end.starts_with("0000-00-00"));
     assert_eq!(record.successor, node(&json["SuccessorKey"]));
     let entry = &json["AnalysisEntry"];
     assert_eq!(Some(&record.failed), node(&entry["AnalyzedInstanceKey"]).as_ref());

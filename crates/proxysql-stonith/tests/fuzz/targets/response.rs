@@ -1,13 +1,12 @@
 //! HTTP responses, whole, through the real client: one of what a leader and a follower say is replaced.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 use proxysql_stonith::secret::Secret;
-use stonith_core::node::Node;
+use stonith_core::history::Progress;
 use stonith_core::observed::LeaderView;
 use stonith_core::wants::Wants;
 
@@ -55,12 +54,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
     }
     // What a server can send back of what it was sent.
     let in_json = serde_json::to_string(SECRET).unwrap();
-    let in_a_time = String::from_utf8_lossy(INSTANCES).replacen("\"2026-11-23T06:20:34Z\"", &in_json, 1);
+    let in_a_field = String::from_utf8_lossy(INSTANCES);
+    let in_a_field = in_a_field.replacen("\"ReadOnly\":false", &format!("\"ReadOnly\":{in_json}"), 1);
     let echoes = [
-        whole("500 Internal Server Error", SECRET.as_bytes()),
-        whole("500 Internal Server Error", in_json.as_bytes()),
+        whole("400 Bad Request", SECRET.as_bytes()),
+        whole("400 Bad Request", in_json.as_bytes()),
         whole("401 Unauthorized", SECRET.as_bytes()),
-        whole("200 OK", in_a_time.as_bytes()),
+        whole("200 OK", in_a_field.as_bytes()),
     ];
     seeds.extend(echoes.into_iter().chain([moved, early]).map(|response| [&[4], &response[..]].concat()));
     seeds
@@ -102,17 +102,22 @@ pub fn response(bytes: &[u8]) -> bool {
             let (server, path, _) = replaced;
             let is_check = (server, path) == ("leader", "leader-check");
             assert!(!is_check || bytes.windows(4).any(|four| four == b" 200"), "I8: it led by {bytes:?}");
+            answer.skipped.iter().for_each(|skipped| may_be_told(&skipped.what));
             of_answer(answer);
             true
         }
         LeaderView::Blind(text) | LeaderView::Silent(text) | LeaderView::Conflict(text) => {
-            may_be_said(&text);
-            let escaped = format!("{SECRET:?}");
-            assert!(!text.contains(SECRET) && !text.contains(escaped.trim_matches('"')), "I11: {text}");
+            may_be_told(&text);
             false
         }
         LeaderView::Leaderless => false,
     }
+}
+
+fn may_be_told(text: &str) {
+    may_be_said(text);
+    let escaped = format!("{SECRET:?}");
+    assert!(!text.contains(SECRET) && !text.contains(escaped.trim_matches('"')), "I11: {text}");
 }
 
 fn script((server, path, after): (&'static str, &'static str, usize), bytes: Vec<u8>) -> Script {
@@ -147,12 +152,11 @@ fn look(script: Script) -> LeaderView {
             read_timeout: TIMEOUT,
             tick_timeout: TIMEOUT,
         };
-        let served: BTreeSet<Node> = ["node01", "node03"].map(|name| Node::new(name, 3306).unwrap()).into();
         let all = Wants { history: true, instances: true, backing: true };
         let began = Instant::now();
         let view = stage.play(&script, async {
             let mut client = Client::new(settings).unwrap();
-            client.look(|| 42, |_, _| all, &served).await
+            client.look(|| 42, |_, _| all, &Progress::default()).await
         });
         assert!(began.elapsed() < TIMEOUT, "it hung: {view:?}");
         view

@@ -68,7 +68,7 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
     memory.leader = Some(SteadyLeader { name: "http://orc1:3000".to_owned(), since_ms: NOW_MS - 60_000 });
     memory.instances_asked_ms = Some(NOW_MS - 800);
     memory.history_asked_ms = Some(NOW_MS - 700);
-    memory.history_leader = "http://orc1:3000".to_owned();
+    memory.history.leader = "http://orc1:3000".to_owned();
     let (reason, owner) = (LOST_IN_RECOVERY.to_owned(), "orchestrator".to_owned());
     let downtime = Downtime { node: node("node01"), reason, owner, begin_s: DATE_S - 24 };
     memory.history_downtimes = [(downtime.node.clone(), downtime)].into();

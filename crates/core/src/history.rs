@@ -1,0 +1,242 @@
+//! How far the recovery history has been read: newest first, in pieces from tick to tick, and only as far as it is new.
+//!
+//! ```text
+//! page 0, 1, .. down to what was read before -> on where the last piece ended, .. down to what is known -> known
+//! ```
+//!
+//! New records push older ones to later pages, never to earlier ones: a read that goes on at the page where it stopped
+//! leaves nothing out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::observed::Recovery;
+
+/// Records on a page of the recovery history (FACTS §8).
+pub const PAGE_RECORDS: usize = 20;
+
+/// The most pages that are read: a history of 20,000 recoveries counts as whole.
+const PAGES_MAX: usize = 1_000;
+
+/// A record without an end changes once the recovery is over, so it is read again. After a day it counts as ended, ns.
+const OPEN_FOR_NS: u64 = 86_400_000_000_000;
+
+/// Another leader's history can lack a record or have one more. So much of it is read again after a change, ns.
+const AGAIN_NS: u64 = 3_600_000_000_000;
+
+/// How far the history is known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// The leader that was asked last.
+    pub leader: String,
+    /// All records up to this time were read and had ended, ns since 1970.
+    pub known_ns: u64,
+    /// A read that has not come down to `known_ns` yet.
+    pub under_way: Option<UnderWay>,
+}
+
+/// A read that goes on in the next tick.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnderWay {
+    /// The newest record that was read, ns.
+    pub newest_ns: u64,
+    /// The oldest record among those read that had not ended, ns.
+    pub open_ns: Option<u64>,
+    /// All pages before this one were read.
+    pub next_page: usize,
+}
+
+/// The pages that are read in one tick.
+#[derive(Debug)]
+pub struct Reading {
+    leader: String,
+    known_ns: u64,
+    /// What earlier ticks read, until the pages of this one have come down to it.
+    before: Option<UnderWay>,
+    now: UnderWay,
+    is_whole: bool,
+}
+
+impl Progress {
+    /// Begins this tick's pages.
+    pub fn read(&self, leader: &str) -> Reading {
+        let is_same = self.leader == leader;
+        Reading {
+            leader: leader.to_owned(),
+            known_ns: if is_same { self.known_ns } else { self.known_ns.saturating_sub(AGAIN_NS) },
+            before: self.under_way.clone().filter(|_| is_same),
+            now: UnderWay::default(),
+            is_whole: false,
+        }
+    }
+}
+
+impl Reading {
+    /// The page to be read next; `None` once nothing is missing any more.
+    pub fn next_page(&self) -> Option<usize> {
+        (!self.is_whole).then_some(self.now.next_page)
+    }
+
+    /// Takes a page in: its records, newest first, how many there were on it with those that can't be read, and the time.
+    pub fn take(&mut self, records: &[Recovery], of: usize, now_s: i64) {
+        let oldest_ns = records.iter().map(|record| record.at_ns).min().unwrap_or(u64::MAX);
+        let newest_ns = records.iter().map(|record| record.at_ns).max().unwrap_or(0);
+        let long_ago_ns = u64::try_from(now_s).unwrap_or(0).saturating_mul(1_000_000_000).saturating_sub(OPEN_FOR_NS);
+        let is_open = |record: &&Recovery| record.end_s.is_none() && record.at_ns > long_ago_ns;
+        let open_ns = records.iter().filter(is_open).map(|record| record.at_ns).min();
+        // A page with a record that can't be read is read again for as long.
+        let unread_ns = Some(oldest_ns).filter(|ns| of > records.len() && (long_ago_ns..u64::MAX).contains(ns));
+        let open_ns = open_ns.into_iter().chain(unread_ns).min();
+        self.now.newest_ns = self.now.newest_ns.max(newest_ns);
+        self.now.open_ns = self.now.open_ns.into_iter().chain(open_ns).min();
+        self.now.next_page += 1;
+        self.is_whole = of < PAGE_RECORDS || oldest_ns <= self.known_ns || self.now.next_page >= PAGES_MAX;
+        if let Some(before) = self.before.take_if(|before| oldest_ns <= before.newest_ns) {
+            self.now.next_page = self.now.next_page.max(before.next_page);
+            self.now.open_ns = self.now.open_ns.into_iter().chain(before.open_ns).min();
+        }
+    }
+
+    /// How far the history is known now.
+    pub fn end(self) -> Progress {
+        if !self.is_whole {
+            return Progress { leader: self.leader, known_ns: self.known_ns, under_way: Some(self.now) };
+        }
+        let known_ns = self.now.open_ns.map_or(self.now.newest_ns, |open| open.saturating_sub(1));
+        Progress { leader: self.leader, known_ns: known_ns.max(self.known_ns), under_way: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observed::Analysis;
+    use crate::observed::shown::node;
+
+    const NOW_S: i64 = 1_000_000_000;
+
+    /// A recovery so many seconds before now.
+    fn record(age_s: u64, is_over: bool) -> Recovery {
+        let at_ns = (NOW_S as u64 - age_s) * 1_000_000_000;
+        Recovery {
+            at_ns,
+            uid: format!("{at_ns}:x"),
+            end_s: is_over.then_some(NOW_S),
+            analysis: Analysis::DeadPrimary,
+            successful: is_over,
+            failed: node("a"),
+            successor: is_over.then(|| node("b")),
+            alias: String::new(),
+        }
+    }
+
+    /// Reads so many pages at most; says which.
+    fn read(progress: &mut Progress, history: &[Recovery], most: usize) -> Vec<usize> {
+        let mut reading = progress.read("orc1");
+        let mut pages = Vec::new();
+        while let Some(page) = reading.next_page().filter(|_| pages.len() < most) {
+            let records: Vec<_> = history.iter().skip(page * PAGE_RECORDS).take(PAGE_RECORDS).cloned().collect();
+            reading.take(&records, records.len(), NOW_S);
+            pages.push(page);
+        }
+        *progress = reading.end();
+        pages
+    }
+
+    fn long(records: u64) -> Vec<Recovery> {
+        (1..=records).map(|n| record(n * 1_000, true)).collect()
+    }
+
+    #[test]
+    fn a_long_history_is_read_in_pieces_and_then_only_what_is_new() {
+        let (mut progress, mut history) = (Progress::default(), long(100));
+        assert_eq!(read(&mut progress, &history, 2), [0, 1]);
+        assert_eq!(read(&mut progress, &history, 3), [0, 2, 3]);
+        assert!(progress.under_way.is_some());
+        assert_eq!(read(&mut progress, &history, 3), [0, 4, 5], "a page that is empty ends it");
+        assert_eq!((progress.under_way.clone(), progress.known_ns), (None, history[0].at_ns));
+        assert_eq!(read(&mut progress, &history, 9), [0]);
+        history.insert(0, record(1, true));
+        assert_eq!(read(&mut progress, &history, 9), [0]);
+        assert_eq!(progress.known_ns, history[0].at_ns);
+    }
+
+    #[test]
+    fn records_that_arrive_between_two_pieces_leave_no_gap() {
+        let (mut progress, mut history) = (Progress::default(), long(90));
+        read(&mut progress, &history, 2);
+        let new: Vec<_> = (0..30).map(|n| record(n, true)).collect();
+        history.splice(0..0, new);
+        let mut seen = vec![0, 1];
+        seen.extend(read(&mut progress, &history, 9));
+        assert_eq!(seen, [0, 1, 0, 1, 2, 3, 4, 5, 6], "page 1 joins what was read before");
+        assert_eq!(progress.under_way, None);
+    }
+
+    #[test]
+    fn more_new_records_than_a_tick_reads_are_read_on_from_there() {
+        let (mut progress, mut history) = (Progress::default(), long(30));
+        read(&mut progress, &history, 9);
+        let new: Vec<_> = (0..70).map(|n| record(n, true)).collect();
+        history.splice(0..0, new);
+        assert_eq!(read(&mut progress, &history, 2), [0, 1]);
+        assert_eq!(read(&mut progress, &history, 2), [0, 2]);
+        assert_eq!(read(&mut progress, &history, 2), [0, 3], "there the known ones begin");
+        assert_eq!(progress.under_way, None);
+    }
+
+    #[test]
+    fn a_record_without_an_end_is_read_again_until_it_has_one_or_is_a_day_old() {
+        let mut history = long(60);
+        history.insert(24, Recovery { end_s: None, ..record(24_500, true) });
+        let mut progress = Progress::default();
+        read(&mut progress, &history, 9);
+        assert_eq!(read(&mut progress, &history, 9), [0, 1]);
+        history[24].end_s = Some(NOW_S);
+        assert_eq!(read(&mut progress, &history, 9), [0, 1]);
+        assert_eq!(read(&mut progress, &history, 9), [0]);
+        history[59].end_s = None;
+        history[59].at_ns = record(200_000, true).at_ns;
+        let mut progress = Progress::default();
+        read(&mut progress, &history, 9);
+        assert_eq!(read(&mut progress, &history, 9), [0]);
+    }
+
+    #[test]
+    fn a_page_with_a_record_that_cannot_be_read_is_read_again() {
+        let history = long(30);
+        let mut progress = Progress::default();
+        for unreadable in [1, 1, 0] {
+            let mut reading = progress.read("orc1");
+            let page = &history[unreadable..PAGE_RECORDS];
+            reading.take(page, PAGE_RECORDS, NOW_S);
+            reading.take(&history[PAGE_RECORDS..], 10, NOW_S);
+            progress = reading.end();
+            assert_eq!(progress.known_ns >= history[0].at_ns, unreadable == 0);
+            assert_eq!(progress.read("orc1").next_page(), Some(0));
+        }
+    }
+
+    #[test]
+    fn another_leaders_history_is_read_an_hour_back() {
+        let history = long(100);
+        let mut progress = Progress::default();
+        read(&mut progress, &history, 9);
+        progress.leader = "orc2".to_owned();
+        assert_eq!(read(&mut progress, &history, 9), [0], "3 of them");
+        assert_eq!(progress.leader, "orc1");
+        let dense: Vec<_> = (1..=100).map(|n| record(n * 60, true)).collect();
+        let mut progress = Progress::default();
+        read(&mut progress, &dense, 9);
+        progress.leader = "orc2".to_owned();
+        assert_eq!(read(&mut progress, &dense, 9), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_empty_history_is_known_at_once() {
+        let mut progress = Progress::default();
+        assert_eq!(read(&mut progress, &[], 9), [0]);
+        assert_eq!((progress.known_ns, progress.under_way), (0, None));
+    }
+}
