@@ -33,7 +33,8 @@ impl Word for Level {
     version,
     max_term_width = 100,
     subcommand_required = true,
-    after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file); plan: 10 for changes.\n\
+    after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file); plan: 10 for changes, 11 if it\n\
+                  can't tell; status: 3 if something is isolated, unarmed, held or not protected.\n\
                   Start with `plan`: it only reads."
 )]
 pub struct Cli {
