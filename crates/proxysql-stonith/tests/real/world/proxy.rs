@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::network::{Network, Part};
 use super::process::{Running, output};
@@ -183,6 +183,24 @@ impl Proxy {
         let in_service = "SELECT COUNT(*) FROM runtime_mysql_servers WHERE status NOT LIKE 'OFFLINE_%'";
         let used = "SELECT COALESCE(SUM(ConnUsed),0) FROM stats_mysql_connection_pool";
         self.admin(&format!("SELECT ({in_service})+({used})")).trim() == "0"
+    }
+
+    /// Watches it for a while: its rows stay as they are.
+    pub fn stays(&self, time: Duration, rows: &str) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            assert_eq!(self.all_rows(), rows, "its log:\n{}", self.stonith_log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Changes server rows as an operator does who keeps what the monitor has placed: runtime, memory and disk are equal
+    /// afterwards.
+    pub fn edit_servers(&self, statements: &[&str]) {
+        let around = ["SAVE MYSQL SERVERS FROM RUNTIME", "LOAD MYSQL SERVERS TO RUNTIME", "SAVE MYSQL SERVERS TO DISK"];
+        for statement in [&around[..1], statements, &around[1..]].concat() {
+            self.admin(statement);
+        }
     }
 
     /// One write in a session of its own; `true` if it was taken.
