@@ -4,6 +4,7 @@ mod apply;
 mod by_hand;
 mod failover;
 mod partitions;
+mod rows;
 #[cfg(feature = "demo")]
 mod stage;
 mod world;

@@ -20,6 +20,8 @@ pub struct Proxy {
     binary: PathBuf,
     mysql_port: u16,
     orchestrator: Vec<String>,
+    /// More than flags can say, as the config file has it.
+    config: Option<PathBuf>,
     pub admin_port: u16,
     pub client_port: u16,
     proxysql: Option<Running>,
@@ -37,6 +39,7 @@ impl Proxy {
             binary,
             mysql_port,
             orchestrator: Vec::new(),
+            config: None,
             admin_port: free_port(),
             client_port: free_port(),
             proxysql: None,
@@ -59,6 +62,13 @@ impl Proxy {
     /// Tells its agent where Orchestrator is.
     pub fn set_orchestrator(&mut self, endpoints: Vec<String>) {
         self.orchestrator = endpoints;
+    }
+
+    /// Tells its agent what only a config file can say.
+    pub fn set_config(&mut self, text: &str) {
+        let file = self.file("more.toml");
+        fs::write(&file, text).expect("a config");
+        self.config = Some(file);
     }
 
     /// Where clients and admins find it.
@@ -220,6 +230,7 @@ impl Proxy {
         command.arg(format!("--proxysql={}:{}", self.address(), self.admin_port));
         command.arg(format!("--defaults-file={}", self.file("admin.cnf").display()));
         command.arg(format!("--state-dir={}", self.file("state").display()));
+        command.args(self.config.as_ref().map(|file| format!("--config={}", file.display())));
         command
     }
 
