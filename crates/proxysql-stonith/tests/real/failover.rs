@@ -1,7 +1,7 @@
 //! Failover, takeover and cut-off, with the daemon or ProxySQL's own scheduler at work.
 
 use crate::world::{Binaries, SESSIONS, World, Writers, eventually};
-use crate::{guarded, new_primary, one_at_a_time, seconds};
+use crate::{fail_over, guarded, new_primary, one_at_a_time, seconds};
 
 /// What the acceptance asks after every failover: the old primary stays out, and comes back once it is repaired.
 fn stays_out_and_comes_back(
@@ -58,9 +58,7 @@ fn failover_by_sigkill_the_old_primary_gets_no_write_until_it_is_a_replica_again
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
     let (mut world, writers) = guarded(binaries);
-    world.nodes.signal(1, "KILL");
-    let primary = new_primary(&world);
-    world.nodes.start(1);
+    let primary = fail_over(&mut world);
     let before = world.nodes.written_on(1);
     stays_out_and_comes_back(world, writers, primary, 0, before);
 }
@@ -137,9 +135,7 @@ fn proxysqls_own_scheduler_fences_and_lets_back_without_a_daemon() {
     world.proxy.schedule();
     world.proxy.wait_until_armed();
     assert!(world.proxy.write());
-    world.nodes.signal(1, "KILL");
-    let primary = new_primary(&world);
-    world.nodes.start(1);
+    let primary = fail_over(&mut world);
     eventually("the old primary fenced", seconds(15), || world.proxy.has_fenced(1));
     let before = world.nodes.written_on(1);
     for _ in 0..20 {

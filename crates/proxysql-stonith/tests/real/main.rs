@@ -1,15 +1,20 @@
 //! The program against real ProxySQL, a real three-node Orchestrator and real MariaDB.
 
 mod apply;
+mod by_hand;
 mod failover;
 mod partitions;
+mod rows;
 #[cfg(feature = "demo")]
 mod stage;
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use world::{Binaries, World, Writers, eventually};
+use world::{Binaries, Proxy, World, Writers, eventually};
+
+/// `isolation.after`, as it is by default.
+const ISOLATION_AFTER: Duration = Duration::from_secs(10);
 
 /// One world at a time: two cores hold no more.
 static ONE_WORLD: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -24,7 +29,10 @@ fn seconds(n: u64) -> Duration {
 
 /// A world with the daemon at work and armed, and sessions of every kind that write.
 fn guarded(binaries: Binaries) -> (World, Writers) {
-    let mut world = World::start(binaries);
+    guard(World::start(binaries))
+}
+
+fn guard(mut world: World) -> (World, Writers) {
     world.proxy.start_daemon();
     let writers = Writers::start(&world.proxy);
     eventually("sessions that write", seconds(10), || world.nodes.written_on(1) > 20);
@@ -35,4 +43,34 @@ fn guarded(binaries: Binaries) -> (World, Writers) {
 fn new_primary(world: &World) -> usize {
     eventually("a new primary", seconds(40), || world.proxy.writer().is_some_and(|n| n != 1));
     world.proxy.writer().unwrap()
+}
+
+/// Waits until a proxy is out of service.
+fn goes_out_of_service(proxy: &Proxy, cut: Instant) {
+    eventually("out of service", ISOLATION_AFTER + seconds(5), || proxy.is_out_of_service());
+    println!("--- out of service {:.1?} after the cut: {}", cut.elapsed(), proxy.all_rows());
+    assert!((1..=3).all(|n| proxy.has_fenced(n)) && !proxy.write());
+}
+
+/// Waits until a proxy's rows are as they were.
+fn comes_back(proxy: &Proxy, before: &str) {
+    let healed = Instant::now();
+    eventually("back in service, rows as before", seconds(15), || proxy.all_rows() == before);
+    println!("--- back {:.1?} after the heal, rows as before: {before}", healed.elapsed());
+    eventually("writes", seconds(10), || proxy.write());
+}
+
+/// Node 1 dies, another node is promoted, and node 1 is back as it was: writable. Says who was promoted.
+fn fail_over(world: &mut World) -> usize {
+    world.nodes.signal(1, "KILL");
+    let primary = new_primary(world);
+    world.nodes.start(1);
+    primary
+}
+
+/// Waits until node 1 is out, with its sessions.
+fn is_fenced_soon(world: &World) {
+    let since = Instant::now();
+    eventually("node 1 fenced", seconds(15), || world.proxy.has_fenced(1) && world.proxy.used(1) == 0);
+    println!("--- node 1 is seen fenced, no connection in use, after {:.1?}", since.elapsed());
 }

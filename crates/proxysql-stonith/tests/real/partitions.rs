@@ -9,12 +9,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::world::{Binaries, Namespaces, Part, Proxy, SESSIONS, World, Writers, eventually, site};
-use crate::{one_at_a_time, seconds};
+use crate::{ISOLATION_AFTER, comes_back, goes_out_of_service, one_at_a_time, seconds};
 
 const RAFT: [Part; 3] = [Part::Raft(1), Part::Raft(2), Part::Raft(3)];
-
-/// `isolation.after`, as it is by default.
-const ISOLATION_AFTER: Duration = Duration::from_secs(10);
 
 /// A moment, by the clock that the nodes stamp their rows with.
 #[derive(Clone, Copy)]
@@ -45,27 +42,12 @@ fn far(world: &World) -> &Proxy {
     world.far_proxy.as_ref().unwrap()
 }
 
-/// Waits until a proxy is out of service.
-fn goes_out_of_service(proxy: &Proxy, cut: Moment) {
-    eventually("out of service", ISOLATION_AFTER + seconds(5), || proxy.is_out_of_service());
-    println!("--- out of service {:.1?} after the cut: {}", cut.0.elapsed(), proxy.all_rows());
-    assert!((1..=3).all(|n| proxy.has_fenced(n)) && !proxy.write());
-}
-
 /// The promise of a cut-off proxy, by what the nodes themselves have: nothing later than the last ask that was
 /// answered, which was before the cut, and `isolation.after`.
 fn wrote_nothing_since(world: &World, proxy: &Proxy, cut: Moment) {
     for n in 1..=3 {
         assert_eq!(world.nodes.written_through_after(n, proxy, cut.plus(ISOLATION_AFTER)), 0, "on node {n}");
     }
-}
-
-/// Waits until a proxy's rows are as they were.
-fn comes_back(proxy: &Proxy, before: &str) {
-    let healed = Instant::now();
-    eventually("back in service, rows as before", seconds(15), || proxy.all_rows() == before);
-    println!("--- back {:.1?} after the heal, rows as before: {before}", healed.elapsed());
-    eventually("writes", seconds(10), || proxy.write());
 }
 
 /// Looks at both proxies for a while: nothing changes.
@@ -84,7 +66,7 @@ fn a_site_that_is_cut_off_takes_no_write_after_its_lease_and_its_old_primary_sta
     println!("--- Orchestrator {} leads; site 1 is cut off", world.leader());
     let cut = Moment::now();
     world.network.cut(&site(1), &[site(2), site(3)].concat());
-    goes_out_of_service(&world.proxy, cut);
+    goes_out_of_service(&world.proxy, cut.0);
     eventually("the majority promotes node 2", seconds(60), || far(&world).writer() == Some(2));
     eventually("node 1 fenced at site 2", seconds(20), || far(&world).has_fenced(1) && far(&world).used(1) == 0);
     eventually("writes at site 2", seconds(20), || world.nodes.written_through(2, far(&world)) > 20);
@@ -147,7 +129,7 @@ fn a_proxy_that_loses_only_orchestrator_goes_out_of_service_and_comes_back_as_it
     let before = [world.proxy.all_rows(), far(&world).all_rows()];
     let cut = Moment::now();
     world.network.cut(&[Part::Proxy(1)], &RAFT);
-    goes_out_of_service(&world.proxy, cut);
+    goes_out_of_service(&world.proxy, cut.0);
     let last = world.nodes.written_through_after(1, &world.proxy, cut.1);
     let elsewhere = world.nodes.written_through(1, far(&world));
     std::thread::sleep(seconds(5));
@@ -171,7 +153,7 @@ fn a_proxy_whose_requests_arrive_and_whose_answers_are_lost_is_cut_off_too() {
     // A connection that an Orchestrator has answered and the agent has not heard of: half open.
     eventually("a request that arrives", seconds(10), || RAFT.iter().any(|raft| is_half_open(&world, *raft)));
     println!("--- requests arrive, answers don't, {:.1?} after the loss", cut.0.elapsed());
-    goes_out_of_service(&world.proxy, cut);
+    goes_out_of_service(&world.proxy, cut.0);
     std::thread::sleep(seconds(4));
     wrote_nothing_since(&world, &world.proxy, cut);
     assert_eq!(far(&world).all_rows(), before[1]);

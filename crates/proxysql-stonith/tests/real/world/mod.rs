@@ -17,11 +17,11 @@ use std::time::Duration;
 
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
-pub use nodes::Nodes;
+pub use nodes::{Nodes, OUTSIDER};
 use process::free_port;
 pub use process::{Binaries, eventually};
 pub use proxy::Proxy;
-pub use raft::Raft;
+pub use raft::{Backend, Raft};
 pub use sessions::{Client, SESSIONS, Writers, login};
 
 /// How many MySQL nodes there are; the first is the primary.
@@ -42,24 +42,36 @@ pub struct World {
 impl World {
     /// Everything up on loopback, node 1 the primary, Orchestrator knowing all three.
     pub fn start(binaries: Binaries) -> Self {
-        Self::set_up(binaries, Network::loopback(), false)
+        Self::set_up(binaries, Network::loopback(), 1, &Backend::Raft)
+    }
+
+    /// The same with two Orchestrators without raft, whose database is the MariaDB outside the cluster.
+    pub fn with_shared_backend(binaries: Binaries) -> Self {
+        let network = Network::loopback();
+        let backend = Backend::Shared(network.address(Part::Node(OUTSIDER)));
+        Self::set_up(binaries, network, 1, &backend)
     }
 
     /// The same at three sites, with a ProxySQL at the first two; says in one line why there is none.
     pub fn at_three_sites(binaries: Binaries) -> Option<Self> {
         let mut parts = [site(1), site(2), site(3)].concat();
         parts.retain(|part| *part != Part::Proxy(3));
-        Some(Self::set_up(binaries, Network::namespaces(Namespaces::of(&parts)?), true))
+        Some(Self::set_up(binaries, Network::namespaces(Namespaces::of(&parts)?), 2, &Backend::Raft))
     }
 
-    fn set_up(binaries: Binaries, network: Network, two_proxies: bool) -> Self {
+    fn set_up(binaries: Binaries, network: Network, proxies: usize, backend: &Backend) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let network = Rc::new(network);
-        let nodes = Nodes::start_all(&network, dir.path(), free_port());
+        let mut nodes = Nodes::start_all(&network, dir.path(), free_port());
         replicate(&nodes);
+        if matches!(backend, Backend::Shared(_)) {
+            nodes.add(OUTSIDER);
+            let user = "create user orc@'%' identified by 'orc'; grant all on orchestrator.* to orc@'%'";
+            nodes.root(OUTSIDER, &format!("create database orchestrator; {user}"));
+        }
         let proxy = |n| Proxy::start(&network, n, dir.path(), binaries.proxysql.clone(), nodes.port);
-        let (mut proxy, mut far_proxy) = (proxy(1), two_proxies.then(|| proxy(2)));
-        let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port);
+        let (mut proxy, mut far_proxy) = (proxy(1), (proxies > 1).then(|| proxy(2)));
+        let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port, backend);
         for proxy in [Some(&mut proxy), far_proxy.as_mut()].into_iter().flatten() {
             proxy.set_orchestrator(raft.endpoints());
         }
@@ -81,6 +93,25 @@ impl World {
         });
         // The node's own name for itself must have been seen as a cluster with replicas before a recovery can work.
         std::thread::sleep(Duration::from_secs(3));
+    }
+
+    /// Adds recoveries of dead primaries to Orchestrator's shared database: rows of `failed`, `successor`, `at`, `seq`.
+    pub fn add_history(&self, rows: &str) {
+        let port = self.nodes.port;
+        let insert = format!(
+            "insert into orchestrator.topology_recovery \
+             (uid, hostname, port, in_active_period, start_active_period, end_active_period_unixtime, end_recovery, \
+              processing_node_hostname, processcing_node_token, is_successful, successor_hostname, successor_port, \
+              analysis, cluster_name, cluster_alias, count_affected_slaves, slave_hosts, participating_instances, \
+              lost_slaves, all_errors, acknowledged, acknowledged_by, acknowledge_comment, last_detection_id) \
+             select concat(unix_timestamp(at), '000000000:', md5(seq)), failed, {port}, 0, at, \
+              unix_timestamp(at) + 60, at + interval 10 second, \
+              'orc1', md5(-seq), 1, successor, {port}, \
+              'DeadMaster', concat(failed, ':{port}'), concat('alias', seq), 2, '', '', \
+              '', '', 1, 'dba', '', seq \
+             from ({rows}) history"
+        );
+        self.nodes.root(OUTSIDER, &insert);
     }
 
     /// All proxies.
@@ -143,7 +174,7 @@ impl Drop for World {
         if !std::thread::panicking() {
             return;
         }
-        for log in (1..=NODES).flat_map(|n| [self.nodes.log(n), self.raft.log(n)]) {
+        for log in (1..=NODES).map(|n| self.nodes.log(n)).chain(self.raft.members().map(|n| self.raft.log(n))) {
             println!("--- {}\n{}", log.display(), end_of(&log));
         }
         for proxy in self.proxies() {

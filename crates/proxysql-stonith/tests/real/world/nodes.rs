@@ -6,12 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::network::{Network, Part};
-use super::process::{Running, append_to, output};
+use super::process::{Running, output};
 use super::proxy::Proxy;
 use super::{NODES, eventually};
 
 /// The kernel's rings for it are few: six nodes at once were seen to get none.
 const NO_AIO: &str = "--innodb-use-native-aio=0";
+
+/// A MariaDB of its own, outside the cluster: Orchestrator's database, or another application's.
+pub const OUTSIDER: usize = NODES + 1;
 
 /// All nodes of a world.
 pub struct Nodes {
@@ -19,7 +22,7 @@ pub struct Nodes {
     dir: PathBuf,
     /// The port that each of them has.
     pub port: u16,
-    running: [Option<Running>; NODES],
+    running: [Option<Running>; OUTSIDER],
 }
 
 impl Nodes {
@@ -27,10 +30,20 @@ impl Nodes {
     pub fn start_all(network: &Rc<Network>, dir: &Path, port: u16) -> Self {
         let mut nodes = Self { network: network.clone(), dir: dir.to_owned(), port, running: Default::default() };
         for n in 1..=NODES {
-            nodes.install(n);
-            nodes.start(n);
+            nodes.add(n);
         }
         nodes
+    }
+
+    /// Makes a node that was not there, empty and up.
+    pub fn add(&mut self, n: usize) {
+        self.install(n);
+        self.start(n);
+    }
+
+    /// A node as Orchestrator and ProxySQL name it.
+    pub fn name(&self, n: usize) -> String {
+        format!("{}:{}", self.address(n), self.port)
     }
 
     /// Where a node listens, and its own name for itself.
@@ -60,10 +73,9 @@ impl Nodes {
         let done = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--user=root", &self.data(n)])
             .args(["--auth-root-authentication-method=normal", "--skip-test-db", NO_AIO])
-            .stdout(append_to(&self.dir.join("install.log")))
-            .stderr(append_to(&self.dir.join("install.log")))
-            .status();
-        assert!(done.expect("mariadb-install-db").success());
+            .output()
+            .expect("mariadb-install-db");
+        assert!(done.status.success(), "{done:?}");
     }
 
     /// Starts a node as it was; `read_only` as MariaDB's default is: off. That is what brings an old primary back writable.

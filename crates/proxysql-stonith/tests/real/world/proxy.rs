@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::network::{Network, Part};
 use super::process::{Running, output};
@@ -20,6 +20,8 @@ pub struct Proxy {
     binary: PathBuf,
     mysql_port: u16,
     orchestrator: Vec<String>,
+    /// More than flags can say, as the config file has it.
+    config: Option<PathBuf>,
     pub admin_port: u16,
     pub client_port: u16,
     proxysql: Option<Running>,
@@ -37,6 +39,7 @@ impl Proxy {
             binary,
             mysql_port,
             orchestrator: Vec::new(),
+            config: None,
             admin_port: free_port(),
             client_port: free_port(),
             proxysql: None,
@@ -59,6 +62,13 @@ impl Proxy {
     /// Tells its agent where Orchestrator is.
     pub fn set_orchestrator(&mut self, endpoints: Vec<String>) {
         self.orchestrator = endpoints;
+    }
+
+    /// Tells its agent what only a config file can say.
+    pub fn set_config(&mut self, text: &str) {
+        let file = self.file("more.toml");
+        fs::write(&file, text).expect("a config");
+        self.config = Some(file);
     }
 
     /// Where clients and admins find it.
@@ -185,6 +195,24 @@ impl Proxy {
         self.admin(&format!("SELECT ({in_service})+({used})")).trim() == "0"
     }
 
+    /// Watches it for a while: its rows stay as they are.
+    pub fn stays(&self, time: Duration, rows: &str) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            assert_eq!(self.all_rows(), rows, "its log:\n{}", self.stonith_log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Changes server rows as an operator does who keeps what the monitor has placed: runtime, memory and disk are equal
+    /// afterwards.
+    pub fn edit_servers(&self, statements: &[&str]) {
+        let around = ["SAVE MYSQL SERVERS FROM RUNTIME", "LOAD MYSQL SERVERS TO RUNTIME", "SAVE MYSQL SERVERS TO DISK"];
+        for statement in [&around[..1], statements, &around[1..]].concat() {
+            self.admin(statement);
+        }
+    }
+
     /// One write in a session of its own; `true` if it was taken.
     pub fn write(&self) -> bool {
         sessions::write(self)
@@ -202,6 +230,7 @@ impl Proxy {
         command.arg(format!("--proxysql={}:{}", self.address(), self.admin_port));
         command.arg(format!("--defaults-file={}", self.file("admin.cnf").display()));
         command.arg(format!("--state-dir={}", self.file("state").display()));
+        command.args(self.config.as_ref().map(|file| format!("--config={}", file.display())));
         command
     }
 

@@ -1,4 +1,4 @@
-//! The three Orchestrator nodes: started, signalled, and asked.
+//! The Orchestrator nodes: started, signalled, and asked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,14 @@ use super::free_port;
 use super::network::{Network, Part};
 use super::process::{Running, output};
 
-/// How many: a majority is left when one is gone.
-const MEMBERS: usize = 3;
+/// What Orchestrator keeps, and how its nodes agree on who leads.
+#[derive(Clone)]
+pub enum Backend {
+    /// Three nodes, each with a SQLite of its own; raft elects the leader. A majority is left when one is gone.
+    Raft,
+    /// Two nodes that share the MariaDB at this address: raft is off, and one of them is active.
+    Shared(String),
+}
 
 /// All Orchestrator nodes of a world.
 pub struct Raft {
@@ -18,21 +24,31 @@ pub struct Raft {
     dir: PathBuf,
     binary: PathBuf,
     http_port: u16,
-    running: [Option<Running>; MEMBERS],
+    running: Vec<Option<Running>>,
 }
 
 impl Raft {
     /// All started; they elect a leader in a while.
-    pub fn start_all(network: &Rc<Network>, dir: &Path, binary: PathBuf, mysql_port: u16) -> Self {
+    pub fn start_all(network: &Rc<Network>, dir: &Path, binary: PathBuf, mysql_port: u16, backend: &Backend) -> Self {
         let network = network.clone();
         let dir = dir.to_owned();
-        let mut raft = Self { network, dir, binary, http_port: free_port(), running: Default::default() };
+        let members = match backend {
+            Backend::Raft => 3,
+            Backend::Shared(_) => 2,
+        };
+        let running = std::iter::repeat_with(|| None).take(members).collect();
+        let mut raft = Self { network, dir, binary, http_port: free_port(), running };
         let raft_port = free_port();
-        for n in 1..=MEMBERS {
-            raft.configure(n, raft_port, mysql_port);
+        for n in raft.members() {
+            raft.configure(n, raft_port, mysql_port, backend);
             raft.run(n);
         }
         raft
+    }
+
+    /// All of them, by number.
+    pub fn members(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.running.len()
     }
 
     fn of_member(&self, n: usize) -> PathBuf {
@@ -45,24 +61,24 @@ impl Raft {
     }
 
     fn url(&self, n: usize) -> String {
-        format!("http://{}:{}", self.network.address(Part::Raft(n)), self.http_port)
+        format!("http://{}", self.address(n))
+    }
+
+    /// Where one answers, `host:port`.
+    pub fn address(&self, n: usize) -> String {
+        format!("{}:{}", self.network.address(Part::Raft(n)), self.http_port)
     }
 
     /// Where each of them answers.
     pub fn endpoints(&self) -> Vec<String> {
-        (1..=MEMBERS).map(|n| self.url(n)).collect()
+        self.members().map(|n| self.url(n)).collect()
     }
 
-    fn configure(&self, n: usize, raft_port: u16, mysql_port: u16) {
+    fn configure(&self, n: usize, raft_port: u16, mysql_port: u16, backend: &Backend) {
         let dir = self.of_member(n);
         fs::create_dir_all(dir.join("raft")).expect("a directory");
-        let address = |n| self.network.address(Part::Raft(n));
-        let members: Vec<String> = (1..=MEMBERS).map(address).collect();
-        let config = serde_json::json!({
-            "ListenAddress": format!("{}:{}", address(n), self.http_port), "HTTPAdvertise": self.url(n),
-            "BackendDB": "sqlite", "SQLite3DataFile": dir.join("orchestrator.sqlite3"),
-            "RaftEnabled": true, "RaftDataDir": dir.join("raft"), "RaftBind": address(n),
-            "RaftAdvertise": address(n), "DefaultRaftPort": raft_port, "RaftNodes": members,
+        let mut config = serde_json::json!({
+            "ListenAddress": self.address(n), "HTTPAdvertise": self.url(n), "AuditPurgeDays": 400,
             "MySQLTopologyUser": "orc", "MySQLTopologyPassword": "orc", "DefaultInstancePort": mysql_port,
             "MySQLConnectTimeoutSeconds": 1, "InstancePollSeconds": 1, "DiscoverByShowSlaveHosts": true,
             "HostnameResolveMethod": "none", "MySQLHostnameResolveMethod": "",
@@ -71,7 +87,28 @@ impl Raft {
             "ApplyMySQLPromotionAfterMasterFailover": true, "MasterFailoverDetachReplicaMasterHost": false,
             "DetectClusterAliasQuery": "select alias from t.cluster_alias",
         });
+        let of_backend = self.config_of_backend(n, raft_port, mysql_port, backend);
+        config.as_object_mut().expect("an object").extend(of_backend.as_object().expect("an object").clone());
         fs::write(dir.join("conf.json"), config.to_string()).expect("a config");
+    }
+
+    fn config_of_backend(&self, n: usize, raft_port: u16, mysql_port: u16, backend: &Backend) -> serde_json::Value {
+        let dir = self.of_member(n);
+        let host = |n| self.network.address(Part::Raft(n));
+        match backend {
+            Backend::Raft => serde_json::json!({
+                "BackendDB": "sqlite", "SQLite3DataFile": dir.join("orchestrator.sqlite3"),
+                "RaftEnabled": true, "RaftDataDir": dir.join("raft"), "RaftBind": host(n),
+                "RaftAdvertise": host(n), "DefaultRaftPort": raft_port,
+                "RaftNodes": self.members().map(host).collect::<Vec<_>>(),
+            }),
+            Backend::Shared(address) => serde_json::json!({
+                "BackendDB": "mysql", "RaftEnabled": false,
+                "MySQLOrchestratorHost": address, "MySQLOrchestratorPort": mysql_port,
+                "MySQLOrchestratorDatabase": "orchestrator",
+                "MySQLOrchestratorUser": "orc", "MySQLOrchestratorPassword": "orc",
+            }),
+        }
     }
 
     /// Starts one, again.
@@ -79,7 +116,7 @@ impl Raft {
         let dir = self.of_member(n);
         let mut command = self.network.command(Part::Raft(n), &self.binary);
         command.arg(format!("--config={}", dir.join("conf.json").display())).arg("http").current_dir(&dir);
-        self.running[n - 1] = Some(Running::start(command, &self.dir.join("orchestrator.log")));
+        self.running[n - 1] = Some(Running::start(command, &self.log(n)));
     }
 
     /// A signal to one's process.
@@ -93,7 +130,7 @@ impl Raft {
     /// All that pass leader-check.
     pub fn leaders(&self) -> Vec<usize> {
         let leads = |n: &usize| self.running[*n - 1].is_some() && self.get(*n, "/api/leader-check").0 == 200;
-        (1..=MEMBERS).filter(leads).collect()
+        self.members().filter(leads).collect()
     }
 
     /// The first that passes leader-check.

@@ -1,0 +1,133 @@
+//! Server rows as they are in the field: hostgroups beside the pair, and no pair at all.
+
+use std::time::Instant;
+
+use crate::world::{Binaries, Client, World, eventually};
+use crate::{comes_back, guard, is_fenced_soon, new_primary, one_at_a_time, seconds};
+
+/// What is sent to node 1 by a rule of its own, in a session that then stays with it.
+const PINNED_BESIDE: [&str; 2] = ["create temporary table fallback (a int)", "insert into fallback values (1)"];
+
+#[test]
+fn a_node_with_rows_beside_the_pair_is_fenced_in_all_of_them_and_serves_them_again_once_repaired() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let world = World::start(binaries);
+    let (host, port) = (world.nodes.address(1), world.nodes.port);
+    let beside =
+        format!("INSERT INTO mysql_servers(hostgroup_id,hostname,port,comment) VALUES (50,'{host}',{port},'a')");
+    world.proxy.edit_servers(&[&beside]);
+    world.proxy.admin(
+        "INSERT INTO mysql_query_rules(rule_id,active,match_digest,destination_hostgroup,apply) VALUES (2,1,'fallback',50,1)",
+    );
+    world.proxy.admin("LOAD MYSQL QUERY RULES TO RUNTIME");
+    let (mut world, writers) = guard(world);
+    let mut pinned = Client::open(&world.proxy);
+    PINNED_BESIDE.iter().for_each(|statement| pinned.send(statement));
+    let used = "SELECT ConnUsed FROM stats_mysql_connection_pool WHERE hostgroup=50";
+    eventually("a session in hostgroup 50", seconds(10), || world.proxy.admin(used).trim() == "1");
+
+    // Hung, not killed: its sessions live.
+    world.nodes.signal(1, "STOP");
+    let primary = new_primary(&world);
+    is_fenced_soon(&world);
+    assert!(world.proxy.row("50", 1).unwrap().starts_with("OFFLINE_SOFT"), "{}", world.proxy.rows("50"));
+    world.nodes.signal(1, "CONT");
+    std::thread::sleep(seconds(5));
+    assert!(world.proxy.has_fenced(1) && world.proxy.used(1) == 0);
+    drop(writers);
+    world.nodes.rebuild(1, primary);
+    world.downtime("end-downtime", 1, "");
+    eventually("it serves what it served", seconds(30), || {
+        world.proxy.is_online("20", 1) && world.proxy.row("50", 1).as_deref() == Some("ONLINEa")
+    });
+    assert_eq!(world.proxy.row("10", 1), None, "and is no writer");
+    println!("--- {} 50: {}", world.proxy.all_rows(), world.proxy.rows("50"));
+    println!("--- the daemon's log\n{}", world.proxy.stonith_log());
+}
+
+/// A set-up without pairs: what is in hostgroup 10 is there by weight.
+fn without_pairs(world: &World, rows: &[(usize, usize, usize)]) {
+    let port = world.nodes.port;
+    let rows = rows.iter().map(|(hostgroup, n, weight)| {
+        let host = world.nodes.address(*n);
+        format!(
+            "INSERT INTO mysql_servers(hostgroup_id,hostname,port,weight) VALUES ({hostgroup},'{host}',{port},{weight})"
+        )
+    });
+    let emptied = ["DELETE FROM mysql_replication_hostgroups", "DELETE FROM mysql_servers"].map(str::to_owned);
+    let statements: Vec<String> = emptied.into_iter().chain(rows).collect();
+    world.proxy.edit_servers(&statements.iter().map(String::as_str).collect::<Vec<_>>());
+    world.prefer_node_2();
+}
+
+/// Node 1 dies, node 2 is promoted, node 1 is back and fenced; the writes go to node 2.
+fn fails_over_without_pairs(world: &mut World) {
+    world.nodes.signal(1, "KILL");
+    eventually("node 2 promoted", seconds(40), || world.nodes.root(2, "select @@read_only").trim() == "0");
+    world.nodes.start(1);
+    is_fenced_soon(world);
+    eventually("node 2 takes writes", seconds(15), || world.proxy.is_online("10", 2));
+    twenty_writes_go_to(world, 2);
+}
+
+fn twenty_writes_go_to(world: &World, n: usize) {
+    let before = world.nodes.written_on(n);
+    assert!((0..20).all(|_| world.proxy.write()));
+    assert_eq!(world.nodes.written_on(n), before + 20);
+}
+
+#[test]
+fn without_any_pair_an_old_primary_is_fenced_and_comes_back_read_only_alone() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    without_pairs(&world, &[(10, 1, 9_999_999), (10, 2, 1)]);
+    world.proxy.start_daemon();
+    let before = world.proxy.all_rows();
+    let cut = Instant::now();
+    world.raft.members().for_each(|n| world.raft.signal(n, "STOP"));
+    eventually("out of service", seconds(15), || world.proxy.is_out_of_service());
+    println!("--- out of service {:.1?} after the cut: {}", cut.elapsed(), world.proxy.all_rows());
+    world.raft.members().for_each(|n| world.raft.signal(n, "CONT"));
+    comes_back(&world.proxy, &before);
+
+    fails_over_without_pairs(&mut world);
+    // A replica that takes writes does not come back.
+    world.nodes.rebuild(1, 2);
+    world.nodes.root(1, "set global read_only=0");
+    world.downtime("end-downtime", 1, "");
+    std::thread::sleep(seconds(8));
+    assert!(world.proxy.has_fenced(1), "{}", world.proxy.all_rows());
+    world.nodes.root(1, "set global read_only=1");
+    eventually("it is back", seconds(30), || world.proxy.is_online("10", 1));
+    println!("--- back: {}", world.proxy.all_rows());
+    println!("--- the daemon's log\n{}", world.proxy.stonith_log());
+}
+
+#[test]
+fn in_a_writer_hostgroup_that_only_the_config_names_a_replica_waits_until_it_is_the_primary() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    without_pairs(&world, &[(10, 1, 9_999_999), (10, 2, 1), (20, 2, 1), (20, 3, 1)]);
+    world.proxy.set_config("[policy]\nwriter_hostgroups = [10]\n");
+    world.proxy.start_daemon();
+    let waits = |world: &World, n| {
+        world
+            .proxy
+            .row("10", n)
+            .is_some_and(|row| row.starts_with("OFFLINE_SOFT") && row.contains("[stonith:1 replica "))
+    };
+    eventually("node 2 waits, and serves reads", seconds(20), || waits(&world, 2) && world.proxy.is_online("20", 2));
+    println!("--- before the failover: {}", world.proxy.all_rows());
+    twenty_writes_go_to(&world, 1);
+    fails_over_without_pairs(&mut world);
+    println!("--- after the failover: {}", world.proxy.all_rows());
+    world.nodes.rebuild(1, 2);
+    world.downtime("end-downtime", 1, "");
+    eventually("node 1 waits", seconds(30), || waits(&world, 1));
+    println!("--- after the repair: {}", world.proxy.all_rows());
+    twenty_writes_go_to(&world, 2);
+    println!("--- the daemon's log\n{}", world.proxy.stonith_log());
+}
