@@ -53,7 +53,8 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
 fn history_is_known(facts: &Facts<'_>, node: &Node) -> bool {
     let is_ordered = match &facts.observed.orders.now {
         Some(Order::Unfence { node: ordered, .. }) => facts.is_named(node, ordered),
-        _ => false,
+        Some(Order::EndIsolation) => true,
+        Some(Order::Fence { .. }) | None => false,
     };
     let history = facts.answer.and_then(|answer| answer.history.as_ref());
     is_ordered || history.is_some_and(RecoveryHistory::is_whole)
