@@ -49,6 +49,14 @@ pub struct Settings {
     pub auto_failover: bool,
     /// When a recovery's downtime ends at the earliest: 60 s (FACTS §8).
     pub downtime_ends_after: Duration,
+    /// Whether its nodes are a raft; else they share a database, and one of them is active (FACTS §8, 21-no-raft).
+    pub raft: bool,
+    /// How far the time of its database is from UTC, s: all text of a time is in it (FACTS §8).
+    pub zone_offset_s: i64,
+    /// How long a page of the recovery history takes.
+    pub history_page_takes: Duration,
+    /// What is in front of it closes a connection after so many answers, and says so with the last one.
+    pub closes_after: Option<usize>,
 }
 
 impl Default for Settings {
@@ -61,6 +69,10 @@ impl Default for Settings {
             auth: None,
             auto_failover: false,
             downtime_ends_after: Duration::from_secs(60),
+            raft: true,
+            zone_offset_s: 0,
+            history_page_takes: Duration::ZERO,
+            closes_after: None,
         }
     }
 }
@@ -105,6 +117,10 @@ struct Inner {
     /// Raft's list of peers.
     peers: Vec<usize>,
     is_cut_off: bool,
+    /// Without raft: the database is gone, and with it whoever could lead.
+    is_without_database: bool,
+    /// When the leader was there last, s since 1970.
+    active_at: i64,
     seen: BTreeMap<String, Seen>,
     /// Nodes that are not looked at, and for how many polls more.
     forgotten: BTreeMap<String, u32>,
@@ -156,6 +172,8 @@ impl Orchestrator {
             leader: Some(0),
             peers: (0..settings.members).collect(),
             is_cut_off: false,
+            is_without_database: false,
+            active_at: recovery::now_s(),
             seen: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             aliases: BTreeMap::new(),
@@ -252,6 +270,19 @@ impl Orchestrator {
         self.change(|inner| inner.is_cut_off = false);
     }
 
+    /// Without raft: stops the database that all members share. Nobody is active any more (FACTS §8).
+    pub fn stop_database(&self) {
+        let mut inner = self.inner();
+        inner.is_without_database = true;
+        inner.leader = None;
+    }
+
+    /// Starts it again: one of the members is active.
+    pub fn start_database(&self) {
+        self.inner().is_without_database = false;
+        self.elect();
+    }
+
     /// Changes what connections depend on, and tells them.
     fn change(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.inner());
@@ -307,6 +338,15 @@ impl Orchestrator {
     pub fn record_old_failover(&self, failed: &str, successor: &str, age: Duration) {
         let at = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         self.inner().record(failed, Some(successor), &[], at);
+    }
+
+    /// A record of a failover whose UID is empty.
+    pub fn record_without_uid(&self, failed: &str, successor: &str) {
+        let mut inner = self.inner();
+        inner.record(failed, Some(successor), &[], SystemTime::now());
+        if let Some(record) = inner.history.last_mut() {
+            record["UID"] = Value::from("");
+        }
     }
 
     /// The history is purged.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use proxysql_stonith::orchestrator::came_back::Kind;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -40,4 +42,29 @@ fn the_readmes_two_commands_and_ci_are_the_same() {
     let ci = std::fs::read_to_string(root().join(".ci/run")).unwrap();
     assert!(readme.contains("cargo run --release -- demo\ncargo test --workspace\n"));
     assert!(ci.contains("\ncargo test --workspace"));
+}
+
+/// The cells of each row of a page's tables, without the headings.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let tables = page.split("\n\n").filter(|part| part.starts_with('|'));
+    let lines = tables.flat_map(|table| table.lines().skip(2));
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn the_table_of_what_came_back_is_the_codes_and_names_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/what-came-back.md")).unwrap();
+    let (_, one_endpoint) = page.split_once("## One endpoint\n\n").unwrap();
+    let told: Vec<(&str, &str)> =
+        rows(one_endpoint.split("\n## ").next().unwrap()).into_iter().map(|row| (row[0], row[2])).collect();
+    assert_eq!(told, Kind::ALL.map(|kind| (kind.label(), kind.counts().label())));
+    let mut code = String::new();
+    sources(&root().join("crates"), &mut code);
+    for row in rows(&page) {
+        let tests: Vec<&str> = row.last().unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row:?}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "{test} is no test");
+        }
+    }
 }

@@ -129,6 +129,10 @@ impl Inner {
                 Reply::not_found()
             }
             Some((By::Raft, ..)) if !self.leads(member) => Reply::error("Unauthorized"),
+            Some(_) if !self.settings.raft && route_path.starts_with("raft-") => no_raft(route_path),
+            Some((By::Leader, ..)) if self.is_without_database && route_path != "routed-leader-check" => {
+                Reply::logged_error("dial tcp 127.0.0.1:3306: connect: connection refused")
+            }
             Some((_, handler, args)) => handler(self, &Asked { member, args, query }),
         }
     }
@@ -160,6 +164,16 @@ impl Inner {
         }
         Reply::done(&format!("Instance discovered: {}", shown(asked)), &json!(instance))
     }
+}
+
+/// 21-no-raft: `raft-status` calls itself raft-state, and `raft-peers` raft-nodes.
+fn no_raft(request: &str) -> Reply {
+    let name = match request {
+        "raft-status" | "raft-health" => "raft-state",
+        "raft-peers" => "raft-nodes",
+        other => other,
+    };
+    Reply::error(&format!("{name}: not running with raft setup"))
 }
 
 /// The node of a request: all of the lab's nodes are on one port, so another one is a node that it does not know.

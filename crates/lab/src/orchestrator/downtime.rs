@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::answers::{Asked, key, node, shown};
 use super::http::Reply;
-use super::recovery::{now_s, timestamp};
+use super::recovery::now_s;
 
 /// The reason of a recovery's downtime.
 const LOST_IN_RECOVERY: &str = "lost-in-recovery";
@@ -42,11 +42,11 @@ impl Downtime {
         !self.is_renewed() && self.begun.elapsed() >= self.length
     }
 
-    /// `2026-11-23 07:08:42`.
-    pub(super) fn end(&self) -> String {
+    /// When it ends, s since 1970.
+    pub(super) fn end_s(&self) -> i64 {
         let left = self.length.saturating_sub(self.begun.elapsed());
         let left_s = if self.is_renewed() { A_YEAR_S } else { left.as_secs().try_into().unwrap_or(0) };
-        timestamp(now_s() + left_s).replace('T', " ").replace('Z', "")
+        now_s() + left_s
     }
 }
 

@@ -8,7 +8,7 @@ use super::Inner;
 use super::answers::Asked;
 use super::http::Reply;
 use super::instances::key;
-use super::recovery::{now_s, timestamp};
+use super::recovery::now_s;
 
 /// Records on a page.
 const PAGE: usize = 20;
@@ -40,9 +40,10 @@ impl Inner {
         if comment.is_empty() {
             return Reply::error("No acknowledge comment given");
         }
+        let now = self.local(now_s());
         for record in self.history.iter_mut().filter(|record| record["Acknowledged"] != true) {
             record["Acknowledged"] = json!(true);
-            record["AcknowledgedAt"] = json!(timestamp(now_s()));
+            record["AcknowledgedAt"] = json!(now);
             record["AcknowledgedBy"] = json!(self.leader.map(super::raft::hostname));
             record["AcknowledgedComment"] = json!(comment);
         }
@@ -52,7 +53,7 @@ impl Inner {
     /// Writes a record; one without a successor is of a recovery that failed.
     pub(super) fn record(&mut self, failed: &str, successor: Option<&str>, replicas: &[String], at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let second = timestamp(i64::try_from(since.as_secs()).unwrap_or(0));
+        let second = self.local(i64::try_from(since.as_secs()).unwrap_or(0));
         self.recoveries += 1;
         let mut record: Value = serde_json::from_str(RECORD).unwrap_or_default();
         record["Id"] = json!(self.recoveries);

@@ -103,15 +103,16 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Re
 }
 
 /// Answers; what another member answered comes chunked.
-pub(super) async fn respond(stream: &mut TcpStream, reply: &Reply, is_proxied: bool) -> io::Result<()> {
+pub(super) async fn respond(stream: &mut TcpStream, reply: &Reply, is_proxied: bool, closes: bool) -> io::Result<()> {
     let Reply { status, headers, body } = reply;
     let length = body.len();
+    let closing = if closes { "Connection: close\r\n" } else { "" };
     let text = if is_proxied || length > LENGTH_KNOWN_MAX {
         let vary = if is_proxied { "Vary: Accept-Encoding\r\n" } else { "" };
         let head = head(*status, headers);
-        format!("{head}{vary}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n")
+        format!("{head}{vary}{closing}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n")
     } else {
-        format!("{}Content-Length: {length}\r\n\r\n{body}", head(*status, headers))
+        format!("{}{closing}Content-Length: {length}\r\n\r\n{body}", head(*status, headers))
     };
     stream.write_all(text.as_bytes()).await
 }
@@ -143,7 +144,7 @@ pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io:
             return Ok(false);
         }
     };
-    respond(stream, &reply, false).await?;
+    respond(stream, &reply, false, false).await?;
     Ok(true)
 }
 

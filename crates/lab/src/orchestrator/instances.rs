@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::recovery::{now_s, timestamp};
+use super::recovery::now_s;
 use super::{Inner, Seen};
 use crate::nodes::PORT;
 
@@ -118,7 +118,7 @@ impl Inner {
         let poll_s = i64::try_from(self.settings.poll_interval.as_secs()).unwrap_or(0).max(1);
         let since_check_s = now_s() - seen.checked_at;
         let is_recent = since_check_s <= poll_s * 5;
-        instance["LastSeenTimestamp"] = json!(timestamp(seen.seen_at));
+        instance["LastSeenTimestamp"] = json!(self.local(seen.seen_at));
         instance["SecondsSinceLastSeen"] = json!({"Int64": now_s() - seen.seen_at, "Valid": true});
         instance["IsLastCheckValid"] = json!(seen.valid);
         instance["IsUpToDate"] = json!(since_check_s <= poll_s);
@@ -139,7 +139,7 @@ impl Inner {
         instance["IsDowntimed"] = json!(true);
         instance["DowntimeReason"] = json!(downtime.reason);
         instance["DowntimeOwner"] = json!(downtime.owner);
-        instance["DowntimeEndTimestamp"] = json!(downtime.end());
+        instance["DowntimeEndTimestamp"] = json!(self.local(downtime.end_s()).replace('T', " ").replace('Z', ""));
         instance["ElapsedDowntime"] = json!(downtime.begun.elapsed().as_secs() * 1_000_000_000);
     }
 

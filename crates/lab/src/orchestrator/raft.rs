@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Inner;
 use super::http::Reply;
-use super::recovery::{now_s, timestamp};
+use super::recovery::now_s;
 
 /// The health of a member, as recorded; what varies is filled in.
 const HEALTH: &str = include_str!("health.json");
@@ -87,8 +87,11 @@ impl Inner {
         })
     }
 
-    /// `health` and `status`: 200 also without quorum (9-raft).
+    /// `health` and `status`: 200 also without quorum (9-raft); without raft, 500 once the database is gone (FACTS §8).
     pub(super) fn health(&self, member: usize) -> Reply {
+        if self.is_without_database {
+            return Reply::error("Application node is unhealthy dial tcp 127.0.0.1:3306: connect: connection refused");
+        }
         let mut health: Value = serde_json::from_str(HEALTH).unwrap_or_default();
         let details = &mut health["Details"];
         details["Hostname"] = json!(hostname(member));
@@ -99,7 +102,19 @@ impl Inner {
         details["RaftLeaderURI"] = json!(self.leader_uri_to(member));
         details["RaftAdvertise"] = json!(address(member));
         details["AvailableNodes"][0]["Hostname"] = json!(hostname(member));
-        details["AvailableNodes"][0]["LastSeenActive"] = json!(timestamp(now_s()));
+        details["AvailableNodes"][0]["LastSeenActive"] = json!(self.local(now_s()));
+        if !self.settings.raft {
+            // 21-no-raft
+            let active = self.leader.or(self.peers.first().copied()).map(hostname).unwrap_or_default();
+            details["ActiveNode"]["Hostname"] = json!(active);
+            details["ActiveNode"]["LastSeenActive"] = json!(self.local(self.active_at));
+            details["IsRaftLeader"] = json!(false);
+            for of_raft in ["RaftLeader", "RaftLeaderURI", "RaftAdvertise"] {
+                details[of_raft] = json!("");
+            }
+            details["RaftHealthyMembers"] = Value::Null;
+            return Reply::json(200, &health);
+        }
         // Followers report to the leader, which alone lists them.
         let members: Vec<String> = self.peers.iter().map(|peer| address(*peer)).collect();
         details["RaftHealthyMembers"] = if self.leads(member) { json!(members) } else { Value::Null };

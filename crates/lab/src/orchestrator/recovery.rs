@@ -39,6 +39,7 @@ impl Inner {
         if self.leader.is_none() {
             return;
         }
+        self.active_at = now_s();
         self.forgotten.retain(|_, polls| {
             *polls -= 1;
             *polls > 0
@@ -172,6 +173,13 @@ impl Inner {
 /// Seconds since 1970.
 pub(super) fn now_s() -> i64 {
     jiff::Timestamp::now().as_second()
+}
+
+impl Inner {
+    /// A time as the database has it: without a zone, whatever the `Z` says (FACTS §8).
+    pub(super) fn local(&self, second: i64) -> String {
+        timestamp(second + self.settings.zone_offset_s)
+    }
 }
 
 /// `2026-11-23T06:20:35Z`.

@@ -1,6 +1,7 @@
 //! The members' sockets: who accepts, who refuses, who hangs, and who is asked in whose stead.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -71,6 +72,7 @@ async fn hold(orchestrator: Orchestrator, member: usize, stream: TcpStream) {
 
 async fn talk(orchestrator: &Orchestrator, member: usize, mut stream: TcpStream) -> io::Result<()> {
     let mut life = orchestrator.0.life.subscribe();
+    let mut answers = 0;
     while let Some(request) = http::read_request(&mut stream).await? {
         let asked = orchestrator.inner().asked(member, &request);
         while orchestrator.inner().hangs(member, asked) {
@@ -84,8 +86,15 @@ async fn talk(orchestrator: &Orchestrator, member: usize, mut stream: TcpStream)
             }
             continue;
         }
+        let takes = orchestrator.inner().takes(&request);
+        tokio::time::sleep(takes).await;
         let reply = orchestrator.inner().request(asked, &request);
-        http::respond(&mut stream, &reply, asked != member).await?;
+        answers += 1;
+        let closes = orchestrator.inner().settings.closes_after.is_some_and(|most| answers >= most);
+        http::respond(&mut stream, &reply, asked != member, closes).await?;
+        if closes {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -95,9 +104,15 @@ impl Inner {
         self.members[member].process == Process::Down
     }
 
-    /// Who answers a request to this member: all but local ones are proxied to the leader, if one is known (FACTS §9).
+    fn takes(&self, request: &Request) -> Duration {
+        let is_of_history = self.path(request).is_some_and(|path| path.starts_with("audit-recovery"));
+        if is_of_history { self.settings.history_page_takes } else { Duration::ZERO }
+    }
+
+    /// Who answers a request to this member: all but local ones are proxied to the leader, if one is known (FACTS §9);
+    /// none without raft.
     fn asked(&self, member: usize, request: &Request) -> usize {
-        if self.leads(member) || self.path(request).is_none_or(super::answers::is_local) {
+        if !self.settings.raft || self.leads(member) || self.path(request).is_none_or(super::answers::is_local) {
             return member;
         }
         self.leader.unwrap_or(member)

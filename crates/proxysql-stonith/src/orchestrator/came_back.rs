@@ -72,6 +72,18 @@ pub enum Counts {
     Blind,
 }
 
+impl Counts {
+    /// It in the words of the table.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::NobodyCanLead => "vote: nobody can promote",
+            Self::Silence => "silence",
+            Self::Blind => "blind",
+        }
+    }
+}
+
 impl Kind {
     /// All of them, in the order of the table.
     pub const ALL: [Self; 17] = [
@@ -93,6 +105,29 @@ impl Kind {
         Self::TlsFailed,
         Self::Unusable,
     ];
+
+    /// It in the words of the table.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Leads => "leads",
+            Self::NamesALeader => "follows, names a leader and relays to it",
+            Self::NamesNobody => "in a raft, knows no leader",
+            Self::AnotherIsActive => "no raft: another node is active",
+            Self::NobodyIsActive => "no raft: no node is active",
+            Self::DatabaseGone => "no raft: its database is gone",
+            Self::NotLeader => "does not lead, and does not say why",
+            Self::Unreached => "not reached",
+            Self::Late => "no answer in time",
+            Self::Broken => "the connection broke",
+            Self::Gateway => "a gateway's 5xx",
+            Self::LostTheLead => "lost the lead while it answered",
+            Self::NotRelayed => "follows, and does not relay",
+            Self::Closes => "closes connections too early",
+            Self::Refused => "401 or 403",
+            Self::TlsFailed => "TLS failed",
+            Self::Unusable => "anything else",
+        }
+    }
 
     /// What it counts as.
     pub fn counts(self) -> Counts {

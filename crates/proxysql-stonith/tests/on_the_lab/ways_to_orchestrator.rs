@@ -1,16 +1,50 @@
 //! Orchestrator as it is reached in the field: behind gateways and balancers, through a follower, without raft.
 
-use lab::orchestrator::Fault;
-use proxysql_stonith::agent::Agent;
-use stonith_core::lease::Standing;
+use std::time::{Duration, Instant};
 
-use crate::stage::{Stage, tick};
+use lab::nodes::Nodes;
+use lab::orchestrator::{Fault, Settings};
+use proxysql_stonith::agent::Agent;
+use proxysql_stonith::clock;
+use stonith_core::lease::Standing;
+use stonith_core::memory::Memory;
+use stonith_core::observed::{Backing, LeaderView};
+
+use crate::stage::{Stage, TICK, tick};
+
+async fn stage(settings: Settings) -> Stage {
+    Stage::with(lab::proxysql::Settings::default(), settings, Nodes::new(&["node01", "node02", "node03"])).await
+}
+
+/// An agent that starts for the first time and looks for Orchestrator there.
+fn first_start(stage: &Stage, endpoints: &[String]) -> Agent {
+    let boot_id = clock::boot_id().unwrap();
+    stage.agent_that_asks(endpoints, Memory::first_start(&boot_id, clock::boot_ms()))
+}
+
+/// Ticks until it is so; how long that took.
+async fn ticks_until(agent: &mut Agent, within: Duration, mut is_so: impl FnMut(&Agent) -> bool) -> Duration {
+    let began = Instant::now();
+    loop {
+        tick(agent).await.unwrap();
+        if is_so(agent) {
+            return began.elapsed();
+        }
+        assert!(began.elapsed() < within, "not within {within:?}");
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn is_led(view: &LeaderView) -> bool {
+    matches!(view, LeaderView::Led(_))
+}
 
 /// Long without a lease.
 fn make_old(agent: &mut Agent) {
     agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
     agent.memory.started_ms -= 20_000;
     agent.memory.silent_ms = agent.memory.lease_asked_ms;
+    agent.memory.held_ms = None;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,5 +65,164 @@ async fn a_site_that_is_cut_off_behind_a_gateway_is_isolated() {
         assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Isolated, "{status}");
         assert!(stage.is_fenced("node01"));
         (0..3).for_each(|member| stage.orchestrator.fault(member, None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
+    let stage = Stage::set().await;
+    let follower = stage.orchestrator.endpoints()[1..2].to_vec();
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
+    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Led { good: false });
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    stage.nodes.start("node01");
+    stage.nodes.make_replica("node01", "node02");
+    stage.orchestrator.end_downtime("node01");
+    ticks_until(&mut agent, Duration::from_secs(20), |_| stage.runtime().contains("20/node01:ONLINE[rack 7]")).await;
+    // A new leader behind the same address has to be steady first.
+    let before = agent.memory.leader.clone().unwrap();
+    stage.orchestrator.set_leader(Some(2));
+    tick(&mut agent).await.unwrap();
+    let after = agent.memory.leader.clone().unwrap();
+    assert!(after.name != before.name && after.since_ms > before.since_ms, "{before:?} {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_leader_is_gone_is_no_way_to_it() {
+    let stage = Stage::set().await;
+    let follower = stage.orchestrator.endpoints()[1..2].to_vec();
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
+    tick(&mut agent).await.unwrap();
+    stage.orchestrator.set_leader(None);
+    make_old(&mut agent);
+    let seen = tick(&mut agent).await.unwrap();
+    assert!(matches!(seen.observed.leader, LeaderView::Silent(_)), "{:?}", seen.observed.leader);
+    assert_eq!(seen.decision.standing, Standing::Isolated, "it may be the cut-off minority");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_raft_a_database_that_is_gone_is_held_and_another_active_node_out_of_reach_is_not() {
+    let settings = Settings { members: 2, raft: false, ..Settings::default() };
+    let stage = stage(settings).await;
+    let mut agent = stage.agent();
+    let seen = tick(&mut agent).await.unwrap();
+    let LeaderView::Led(answer) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
+    assert_eq!(answer.backing, Backing::Single);
+    let before = stage.everything();
+    stage.orchestrator.stop_database();
+    make_old(&mut agent);
+    let seen = tick(&mut agent).await.unwrap();
+    assert_eq!(seen.observed.leader, LeaderView::Leaderless);
+    assert_eq!((seen.decision.standing, stage.everything()), (Standing::Held, before.clone()));
+    stage.orchestrator.start_database();
+    assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader));
+    // Handed over: the active node is killed, and the other takes over after 5 s.
+    stage.orchestrator.kill(0);
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    make_old(&mut agent);
+    let seen = tick(&mut agent).await.unwrap();
+    assert_eq!((seen.observed.leader, seen.decision.standing), (LeaderView::Leaderless, Standing::Held));
+    stage.orchestrator.set_leader(Some(1));
+    assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader));
+    // Only the passive one is reached, and says that another one is active.
+    stage.orchestrator.resume(0);
+    stage.orchestrator.set_leader(Some(0));
+    let mut agent = stage.agent_that_asks(&stage.orchestrator.endpoints()[1..], agent.memory.clone());
+    stage.orchestrator.poll();
+    make_old(&mut agent);
+    let seen = tick(&mut agent).await.unwrap();
+    assert_eq!(seen.decision.standing, Standing::Isolated, "{:?}", seen.observed.leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_closed_after_some_answers_cost_nothing_and_after_each_one_are_said() {
+    for answers in [3, 5, 100] {
+        let stage = stage(Settings { closes_after: Some(answers), ..Settings::default() }).await;
+        let mut agent = stage.agent();
+        for _ in 0..10 {
+            assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader), "{answers}");
+        }
+        stage.fail_over().await;
+        tick(&mut agent).await.unwrap();
+        assert!(stage.is_fenced("node01"), "{answers}");
+    }
+    let stage = stage(Settings { closes_after: Some(1), ..Settings::default() }).await;
+    let before = stage.everything();
+    let mut agent = stage.agent();
+    agent.memory.armed = true;
+    make_old(&mut agent);
+    let seen = tick(&mut agent).await.unwrap();
+    let LeaderView::Blind(why) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
+    assert!(why.contains("keep-alive"), "{why}");
+    assert_eq!((seen.decision.standing, stage.everything()), (Standing::Held, before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_year_of_history_on_another_continent_holds_the_lease_arms_and_fences_at_once() {
+    let stage = stage(Settings { history_page_takes: Duration::from_millis(100), ..Settings::default() }).await;
+    for day in 1..=900 {
+        stage.orchestrator.record_old_failover("other01", "other02", Duration::from_secs(day * 30_000));
+    }
+    let mut agent = first_start(&stage, &stage.orchestrator.endpoints());
+    let armed_after = ticks_until(&mut agent, Duration::from_secs(3), |agent| agent.memory.armed).await;
+    assert!(armed_after < Duration::from_secs(3), "{armed_after:?}");
+    assert!(agent.memory.history.under_way.is_some(), "control: most of it is still to come");
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    let known_after = ticks_until(&mut agent, Duration::from_secs(30), |agent| agent.memory.history.known_ns > 0).await;
+    println!("armed after {armed_after:?}, the whole history known after {known_after:?}");
+    let asked = stage.orchestrator.requests().iter().filter(|path| path.starts_with("audit-recovery")).count();
+    tick(&mut agent).await.unwrap();
+    let asked_now = stage.orchestrator.requests().iter().filter(|path| path.starts_with("audit-recovery")).count();
+    assert!(asked_now - asked <= 1, "only what is new: {}", asked_now - asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_unreadable_instance_or_record_holds_whom_it_names_and_nobody_else() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.nodes.make_replica("node03", "[2001:db8::5]");
+    stage.orchestrator.record_without_uid("other01", "other02");
+    stage.orchestrator.poll();
+    stage.fail_over().await;
+    let seen = tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"));
+    let LeaderView::Led(answer) = &seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
+    let said: Vec<&str> = answer.skipped.iter().map(|skipped| skipped.what.as_str()).collect();
+    assert!(said.iter().any(|what| what.contains("node03:3306")), "{said:?}");
+    assert!(said.iter().any(|what| what.contains("other01:3306")), "{said:?}");
+    stage.nodes.start("node01");
+    stage.nodes.make_replica("node01", "node02");
+    stage.orchestrator.end_downtime("node01");
+    ticks_until(&mut agent, Duration::from_secs(10), |_| stage.runtime().contains("20/node01:ONLINE[rack 7]")).await;
+}
+
+/// Hours east and west, and one with a half.
+const ZONES_S: [i64; 4] = [0, -5 * 3_600, 9 * 3_600, 5 * 3_600 + 1_800];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_zone_of_orchestrators_database_changes_nothing() {
+    for zone_offset_s in ZONES_S {
+        let stage = stage(Settings { zone_offset_s, ..Settings::default() }).await;
+        let mut agent = stage.agent();
+        tick(&mut agent).await.unwrap();
+        stage.fail_over().await;
+        tick(&mut agent).await.unwrap();
+        assert!(stage.is_fenced("node01"), "{zone_offset_s}");
+        // While its instance rows are from before the recovery, nothing lets it back and the new primary is not fenced.
+        for _ in 0..3 {
+            tick(&mut agent).await.unwrap();
+            assert!(!stage.is_fenced("node02") && stage.is_fenced("node01"), "{zone_offset_s}");
+        }
+        stage.nodes.start("node01");
+        stage.nodes.make_replica("node01", "node02");
+        stage.orchestrator.end_downtime("node01");
+        let is_back = |_: &Agent| stage.runtime().contains("20/node01:ONLINE[rack 7]");
+        let took = ticks_until(&mut agent, Duration::from_secs(10), is_back).await;
+        println!("{zone_offset_s} s from UTC: back after {took:?}");
     }
 }
