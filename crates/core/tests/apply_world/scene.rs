@@ -193,7 +193,7 @@ impl Scene {
             old_monitor: false,
             version: 7,
             checksums: true,
-            odd: BTreeSet::new(),
+            odd: [].into(),
             broken: Vec::new(),
         }
     }
