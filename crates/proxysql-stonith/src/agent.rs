@@ -19,7 +19,7 @@ use stonith_core::wants::{Wants, wants};
 use crate::clock;
 use crate::foreign::shown as one_line;
 use crate::orchestrator::{Basic, Client};
-use crate::proxysql::{self, Admin, AdminError, Credential, DriveError, ObserveError, Version};
+use crate::proxysql::{self, Admin, AdminError, Credential, DriveError, ObserveError, Reading, Seen, Version};
 
 /// Reads credentials again, after one was refused: passwords are changed under a running agent.
 pub trait Credentials: std::fmt::Debug {
@@ -96,6 +96,9 @@ pub struct Agent {
     admin: Option<Admin>,
     /// ProxySQL's version, as it was at the last connect.
     version: Option<String>,
+    /// How the ProxySQL of the last look was read, and that ProxySQL itself where it was given back.
+    reading: Option<Reading>,
+    known: Option<Seen>,
     owner: String,
 }
 
@@ -126,7 +129,7 @@ impl Agent {
         memory: Memory,
         owner: String,
     ) -> Self {
-        Self { settings, memory, client, credentials, admin: None, version: None, owner }
+        Self { settings, memory, client, credentials, admin: None, version: None, reading: None, known: None, owner }
     }
 
     /// Looks and decides; writes nothing, keeps nothing.
@@ -135,28 +138,53 @@ impl Agent {
     /// ProxySQL could not be read. The lease is kept up all the same.
     pub async fn look(&mut self, orders: Orders) -> Result<(Observed, Decision), TickError> {
         let proxy = self.observe().await;
-        let leader = self.ask_leader(proxy.as_ref().ok()).await;
+        let leader = self.ask_leader(proxy.as_ref().ok().map(|seen| &seen.view)).await;
         let proxy = match (&leader, proxy) {
             // An answer that does not come takes seconds: what another agent or an operator did meanwhile counts.
             (
                 LeaderView::Leaderless | LeaderView::Blind(_) | LeaderView::Conflict(_) | LeaderView::Silent(_),
-                Ok(_),
-            ) => self.observe().await,
+                Ok(seen),
+            ) => {
+                self.known = Some(seen.reading.of(seen.view));
+                self.observe().await
+            }
             (_, proxy) => proxy,
         };
         let proxy = match proxy {
             Ok(proxy) => proxy,
-            Err(error) => {
-                self.admin = None;
-                // A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
-                let unseen = AtProxy { may_isolate: false, lease: None };
-                advance(&mut self.memory, &leader, unseen, &self.settings.policy, clock::boot_ms());
-                return Err(error);
-            }
+            Err(error) => return Err(self.unseen(&leader, error)),
         };
-        let observed = Observed { proxy, leader, orders };
-        let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
-        Ok((observed, decision))
+        let mut fresh = proxy.reading.fresh;
+        self.reading = Some(proxy.reading);
+        let mut observed = Observed { proxy: proxy.view, leader, orders };
+        loop {
+            let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
+            if fresh || !decision.plan.changes_rows() {
+                return Ok((observed, decision));
+            }
+            // Nothing is changed on the strength of what was read before.
+            fresh = true;
+            self.known = None;
+            let anew = match self.observe().await {
+                Ok(anew) => anew,
+                Err(error) => return Err(self.unseen(&observed.leader, error)),
+            };
+            self.reading = Some(anew.reading);
+            observed.proxy = anew.view;
+        }
+    }
+
+    /// A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
+    fn unseen(&mut self, leader: &LeaderView, error: TickError) -> TickError {
+        self.admin = None;
+        let unseen = AtProxy { may_isolate: false, lease: None };
+        advance(&mut self.memory, leader, unseen, &self.settings.policy, clock::boot_ms());
+        error
+    }
+
+    /// Gives back what a look saw of ProxySQL: the next one reads it again only if something can have changed.
+    pub fn give_back(&mut self, proxy: ProxyView) {
+        self.known = self.reading.take().map(|reading| reading.of(proxy));
     }
 
     /// Asks Orchestrator what this ProxySQL's decision needs; if it refuses the password, once more with one that is
@@ -220,7 +248,7 @@ impl Agent {
         Ok(tick)
     }
 
-    async fn observe(&mut self) -> Result<ProxyView, TickError> {
+    async fn observe(&mut self) -> Result<Seen, TickError> {
         let kept = self.admin.is_some();
         match self.observe_once().await {
             // A kept connection that ProxySQL closed meanwhile, by a restart say: once more on a new one.
@@ -239,7 +267,7 @@ impl Agent {
         }
     }
 
-    async fn observe_once(&mut self) -> Result<ProxyView, ObserveError> {
+    async fn observe_once(&mut self) -> Result<Seen, ObserveError> {
         let mut admin = match self.admin.take() {
             Some(admin) => admin,
             None => {
@@ -248,9 +276,10 @@ impl Agent {
                 admin
             }
         };
-        let view = proxysql::observe(&mut admin, &self.settings.policy, &self.owner).await?;
+        let (known, now_ms) = (self.known.take(), clock::boot_ms());
+        let seen = proxysql::observe(&mut admin, &self.settings.policy, &self.owner, known, now_ms).await?;
         self.admin = Some(admin);
-        Ok(view)
+        Ok(seen)
     }
 
     /// Carries a decision's plan out on this ProxySQL.
@@ -299,7 +328,7 @@ impl Agent {
     /// # Errors
     /// ProxySQL could not be read.
     pub async fn connections_used(&mut self, node: &Node) -> Result<u64, TickError> {
-        Ok(self.observe().await?.conn_used.get(node).copied().unwrap_or(0))
+        Ok(self.observe().await?.view.conn_used.get(node).copied().unwrap_or(0))
     }
 
     /// This ProxySQL as it is now.
@@ -307,7 +336,7 @@ impl Agent {
     /// # Errors
     /// It could not be read.
     pub async fn proxy_view(&mut self) -> Result<ProxyView, TickError> {
-        self.observe().await
+        Ok(self.observe().await?.view)
     }
 
     /// Says goodbye to ProxySQL.

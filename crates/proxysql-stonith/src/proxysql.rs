@@ -12,5 +12,5 @@ mod version;
 
 pub use admin::{Admin, AdminError, Answer, Credential, Settings};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
-pub use observe::{ObserveError, monitor_round, observe, version};
+pub use observe::{ObserveError, Reading, Seen, monitor_round, observe, version};
 pub use version::{TRIED, Version};

@@ -204,8 +204,9 @@ impl Watch {
                 false
             }
         };
-        if let Ok(tick) = &ticked {
-            self.report(tick).await;
+        if let Ok(tick) = ticked {
+            self.report(&tick).await;
+            self.agent.give_back(tick.observed.proxy);
         }
         self.settle(&found, now.wall_s);
         well

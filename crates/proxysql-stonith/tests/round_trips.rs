@@ -196,12 +196,12 @@ mod on_the_lab {
     }
 
     async fn carry_out(admin: &mut Admin, node: &Node, directive: Directive) -> ProxyView {
-        let view = observe(admin, &Policy::default(), "us").await.unwrap();
+        let view = observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view;
         let managed = Managed::of(&view, &Policy::default());
         let plan = Plan::new(managed, [(node.clone(), directive)].into(), &view);
         let outcome = drive(admin, plan, "test".to_owned(), &mut |_| {}).await.unwrap();
         assert!(!format!("{outcome:?}").is_empty());
-        observe(admin, &Policy::default(), "us").await.unwrap()
+        observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view
     }
 
     /// Through the program's own SQL, real SQLite, and back over the admin protocol.

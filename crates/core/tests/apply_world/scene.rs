@@ -1,7 +1,7 @@
 //! The morning after: node01 was the primary, node02 was promoted, node01 is back; somebody has edits staged.
 //! And what must be seen after an apply.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stonith_core::apply::{Done, Outcome, Place};
 use stonith_core::evidence::Kind;
@@ -193,7 +193,7 @@ impl Scene {
             old_monitor: false,
             version: 7,
             checksums: true,
-            odd: BTreeSet::new(),
+            odd: [].into(),
             broken: Vec::new(),
         }
     }

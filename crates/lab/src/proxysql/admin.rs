@@ -191,8 +191,7 @@ impl Engine {
             self.purge()?;
         }
         if lower.contains("runtime_checksums_values") {
-            let sums = self.layers.checksums()?;
-            self.layers.fill("runtime_checksums_values", &sums)?;
+            self.layers.fill_checksums()?;
         }
         if lower.contains("stats_mysql_connection_pool") {
             let rows = self.layers.rows()?;

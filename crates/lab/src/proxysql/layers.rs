@@ -48,10 +48,17 @@ pub(super) struct Layers {
     db: Connection,
     version: u64,
     epoch: u64,
+    /// LOADs of the other ProxySQLs, and the checksum of what the last one was given.
+    peer_loads: u64,
+    peers: u64,
     /// The checksum of what the last LOAD was given: the monitor does not change this one.
     loaded: u64,
     /// Rows that LOAD removed, and that still had an idle connection.
     cooling: BTreeMap<RowKey, Instant>,
+    /// `total_changes()`: records that were changed in `main` and `disk` since the start. Filling a table counts too.
+    total: u64,
+    /// `runtime_checksums_values` as it was filled last.
+    filled: Vec<Vec<Option<String>>>,
     /// What the last statement changed. It is also the answer to one that changes no record, such as CREATE TABLE.
     changes: u64,
 }
@@ -73,7 +80,18 @@ impl Layers {
                 db.execute(&format!("INSERT INTO {layer}.global_variables VALUES (?1,?2)"), (name, value))?;
             }
         }
-        Ok(Self { db, version: 0, epoch: now_s(), loaded: 0, cooling: BTreeMap::new(), changes: 0 })
+        Ok(Self {
+            db,
+            peer_loads: 0,
+            peers: 0,
+            version: 0,
+            epoch: now_s(),
+            loaded: 0,
+            cooling: BTreeMap::new(),
+            total: 0,
+            filled: Vec::new(),
+            changes: 0,
+        })
     }
 
     /// Runs one statement; what follows it in the same query is dropped silently (FACTS §1).
@@ -85,6 +103,7 @@ impl Layers {
     }
 
     fn try_run(&mut self, sql: &str) -> Result<Raw> {
+        let sql = &sql.replace("total_changes()", &self.total.to_string());
         let Some(mut statement) = first_statement(&self.db, sql)? else {
             // Nothing, or a comment ([5-admin]).
             return Ok(Raw::Refused("ProxySQL Admin Error: not an error".to_owned()));
@@ -96,6 +115,7 @@ impl Layers {
             statement.execute([])?;
             if counts {
                 self.changes = self.db.changes();
+                self.total += self.changes;
             }
             return Ok(Raw::Done(self.changes, String::new()));
         }
@@ -115,6 +135,7 @@ impl Layers {
         if counts {
             // It has a RETURNING.
             self.changes = self.db.changes();
+            self.total += self.changes;
         }
         Ok(Raw::Records(Records { columns, records }))
     }
@@ -170,6 +191,11 @@ impl Layers {
 
     /// Copies one layer's tables to another.
     pub(super) fn copy(&mut self, from: &str, to: &str, tables: &[&str]) -> Result<()> {
+        self.total += u64::from(to != RUNTIME);
+        if to == RUNTIME && tables == ["proxysql_servers"] {
+            self.peer_loads += 1;
+            self.peers = self.sum(0, "main.proxysql_servers", "")?;
+        }
         for table in tables {
             self.db.execute_batch(&format!(
                 "DELETE FROM {to}.{table}; INSERT INTO {to}.{table} SELECT * FROM {from}.{table};"
@@ -185,7 +211,11 @@ impl Layers {
             "REPLACE INTO {to}.global_variables SELECT * FROM {from}.global_variables WHERE variable_name LIKE ?1||'%'"
         );
         let copied = self.db.execute(&sql, [prefix])?;
-        self.changes = if [from, to].contains(&RUNTIME) { 0 } else { copied as u64 };
+        if to == RUNTIME {
+            return Ok(0); // what was changed last is still what was before it (22-admin/sessions.txt)
+        }
+        self.total += copied as u64;
+        self.changes = if from == RUNTIME { 0 } else { copied as u64 };
         Ok(self.changes)
     }
 
@@ -205,7 +235,7 @@ impl Layers {
         self.copy("disk", "main", &COVERED)?;
         self.copy("disk", "main", &OTHERS)?;
         self.copy("main", RUNTIME, &OTHERS)?;
-        self.version = 0;
+        (self.version, self.total) = (0, 0);
         self.load(|_| false, |_| false)
     }
 
@@ -289,7 +319,9 @@ impl Layers {
             let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
             let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table} {order}");
             self.db.prepare_cached(&sql)?.execute([])?;
-            self.changes = 0;
+            // Variables are filled one by one (22-admin/sessions.txt).
+            self.changes = u64::from(*table == "global_variables");
+            self.total += 1;
         }
         Ok(())
     }
@@ -303,6 +335,17 @@ impl Layers {
             statement.execute(rusqlite::params_from_iter(row))?;
         }
         self.changes = 0;
+        self.total += 1;
+        Ok(())
+    }
+
+    /// Fills `runtime_checksums_values`, which ProxySQL leaves as it is while nothing changed (code: dumped_at).
+    pub(super) fn fill_checksums(&mut self) -> Result<()> {
+        let sums = self.checksums()?;
+        if self.filled != sums {
+            self.fill("runtime_checksums_values", &sums)?;
+            self.filled = sums;
+        }
         Ok(())
     }
 
@@ -321,7 +364,9 @@ impl Layers {
     /// Gives a variable in memory a value; whether there is such a one.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
-        Ok(self.db.execute(sql, (name, value))? > 0)
+        let set = self.db.execute(sql, (name, value))?;
+        self.total += set as u64;
+        Ok(set > 0)
     }
 
     /// PROXYSQL READONLY: what clients send may not write.
@@ -338,11 +383,16 @@ impl Layers {
         let sum = |name: &str| match name {
             "mysql_servers" => servers,
             "mysql_servers_v2" => self.loaded,
+            "proxysql_servers" => self.peers,
             _ => 0,
         };
         let names = ["admin_variables", "mysql_query_rules", "mysql_servers", "mysql_users", "mysql_variables"];
         let record = |name: &str| {
-            let version = if ours(name) { self.version } else { 1 };
+            let version = match name {
+                "proxysql_servers" => 1 + self.peer_loads,
+                name if ours(name) => self.version,
+                _ => 1,
+            };
             let texts = [name.to_owned(), version.to_string(), self.epoch.to_string(), format!("0x{:016X}", sum(name))];
             texts.into_iter().map(Some).collect()
         };

@@ -47,11 +47,13 @@ pub async fn daemon(config: &Config) -> Ended {
     for proxy in &config.proxies {
         agent(config, proxy, Mode::Daemon, stonith_core::memory::Memory::default(), String::new())?;
     }
-    let end = &end;
     let loops = config.proxies.iter().map(|proxy| {
-        let ending = ending.clone();
+        let (config, proxy, ending, end) = (config.clone(), proxy.clone(), ending.clone(), end.clone());
+        // A thread each: none waits until another has read its rows, thought, or written its state.
+        let on_its_own = tokio::task::spawn_blocking(move || on_its_own(watch_until(&config, &proxy, ending)));
+        let end = end.clone();
         async move {
-            let ended = watch_until(config, proxy, ending).await;
+            let ended = on_its_own.await.map_err(anyhow::Error::from)?;
             if ended.is_err() {
                 let _ = end.send(true); // better none than some of them unnoticed
             }
@@ -77,6 +79,11 @@ pub async fn daemon(config: &Config) -> Ended {
         }
         () = on_signal => Ok(DONE),
     }
+}
+
+/// Drives a loop on the thread that calls.
+fn on_its_own(watching: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(watching)
 }
 
 async fn watch_until(config: &Config, proxy: &ProxyConfig, mut ending: Ending) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Admin {
     conn: Conn,
+    /// Which connection of this process it is.
+    number: u64,
     address: Node,
     timeout: Duration,
 }
@@ -143,12 +146,19 @@ impl Admin {
             }
             Ok(Err(error)) => return Err(AdminError::Connect { address, cause: whole_cause(&error) }),
         };
-        Ok(Self { conn, address, timeout: settings.timeout })
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { conn, number, address, timeout: settings.timeout })
     }
 
     /// Where this connects to.
     pub fn address(&self) -> &Node {
         &self.address
+    }
+
+    /// Which connection of this process it is.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Sends one statement and reads its whole answer.

@@ -71,6 +71,19 @@ pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     values.map(read).collect()
 }
 
+/// The hostgroups of a table whose columns are not all known: those that are named so.
+///
+/// # Errors
+/// A value is no number.
+pub fn named_hostgroups(mut answer: Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
+    let named: Vec<bool> = answer.columns.iter().map(|column| column.ends_with("hostgroup")).collect();
+    for record in &mut answer.records {
+        let mut at = named.iter();
+        record.retain(|value| at.next() == Some(&true) && value.is_some());
+    }
+    hostgroups(&answer)
+}
+
 /// The only value of an answer, a variable say.
 pub fn value(answer: &Answer) -> Option<&str> {
     answer.records.first()?.first()?.as_deref()

@@ -6,13 +6,16 @@ use std::time::Duration;
 use stonith_core::apply::RETURNS_NAME;
 use stonith_core::managed::Managed;
 use stonith_core::marker::Comment;
-use stonith_core::observed::ProxyView;
+use stonith_core::node::Node;
+use stonith_core::observed::{ProxyView, Release, SharedLease};
 use stonith_core::policy::Policy;
-use stonith_core::row::Row;
+use stonith_core::row::{Row, Status};
 use stonith_core::table::{Record, SERVERS, Unreadable};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{NotUnderstood, content, first_column, hostgroups, lease, pairs, releases, returned, used, value};
+use super::answers::{
+    NotUnderstood, content, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used, value,
+};
 use super::sql::{self, USED};
 
 /// Why a ProxySQL could not be read.
@@ -40,11 +43,20 @@ fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> Obse
 
 const VERSION: &str = "SELECT @@version";
 const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
-const GROUP_REPLICATION: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups";
-const GALERA: &str = "SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups";
-const AURORA: &str = "SELECT writer_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
+/// Hostgroups that other monitors of ProxySQL move rows in.
+const FOREIGN: &str = "\
+    SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
+    UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
+    UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
+/// From 3.0.10 (COMPAT.md): blue/green deployments of RDS.
+const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
+const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
 const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
-const LOADS: &str = "SELECT version FROM runtime_checksums_values WHERE name='mysql_servers'";
+/// What changes with any writing to ProxySQL's tables: a LOAD and a move of the monitor change the checksums, any other
+/// writing to memory or disk the count of changed records (FACTS §1). So does whoever looks at runtime, so that count is
+/// taken after runtime is read.
+const STAMP: &str =
+    "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
 
 /// Which version this ProxySQL is, in its own words.
 ///
@@ -76,72 +88,161 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
 /// How often it is read again because somebody LOADed meanwhile.
 const READS_MAX: u32 = 3;
 
+/// The longest that tables are taken as they were read, in ms, though nothing says that they changed: a ghost row comes
+/// and goes without a trace.
+const READ_AGAIN_MS: u64 = 30_000;
+
+/// ProxySQL's tables as they were read.
+#[derive(Debug)]
+pub struct Seen {
+    /// What was read.
+    pub view: ProxyView,
+    /// When, and how to tell whether it is still so.
+    pub reading: Reading,
+}
+
+/// When tables were read, and how to tell whether they are still so.
+#[derive(Debug)]
+pub struct Reading {
+    /// All of them were read now.
+    pub fresh: bool,
+    /// The connection that read them, and what changes with them; `None` where nothing tells.
+    stamp: Option<(u64, Vec<Record>)>,
+    read_ms: u64,
+}
+
+impl Reading {
+    /// What the next tick may go on from. SHUNNED comes and goes without a trace too. It counts as ONLINE: then as much is
+    /// fenced as may have to be, and a plan that is not empty is made once more of what is read anew.
+    pub fn of(self, mut view: ProxyView) -> Seen {
+        for row in view.runtime.iter_mut().filter(|row| row.status == Status::Shunned) {
+            row.status = Status::Online;
+        }
+        Seen { view, reading: self }
+    }
+}
+
 /// Reads one ProxySQL: its three layers, its hostgroups, whether an apply was cut off, and what agents share. `owner` is
-/// the name that we hold the lock under.
+/// the name that we hold the lock under. What is known is not read again as long as ProxySQL's stamp is the same.
 ///
 /// # Errors
 /// The connection, or an answer that can't be understood; then nothing is decided for this ProxySQL.
-pub async fn observe(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyView, ObserveError> {
-    let mut loads = admin.query(LOADS).await?;
-    for _ in 1..READS_MAX {
-        let view = read(admin, policy, owner).await?;
-        let loads_now = admin.query(LOADS).await?;
-        if loads_now == loads {
-            return Ok(view);
+pub async fn observe(
+    admin: &mut Admin,
+    policy: &Policy,
+    owner: &str,
+    known: Option<Seen>,
+    now_ms: u64,
+) -> Result<Seen, ObserveError> {
+    let shared = Shared::read(admin, owner).await?;
+    let mut stamp = admin.query(STAMP).await?.records;
+    if let Some(Seen { mut view, reading }) = known
+        && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
+        && now_ms.saturating_sub(reading.read_ms) < READ_AGAIN_MS
+    {
+        let fenced = fenced_nodes(&view.runtime);
+        shared.put_into(&mut view);
+        if fenced.iter().any(|node| view.conn_used.contains_key(node)) {
+            view.conn_used = in_use(admin, &view, policy).await?;
         }
-        // Runtime of before and disk of after a LOAD would look like an apply that was cut off.
-        loads = loads_now;
+        return Ok(Seen { view, reading: Reading { fresh: false, ..reading } });
     }
-    read(admin, policy, owner).await
+    let mut reads = 1;
+    loop {
+        let mut view = read_runtime(admin, &shared.names).await?;
+        if !fenced_nodes(&view.runtime).is_empty() {
+            view.conn_used = in_use(admin, &view, policy).await?;
+        }
+        let before = admin.query(STAMP).await?.records;
+        view.memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
+        view.disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
+        let after = admin.query(STAMP).await?.records;
+        // Runtime of before and disk of after a LOAD would look like an apply that was cut off.
+        if loads(&after) != loads(&stamp) && reads < READS_MAX {
+            (stamp, reads) = (after, reads + 1);
+            continue;
+        }
+        let tells = after == before && checksums(&after) == checksums(&stamp) && tells_all(&after);
+        shared.put_into(&mut view);
+        let stamp = tells.then(|| (admin.number(), after));
+        return Ok(Seen { view, reading: Reading { fresh: true, stamp, read_ms: now_ms } });
+    }
 }
 
-/// What is ours in `main` first: a return's note is there from before its LOAD until disk has it.
-async fn read(admin: &mut Admin, policy: &Policy, owner: &str) -> Result<ProxyView, ObserveError> {
-    let names = admin.query(sql::NAMES).await?;
-    let mut names = first_column(&names);
-    names.retain(|name| name.starts_with("stonith_"));
-    let returned = match names.contains(RETURNS_NAME) {
-        true => returned(&ours(admin, sql::RETURNS).await?),
-        false => BTreeSet::new(),
-    };
-    let [shared_lease, released, _] = sql::SHARED.map(|name| names.remove(name));
-    let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
-    let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
+/// The checksums of a stamp, without the count of changed records.
+fn checksums(stamp: &[Record]) -> Vec<&Record> {
+    stamp.iter().filter(|record| record[0].as_deref() != Some("total_changes")).collect()
+}
+
+/// How many LOADs there were.
+fn loads(stamp: &[Record]) -> Option<&Option<String>> {
+    stamp.iter().find(|record| record[0].as_deref() == Some(SERVERS.name)).map(|record| &record[1])
+}
+
+/// Whether every move of the monitor shows in it: from 2.6 (COMPAT.md §1).
+fn tells_all(stamp: &[Record]) -> bool {
+    stamp.iter().any(|record| record[0].as_deref() == Some("mysql_servers_v2"))
+}
+
+/// What is ours in `main`. It is read first: a return's note is there from before its LOAD until disk has it.
+struct Shared {
+    names: BTreeSet<String>,
+    unfinished: bool,
+    returned: BTreeSet<Node>,
+    lease: Option<SharedLease>,
+    released: BTreeMap<Node, Release>,
+}
+
+impl Shared {
+    async fn read(admin: &mut Admin, owner: &str) -> Result<Self, ObserveError> {
+        let names = first_column(&admin.query(sql::NAMES).await?);
+        let mut left: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        left.retain(|name| name.starts_with("stonith_"));
+        let returned = match left.contains(RETURNS_NAME) {
+            true => returned(&ours(admin, sql::RETURNS).await?),
+            false => BTreeSet::new(),
+        };
+        let [shared_lease, released, _] = sql::SHARED.map(|name| left.remove(name));
+        let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
+        let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
+        Ok(Self { unfinished: !left.is_empty(), returned, lease, released, names })
+    }
+
+    fn put_into(self, view: &mut ProxyView) {
+        view.unfinished = self.unfinished;
+        view.returned = self.returned;
+        view.lease = self.lease;
+        view.released = self.released;
+    }
+}
+
+/// Runtime, and the hostgroups in force.
+async fn read_runtime(admin: &mut Admin, names: &BTreeSet<String>) -> Result<ProxyView, ObserveError> {
     let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
-    let memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
-    let disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
     let pairs = pairs(&admin.query(PAIRS).await?).map_err(not_understood(PAIRS))?;
-    let mut foreign = BTreeSet::new();
-    for statement in [GROUP_REPLICATION, GALERA, AURORA] {
-        foreign.extend(hostgroups(&admin.query(statement).await?).map_err(not_understood(statement))?);
+    let mut foreign = hostgroups(&admin.query(FOREIGN).await?).map_err(not_understood(FOREIGN))?;
+    if names.contains(BLUE_GREEN_NAME) {
+        let answer = admin.query(BLUE_GREEN).await?;
+        foreign.extend(named_hostgroups(answer).map_err(not_understood(BLUE_GREEN))?);
     }
     let peers = admin.query(PEERS).await?;
     let clustered = value(&peers).is_none_or(|count| count != "0");
-    let unfinished = !names.is_empty();
-    let conn_used = BTreeMap::new();
-    let mut view = ProxyView {
-        runtime,
-        memory,
-        disk,
-        pairs,
-        foreign,
-        conn_used,
-        unfinished,
-        returned,
-        released,
-        lease,
-        clustered,
-    };
-    let fenced = |row: &Row| Comment::parse(&row.comment) != Comment::Plain;
-    if view.runtime.iter().any(fenced) || view.disk.iter().any(fenced) {
-        let managed = Managed::of(&view, policy);
-        let in_use = used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))?;
-        for ((_, node), count) in in_use {
-            let sum = view.conn_used.entry(node).or_default();
-            *sum = sum.saturating_add(count);
-        }
+    Ok(ProxyView { runtime, pairs, foreign: foreign.into_iter().collect(), clustered, ..ProxyView::default() })
+}
+
+/// The nodes with a row that carries a note of ours.
+fn fenced_nodes(rows: &[Row]) -> BTreeSet<Node> {
+    rows.iter().filter(|row| Comment::parse(&row.comment) != Comment::Plain).filter_map(Row::node).collect()
+}
+
+async fn in_use(admin: &mut Admin, view: &ProxyView, policy: &Policy) -> Result<BTreeMap<Node, u64>, ObserveError> {
+    let managed = Managed::of(view, policy);
+    let mut sums: BTreeMap<Node, u64> = BTreeMap::new();
+    for ((_, node), count) in used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))? {
+        let sum = sums.entry(node).or_default();
+        *sum = sum.saturating_add(count);
     }
-    Ok(view)
+    Ok(sums)
 }
 
 /// The records of a table of ours; none, where another agent dropped it meanwhile.

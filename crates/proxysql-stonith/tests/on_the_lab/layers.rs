@@ -56,7 +56,7 @@ async fn i3_rows_of_group_replication_galera_and_aurora_are_byte_identical_also_
         "INSERT INTO mysql_group_replication_hostgroups (writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup) VALUES (100,101,102,103)",
         "INSERT INTO mysql_galera_hostgroups (writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup) VALUES (110,111,112,113)",
         "INSERT INTO mysql_aws_aurora_hostgroups (writer_hostgroup,reader_hostgroup,domain_name) VALUES (120,121,'.x')",
-        "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (100,'node01'),(102,'node02'),(110,'node01'),(121,'node03'),(300,'node01')",
+        "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (100,'node01'),(102,'node02'),(110,'node01'),(121,'node03')",
         "LOAD MYSQL SERVERS TO RUNTIME",
         "SAVE MYSQL SERVERS TO DISK",
     ] {

@@ -10,6 +10,7 @@ mod faults;
 mod first_start;
 mod layers;
 mod orders;
+mod quiet;
 mod recorded;
 mod sigkill;
 mod stage;

@@ -26,7 +26,7 @@ async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
     let address = Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap();
     let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
     let mut admin = Admin::connect(&settings).await.unwrap();
-    let view = observe(&mut admin, &Policy::default(), "test").await.unwrap();
+    let view = observe(&mut admin, &Policy::default(), "test", None, 0).await.unwrap().view;
     let directives = BTreeMap::from([(Node::new(&world.nodes.address(n), world.nodes.port).unwrap(), directive)]);
     let plan = Plan::new(Managed::of(&view, &Policy::default()), directives, &view);
     for change in &plan.changes {

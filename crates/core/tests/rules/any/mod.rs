@@ -41,8 +41,7 @@ pub fn comment() -> impl Strategy<Value = String> {
             "[stonith:1 mine]",
             "was=ONLINE]",
             " [ston",
-            "\n",
-            "\0"
+            "\n"
         ])
         .prop_map(str::to_owned),
     ];

@@ -125,7 +125,7 @@ async fn converse(port: u16, password: &str) -> Result<ProxyView, ObserveError> 
     let credential = Credential { user: "radmin".to_owned(), password: Secret::new(password) };
     let mut admin = Admin::connect(&Settings { address, credential, timeout: TIMEOUT }).await?;
     version(&mut admin).await?;
-    observe(&mut admin, &Policy::default(), "us").await
+    observe(&mut admin, &Policy::default(), "us", None, 0).await.map(|seen| seen.view)
 }
 
 /// What the lab says in each turn of [`converse`], its greeting first: recorded once, so that it is what is asked today.

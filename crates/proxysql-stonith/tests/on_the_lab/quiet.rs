@@ -1,0 +1,149 @@
+//! A quiet tick: tables are read only when something can have changed, and no change can hide (A6).
+
+use proxysql_stonith::proxysql::{Admin, Reading, Seen, Settings, observe};
+use stonith_core::node::Node;
+use stonith_core::observed::ProxyView;
+use stonith_core::policy::Policy;
+use stonith_core::row::Status;
+
+use crate::stage::{Stage, eventually, radmin, tick};
+
+struct Reader {
+    admin: Admin,
+    known: Option<(Reading, ProxyView)>,
+}
+
+impl Reader {
+    async fn of(stage: &Stage) -> Self {
+        let settings = Settings {
+            address: Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap(),
+            credential: radmin("radmin"),
+            timeout: std::time::Duration::from_secs(5),
+        };
+        Self { admin: Admin::connect(&settings).await.unwrap(), known: None }
+    }
+
+    /// Looks as a tick does; whether it read the tables.
+    async fn look(&mut self, now_ms: u64) -> (ProxyView, bool) {
+        let known = self.known.take().map(|(reading, view)| reading.of(view));
+        let Seen { view, reading } = observe(&mut self.admin, &Policy::default(), "us", known, now_ms).await.unwrap();
+        let fresh = reading.fresh;
+        self.known = Some((reading, view.clone()));
+        (view, fresh)
+    }
+
+    /// Looks until nothing has changed since the last look.
+    async fn settle(&mut self) {
+        for _ in 0..50 {
+            if !self.look(0).await.1 {
+                return;
+            }
+        }
+        panic!("it never settles");
+    }
+}
+
+/// Everything as one who never looked before sees it; what is shunned at the moment counts as ONLINE.
+async fn as_it_is(stage: &Stage) -> ProxyView {
+    let (view, fresh) = Reader::of(stage).await.look(0).await;
+    assert!(fresh);
+    as_good_as(view)
+}
+
+fn as_good_as(mut view: ProxyView) -> ProxyView {
+    for row in view.runtime.iter_mut().filter(|row| row.status == Status::Shunned) {
+        row.status = Status::Online;
+    }
+    view
+}
+
+/// What anybody may do to ProxySQL, each from a quiet state.
+const CHANGES: [&str; 17] = [
+    "UPDATE mysql_servers SET weight=7 WHERE hostname='node03'",
+    "UPDATE mysql_servers SET status='OFFLINE_SOFT' WHERE hostname='node03'",
+    "UPDATE mysql_servers SET comment='x [stonith:1 manual was=ONLINE]' WHERE hostname='node03'",
+    "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (20,'node09')",
+    "DELETE FROM mysql_servers WHERE hostname='node03'",
+    "LOAD MYSQL SERVERS TO RUNTIME",
+    "SAVE MYSQL SERVERS TO DISK",
+    "UPDATE disk.mysql_servers SET comment='y' WHERE hostname='node02'",
+    "DELETE FROM disk.mysql_servers WHERE hostname='node02'",
+    "LOAD MYSQL SERVERS FROM DISK",
+    "SAVE MYSQL SERVERS FROM RUNTIME",
+    "INSERT INTO mysql_galera_hostgroups (writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup) VALUES (110,111,112,113)",
+    "LOAD MYSQL SERVERS TO RUNTIME",
+    "INSERT INTO proxysql_servers (hostname) VALUES ('peer')",
+    "LOAD PROXYSQL SERVERS TO RUNTIME",
+    "CREATE TABLE main.stonith_lock AS SELECT 'another' AS owner, 1 AS expires",
+    "DROP TABLE main.stonith_lock",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_no_change_to_proxysqls_tables_hides_from_a_tick_that_reads_only_what_changed() {
+    let stage = Stage::set().await;
+    let mut reader = Reader::of(&stage).await;
+    for change in CHANGES {
+        reader.settle().await;
+        stage.sql(change);
+        let (seen, _) = reader.look(0).await;
+        assert_eq!(as_good_as(seen), as_it_is(&stage).await, "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_nor_does_a_move_of_the_monitor_a_shunned_row_or_a_restart() {
+    let stage = Stage::set().await;
+    let mut reader = Reader::of(&stage).await;
+    reader.settle().await;
+    stage.nodes.kill("node01");
+    stage.orchestrator.fail_over("node01", Some("node02"));
+    eventually("the monitor has moved node02", || stage.runtime().contains("10/node02:ONLINE")).await;
+    assert_eq!(as_good_as(reader.look(0).await.0), as_it_is(&stage).await);
+    reader.settle().await;
+    // Shunned on traffic, which no checksum shows: ONLINE and SHUNNED lead to the same.
+    eventually("node01 is shunned", || {
+        stage.proxysql.touch(10);
+        stage.select("SELECT status FROM runtime_mysql_servers WHERE hostname='node01'") == "SHUNNED"
+    })
+    .await;
+    assert_eq!(as_good_as(reader.look(0).await.0), as_it_is(&stage).await);
+    stage.sql("UPDATE disk.mysql_servers SET weight=3");
+    stage.proxysql.restart().await.unwrap();
+    eventually("the monitor has moved node02 again", || stage.runtime().contains("10/node02:ONLINE")).await;
+    let mut again = Reader::of(&stage).await;
+    again.known = reader.known.take();
+    assert_eq!(as_good_as(again.look(0).await.0), as_it_is(&stage).await, "another connection");
+}
+
+/// A ghost row shows in nothing: it is seen half a minute later at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_what_leaves_no_trace_is_read_again_after_half_a_minute() {
+    let stage = Stage::set().await;
+    let mut reader = Reader::of(&stage).await;
+    reader.settle().await;
+    assert!(!reader.look(29_999).await.1);
+    assert!(reader.look(30_000).await.1);
+    assert!(!reader.look(30_001).await.1);
+}
+
+/// A row that is shunned is as good as ONLINE to a quiet tick, so what is fenced is decided of what is read anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    let give_back = |agent: &mut proxysql_stonith::agent::Agent, ticked: proxysql_stonith::agent::Tick| {
+        assert!(ticked.outcome.is_none(), "{:?}", ticked.outcome);
+        agent.give_back(ticked.observed.proxy);
+    };
+    for _ in 0..3 {
+        let ticked = tick(&mut agent).await.unwrap();
+        give_back(&mut agent, ticked);
+    }
+    let before = stage.proxysql.statements().len();
+    let ticked = tick(&mut agent).await.unwrap();
+    give_back(&mut agent, ticked);
+    assert_eq!(stage.proxysql.statements().len() - before, 2, "{:?}", &stage.proxysql.statements()[before..]);
+    stage.fail_over().await;
+    tick(&mut agent).await.unwrap();
+    assert!(stage.is_fenced("node01"), "{}", stage.everything());
+}
