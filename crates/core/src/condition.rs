@@ -396,7 +396,9 @@ impl fmt::Display for Condition {
             Self::StateUnkept(why) | Self::OrdersUnread(why) | Self::NoAgent(why) | Self::ApplyFailed(why) => {
                 f.write_str(why)
             }
-            Self::ApplierBusy(owner) => write!(f, "another applier ({owner}) is at work on this ProxySQL"),
+            Self::ApplierBusy(owner) => {
+                write!(f, "another applier ({owner}) is at work on this ProxySQL; the work is left to it")
+            }
             Self::ApplierReplaced => write!(f, "another applier took over, and finishes the work"),
             Self::ReturnPutOff => {
                 write!(f, "the server tables keep changing; the return of a node is put off")
