@@ -17,6 +17,7 @@ pub mod gather;
 pub mod guards;
 pub mod history;
 pub mod identity;
+mod learn;
 pub mod lease;
 pub mod managed;
 pub mod marker;
