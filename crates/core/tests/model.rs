@@ -112,6 +112,12 @@ fn return_is_forgotten() -> Model {
     Model { happens: &["let back"], ..stepwise("return is forgotten", about_to_be_let_back(1), 10, &faults) }
 }
 
+/// The same, and no leader shows how well the node is when the next agent begins.
+fn return_is_forgotten_in_silence() -> Model {
+    let faults = [(CrashesForgetting, 1), (Silence, 1)];
+    stepwise("return is forgotten in silence", about_to_be_let_back(1), 5, &faults)
+}
+
 fn two_agents() -> Model {
     Model { happens: &["fenced", "busy"], ..stepwise("two agents", superseded(2), 2, &[(Crashes, 1)]) }
 }
@@ -217,6 +223,7 @@ models! {
     i6_fence_among_edits: fence_among_edits();
     i10_return_is_cut_off: return_is_cut_off();
     i10_return_is_forgotten: return_is_forgotten();
+    i10_return_is_forgotten_in_silence: return_is_forgotten_in_silence();
     i12_two_agents: two_agents();
     i2_i4_to_and_fro: to_and_fro();
     i2_promoted_while_fenced: promoted_while_fenced();
@@ -254,6 +261,6 @@ rules! {
     without_a_live_proof_of_what_is_old: OldRecordsNeedLiveProof, old_history(), "I9";
     without_beginning_early: BeginsEarly, drifting_agent(90), "I4: in service";
     without_a_shared_lease: SharedLease, one_cut_off(), "I7";
-    without_a_note_of_returns: NoteOfReturns, return_is_forgotten(), "I9";
+    without_a_note_of_returns: NoteOfReturns, return_is_forgotten_in_silence(), "I9";
     without_the_markers_that_a_return_is_for: ReturnNamesItsMarkers, older_decision(), "I2";
 }
