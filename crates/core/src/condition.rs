@@ -627,7 +627,9 @@ impl Decision {
             return Some(Untold::SecondWriters(NodeList::of(second)));
         }
         let seen_once = self.verdicts.iter().filter(|(_, verdict)| {
-            matches!(verdict, Verdict::Fence { lacks: Lacks::SecondProof(_) | Lacks::ConfirmedLeader, .. })
+            let is_open =
+                |lacks: &Lacks| matches!(lacks, Lacks::SecondProof(_) | Lacks::ConfirmedLeader | Lacks::History);
+            matches!(verdict, Verdict::Fence { lacks, .. } if is_open(lacks))
         });
         let seen_once: Vec<&Node> = seen_once.map(|(node, _)| node).collect();
         (!seen_once.is_empty()).then(|| Untold::SecondProof(NodeList::of(seen_once)))
