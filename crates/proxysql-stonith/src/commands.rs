@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
+use crate::foreign::plain;
 use crate::logging;
 
 /// How a command ended that came to an end.
@@ -83,8 +84,7 @@ fn carry_out(cli: Cli) -> Ended {
     }
     let config = Config::load(&cli.flags, &env).map_err(|error| Failure::BadInput(error.to_string()))?;
     logging::init(config.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(async {
+    to_its_end(async {
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
             Command::Run(_) => run::daemon(&config).await,
@@ -100,24 +100,25 @@ fn carry_out(cli: Cli) -> Ended {
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::demo(&args),
         }
-    });
-    leave(runtime);
-    ended
+    })?
 }
 
-/// Ends without what still blocks: a name server that does not answer holds a look-up for many seconds, and starts by
-/// ProxySQL's scheduler would pile up.
-fn leave(runtime: tokio::runtime::Runtime) {
+/// Does the work in this thread, and does not wait for what still blocks then: a name server that does not answer holds a
+/// look-up for many seconds, and starts by ProxySQL's scheduler would pile up.
+fn to_its_end<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
     runtime.shutdown_background();
+    Ok(outcome)
 }
 
 /// A command's answer: on stdout, and a reader that has gone away is no error.
 fn answer(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+    let _ = writeln!(std::io::stdout().lock(), "{}", plain(text.trim_end()));
 }
 
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "proxysql-stonith: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "proxysql-stonith: {}", plain(text));
 }
 
 /// "1 of 2 configured ProxySQLs".
@@ -132,18 +133,18 @@ mod tests {
 
     #[test]
     fn a_look_up_that_hangs_does_not_hold_up_the_end() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let ((begun, has_begun), (_answers, answer)) = (mpsc::channel(), mpsc::channel::<()>());
-        runtime.block_on(async {
+        let mut ending = Instant::now();
+        super::to_its_end(async {
             // As tokio looks names up: in a thread that nothing can cancel.
             tokio::task::spawn_blocking(move || {
                 begun.send(()).unwrap();
                 let _ = answer.recv_timeout(Duration::from_secs(60));
             });
-        });
-        has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
-        let ending = Instant::now();
-        super::leave(runtime);
+            has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
+            ending = Instant::now();
+        })
+        .unwrap();
         assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());
     }
 }

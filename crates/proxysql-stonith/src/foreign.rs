@@ -17,9 +17,20 @@ pub fn shown(text: &str) -> String {
     line
 }
 
+/// Text of several lines for a terminal: nothing in it moves the cursor, sets a colour or turns the direction of writing.
+pub fn plain(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_to_a_terminal_keeps_its_lines_and_nothing_that_a_terminal_obeys() {
+        assert_eq!(plain("a\nb\u{1b}[31m\rc\u{202e}d\u{9b}2J é"), "a\nb [31m c d 2J é");
+    }
 
     #[test]
     fn foreign_text_is_shown_on_one_line_and_no_more_than_is_of_use() {

@@ -19,6 +19,15 @@ async fn with_a_node_that_is_not_proven(stage: &Stage) {
     stage.orchestrator.poll();
 }
 
+/// The state directories of two hosts, each with an agent that has started.
+async fn two_hosts(stage: &Stage) -> [String; 2] {
+    let hosts = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
+    for host in &hosts {
+        stage.stonith(&format!("run --once {host}")).await;
+    }
+    hosts
+}
+
 fn is_in_service(stage: &Stage, node: &str) -> bool {
     stage.runtime().lines().any(|row| row.contains(&format!("/{node}:ONLINE")))
 }
@@ -26,10 +35,7 @@ fn is_in_service(stage: &Stage, node: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfence_on_one_host_reaches_the_agent_on_another() {
     let stage = Stage::set().await;
-    let [a, b] = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
-    for host in [&a, &b] {
-        stage.stonith(&format!("run --once {host}")).await;
-    }
+    let [a, b] = two_hosts(&stage).await;
     with_a_node_that_is_not_proven(&stage).await;
     for host in [&a, &b] {
         stage.stonith(&format!("run --once {host}")).await;
@@ -68,10 +74,7 @@ async fn an_unfence_where_no_agent_runs_makes_no_state_and_reaches_the_agent_all
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_on_one_host_stays_for_the_agent_on_another_until_it_is_let_back() {
     let stage = Stage::set().await;
-    let [a, b] = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
-    for host in [&a, &b] {
-        stage.stonith(&format!("run --once {host}")).await;
-    }
+    let [a, b] = two_hosts(&stage).await;
     let before = stage.everything();
     assert_eq!(stage.stonith(&format!("fence node03 {a}")).await.1, 0);
     let fenced = stage.everything();
