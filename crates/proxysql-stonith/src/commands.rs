@@ -100,16 +100,16 @@ fn carry_out(cli: Cli) -> Ended {
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::demo(&args),
         }
-    })?
+    })
 }
 
 /// Does the work in this thread, and does not wait for what still blocks then: a name server that does not answer holds a
 /// look-up for many seconds, and starts by ProxySQL's scheduler would pile up.
-fn to_its_end<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+fn to_its_end<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
-    Ok(outcome)
+    outcome
 }
 
 /// A command's answer: on stdout, and a reader that has gone away is no error.
@@ -143,6 +143,7 @@ mod tests {
             });
             has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
             ending = Instant::now();
+            Ok(())
         })
         .unwrap();
         assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());

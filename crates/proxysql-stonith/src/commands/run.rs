@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::proxies::{agent, state_dir};
-use super::{DONE, Ended, FAILED, Failure};
+use super::{DONE, Ended, FAILED, Failure, to_its_end};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
 use crate::watch::{Kept, Start, Watch};
 
@@ -50,7 +50,7 @@ pub async fn daemon(config: &Config) -> Ended {
     let loops = config.proxies.iter().map(|proxy| {
         let (config, proxy, ending, end) = (config.clone(), proxy.clone(), ending.clone(), end.clone());
         // A thread each: none waits until another has read its rows, thought, or written its state.
-        let on_its_own = tokio::task::spawn_blocking(move || on_its_own(watch_until(&config, &proxy, ending)));
+        let on_its_own = tokio::task::spawn_blocking(move || to_its_end(watch_until(&config, &proxy, ending)));
         let end = end.clone();
         async move {
             let ended = on_its_own.await.map_err(anyhow::Error::from)?;
@@ -79,11 +79,6 @@ pub async fn daemon(config: &Config) -> Ended {
         }
         () = on_signal => Ok(DONE),
     }
-}
-
-/// Drives a loop on the thread that calls.
-fn on_its_own(watching: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(watching)
 }
 
 async fn watch_until(config: &Config, proxy: &ProxyConfig, mut ending: Ending) -> Result<(), Failure> {

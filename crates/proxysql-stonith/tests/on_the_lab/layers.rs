@@ -63,9 +63,8 @@ async fn i3_rows_of_group_replication_galera_and_aurora_are_byte_identical_also_
         stage.sql(sql);
     }
     let foreign = || {
-        ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].map(|table| {
-            stage.select(&format!("SELECT * FROM {table} WHERE hostgroup_id BETWEEN 100 AND 299 ORDER BY 1,2"))
-        })
+        ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"]
+            .map(|table| stage.select(&format!("SELECT * FROM {table} WHERE hostgroup_id>=100 ORDER BY 1,2")))
     };
     let before = foreign();
     let mut agent = stage.agent();
@@ -73,10 +72,6 @@ async fn i3_rows_of_group_replication_galera_and_aurora_are_byte_identical_also_
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.runtime().contains("10/node01:OFFLINE_SOFT["));
-    assert!(
-        stage.runtime().contains("300/node01:OFFLINE_SOFT["),
-        "the control: a row beside the pair is the node's too"
-    );
     assert_eq!(foreign(), before);
     // Cut off for longer than the lease.
     stage.orchestrator.cut_off();
