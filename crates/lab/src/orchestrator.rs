@@ -119,8 +119,6 @@ struct Inner {
     is_cut_off: bool,
     /// Without raft: the database is gone, and with it whoever could lead.
     is_without_database: bool,
-    /// When the leader was there last, s since 1970.
-    active_at: i64,
     seen: BTreeMap<String, Seen>,
     /// Nodes that are not looked at, and for how many polls more.
     forgotten: BTreeMap<String, u32>,
@@ -173,7 +171,6 @@ impl Orchestrator {
             peers: (0..settings.members).collect(),
             is_cut_off: false,
             is_without_database: false,
-            active_at: recovery::now_s(),
             seen: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             aliases: BTreeMap::new(),

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Inner;
 use super::http::Reply;
 use super::recovery::now_s;
+use super::{Inner, Process};
 
 /// The health of a member, as recorded; what varies is filled in.
 const HEALTH: &str = include_str!("health.json");
@@ -12,6 +12,11 @@ const HEALTH: &str = include_str!("health.json");
 /// What a member calls itself.
 pub(super) fn hostname(member: usize) -> String {
     format!("orc{}", member + 1)
+}
+
+/// What tells its process from others of the same host.
+fn token(member: usize) -> String {
+    format!("{:064x}", member + 1)
 }
 
 /// Its raft address.
@@ -89,8 +94,8 @@ impl Inner {
 
     /// `health` and `status`: 200 also without quorum (9-raft); without raft, 500 once the database is gone (FACTS §8).
     pub(super) fn health(&self, member: usize) -> Reply {
-        if self.is_without_database {
-            return Reply::error("Application node is unhealthy dial tcp 127.0.0.1:3306: connect: connection refused");
+        if !self.settings.raft {
+            return self.health_by_database(member);
         }
         let mut health: Value = serde_json::from_str(HEALTH).unwrap_or_default();
         let details = &mut health["Details"];
@@ -103,21 +108,59 @@ impl Inner {
         details["RaftAdvertise"] = json!(address(member));
         details["AvailableNodes"][0]["Hostname"] = json!(hostname(member));
         details["AvailableNodes"][0]["LastSeenActive"] = json!(self.local(now_s()));
-        if !self.settings.raft {
-            // 21-no-raft
-            let active = self.leader.or(self.peers.first().copied()).map(hostname).unwrap_or_default();
-            details["ActiveNode"]["Hostname"] = json!(active);
-            details["ActiveNode"]["LastSeenActive"] = json!(self.local(self.active_at));
-            details["IsRaftLeader"] = json!(false);
-            for of_raft in ["RaftLeader", "RaftLeaderURI", "RaftAdvertise"] {
-                details[of_raft] = json!("");
-            }
-            details["RaftHealthyMembers"] = Value::Null;
-            return Reply::json(200, &health);
-        }
         // Followers report to the leader, which alone lists them.
-        let members: Vec<String> = self.peers.iter().map(|peer| address(*peer)).collect();
+        let is_up = |peer: &&usize| self.members[**peer].process == Process::Up;
+        let members: Vec<String> = self.peers.iter().filter(is_up).map(|peer| address(*peer)).collect();
         details["RaftHealthyMembers"] = if self.leads(member) { json!(members) } else { Value::Null };
+        Reply::json(200, &health)
+    }
+
+    /// Without raft: 500 once the database is gone. The active node is among the available ones while it lives
+    /// (25-shared-database).
+    fn health_by_database(&self, member: usize) -> Reply {
+        let mut health: Value = serde_json::from_str(HEALTH).unwrap_or_default();
+        let details = &mut health["Details"];
+        let a_node = details["AvailableNodes"][0].clone();
+        let of_nobody = json!({
+            "Hostname": "", "Token": "", "AppVersion": "", "FirstSeenActive": "", "LastSeenActive": "", "ExtraInfo": "",
+            "Command": "", "DBBackend": "", "LastReported": a_node["LastReported"],
+        });
+        details["Hostname"] = json!(hostname(member));
+        details["Token"] = json!(token(member));
+        details["IsActiveNode"] = json!(self.leads(member));
+        details["IsRaftLeader"] = json!(false);
+        for of_raft in ["RaftLeader", "RaftLeaderURI", "RaftAdvertise"] {
+            details[of_raft] = json!("");
+        }
+        details["RaftHealthyMembers"] = Value::Null;
+        details["ActiveNode"] = of_nobody;
+        if self.is_without_database {
+            details["Healthy"] = json!(false);
+            details["AvailableNodes"] = Value::Null;
+            details["Error"] = json!({
+                "Op": "dial", "Net": "tcp", "Source": null, "Addr": {"IP": "127.0.0.1", "Port": 3396, "Zone": ""},
+                "Err": {"Syscall": "connect", "Err": 111},
+            });
+            health["Code"] = json!("ERROR");
+            health["Message"] =
+                json!("Application node is unhealthy dial tcp 127.0.0.1:3396: connect: connection refused");
+            return Reply::json(500, &health);
+        }
+        let now = self.local(now_s()).replace('T', " ").replace('Z', "");
+        let active = self.leader.or(self.peers.first().copied()).unwrap_or(member);
+        details["ActiveNode"]["Hostname"] = json!(hostname(active));
+        details["ActiveNode"]["Token"] = json!(token(active));
+        details["ActiveNode"]["FirstSeenActive"] = json!(now);
+        let is_up = |other: &usize| self.members[*other].process == Process::Up;
+        let available = (0..self.members.len()).filter(is_up).map(|other| {
+            let mut node = a_node.clone();
+            node["Hostname"] = json!(hostname(other));
+            node["Token"] = json!(token(other));
+            node["FirstSeenActive"] = json!(now);
+            node["LastSeenActive"] = json!(now);
+            node
+        });
+        details["AvailableNodes"] = available.collect();
         Reply::json(200, &health)
     }
 }

@@ -39,7 +39,6 @@ impl Inner {
         if self.leader.is_none() {
             return;
         }
-        self.active_at = now_s();
         self.forgotten.retain(|_, polls| {
             *polls -= 1;
             *polls > 0

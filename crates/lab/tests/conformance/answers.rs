@@ -17,7 +17,8 @@ pub async fn orchestrator(nodes: &Nodes, leader: usize) -> Orchestrator {
     with(nodes, leader, Settings::default()).await
 }
 
-async fn with(nodes: &Nodes, leader: usize, settings: Settings) -> Orchestrator {
+/// One that is set up in its own way.
+pub async fn with(nodes: &Nodes, leader: usize, settings: Settings) -> Orchestrator {
     let settings = Settings { poll_interval: Duration::from_secs(3600), ..settings };
     let orchestrator = Orchestrator::start(nodes.clone(), settings).await.unwrap();
     orchestrator.set_leader(Some(leader));

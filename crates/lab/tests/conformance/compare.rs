@@ -77,6 +77,9 @@ fn differ(real: &Value, lab: &Value, field: &str, at: &str, found: &mut Vec<Stri
                 }
             }
         }
+        // Reported in any order.
+        (Value::Array(of_real), Value::Array(of_lab))
+            if field == "RaftHealthyMembers" && at_any_place(of_real, of_lab) => {}
         (Value::Array(of_real), Value::Array(of_lab)) if of_real.len() == of_lab.len() && varies.is_none() => {
             for (n, (real, lab)) in of_real.iter().zip(of_lab).enumerate() {
                 differ(real, lab, field, &format!("{at}[{n}]"), found);
@@ -85,13 +88,18 @@ fn differ(real: &Value, lab: &Value, field: &str, at: &str, found: &mut Vec<Stri
         (Value::String(of_real), Value::String(of_lab)) if time.is_some() && form(of_real) == form(of_lab) => {
             DIFFERED.lock().unwrap().extend(time);
         }
-        // The leader lists them once they have reported to it.
+        // The leader lists them once they have reported to it, in any order.
         (Value::Null, Value::Array(_)) if field == "RaftHealthyMembers" => {}
         (real, lab) if varies.is_some() && std::mem::discriminant(real) == std::mem::discriminant(lab) => {
             DIFFERED.lock().unwrap().extend(varies);
         }
         (real, lab) => found.push(format!("{at}: real {real}, lab {lab}")),
     }
+}
+
+/// Whether two lists have the same entries.
+fn at_any_place(one: &[Value], other: &[Value]) -> bool {
+    one.len() == other.len() && one.iter().all(|entry| other.contains(entry))
 }
 
 /// A text with its digits made equal.

@@ -186,10 +186,8 @@ pub enum Health {
     AnotherIsActive,
 }
 
-/// The active node renews its time once a second. By so much it must be behind the others before it counts as gone, s.
-const ACTIVE_IS_GONE_S: i64 = 3;
-
-/// `/api/health`, 200. Its times are text of the database's zone: only compared with each other.
+/// `/api/health`, 200. The active node is known by its token; it is among the available nodes while it renews its time in
+/// the database, once a second (25-shared-database).
 pub fn health(body: &[u8]) -> Result<Health, AnswerError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -199,6 +197,7 @@ pub fn health(body: &[u8]) -> Result<Health, AnswerError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct DetailsJson {
+        token: String,
         active_node: Object<NodeJson>,
         #[serde(default)]
         available_nodes: Option<Vec<NodeJson>>,
@@ -206,16 +205,14 @@ pub fn health(body: &[u8]) -> Result<Health, AnswerError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct NodeJson {
-        #[serde(default)]
-        last_seen_active: String,
+        token: String,
     }
     let Object(HealthJson { details: Object(details) }) = serde_json::from_slice(body)?;
-    let seen = |node: &NodeJson| local_s(&node.last_seen_active);
-    let newest = details.available_nodes.iter().flatten().filter_map(seen).max();
-    Ok(match (seen(&details.active_node.0), newest) {
-        (Some(active), Some(newest)) if newest - active >= ACTIVE_IS_GONE_S => Health::NobodyIsActive,
-        _ => Health::AnotherIsActive,
-    })
+    let is_available = |token: &str| details.available_nodes.iter().flatten().any(|node| node.token == token);
+    let active = &details.active_node.0.token;
+    // A list without the node that tells it tells nothing.
+    let is_told = !active.is_empty() && is_available(&details.token);
+    Ok(if is_told && !is_available(active) { Health::NobodyIsActive } else { Health::AnotherIsActive })
 }
 
 /// A time without a zone, as seconds that only a difference makes sense of.

@@ -120,7 +120,6 @@ async fn without_raft_a_database_that_is_gone_is_held_and_another_active_node_ou
     assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader));
     // Handed over: the active node is killed, and the other takes over after 5 s.
     stage.orchestrator.kill(0);
-    tokio::time::sleep(Duration::from_millis(3_100)).await;
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
     assert_eq!((seen.observed.leader, seen.decision.standing), (LeaderView::Leaderless, Standing::Held));

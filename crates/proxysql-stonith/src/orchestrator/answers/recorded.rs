@@ -41,6 +41,10 @@ fn told(request: &str, body: &str) -> Option<String> {
         }
         "raft-leader" => vec![raft_leader(bytes).unwrap()],
         "raft-peers" => vec![raft_peers(bytes).unwrap().to_string()],
+        "health" if body.contains("\"RaftAdvertise\":\"\"") => match health(bytes).unwrap() {
+            Health::NobodyIsActive => vec!["no node is active".to_owned()],
+            _ => vec!["a node is active".to_owned()],
+        },
         _ => return None,
     };
     Some(if words.is_empty() { "none".to_owned() } else { words.join("; ") })
