@@ -51,6 +51,8 @@ pub struct Settings {
     pub version: String,
     /// Admin users and their passwords.
     pub users: Vec<(String, String)>,
+    /// Those of them that see statistics only (`admin-stats_credentials`).
+    pub stats_users: Vec<String>,
     /// How long a shunned server stays out; a tenth of it if there is no other.
     pub shun_recovery: Duration,
 }
@@ -65,7 +67,8 @@ impl Default for Settings {
             monitor_writes_memory: false,
             writer_is_also_reader: true,
             version: "2.7.1-16-g2726c27".to_owned(),
-            users: vec![user("admin"), user("radmin")],
+            users: vec![user("admin"), user("radmin"), user("stats")],
+            stats_users: vec!["stats".to_owned()],
             shun_recovery: Duration::from_secs(10),
         }
     }

@@ -162,8 +162,9 @@ async fn a_session_pinned_with_another_current_server_is_missed_by_the_filter_an
     let used = "SELECT ConnUsed FROM stats_mysql_connection_pool WHERE srv_host='node01'";
     assert_eq!(proxy.query(used).unwrap().records, [[Some("1".to_owned())]]);
     proxy.query("SET mysql-show_processlist_extended=1").unwrap();
+    proxy.query("LOAD MYSQL VARIABLES TO RUNTIME").unwrap();
     let all = proxy.query("SELECT SessionID,extended_info FROM stats_mysql_processlist").unwrap();
-    assert!(all.records[0][1].as_ref().unwrap().contains("node01"));
+    assert!(all.records[0][1].as_ref().unwrap().contains("127.0.1.1"), "the address of node01");
     proxy.query(&format!("KILL CONNECTION {}", all.records[0][0].as_ref().unwrap())).unwrap();
     assert_eq!(proxy.query(used).unwrap().records, [[Some("0".to_owned())]]);
     assert_eq!(pinned.write(), Err(SessionError::Lost));

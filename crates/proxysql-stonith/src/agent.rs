@@ -59,7 +59,7 @@ pub enum TickError {
     #[error(transparent)]
     Drive(#[from] DriveError),
     /// ProxySQL refused a part of it.
-    #[error("ProxySQL refused a step of the apply ({statement}): {cause}; nothing is left half done in its memory")]
+    #[error("ProxySQL refused a step of the apply ({statement}): {cause}{}; the next tick goes on from there", way_out(.cause))]
     Refused {
         /// Which.
         statement: String,
@@ -69,6 +69,14 @@ pub enum TickError {
     /// This version is untested with this program.
     #[error("{}; nothing was changed", Condition::UntestedVersion(.0.clone()))]
     Untested(String),
+}
+
+/// What helps where the words of ProxySQL's SQLite don't.
+fn way_out(cause: &str) -> &'static str {
+    match cause.contains("readonly database") {
+        true => ". Its admin interface is read-only: PROXYSQL READWRITE, or admin-read_only=false, lets it write",
+        false => "",
+    }
 }
 
 /// What one tick saw, decided and did.

@@ -113,8 +113,10 @@ impl Apply {
             return Phase::Settled { checks: checks + 1, look: Look::Before };
         }
         self.done.not_as_planned = planned;
-        let others = self.not_as_loaded(&live);
-        self.done.not_as_planned.extend(others);
+        if !ours_alone {
+            let others = self.not_as_loaded(&live);
+            self.done.not_as_planned.extend(others);
+        }
         if self.plan.unfences()
             && let Ok(rows) = self.kept[&SERVERS].rows()
         {
@@ -213,7 +215,8 @@ impl Apply {
         missing.chain(back.map(|row| format!("{} should not be in service", row.key))).collect()
     }
 
-    /// What else differs from what we loaded: somebody else's LOAD, or the monitor's move. For people to know.
+    /// What else differs from what we loaded by somebody else's LOAD, for people to know. Where nobody LOADed it is the
+    /// monitor's move, as in any failover.
     fn not_as_loaded(&self, live: &BTreeMap<Table, Content>) -> Vec<String> {
         let mut others = Vec::new();
         for (table, live) in live {

@@ -194,6 +194,20 @@ fn i5_the_monitors_move_between_any_two_statements_stands() {
     }
 }
 
+/// What the monitor does at any failover is nobody's doing: told is only what somebody LOADed.
+#[test]
+fn a_move_of_the_monitor_right_after_our_load_is_no_change_by_somebody_else() {
+    let before = SCENES[0].world().small();
+    let all = points(&before, plan(&before, &fence()), "a");
+    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+    world.monitor_moves("node03", 20, 10);
+    assert_eq!(done(&running.finish(&mut world)).not_as_planned, Vec::<String>::new());
+    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+    weigh(&mut world, 20, "node04", "70");
+    world.load();
+    assert!(!done(&running.finish(&mut world)).not_as_planned.is_empty(), "somebody's LOAD is told");
+}
+
 /// Where the monitor moved rows while memory was lent, a crash must not turn that into an edit.
 #[test]
 fn i10_a_crash_after_a_monitors_move_loses_nothing_that_is_staged() {

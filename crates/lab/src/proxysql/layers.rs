@@ -319,8 +319,9 @@ impl Layers {
             let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
             let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table} {order}");
             self.db.prepare_cached(&sql)?.execute([])?;
-            // Variables are filled one by one (22-admin/sessions.txt).
-            self.changes = u64::from(*table == "global_variables");
+            if *table != "global_variables" {
+                self.changes = 0; // variables leave it as it was (22-admin/sessions.txt)
+            }
             self.total += 1;
         }
         Ok(())
@@ -365,7 +366,8 @@ impl Layers {
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
         let set = self.db.execute(sql, (name, value))?;
-        self.total += set as u64;
+        self.changes = set as u64;
+        self.total += self.changes;
         Ok(set > 0)
     }
 

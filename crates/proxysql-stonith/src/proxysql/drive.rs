@@ -1,7 +1,7 @@
 //! Drives an apply over the admin connection: hands its statements out, takes the replies in.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stonith_core::apply::{Apply, Outcome, Reply, Statement, Step};
 use stonith_core::managed::Managed;
@@ -11,6 +11,7 @@ use stonith_core::table::{SERVERS, Table};
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
 use super::sql;
+use crate::clock::boot_ms;
 
 /// The longest an apply may take before it lets go: well before its lock runs out.
 pub const APPLY_DEADLINE: Duration = Duration::from_secs(20);
@@ -34,7 +35,7 @@ pub enum DriveError {
 /// # Errors
 /// The connection broke, or it took too long.
 pub async fn drive(admin: &mut Admin, plan: Plan, owner: String, log: LogStatement<'_>) -> Result<Outcome, DriveError> {
-    let began = Instant::now();
+    let began_ms = boot_ms();
     let managed = plan.managed.clone();
     let mut apply = Apply::new(plan, owner);
     let mut columns: BTreeMap<Table, Vec<String>> = BTreeMap::new();
@@ -44,7 +45,8 @@ pub async fn drive(admin: &mut Admin, plan: Plan, owner: String, log: LogStateme
             Step::Done(outcome) => return Ok(outcome),
             Step::Ask(statement) => statement,
         };
-        if began.elapsed() > APPLY_DEADLINE {
+        // A machine that was suspended counts: the lock in ProxySQL ran out meanwhile.
+        if Duration::from_millis(boot_ms().saturating_sub(began_ms)) > APPLY_DEADLINE {
             return Err(DriveError::Deadline);
         }
         let reply = ask(admin, &statement, &mut columns, &managed, log).await?;

@@ -27,6 +27,15 @@ pub enum ObserveError {
     /// The server table.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// A user of `admin-stats_credentials`.
+    #[error(
+        "ProxySQL at {address} shows only its statistics to this user: use one of admin-admin_credentials, not of \
+         admin-stats_credentials"
+    )]
+    StatsOnly {
+        /// Which.
+        address: Node,
+    },
     /// Something else that can't be understood: held (I1).
     #[error("ProxySQL answered {statement:?} with {what}, which this version does not understand")]
     NotUnderstood {
@@ -135,6 +144,9 @@ pub async fn observe(
     now_ms: u64,
 ) -> Result<Seen, ObserveError> {
     let shared = Shared::read(admin, owner).await?;
+    if !shared.names.contains(SERVERS.name) {
+        return Err(ObserveError::StatsOnly { address: admin.address().clone() });
+    }
     let mut stamp = admin.query(STAMP).await?.records;
     if let Some(Seen { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)

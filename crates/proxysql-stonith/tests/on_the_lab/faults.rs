@@ -5,6 +5,8 @@ use std::time::Duration;
 use lab::orchestrator::Fault;
 use lab::proxysql::Verdict;
 use proxysql_stonith::agent::TickError;
+use proxysql_stonith::proxysql::Credential;
+use proxysql_stonith::secret::Secret;
 use stonith_core::lease::Standing;
 use stonith_core::observed::LeaderView;
 
@@ -108,8 +110,17 @@ async fn a_read_only_admin_user_is_an_error_that_leaves_everything_as_it_was() {
     });
     let seen = tick(&mut agent).await.unwrap();
     let error = seen.error.expect("an error").to_string();
-    assert!(error.contains("readonly database"), "{error}");
+    assert!(error.contains("readonly database") && error.contains("PROXYSQL READWRITE"), "{error}");
     assert_eq!(stage.everything(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_sees_statistics_only_is_an_error_with_the_way_out() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    agent.settings.proxy.credential = Credential { user: "stats".into(), password: Secret::new("stats") };
+    let error = tick(&mut agent).await.expect_err("nothing is read").to_string();
+    assert!(error.contains("admin-stats_credentials") && !error.contains("no such table"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
