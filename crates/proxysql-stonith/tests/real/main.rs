@@ -8,6 +8,7 @@ mod partitions;
 mod rows;
 #[cfg(feature = "demo")]
 mod stage;
+mod way_to_the_leader;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 //! Three nodes, three raft nodes, a ProxySQL: all on loopback, or at three sites with a second ProxySQL, each part in a
 //! network namespace of its own.
 
+mod between;
 mod namespaces;
 mod network;
 mod nodes;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use between::Relay;
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};

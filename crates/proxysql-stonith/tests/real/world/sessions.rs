@@ -97,6 +97,11 @@ impl Writers {
         Self { end, errors, threads: threads.into() }
     }
 
+    /// The errors that their clients have seen so far.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().expect("the errors").clone()
+    }
+
     /// Ends them, and gives the errors that their clients saw.
     pub fn end(self) -> Vec<String> {
         let errors = self.errors.clone();
