@@ -92,7 +92,7 @@ pub async fn fence(config: &Config, args: &FenceArgs) -> Ended {
     }
     failed |= fenced == 0;
     let mut unused = "";
-    if let Some(until) = until {
+    if let Some(until) = until.filter(|_| fenced > 0) {
         let all_unused = join_all(waiting.into_iter().map(|target| wait_until_unused(target, &node, until))).await;
         if all_unused.into_iter().all(|unused| unused) {
             unused = ", no connection in use there";
@@ -409,7 +409,9 @@ fn plan_for(nodes: BTreeSet<&Node>, decision: Decision, target: &Target<'_>) -> 
     let managed = decision.plan.managed.clone();
     let directives = decision.plan.directives.iter().filter(|(node, _)| nodes.contains(node));
     let directives = directives.map(|(node, directive)| (node.clone(), directive.clone())).collect();
-    Decision { plan: Plan::new(managed, directives, &target.observed.proxy), ..decision }
+    let mut plan = Plan::new(managed, directives, &target.observed.proxy);
+    plan.end_possible_holders = decision.plan.end_possible_holders;
+    Decision { plan, ..decision }
 }
 
 async fn apply(agent: &mut Agent, decision: &Decision) -> Result<Outcome, String> {

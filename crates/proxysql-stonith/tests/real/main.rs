@@ -3,10 +3,12 @@
 mod apply;
 mod by_hand;
 mod failover;
+mod orders;
 mod partitions;
 mod rows;
 #[cfg(feature = "demo")]
 mod stage;
+mod way_to_the_leader;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -65,6 +67,15 @@ fn fail_over(world: &mut World) -> usize {
     world.nodes.signal(1, "KILL");
     let primary = new_primary(world);
     world.nodes.start(1);
+    primary
+}
+
+/// A failover with sessions that write: the returned old primary is fenced before it takes a write.
+fn fences_a_failover(world: &mut World) -> usize {
+    let primary = fail_over(world);
+    let before = world.nodes.written_on(1);
+    is_fenced_soon(world);
+    assert_eq!(world.nodes.written_on(1), before, "no write reaches it");
     primary
 }
 

@@ -1,9 +1,72 @@
-//! Server rows as they are in the field: hostgroups beside the pair, and no pair at all.
+//! Server rows as they are in the field: comments of any bytes, hostgroups beside the pair, and no pair at all.
 
 use std::time::Instant;
 
 use crate::world::{Binaries, Client, World, eventually};
-use crate::{comes_back, guard, is_fenced_soon, new_primary, one_at_a_time, seconds};
+use crate::{
+    comes_back, fences_a_failover, goes_out_of_service, guard, is_fenced_soon, new_primary, one_at_a_time, seconds,
+};
+
+/// What a Latin-1 terminal makes of "Büro 3".
+const LATIN_1: &str = "42FC726F2033";
+
+/// A comment with a NUL in it.
+const WITH_NUL: &str = "610062";
+
+/// A node's comments in a layer, as bytes.
+fn comments(world: &World, table: &str, n: usize) -> String {
+    let host = world.nodes.address(n);
+    let select =
+        format!("SELECT DISTINCT hex(comment) FROM {table} WHERE hostname='{host}' AND status<>'OFFLINE_HARD'");
+    world.proxy.admin(&select).trim().to_owned()
+}
+
+/// Sets a node's comment in every layer.
+fn set_comment(world: &World, n: usize, bytes: &str) {
+    let host = world.nodes.address(n);
+    let update = format!("UPDATE mysql_servers SET comment=CAST(x'{bytes}' AS TEXT) WHERE hostname='{host}'");
+    world.proxy.edit_servers(&[&update]);
+}
+
+#[test]
+fn comments_of_any_bytes_are_fenced_and_come_back_byte_for_byte() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let world = World::start(binaries);
+    set_comment(&world, 1, LATIN_1);
+    set_comment(&world, 3, WITH_NUL);
+    let layers = ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"];
+    let of_node_3 = layers.map(|layer| comments(&world, layer, 3));
+    println!("--- the comment with a NUL is {of_node_3:?}");
+    let (mut world, writers) = guard(world);
+
+    // An isolation takes all rows out, whatever their comments are.
+    let before = world.proxy.all_rows();
+    let cut = Instant::now();
+    world.raft.members().for_each(|n| world.raft.signal(n, "STOP"));
+    goes_out_of_service(&world.proxy, cut);
+    world.raft.members().for_each(|n| world.raft.signal(n, "CONT"));
+    comes_back(&world.proxy, &before);
+    assert_eq!(comments(&world, "runtime_mysql_servers", 1), LATIN_1);
+    assert_eq!(layers.map(|layer| comments(&world, layer, 3)), of_node_3);
+
+    let primary = fences_a_failover(&mut world);
+    std::thread::sleep(seconds(3));
+    let loads = world.proxy.loads();
+    std::thread::sleep(seconds(5));
+    assert_eq!(world.proxy.loads(), loads, "a fence that is done is not done again");
+    println!("--- {loads} LOADs so far, none in 5 s of a fence; {}", world.proxy.all_rows());
+    drop(writers);
+
+    world.nodes.rebuild(1, primary);
+    world.downtime("end-downtime", 1, "");
+    eventually("it serves reads again, its comment as before", seconds(30), || {
+        world.proxy.row("20", 1).is_some_and(|row| row.starts_with("ONLINE"))
+            && layers.iter().all(|layer| comments(&world, layer, 1) == LATIN_1)
+    });
+    assert_eq!(world.proxy.admin("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith_k%'"), "");
+    println!("--- the daemon's log\n{}", world.proxy.stonith_log());
+}
 
 /// What is sent to node 1 by a rule of its own, in a session that then stays with it.
 const PINNED_BESIDE: [&str; 2] = ["create temporary table fallback (a int)", "insert into fallback values (1)"];

@@ -3,6 +3,7 @@
 //! Three nodes, three raft nodes, a ProxySQL: all on loopback, or at three sites with a second ProxySQL, each part in a
 //! network namespace of its own.
 
+mod between;
 mod namespaces;
 mod network;
 mod nodes;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use between::Relay;
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};
@@ -22,7 +24,7 @@ use process::free_port;
 pub use process::{Binaries, eventually};
 pub use proxy::Proxy;
 pub use raft::{Backend, Raft};
-pub use sessions::{Client, SESSIONS, Writers, login};
+pub use sessions::{Client, SESSIONS, Writers, login, login_as};
 
 /// How many MySQL nodes there are; the first is the primary.
 pub const NODES: usize = 3;
@@ -43,6 +45,11 @@ impl World {
     /// Everything up on loopback, node 1 the primary, Orchestrator knowing all three.
     pub fn start(binaries: Binaries) -> Self {
         Self::set_up(binaries, Network::loopback(), 1, &Backend::Raft)
+    }
+
+    /// The same with two ProxySQLs.
+    pub fn with_two_proxies(binaries: Binaries) -> Self {
+        Self::set_up(binaries, Network::loopback(), 2, &Backend::Raft)
     }
 
     /// The same with two Orchestrators without raft, whose database is the MariaDB outside the cluster.

@@ -213,6 +213,12 @@ impl Proxy {
         }
     }
 
+    /// How often its servers were loaded so far, by whomever.
+    pub fn loads(&self) -> usize {
+        let log = fs::read(self.file("proxysql.log")).expect("its log");
+        String::from_utf8_lossy(&log).matches("Received LOAD MYSQL SERVERS TO RUNTIME command").count()
+    }
+
     /// One write in a session of its own; `true` if it was taken.
     pub fn write(&self) -> bool {
         sessions::write(self)

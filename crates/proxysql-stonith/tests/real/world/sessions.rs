@@ -53,13 +53,18 @@ fn stock(proxy: &Proxy) -> Command {
     command
 }
 
-/// How a client of ours logs in.
+/// How the application's client logs in.
 pub fn login(proxy: &Proxy) -> mysql_async::Opts {
+    login_as(proxy, "app")
+}
+
+/// How a client logs in, whose password is its name.
+pub fn login_as(proxy: &Proxy, user: &str) -> mysql_async::Opts {
     mysql_async::OptsBuilder::default()
         .ip_or_hostname(proxy.address())
         .tcp_port(proxy.client_port)
-        .user(Some("app"))
-        .pass(Some("app"))
+        .user(Some(user))
+        .pass(Some(user))
         .db_name(Some("t"))
         .prefer_socket(false)
         .stmt_cache_size(0)
@@ -90,6 +95,11 @@ impl Writers {
             })
         });
         Self { end, errors, threads: threads.into() }
+    }
+
+    /// The errors that their clients have seen so far.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().expect("the errors").clone()
     }
 
     /// Ends them, and gives the errors that their clients saw.
