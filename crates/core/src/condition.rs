@@ -404,7 +404,7 @@ impl fmt::Display for Condition {
                 write!(f, "the server tables keep changing; the return of a node is put off")
             }
             Self::SessionsLeft(nodes) => {
-                write!(f, "{nodes} still have connections in use, and no session shows that it holds them")
+                write!(f, "connections to {nodes} are still in use, and no session shows that it holds them")
             }
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
