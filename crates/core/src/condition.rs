@@ -8,11 +8,13 @@ use std::fmt;
 
 use crate::apply::Outcome;
 use crate::decide::Decision;
+use crate::gather::OF_RECOVERY;
 use crate::lease::Standing;
 use crate::managed::Managed;
 use crate::node::Node;
 use crate::observed::{LeaderView, Observed, ProxyView};
 use crate::policy::{IsolationScope, Policy};
+use crate::proof::Role;
 use crate::row::{CheckType, Hostgroup, Row, Status};
 use crate::verdict::{Lacks, Verdict, Why};
 
@@ -169,6 +171,13 @@ pub enum Condition {
     },
     /// More held nodes than are listed one by one.
     HeldMore(usize),
+    /// A node returns as a replica with transactions that its primary lacks (`errant_gtid = "warn"`).
+    ErrantTransactions {
+        /// Their GTID set, of the first node.
+        set: String,
+        /// Which nodes.
+        nodes: NodeList,
+    },
     /// `mode = "observe"`: what would be changed.
     Observing(String),
     /// The state directory does not keep what was learned.
@@ -217,6 +226,7 @@ impl Condition {
             Self::Suspended(_) => "suspended",
             Self::Held { .. } => "held",
             Self::HeldMore(_) => "held-more",
+            Self::ErrantTransactions { .. } => "errant-transactions",
             Self::Observing(_) => "observing",
             Self::StateUnkept(_) => "state-unkept",
             Self::OrdersUnread(_) => "orders-unread",
@@ -254,6 +264,7 @@ impl Condition {
             | Self::Unmatched(_)
             | Self::AnsweredFor(_)
             | Self::Observing(_)
+            | Self::ErrantTransactions { .. }
             | Self::ApplierReplaced => Severity::Warning,
             Self::LeaderUnreached(_)
             | Self::LeaderUnusable(_)
@@ -288,6 +299,7 @@ impl Condition {
             | Self::UnknownNodes { nodes, .. }
             | Self::Held { nodes, .. }
             | Self::AnswerSkipped { nodes, .. }
+            | Self::ErrantTransactions { nodes, .. }
             | Self::Unmatched(nodes)
             | Self::Unarmed(UnarmedReason::UnknownWriters { nodes, .. })
             | Self::SessionsLeft(nodes) => nodes.named(),
@@ -392,6 +404,10 @@ impl fmt::Display for Condition {
                 write!(f, "{nodes} {verb} held, nothing is changed: {why}")
             }
             Self::HeldMore(count) => write!(f, "{count} more nodes are held; `status` lists them"),
+            Self::ErrantTransactions { set, nodes } => write!(
+                f,
+                "{nodes} returned with transactions that the primary lacks ({set}): merge them, or rebuild the replica"
+            ),
             Self::Observing(plan) => write!(f, "mode = \"observe\", nothing is changed:\n{plan}"),
             Self::StateUnkept(why) | Self::OrdersUnread(why) | Self::NoAgent(why) | Self::ApplyFailed(why) => {
                 f.write_str(why)
@@ -452,6 +468,7 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
     }
     found.extend(observed.orders.suspended.clone().map(Condition::Suspended));
     found.extend(held(decision));
+    found.extend(errant_transactions(observed, decision));
     found
 }
 
@@ -537,6 +554,19 @@ fn returns_by_hand(observed: &Observed, managed: &Managed) -> Vec<Condition> {
     let condition =
         |(check_type, writers): (&str, _)| Condition::ReturnsByHand { check_type: check_type.to_owned(), writers };
     by_check.into_iter().map(condition).collect()
+}
+
+/// The replicas that return in this tick though their primary lacks some of their transactions.
+fn errant_transactions(observed: &Observed, decision: &Decision) -> Option<Condition> {
+    let LeaderView::Led(answer) = &observed.leader else { return None };
+    let returns = |node: &Node| {
+        matches!(decision.verdicts.get(node), Some(Verdict::Unfence { role: Role::Replica, evidence })
+            if evidence.iter().any(|fact| OF_RECOVERY.contains(&fact.kind)))
+    };
+    let shown = answer.instances.iter().flatten();
+    let errant: Vec<_> = shown.filter(|i| !i.errant_gtid.is_empty() && returns(&i.node)).collect();
+    let set = errant.first()?.errant_gtid.clone();
+    Some(Condition::ErrantTransactions { set, nodes: NodeList::of(errant.iter().map(|i| &i.node)) })
 }
 
 fn held(decision: &Decision) -> Vec<Condition> {

@@ -140,3 +140,57 @@ fn a_port_that_orchestrator_does_not_list_is_another_node() {
     lab.leader_gone().run_s(60);
     assert!(lab.proxy.runtime.contains(&other));
 }
+
+/// Beside node01..03: node11, a cluster of its own in 11 and 21. Orchestrator gives both clusters one alias.
+fn under_one_alias() -> Lab {
+    let mut lab = Lab::new();
+    lab.proxy.pairs.push(world::pair(11, 21));
+    let alone = lab.servers[&node("node01")].clone();
+    lab.servers.insert(node("node11"), alone);
+    lab.put(row(11, "node11", Status::Online)).put(row(21, "node11", Status::Online)).run_s(60);
+    assert!(lab.memory.armed && lab.writes == 0);
+    lab
+}
+
+#[test]
+fn a_one_node_cluster_is_back_as_before_after_an_isolation_though_another_has_its_alias() {
+    let mut lab = under_one_alias();
+    let before = lab.layers();
+    lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced(), ["node01", "node02", "node03", "node11"], "out");
+    lab.led_by("orc1").run_s(4);
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
+fn an_unfence_order_works_for_a_one_node_cluster_though_another_has_its_alias() {
+    let mut lab = under_one_alias();
+    let before = lab.layers();
+    lab.order_fence("node11");
+    assert_eq!(lab.fenced(), ["node11"]);
+    assert!(lab.order_unfence("node11", false).unfenced("node11").is_some());
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
+fn a_repaired_node_returns_though_another_cluster_has_its_alias() {
+    let mut lab = under_one_alias();
+    let before = others(&lab);
+    lab.failover("node01", "node03").returns_writable("node01").run_s(60);
+    assert_eq!(lab.fenced(), ["node01"], "control: it stays out beside the new primary");
+    lab.repaired("node01").run_s(5);
+    assert_eq!((lab.fenced().len(), lab.rows("node01")), (0, "20:ONLINE".to_owned()));
+    assert_eq!(others(&lab), before);
+}
+
+#[test]
+fn i5_primaries_of_two_clusters_under_one_alias_are_no_second_writers_until_a_record_joins_them() {
+    let mut lab = under_one_alias();
+    lab.put(row(10, "node11", Status::Online)).run_s(60);
+    assert_eq!(lab.fenced().len(), 0);
+    // A record says that node11 was failed over to node01: they are one cluster, with one primary.
+    let joins = lab.record(0, "node11", Some("node01")).clone();
+    assert_eq!(joins.alias, "main");
+    lab.run_s(60);
+    assert_eq!(lab.fenced(), ["node11"]);
+}

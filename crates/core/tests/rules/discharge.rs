@@ -1,10 +1,12 @@
 //! What lets a fenced node back: proof, in the role that it has now; never absence.
 
+use stonith_core::condition::conditions;
 use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Evidence;
 use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
 use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Release};
 use stonith_core::plan::Directive;
+use stonith_core::policy::ErrantGtid;
 use stonith_core::proof::{Missing, Role};
 use stonith_core::row::{CheckType, Layer, Status};
 use stonith_core::verdict::{Lacks, Verdict, Why};
@@ -494,4 +496,84 @@ fn a_mark_without_a_record_names_no_successor_so_an_old_primary_that_is_still_fo
     // Nor does the mark's end prove anything (I2).
     lab.downtime_ends("node01").run_s(30);
     assert_eq!(lab.fenced(), ["node01"]);
+}
+
+// --- what the pair's check_type asks for --------------------------------------------------------------------------
+
+#[test]
+fn a_joined_check_type_is_proven_by_read_only() {
+    let mut lab = Lab::healthy();
+    lab.proxy.pairs[0].check_type = CheckType::parse("read_only|innodb_read_only");
+    lab.failover("node01", "node03").run_s(5);
+    lab.repaired("node01").run_s(5);
+    assert_eq!((lab.fenced().len(), lab.rows("node01")), (0, "20:ONLINE".to_owned()));
+}
+
+#[test]
+fn an_unfence_order_is_refused_where_the_monitor_would_make_a_writer_of_the_node() {
+    for check_type in ["super_read_only", "innodb_read_only", "read_only&innodb_read_only"] {
+        let mut lab = Lab::healthy();
+        lab.proxy.pairs[0].check_type = CheckType::parse(check_type);
+        lab.failover("node01", "node03").run_s(5);
+        lab.repaired("node01").run_s(5);
+        let unseen = Missing::CheckTypeUnseen(check_type.to_owned());
+        assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Proof(vec![unseen])));
+        assert_eq!(lab.fenced(), ["node01"]);
+        // Control: what `read_only` proves is let back by the same order.
+        lab.proxy.pairs[0].check_type = CheckType::ReadOnly;
+        assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica), "{check_type}");
+    }
+}
+
+// --- transactions that the others lack ----------------------------------------------------------------------------
+
+const ERRANT: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:23";
+
+#[test]
+fn a_returned_replica_with_transactions_that_its_primary_lacks_is_held_after_a_recovery() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node03").run_s(5);
+    lab.repaired("node01").server("node01").errant_gtid = ERRANT.to_owned();
+    let decision = lab.run_s(60);
+    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::ErrantGtid(ERRANT.to_owned())])));
+    assert_eq!(lab.fenced(), ["node01"]);
+    lab.server("node01").errant_gtid.clear();
+    lab.next();
+    assert_eq!(lab.fenced(), ["node01"], "seen in two checks");
+    lab.run_s(4);
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+}
+
+#[test]
+fn transactions_that_a_primary_lacks_keep_nobody_out_after_a_downtime_or_an_isolation() {
+    let mut lab = Lab::healthy();
+    lab.server("node02").errant_gtid = ERRANT.to_owned();
+    let before = lab.layers();
+    lab.downtime("node02", "maintenance").run_s(5);
+    assert_eq!(lab.fenced(), ["node02"], "out");
+    lab.downtime_ends("node02").run_s(5);
+    assert_eq!(lab.layers(), before);
+    lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced().len(), 3, "out");
+    lab.led_by("orc1").run_s(5);
+    assert_eq!(lab.layers(), before);
+}
+
+#[test]
+fn a_replica_with_transactions_that_its_primary_lacks_returns_and_is_said_where_the_policy_is_to_warn() {
+    let mut lab = Lab::healthy();
+    lab.policy.errant_gtid = ErrantGtid::Warn;
+    lab.failover("node01", "node03").run_s(5);
+    lab.repaired("node01").server("node01").errant_gtid = ERRANT.to_owned();
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        let observed = lab.observed();
+        let decision = lab.next();
+        let of_tick = conditions(&observed, &decision, &lab.policy);
+        said.extend(of_tick.into_iter().filter(|condition| condition.label() == "errant-transactions"));
+    }
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+    assert_eq!(said.len(), 1, "with the return: {said:?}");
+    assert!(said[0].to_string().contains("node01:3306") && said[0].to_string().contains(ERRANT), "{}", said[0]);
+    assert_eq!(said[0].nodes(), [node("node01")]);
 }

@@ -7,7 +7,7 @@ use stonith_core::policy::{APPLY_MS, ELECTION_MS, IsolationScope, Policy};
 use stonith_core::row::{Hostgroup, Status};
 use stonith_core::verdict::Lacks;
 
-use crate::world::{Decided, Lab, Raft, node, row};
+use crate::world::{self, Decided, Lab, Raft, node, row};
 
 const ALL: [&str; 3] = ["node01", "node02", "node03"];
 
@@ -394,4 +394,56 @@ fn an_unarmed_agent_never_isolates() {
     let mut lab = Lab::new();
     assert_eq!(lab.leader_gone().run_s(3_600).standing, Standing::Unarmed);
     assert_eq!(lab.writes, 0);
+}
+
+/// Beside the pair of 10 and 20: a pair whose writer Orchestrator doesn't know.
+fn beside_an_unknown_writer(status: Status) -> Lab {
+    let mut lab = Lab::new();
+    lab.proxy.pairs.push(world::pair(30, 40));
+    lab.put(row(30, "stranger", status));
+    lab
+}
+
+#[test]
+fn isolation_is_armed_for_each_cluster_that_orchestrator_knows() {
+    let mut lab = beside_an_unknown_writer(Status::Online);
+    let decision = lab.run_s(60);
+    assert!(lab.memory.armed && lab.writes == 0);
+    assert_eq!(decision.unarmed, [(Hostgroup(30), [node("stranger")].into())].into());
+    lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
+    assert_eq!(lab.rows("stranger"), "30:ONLINE");
+}
+
+#[test]
+fn a_reader_that_orchestrator_knows_is_not_isolated_where_it_knows_no_writer() {
+    let mut lab = beside_an_unknown_writer(Status::Online);
+    let like = lab.servers[&node("node02")].clone();
+    lab.servers.insert(node("reader"), like);
+    lab.put(row(40, "reader", Status::Online)).run_s(60);
+    lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
+    assert_eq!(lab.rows("reader"), "40:ONLINE");
+}
+
+#[test]
+fn one_writer_that_orchestrator_does_not_know_beside_one_that_it_knows_leaves_isolation_armed() {
+    // The ghost of a row that the monitor moved, and a row in service.
+    for status in [Status::OfflineHard, Status::Online] {
+        let mut lab = Lab::new();
+        lab.put(row(10, "stranger", status.clone()));
+        let decision = lab.run_s(60);
+        assert!(lab.memory.armed && decision.unarmed.is_empty(), "{status}");
+        lab.leader_gone().run_s(30);
+        assert_eq!(lab.fenced(), ["node01", "node02", "node03"], "{status}");
+        assert_eq!(lab.rows("stranger"), format!("10:{status}"));
+    }
+}
+
+#[test]
+fn the_ghost_of_an_unknown_writer_alone_in_its_hostgroup_costs_the_other_clusters_nothing() {
+    let mut lab = beside_an_unknown_writer(Status::OfflineHard);
+    lab.run_s(60);
+    lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
 }

@@ -296,3 +296,51 @@ fn a_row_that_comes_back_by_itself_is_fenced_again() {
     lab.put(world::row(20, "node01", stonith_core::row::Status::Online)).next();
     assert_eq!(lab.row(Layer::Runtime, 20, "node01").unwrap().status.as_str(), "OFFLINE_SOFT");
 }
+
+/// node01 was failed over to node03, and a hook failed after that: the record says that the recovery did, too.
+fn said_to_have_failed(lab: &mut Lab) {
+    lab.failover("node01", "node03").downtime_ends("node01");
+    lab.records.last_mut().unwrap().successful = false;
+}
+
+#[test]
+fn a_recovery_that_is_said_to_have_failed_fences_once_its_successor_is_shown_to_take_writes() {
+    let mut lab = Lab::healthy();
+    said_to_have_failed(&mut lab);
+    lab.returns_writable("node01").run_s(5);
+    assert_eq!(lab.fenced(), ["node01"]);
+    // It stays known as a success, whatever becomes of the successor.
+    lab.dies("node03").run_s(60);
+    assert_eq!(lab.fenced(), ["node01"]);
+}
+
+#[test]
+fn i9_a_recovery_that_failed_fences_nobody_unless_its_successor_is_the_writable_primary() {
+    let harms: [fn(&mut Lab); 4] = [
+        |lab| _ = lab.dies("node03"),
+        |lab| lab.server("node03").read_only = true,
+        |lab| _ = lab.follows("node03", "node01"),
+        |lab| lab.server("node03").listed = false,
+    ];
+    for (n, harm) in harms.into_iter().enumerate() {
+        let mut lab = Lab::healthy();
+        said_to_have_failed(&mut lab);
+        harm(&mut lab);
+        lab.returns_writable("node01").run_s(60);
+        assert!(!lab.is_fenced("node01"), "harm {n}");
+    }
+}
+
+#[test]
+fn i9_a_recovery_that_failed_is_not_confirmed_by_rows_of_before_its_end() {
+    let mut lab = Lab::healthy();
+    lab.server("node03").primary = None;
+    lab.server("node03").read_only = false;
+    lab.rows_go_stale();
+    said_to_have_failed(&mut lab);
+    lab.returns_writable("node01").run_s(20);
+    assert!(!lab.is_fenced("node01"));
+    lab.stale = None;
+    lab.run_s(5);
+    assert!(lab.is_fenced("node01"), "control: checked since");
+}
