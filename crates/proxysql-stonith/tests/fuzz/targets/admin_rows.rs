@@ -7,6 +7,7 @@ use proxysql_stonith::proxysql::{Answer, answers};
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
+use stonith_core::policy::Policy;
 use stonith_core::row::{CheckType, Hostgroup, Pair};
 use stonith_core::table::SERVERS;
 
@@ -77,9 +78,14 @@ fn answer(text: &str) -> Answer {
     Answer { columns, records: lines.map(|line| line.map(value).collect()).collect(), affected: 0 }
 }
 
+/// Its rows are nobody's.
+const EXCLUDED: u32 = 30;
+
 /// What is in use is counted whole, or refused: a fence waits for 0 (I4).
 fn connections_are_counted_or_refused(answer: &Answer) {
-    let managed = Managed::of_pairs([pair()]);
+    let foreign = [Hostgroup(EXCLUDED)].into();
+    let proxy = ProxyView { pairs: vec![pair()], foreign, ..ProxyView::default() };
+    let managed = Managed::of(&proxy, &Policy::default());
     let used = match answers::used(answer, &managed) {
         Ok(used) => used,
         Err(error) => return may_be_said(&error.to_string()),
@@ -89,7 +95,7 @@ fn connections_are_counted_or_refused(answer: &Answer) {
         let texts: Vec<&str> = record.iter().map(|value| value.as_deref().unwrap()).collect();
         let numbers: Vec<u128> = [0, 2, 3].map(|at| texts[at].parse().unwrap()).into();
         if let Ok(node) = Node::new(texts[1], u16::try_from(numbers[1]).unwrap())
-            && [10, 20].contains(&numbers[0])
+            && numbers[0] != EXCLUDED.into()
         {
             *sums.entry((Hostgroup(u32::try_from(numbers[0]).unwrap()), node)).or_default() += numbers[2];
         }
