@@ -177,8 +177,9 @@ impl Stage {
             auth: None,
             tls: TlsSettings::default(),
             connect_timeout: Duration::from_millis(300),
-            read_timeout: Duration::from_millis(300),
-            tick_timeout: Duration::from_millis(900),
+            // A busy machine must not cost a side question: the marker would name the mark where it is to name the record.
+            read_timeout: Duration::from_secs(1),
+            tick_timeout: Duration::from_secs(3),
         });
         let settings = AgentSettings {
             proxy: AdminSettings {
