@@ -176,7 +176,14 @@ fn one_cut_off() -> Model {
 /// A history of long ago: node01 was failed over away from, and has been the primary again ever since.
 fn old_history() -> Model {
     let mut start = State::new(1);
-    let old = Recovery {
+    start.orc.members.iter_mut().for_each(|member| member.records.push(of_long_ago()));
+    let faults = [(LeaderChange, 1), (Stalls, 1), (Silence, 1), (Breaks, 1), (CrashesForgetting, 1)];
+    Model { happens: &["isolated"], ..Model::new("old history", start, 10, &faults) }
+}
+
+/// node01 was failed over to node02.
+fn of_long_ago() -> Recovery {
+    Recovery {
         at_ns: 1_000_000_000_000_000_000,
         uid: "1000000000000000000:x".to_owned(),
         end_s: Some(1_000_000_001),
@@ -185,10 +192,7 @@ fn old_history() -> Model {
         failed: node(NODES[0]),
         successor: Some(node(NODES[1])),
         alias: "main".to_owned(),
-    };
-    start.orc.members.iter_mut().for_each(|member| member.records.push(old.clone()));
-    let faults = [(LeaderChange, 1), (Stalls, 1), (Silence, 1), (Breaks, 1), (CrashesForgetting, 1)];
-    Model { happens: &["isolated"], ..Model::new("old history", start, 10, &faults) }
+    }
 }
 
 /// Both have just heard of a confirmed leader again; node01 died meanwhile. One decides to end the isolation, and a
@@ -198,6 +202,67 @@ fn older_decision() -> Model {
     let start = after_s(after(isolated, &[Heals]), 2);
     let faults = [(Failover, 1), (Returns, 1)];
     Model { happens: &["isolated", "fenced"], ..stepwise("an older decision", start, 1, &faults) }
+}
+
+/// node01 takes the writes of a ring whose other half, node02, is down: each has the other's MasterKey.
+fn half_a_ring() -> Model {
+    let mut start = State::new(1);
+    (start.servers[0].primary, start.servers[1].up) = (Some(1), false);
+    let faults = [(Silence, 1), (Heals, 1)];
+    Model { happens: &["isolated"], ..Model::new("half a ring", after_s(start, 5), 17, &faults) }
+}
+
+/// node02 was promoted without RESET: its replication finds the returned old primary again.
+fn promoted_without_reset() -> Model {
+    let mut start = fenced(1);
+    (start.servers[1].primary, start.servers[1].replicating) = (Some(0), true);
+    start.orc.members.iter_mut().for_each(|member| member.downtimes.clear());
+    let faults = [(Repaired, 1), (LeaderForgets, 1), (Stalls, 1)];
+    Model { happens: &["let back"], ..Model::new("promoted without reset", start, 9, &faults) }
+}
+
+/// The primary is down at the end of an isolation, and node02, read-only, replicates from nobody.
+fn read_only_beside_a_dead_primary() -> Model {
+    let mut start = after(healthy(1), &[Dies]);
+    start.servers[1].primary = None;
+    let faults = [(Silence, 1), (Heals, 1)];
+    Model { happens: &["isolated"], ..Model::new("read-only beside a dead primary", start, 14, &faults) }
+}
+
+/// A record of long ago: node01 was failed over to node02, which stands beside it. node03 follows node01.
+fn old_record_against_replicas() -> Model {
+    let mut start = State::new(1);
+    let successor = &mut start.servers[1];
+    (successor.read_only, successor.primary, successor.replicating) = (false, None, false);
+    start.orc.followed = Some(0);
+    start.orc.members.iter_mut().for_each(|member| member.records.push(of_long_ago()));
+    start.poll();
+    let faults = [(LeaderChange, 1), (Stalls, 1), (Silence, 1), (CrashesForgetting, 1)];
+    Model { happens: &["isolated"], ..Model::new("old record against replicas", start, 10, &faults) }
+}
+
+fn database_is_gone() -> Model {
+    let faults = [(DatabaseGoes, 1), (Silence, 1), (Heals, 1)];
+    Model { happens: &["isolated"], ..Model::new("database is gone", healthy(1), 14, &faults) }
+}
+
+fn only_a_follower_is_reached() -> Model {
+    let faults = [(Relays, 1), (Dies, 1), (Failover, 1), (Returns, 1)];
+    Model { happens: &["fenced"], ..Model::new("only a follower is reached", healthy(1), 9, &faults) }
+}
+
+fn history_stalls() -> Model {
+    let faults = [(HistoryStalls, 2), (Dies, 1), (Failover, 1), (Returns, 1), (Repaired, 1)];
+    Model { happens: &["fenced", "let back"], ..Model::new("history stalls", healthy(1), 8, &faults) }
+}
+
+/// A failover while isolated; the leader that answers then has its record and no mark.
+fn failover_while_isolated() -> Model {
+    let isolated = after_s(after(healthy(1), &[Dies, Silence]), 9);
+    let mut start = after(isolated, &[Failover, Returns]);
+    start.orc.leader = 1;
+    let faults = [(Heals, 1), (HistoryStalls, 2), (Repaired, 1)];
+    Model { happens: &["isolated", "let back"], ..Model::new("failover while isolated", start, 9, &faults) }
 }
 
 #[test]
@@ -237,6 +302,14 @@ models! {
     i7_one_of_two_agents_is_cut_off: one_cut_off();
     i4_an_older_decision: older_decision();
     i9_old_history: old_history();
+    i9_half_a_ring: half_a_ring();
+    i2_promoted_without_reset: promoted_without_reset();
+    read_only_nodes_get_no_writer_row: read_only_beside_a_dead_primary();
+    i9_an_old_record_against_replicas: old_record_against_replicas();
+    i9_a_database_that_is_gone: database_is_gone();
+    i9_only_a_follower_is_reached: only_a_follower_is_reached();
+    i9_a_history_that_stalls: history_stalls();
+    i2_a_failover_while_isolated: failover_while_isolated();
 }
 
 macro_rules! rules {
@@ -263,4 +336,13 @@ rules! {
     without_a_shared_lease: SharedLease, one_cut_off(), "I7";
     without_a_note_of_returns: NoteOfReturns, return_is_forgotten_in_silence(), "I9";
     without_the_markers_that_a_return_is_for: ReturnNamesItsMarkers, older_decision(), "I2";
+    without_an_isolation_that_ends_as_before: IsolationEndsAsBefore, half_a_ring(), "live: the primary";
+    without_a_read_only_successor: ReadOnlySuccessor, promoted_without_reset(), "I2";
+    without_a_read_only_node_being_no_primary: ReadOnlyIsNoPrimary, read_only_beside_a_dead_primary(), "6";
+    without_replicas_against_an_old_record: OldRecordAgainstReplicas, old_record_against_replicas(), "I9";
+    without_a_hold_while_the_database_is_gone: DatabaseGoneHolds, database_is_gone(), "I9";
+    without_a_relayed_leader: RelayedLeaderLeads, only_a_follower_is_reached(), "I9";
+    without_a_lease_while_the_history_stalls: HistoryCostsNoLease, history_stalls(), "I9";
+    without_a_return_that_waits_for_the_history: ReturnWaitsForHistory, failover_while_isolated(), "I2";
+    without_ending_only_the_sessions_of_holders: OnlyHoldersSessionsEnd, takeover(), "C1";
 }

@@ -10,7 +10,7 @@ use stonith_core::row::Row;
 
 use crate::apply_world::LAYERS;
 use crate::apply_world::scene::node;
-use crate::state::{NODES, Reach, State, WRITER};
+use crate::state::{NODES, Reach, STRANGER, State, WRITER};
 use crate::step::{CALM_S, Fault, STAGED};
 
 /// Who did it.
@@ -29,7 +29,7 @@ pub enum Actor {
 }
 
 /// Every rule that is judged, by the invariant that it belongs to.
-pub const RULES: [&str; 12] = [
+pub const RULES: [&str; 13] = [
     "I2: a fenced node takes traffic without proof",
     "I4: a superseded node takes traffic after a led agent's apply",
     "I4: in service though the lease ran out",
@@ -40,6 +40,7 @@ pub const RULES: [&str; 12] = [
     "I10: fenced in runtime and not on disk",
     "I12: written without the lock, or a LOAD that does harm",
     "6: a node came back in a role that it does not have",
+    "C1: a session was ended that cannot hold a fenced node",
     "live: repaired and led, and not as it should be",
     "live: the primary that was promoted last, by the leader's word, takes no writes",
 ];
@@ -124,6 +125,10 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
                 && state.has_writer_row(n)
                 && !state.orc.parted
         }),
+        "C1" => {
+            let has_stranger = |state: &State| state.proxy.clients.iter().any(|client| client.id == STRANGER);
+            agents_step && has_stranger(before) && !has_stranger(state)
+        }
         "live" if rule.contains("promoted") => {
             actor == Actor::Second
                 && seen.calm_s > CALM_S
@@ -170,7 +175,12 @@ pub fn proven(state: &State, n: usize) -> bool {
 fn in_order(state: &State) -> bool {
     let orc = &state.orc;
     let marks = &orc.members[orc.leader].downtimes;
-    orc.reach == Reach::Leader && !orc.parted && orc.polls && marks.is_empty() && (0..2).all(|n| state.well(n))
+    orc.reach.leads()
+        && orc.tells_history
+        && !orc.parted
+        && orc.polls
+        && marks.is_empty()
+        && (0..2).all(|n| state.well(n))
 }
 
 /// It is up, and the leader, who is reached, knows that it was promoted, if anybody was.
@@ -178,7 +188,7 @@ fn is_promoted(state: &State) -> bool {
     let (orc, primary) = (&state.orc, state.orc.primary);
     let newest = orc.members[orc.leader].records.iter().max_by_key(|record| record.at_ns);
     let knows = newest.map_or(primary == 0, |record| record.successor == Some(node(NODES[primary])));
-    knows && orc.reach == Reach::Leader && !orc.parted && orc.polls && state.servers[primary].up
+    knows && orc.reach.leads() && orc.tells_history && !orc.parted && orc.polls && state.servers[primary].up
 }
 
 fn as_it_should_be(state: &State) -> bool {

@@ -60,8 +60,12 @@ pub struct Member {
 pub enum Reach {
     /// The raft leader.
     Leader,
+    /// A follower only: it relays to the leader.
+    Relayed,
     /// A majority that has no leader.
     Leaderless,
+    /// All nodes, without raft: none is active, and their database is gone.
+    DatabaseGone,
     /// A deposed leader, which still answers leader-check: on node01's side of a partition.
     Deposed,
     Nobody,
@@ -76,6 +80,10 @@ pub struct Orchestrator {
     /// Since when node01, the agents and member 0 are cut off from the rest.
     pub parted: bool,
     pub polls: bool,
+    /// The recovery history is answered.
+    pub tells_history: bool,
+    /// A third node follows this one, and ProxySQL has no row of it.
+    pub followed: Option<usize>,
     /// Answers are a second under way.
     pub slow: bool,
     /// The leader saw the primary dead: a recovery may begin, though the node be back by then.
@@ -199,6 +207,18 @@ pub struct State {
     pub seen: Seen,
 }
 
+impl Reach {
+    /// The leader's own answer comes, from itself or through a follower.
+    pub fn leads(self) -> bool {
+        matches!(self, Self::Leader | Self::Relayed)
+    }
+
+    /// All that are asked say that nobody leads.
+    pub fn is_leaderless(self) -> bool {
+        matches!(self, Self::Leaderless | Self::DatabaseGone)
+    }
+}
+
 impl State {
     /// node01 the primary, node02 its replica, agents that never ran.
     pub fn new(agents: usize) -> Self {
@@ -226,6 +246,8 @@ impl State {
             members,
             parted: false,
             polls: true,
+            tells_history: true,
+            followed: None,
             slow: false,
             detected: false,
             abandoned: None,
@@ -270,6 +292,7 @@ impl State {
     pub fn poll(&mut self) {
         let now_s = self.wall_s();
         let primary = self.orc.primary;
+        let third = self.orc.followed.map(|n| follower(n, now_s));
         for (m, member) in self.orc.members.iter_mut().enumerate() {
             let before = std::mem::take(&mut member.polled);
             for (n, server) in self.servers.iter().enumerate() {
@@ -295,6 +318,7 @@ impl State {
                     _ => fresh(),
                 });
             }
+            member.polled.extend(third.clone());
         }
         self.orc.detected |= !self.orc.members[self.orc.leader].polled[primary].valid;
         for n in 0..2 {
@@ -334,9 +358,9 @@ impl State {
             return LeaderView::Silent("timed out".to_owned());
         }
         let (m, backing) = match self.orc.reach {
-            Reach::Leader => (self.orc.leader, Backing::Majority),
+            Reach::Leader | Reach::Relayed => (self.orc.leader, Backing::Majority),
             Reach::Deposed => (0, Backing::Unconfirmed),
-            Reach::Leaderless => return LeaderView::Leaderless,
+            Reach::Leaderless | Reach::DatabaseGone => return LeaderView::Leaderless,
             Reach::Nobody => return LeaderView::Silent("timed out".to_owned()),
         };
         let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
@@ -345,7 +369,8 @@ impl State {
         let instances =
             || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();
         LeaderView::Led(Answer {
-            history: asked.history.then(|| RecoveryHistory::whole(&leader, member.records.clone())),
+            history: (asked.history && self.orc.tells_history)
+                .then(|| RecoveryHistory::whole(&leader, member.records.clone())),
             leader,
             asked_ms: self.now_ms(),
             date_s: self.wall_s() + member.ahead_s,
@@ -390,11 +415,32 @@ impl State {
     }
 }
 
+/// node03, a replica of this node.
+fn follower(of: usize, now_s: i64) -> Instance {
+    Instance {
+        node: node("node03"),
+        cluster: format!("{}:3306", NODES[of]),
+        alias: "main".to_owned(),
+        valid: true,
+        read_only: true,
+        primary: Some(node(NODES[of])),
+        replicating: true,
+        checked_s: now_s,
+        downtimed: false,
+        uuid: String::new(),
+        errant_gtid: String::new(),
+        replication_error: String::new(),
+    }
+}
+
 pub fn pair() -> Pair {
     Pair { writer: Hostgroup(WRITER), reader: Hostgroup(READER), check_type: CheckType::ReadOnly }
 }
 
-/// Servers and pairs only; one client on node01.
+/// The id of the client of another hostgroup, which holds no node of ours.
+pub const STRANGER: u64 = 2;
+
+/// Servers and pairs only; one client on node01, and one of another hostgroup.
 fn proxy() -> World {
     let record = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect();
     let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -411,6 +457,7 @@ fn proxy() -> World {
         tables.insert((place, PAIRS), pairs.clone());
     }
     let client = Client::holding(1, &[(10, node("node01"))]);
+    let stranger = Client { home: 50, ..Client::holding(STRANGER, &[(50, node("other"))]) };
     World {
         tables,
         lock: None,
@@ -418,7 +465,7 @@ fn proxy() -> World {
         lease: None,
         released: BTreeMap::new(),
         now_ms: START_MS,
-        clients: vec![client],
+        clients: vec![client, stranger],
         extended: [false; 2],
         variables: [0; 2],
         extended_note: false,

@@ -17,7 +17,7 @@ use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;
 use crate::judge::{Actor, judge, proven};
-use crate::state::{NODES, Reach, State, WALL_S};
+use crate::state::{NODES, Reach, STRANGER, State, WALL_S};
 use crate::without::{Rule, Running, decide_without};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +50,12 @@ pub enum Fault {
     CutsOneOff,
     /// A majority answers and has no leader.
     Leaderless,
+    /// Without raft: all answer, none is active, and their database is gone.
+    DatabaseGoes,
+    /// Only a follower is reached, which relays to the leader.
+    Relays,
+    /// The recovery history is answered no more, or again.
+    HistoryStalls,
     /// The leader is reached again; a partition is over.
     Heals,
     /// node01, agents and ProxySQL are cut off from node02 and the majority.
@@ -212,19 +218,29 @@ impl Model {
     }
 
     fn tick(&self, state: &mut State, i: usize) {
-        let observed = state.observed(i, &self.policy);
+        let mut observed = state.observed(i, &self.policy);
         let asked_s = match &observed.leader {
             LeaderView::Led(answer) => Some(WALL_S + i64::from(state.true_s(answer.asked_ms))),
             LeaderView::Leaderless => Some(state.wall_s()),
             _ => None,
         };
+        let is_lost = match self.without() {
+            Some(Rule::RelayedLeaderLeads) => state.orc.reach == Reach::Relayed,
+            Some(Rule::DatabaseGoneHolds) => state.orc.reach == Reach::DatabaseGone,
+            Some(Rule::HistoryCostsNoLease) => !state.orc.tells_history,
+            _ => false,
+        };
+        if is_lost {
+            observed.leader = LeaderView::Silent("taken out".to_owned());
+        }
         let memory = (*state.agents[i].memory).clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
-        let led = matches!(decision.standing, Standing::Led { .. }) && state.orc.reach == Reach::Leader;
+        let led = matches!(decision.standing, Standing::Led { .. }) && state.orc.reach.leads();
         if led && decision.memory.armed {
             state.seen.led = true;
         }
-        if matches!(state.orc.reach, Reach::Leader | Reach::Leaderless) || (led && state.orc.reach == Reach::Deposed) {
+        let reach = state.orc.reach;
+        if reach.leads() || reach.is_leaderless() || (led && reach == Reach::Deposed) {
             state.agents[i].reached_s = state.agents[i].reached_s.max(asked_s);
         }
         // Also while one is cut off: two agents do not take turns.
@@ -236,7 +252,9 @@ impl Model {
             let (since_s, asked_s) =
                 (decision.memory.watching_since_s.unwrap_or(i64::MAX), asked_s.unwrap_or(0) + member.ahead_s);
             let tells = |r: &Recovery| r.end_s.is_some_and(|end_s| since_s <= end_s && end_s < asked_s);
-            member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
+            let is_marked = member.downtimes.iter().any(|mark| mark.node == node(NODES[n]));
+            let is_told = state.orc.tells_history || is_marked;
+            is_told && member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
         };
         let owes = [0, 1].map(|n| led && state.seen.superseded[n] && !proven(state, n) && knows(n));
         // What is a second under way knows nothing of this second.
@@ -287,19 +305,24 @@ fn can(fault: Fault, state: &State) -> bool {
     match fault {
         Fault::Dies => state.servers[orc.primary].up,
         Fault::Returns => !state.servers[0].up || !state.servers[1].up,
-        Fault::Failover => {
-            orc.detected && orc.reach != Reach::Leaderless && orc.abandoned.is_none() && promotable(state)
-        }
+        Fault::Failover => orc.detected && !orc.reach.is_leaderless() && orc.abandoned.is_none() && promotable(state),
         Fault::FailoverOfADeposed => orc.abandoned.is_some() && promotable(state),
-        Fault::Takeover => orc.reach == Reach::Leader && !orc.parted && (0..2).all(|n| state.well(n)) && is_over,
+        Fault::Takeover => orc.reach.leads() && !orc.parted && (0..2).all(|n| state.well(n)) && is_over,
         Fault::Repaired => is_over && !orc.parted && (0..2).any(|n| !state.well(n)),
         Fault::Breaks => state.servers[1 - orc.primary].replicating,
         Fault::LeaderChange | Fault::LeaderForgets => orc.reach == Reach::Leader && !orc.parted,
         Fault::Slows => !orc.slow,
         Fault::CutsOneOff => state.agents.get(1).is_some_and(|agent| !agent.cut_off),
-        Fault::Stalls | Fault::Restarts | Fault::Crashes | Fault::CrashesForgetting | Fault::Loads => true,
+        Fault::HistoryStalls
+        | Fault::Stalls
+        | Fault::Restarts
+        | Fault::Crashes
+        | Fault::CrashesForgetting
+        | Fault::Loads => true,
         Fault::Silence => orc.reach != Reach::Nobody,
         Fault::Leaderless => orc.reach != Reach::Leaderless && !orc.parted,
+        Fault::DatabaseGoes => orc.reach != Reach::DatabaseGone && !orc.parted,
+        Fault::Relays => orc.reach != Reach::Relayed && !orc.parted,
         Fault::Heals => orc.reach != Reach::Leader || orc.parted || state.agents.iter().any(|agent| agent.cut_off),
         Fault::Parts => !orc.parted && orc.primary == 0 && state.servers[0].up && !orc.slow,
         Fault::Deposed => orc.parted && orc.reach == Reach::Nobody,
@@ -345,7 +368,7 @@ fn happens(state: &mut State, fault: Fault) {
             let (dead, other) = (state.orc.primary, 1 - state.orc.primary);
             state.servers[dead].up = false;
             state.servers[other].replicating &= state.servers[other].primary != Some(dead);
-            Arc::make_mut(&mut state.proxy).clients.clear();
+            Arc::make_mut(&mut state.proxy).clients.retain(|client| client.id == STRANGER);
         }
         Fault::Returns => {
             let back = usize::from(state.servers[0].up);
@@ -395,6 +418,9 @@ fn happens(state: &mut State, fault: Fault) {
         Fault::Stalls => state.orc.polls = !state.orc.polls,
         Fault::Silence => state.orc.reach = Reach::Nobody,
         Fault::Leaderless => state.orc.reach = Reach::Leaderless,
+        Fault::DatabaseGoes => state.orc.reach = Reach::DatabaseGone,
+        Fault::Relays => state.orc.reach = Reach::Relayed,
+        Fault::HistoryStalls => state.orc.tells_history = !state.orc.tells_history,
         Fault::Heals => {
             state.orc.reach = Reach::Leader;
             state.orc.parted = false;

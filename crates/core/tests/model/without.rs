@@ -12,7 +12,8 @@ use stonith_core::decide::{Decision, decide};
 use stonith_core::evidence::Kind;
 use stonith_core::marker::Marker;
 use stonith_core::memory::{Memory, SteadyLeader};
-use stonith_core::observed::{Backing, LeaderView, Observed, Order, Recovery};
+use stonith_core::node::Node;
+use stonith_core::observed::{Backing, Instance, LeaderView, Observed, Order, Recovery, RecoveryHistory};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::{APPLY_MS, Policy};
 use stonith_core::proof::Role;
@@ -60,6 +61,24 @@ pub enum Rule {
     NoteOfReturns,
     /// §8: a return lets a node back for whatever reason it is out by then.
     ReturnNamesItsMarkers,
+    /// §6: a writable node with a MasterKey does not come back, since its role is not known.
+    IsolationEndsAsBefore,
+    /// §6: a former successor that is writable counts as read-only.
+    ReadOnlySuccessor,
+    /// §6: a read-only node that replicates from nobody counts as writable.
+    ReadOnlyIsNoPrimary,
+    /// §6: nobody looks at the replicas that follow the node of an old record.
+    OldRecordAgainstReplicas,
+    /// §7: without raft, all nodes without their database count as silence.
+    DatabaseGoneHolds,
+    /// §7: a leader that a follower relays to counts as silence.
+    RelayedLeaderLeads,
+    /// §7: an answer without its history counts as silence.
+    HistoryCostsNoLease,
+    /// §7: a history that does not come counts as one without records.
+    ReturnWaitsForHistory,
+    /// §8.6: every session is ended.
+    OnlyHoldersSessionsEnd,
 }
 
 /// `decide`, with a rule taken out.
@@ -92,6 +111,24 @@ pub fn decide_without(
                 observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true, role: None });
             }
         }
+        Some(Rule::ReadOnlySuccessor) => {
+            as_shown(&mut observed, |instance| instance.read_only |= instance.primary.is_some());
+        }
+        Some(Rule::ReadOnlyIsNoPrimary) => {
+            as_shown(&mut observed, |instance| instance.read_only &= instance.primary.is_some());
+        }
+        Some(Rule::OldRecordAgainstReplicas) => {
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                let is_ours = |instance: &Instance| NODES.iter().any(|name| instance.node == node(name));
+                answer.instances.iter_mut().for_each(|shown| shown.retain(is_ours));
+            }
+        }
+        Some(Rule::ReturnWaitsForHistory) => {
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                let leader = answer.leader.clone();
+                answer.history.get_or_insert_with(|| RecoveryHistory::whole(&leader, Vec::new()));
+            }
+        }
         Some(Rule::Arming) => memory.armed = true,
         Some(Rule::NewestRecord) => {
             let of_node01 = |record: &Recovery| record.failed == node(NODES[0]);
@@ -116,6 +153,19 @@ pub fn decide_without(
     let mut decision = decide(&observed, &memory, policy, now_ms);
     match without {
         Some(Rule::SharedLease) => decision.plan.share = None,
+        Some(Rule::IsolationEndsAsBefore) => {
+            let has_settings_left = |name: &Node| match &observed.leader {
+                LeaderView::Led(answer) => {
+                    let mut shown = answer.instances.iter().flatten();
+                    shown.any(|i| i.node == *name && !i.read_only && i.primary.is_some())
+                }
+                _ => false,
+            };
+            let stays = |node: &Node, d: &Directive| matches!(d, Directive::Unfence(_)) && has_settings_left(node);
+            let mut directives = decision.plan.directives;
+            directives.retain(|node, directive| !stays(node, directive));
+            decision.plan = Plan::new(decision.plan.managed, directives, &observed.proxy);
+        }
         Some(Rule::ReturnNamesItsMarkers) => {
             let by = Some(node(NODES[1]));
             let any = [Kind::Isolation, Kind::LostInRecovery, Kind::Superseded]
@@ -140,6 +190,13 @@ pub fn decide_without(
         _ => {}
     }
     decision
+}
+
+/// Shows the instances otherwise than they are.
+fn as_shown(observed: &mut Observed, change: impl Fn(&mut Instance)) {
+    if let LeaderView::Led(answer) = &mut observed.leader {
+        answer.instances.iter_mut().flatten().for_each(change);
+    }
 }
 
 /// An apply under way, with a rule taken out.
@@ -202,6 +259,10 @@ impl Running {
             }
             (Some(Rule::Lock), Statement::TakeLock { owner }) => {
                 world.lock = Some((owner.clone(), world.now_ms + LOCK_TTL_MS));
+                Reply::Changed(0)
+            }
+            (Some(Rule::OnlyHoldersSessionsEnd), Statement::Kill(_)) => {
+                world.clients.clear();
                 Reply::Changed(0)
             }
             (Some(Rule::Lock), Statement::RenewLock { .. }) => Reply::Changed(1),

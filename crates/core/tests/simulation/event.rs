@@ -18,11 +18,20 @@ pub struct Topology {
     pub has_rows_beside: bool,
     /// Another cluster behind the same ProxySQL, in which nothing ever happens.
     pub has_other_cluster: bool,
+    /// And Orchestrator gives both one alias.
+    has_one_alias: bool,
+    /// Whoever is promoted keeps its replica settings: its replication finds the old primary again.
+    pub promotes_without_reset: bool,
     pub agents: usize,
     pub proxies: usize,
 }
 
 impl Topology {
+    /// The alias of the other cluster.
+    pub fn other_alias(&self) -> &'static str {
+        if self.has_one_alias { "main" } else { "other" }
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let (agents, proxies) = [(1, 1), (2, 1), (2, 2)][rng.below(3)];
         let nodes = 3 + rng.below(NODES.len() - 2);
@@ -31,6 +40,8 @@ impl Topology {
             is_chained: nodes > 3 && rng.one_in(3),
             has_rows_beside: rng.one_in(3),
             has_other_cluster: rng.one_in(2),
+            has_one_alias: rng.one_in(2),
+            promotes_without_reset: rng.one_in(4),
             agents,
             proxies,
         }
@@ -69,6 +80,10 @@ pub enum What {
         ms: u64,
     },
     HistoryPurged,
+    /// It does not come for a while.
+    HistoryStalls {
+        ms: u64,
+    },
     RecordMissingOnFollower,
     Forgotten(usize),
     Downtimed(usize),
@@ -248,13 +263,14 @@ fn failure(rng: &mut Rng, nodes: usize) -> What {
 
 fn orchestrator(rng: &mut Rng, nodes: usize, failures: bool) -> What {
     let ms = rng.between(500, 4_500);
-    match rng.below(if failures { 8 } else { 5 }) {
+    match rng.below(if failures { 9 } else { 6 }) {
         0 => What::Election { ms },
         1 => What::LeaderKilled { ms },
         2 => What::LeaderDeposed { ms: ms.min(1_000) },
         3 => What::HistoryPurged,
         4 => What::RecordMissingOnFollower,
-        5 => What::Forgotten(rng.below(nodes)),
+        5 => What::HistoryStalls { ms: rng.between(1_000, 30_000) },
+        6 => What::Forgotten(rng.below(nodes)),
         _ => What::Downtimed(rng.below(nodes)),
     }
 }

@@ -220,6 +220,7 @@ impl Simulation {
                 self.cluster.elects(now_ms, *ms);
             }
             What::HistoryPurged => self.cluster.purge(),
+            What::HistoryStalls { ms } => self.cluster.history_stalls_ms = now_ms + ms,
             What::RecordMissingOnFollower => self.cluster.lacking = self.cluster.leader.map(|leader| (leader + 1) % 3),
             What::Forgotten(n) => self.cluster.forget(*n),
             What::Downtimed(n) => self.cluster.downtime(*n, now_ms),
@@ -285,6 +286,7 @@ impl Simulation {
         self.story.push(at(self.now_ms, "everything is repaired".to_owned()));
         self.cluster.leader.get_or_insert(0);
         self.cluster.deposed = None;
+        self.cluster.history_stalls_ms = 0;
         self.cluster.abandon();
         for n in 0..self.cluster.servers.len() {
             self.cluster.repair(n);

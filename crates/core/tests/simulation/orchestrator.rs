@@ -81,6 +81,10 @@ pub struct Cluster {
     pub listed: BTreeSet<usize>,
     /// Another cluster is there, in which nothing ever happens.
     has_other: bool,
+    other_alias: &'static str,
+    promotes_without_reset: bool,
+    /// The history does not come until then, ms.
+    pub history_stalls_ms: u64,
     running: Option<Running>,
     missed: u32,
     last_recovery_ms: u64,
@@ -117,6 +121,9 @@ impl Cluster {
             downtimes: vec![],
             listed: (0..topology.nodes).collect(),
             has_other: topology.has_other_cluster,
+            other_alias: topology.other_alias(),
+            promotes_without_reset: topology.promotes_without_reset,
+            history_stalls_ms: 0,
             running: None,
             missed: 0,
             last_recovery_ms: 0,
@@ -299,7 +306,10 @@ impl Cluster {
 
     fn promote(&mut self, n: usize, now_ms: u64) {
         (self.primary, self.promoted_at_ms) = (n, now_ms);
-        (self.servers[n].read_only, self.servers[n].follows) = (false, None);
+        self.servers[n].read_only = false;
+        if !self.promotes_without_reset {
+            self.servers[n].follows = None;
+        }
     }
 
     /// A graceful takeover; it leaves what a failover leaves.
@@ -415,7 +425,8 @@ impl Cluster {
             ..instance.clone()
         });
         LeaderView::Led(Answer {
-            history: wants.history.then(|| RecoveryHistory::whole(&leader, known.records.clone())),
+            history: (wants.history && now_ms >= self.history_stalls_ms)
+                .then(|| RecoveryHistory::whole(&leader, known.records.clone())),
             leader,
             asked_ms,
             date_s: now_s(now_ms),
@@ -432,7 +443,7 @@ impl Cluster {
         let instance = |name: &str, of: Option<&str>| Instance {
             node: node(name),
             cluster: node(primary).to_string(),
-            alias: "other".to_owned(),
+            alias: self.other_alias.to_owned(),
             valid: true,
             read_only: of.is_some(),
             primary: of.map(node),
