@@ -89,6 +89,8 @@ pub struct Done {
     pub disk_error: Option<String>,
     /// Edits of somebody else that came in between and were kept staged.
     pub edits_kept: u64,
+    /// Somebody LOADed while memory was lent: what they had staged was loaded for them, or (`false`) was not.
+    pub load_made_up: Option<bool>,
 }
 
 /// What the driver is to do next.
@@ -113,6 +115,7 @@ enum Phase {
     RowsWritten(Writing),
     Keeping,
     Lent,
+    Counting,
     Looking { checks: u32, look: Look },
     Settled { checks: u32, look: Look },
     Loading { checks: u32 },
@@ -173,6 +176,10 @@ pub struct Apply {
     returns: BTreeMap<Node, Role>,
     /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
     version: Option<u64>,
+    /// What it must be in the end if nobody but us LOADs while memory is lent.
+    expected: Option<u64>,
+    /// Somebody did: what they had staged is loaded for them.
+    for_them: bool,
     /// Records that our LOAD took live though somebody was still editing them: the target's go live instead.
     undo: BTreeSet<(Table, Record)>,
     /// How often copies were in the way that are not ours.
@@ -215,6 +222,8 @@ impl Apply {
             noted_ended: false,
             returns: BTreeMap::new(),
             version: None,
+            expected: None,
+            for_them: false,
             undo: BTreeSet::new(),
             in_the_way: 0,
             broken_off: None,
@@ -350,6 +359,7 @@ impl Apply {
             Phase::Settled { checks, look } => self.look(checks, look),
             Phase::Loading { checks } => {
                 self.live = true;
+                self.expected = self.expected.map(|version| version + 1);
                 self.look(checks, Look::After)
             }
             Phase::Sessions(ending) => self.end_sessions(ending, got),
@@ -359,7 +369,8 @@ impl Apply {
             Phase::Dropped(Whose::Earlier) => self.read_returns(),
             Phase::ReturnsRead => self.finish_returns(got),
             Phase::ReturnsFinished => self.returns_finished(),
-            Phase::Dropped(Whose::Ours) => self.begin_sessions(),
+            Phase::Dropped(Whose::Ours) => self.count_loads(),
+            Phase::Counting => self.loads_counted(&got),
             Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
@@ -417,6 +428,7 @@ impl Apply {
         if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let tables = self.tables.clone();
             self.copied = true;
+            self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
             // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
             for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
                 self.ask(tables.iter().map(|table| Statement::Copy { from, to, table: *table }));
@@ -438,7 +450,8 @@ impl Apply {
             if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
                 match place {
                     Place::Kept => drop(lent.insert(table, content)),
-                    _ => drop(self.target.insert(table, content)),
+                    Place::Target => drop(self.target.insert(table, content)),
+                    _ => self.expected = check::counts_loads(&content),
                 }
             }
         }
@@ -472,10 +485,16 @@ impl Apply {
             }
         };
         self.swap_content(Place::Kept, SERVERS, &lent[&SERVERS], &kept);
-        let before = self.target[&SERVERS].clone();
-        self.swap_content(Place::Target, SERVERS, &before, &target);
         self.kept.insert(SERVERS, kept);
-        self.target.insert(SERVERS, target);
+        for (table, runtime) in self.target.clone() {
+            let wanted = match self.for_them {
+                true => self.wanted(table, &runtime).unwrap_or_else(|| runtime.clone()),
+                false if table == SERVERS => target.clone(),
+                false => continue,
+            };
+            self.swap_content(Place::Target, table, &runtime, &wanted);
+            self.target.insert(table, wanted);
+        }
         self.lent = true;
         for table in self.tables.clone() {
             let target = self.target[&table].clone();

@@ -77,6 +77,8 @@ pub struct Plan {
     pub releases: BTreeMap<Node, Release>,
     /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
     pub end_possible_holders: bool,
+    /// Whoever LOADs while memory is lent is an operator: no other ProxySQL spreads its tables to this one.
+    pub loads_are_operators: bool,
     /// What becomes of the lease that agents share.
     pub share: Option<Share>,
 }
@@ -84,7 +86,13 @@ pub struct Plan {
 impl Plan {
     /// A plan for these directives on these rows.
     pub fn new(managed: Managed, directives: BTreeMap<Node, Directive>, proxy: &ProxyView) -> Self {
-        let mut plan = Self { managed, directives, finish: proxy.unfinished, ..Self::default() };
+        let mut plan = Self {
+            managed,
+            directives,
+            finish: proxy.unfinished,
+            loads_are_operators: !proxy.clustered,
+            ..Self::default()
+        };
         let layers = [Layer::Disk, Layer::Memory, Layer::Runtime];
         plan.note_markers(layers.iter().flat_map(|layer| proxy.layer(*layer)));
         for layer in layers {
@@ -100,6 +108,9 @@ impl Plan {
 
     /// Takes the notes of returning nodes from these rows.
     pub fn note_markers<'r>(&mut self, rows: impl IntoIterator<Item = &'r Row>) {
+        if !self.unfences() {
+            return;
+        }
         for row in rows {
             let Some(node) = row.node().filter(|_| self.managed.contains(row.key.hostgroup)) else { continue };
             if let Some(Directive::Unfence(_)) = self.directives.get(&node)
@@ -173,8 +184,14 @@ impl Plan {
 
     /// The changes that carrying out makes in one layer.
     pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<Change> {
+        if self.directives.is_empty() {
+            return Vec::new();
+        }
+        // No other row changes: of thousands most are copied for nothing.
+        let concerned = |row: &&Row| row.node().is_some_and(|node| self.directives.contains_key(&node));
+        let rows: Vec<Row> = rows.iter().filter(concerned).cloned().collect();
         let before: BTreeMap<&RowKey, &Row> = rows.iter().map(|row| (&row.key, row)).collect();
-        let after = self.carry_out(rows);
+        let after = self.carry_out(&rows);
         let after: BTreeMap<&RowKey, &Row> = after.iter().map(|row| (&row.key, row)).collect();
         let keys: BTreeSet<&RowKey> = before.keys().chain(after.keys()).copied().collect();
         keys.into_iter()

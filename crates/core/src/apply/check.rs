@@ -112,6 +112,9 @@ impl Apply {
         if checks < CHECKS_MAX && (!self.undo.is_empty() || !planned.is_empty()) {
             return Phase::Settled { checks: checks + 1, look: Look::Before };
         }
+        if !planned.is_empty() {
+            self.expected = None; // whoever loads the node back again and again is told of, not helped
+        }
         self.done.not_as_planned = planned;
         if !ours_alone {
             let others = self.not_as_loaded(&live);
@@ -163,8 +166,11 @@ impl Apply {
     }
 
     /// What the target of a table is, seeing its runtime; `None` if that can't be read.
-    fn wanted(&self, table: Table, runtime: &Content) -> Option<Content> {
+    pub(super) fn wanted(&self, table: Table, runtime: &Content) -> Option<Content> {
         let mut wanted = loadable(table, runtime);
+        if self.for_them {
+            wanted = merge::staged(table, &wanted, self.kept.get(&table)?, &self.plan.managed)?;
+        }
         for (_, key) in self.undo.iter().filter(|(undone, _)| *undone == table) {
             merge::put(&mut wanted, key, self.target[&table].records.get(key).cloned());
         }
@@ -237,8 +243,18 @@ fn loadable(table: Table, runtime: &Content) -> Content {
     runtime.rows().map_or_else(|_| runtime.clone(), |rows| runtime.with_rows(&live_rows(rows)))
 }
 
+/// The count of LOADs, where nothing else adds to it: from 2.6, which has a second checksum of the servers. Before, a move
+/// of the monitor adds one too (COMPAT.md §1).
+pub(super) fn counts_loads(checksums: &Content) -> Option<u64> {
+    checksums.records.get(&vec![Some("mysql_servers_v2".to_owned())])?;
+    version_of(checksums)
+}
+
 fn version(seen: &Seen) -> Option<u64> {
-    let checksums = seen.get(&(Place::Runtime, CHECKSUMS))?;
+    version_of(seen.get(&(Place::Runtime, CHECKSUMS))?)
+}
+
+fn version_of(checksums: &Content) -> Option<u64> {
     let at = checksums.columns.iter().position(|column| column == "version")?;
     checksums.records.get(&vec![Some(SERVERS.name.to_owned())])?.get(at)?.as_ref()?.parse().ok()
 }

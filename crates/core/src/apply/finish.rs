@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::check;
 use super::statement::key_record;
 use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
@@ -110,6 +111,34 @@ impl Apply {
         self.lent = false;
         self.drop_copies(back.whose);
         Phase::Dropped(back.whose)
+    }
+
+    /// Somebody may have LOADed while memory was lent.
+    pub(super) fn count_loads(&mut self) -> Phase {
+        if self.expected.is_none() || self.broken_off.is_some() {
+            return self.begin_sessions();
+        }
+        self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
+        Phase::Counting
+    }
+
+    /// What they had staged did not go live, though ProxySQL said that it did: it is loaded for them, once, and with the
+    /// placements that the monitor gave to rows meanwhile (I5).
+    pub(super) fn loads_counted(&mut self, got: &[(Statement, Reply)]) -> Phase {
+        let now = got.iter().find_map(|(_, reply)| match reply {
+            Reply::Content(content) => check::counts_loads(content),
+            _ => None,
+        });
+        if now.is_none_or(|now| Some(now) <= self.expected) {
+            return self.begin_sessions();
+        }
+        let makes_up = self.plan.loads_are_operators && !self.for_them;
+        self.done.load_made_up = Some(makes_up || (self.for_them && self.done.load_made_up == Some(true)));
+        if !makes_up {
+            return self.begin_sessions();
+        }
+        self.for_them = true;
+        self.begin_lending()
     }
 
     /// One of the two alone means "is put back". Copies that are not ours and not put back stay.

@@ -1,10 +1,13 @@
 //! Somebody's edit of a record that we lent, merged with what the record shall be in the end: what they changed is
 //! theirs, column by column, and the rest is as it was kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::live_rows;
+use crate::managed::Managed;
 use crate::marker::{Comment, mark, unmarked};
 use crate::plan::Plan;
+use crate::row::{Hostgroup, Row, RowKey};
 use crate::table::{Content, Record, SERVERS, Table};
 
 /// What a record shall be: lent as `ours`, found as `theirs`, to be put back as `kept`.
@@ -53,6 +56,40 @@ pub(super) fn planned(table: Table, columns: &[String], record: Record, fences: 
     let one = Content::new(SERVERS, columns.to_vec(), [record.clone()]);
     let planned = one.rows().ok().map(|rows| one.with_rows(&fences.carry_out(&rows)));
     planned.and_then(|content| content.records.into_values().next()).unwrap_or(record)
+}
+
+/// What goes live where somebody LOADs what is staged: memory, but for the half of a pair that a row is in. That is the
+/// monitor's to say, and memory does not hear of it.
+pub(super) fn staged(table: Table, runtime: &Content, kept: &Content, managed: &Managed) -> Option<Content> {
+    if table != SERVERS {
+        return Some(kept.clone());
+    }
+    let half = |row: &Row| {
+        managed.pair_of(row.key.hostgroup).map(|pair| (pair.writer, row.key.hostname.clone(), row.key.port))
+    };
+    let mut live: BTreeMap<_, BTreeSet<Hostgroup>> = BTreeMap::new();
+    for row in runtime.rows().ok()? {
+        if let Some(half) = half(&row) {
+            live.entry(half).or_default().insert(row.key.hostgroup);
+        }
+    }
+    let staged = live_rows(kept.rows().ok()?);
+    let mut rows: BTreeMap<RowKey, Row> = BTreeMap::new();
+    for row in &staged {
+        match half(row).and_then(|half| live.get(&half)) {
+            None => drop(rows.insert(row.key.clone(), row.clone())),
+            Some(hostgroups) => {
+                for hostgroup in hostgroups {
+                    let key = RowKey { hostgroup: *hostgroup, ..row.key.clone() };
+                    let own = row.key.hostgroup == *hostgroup;
+                    if own || !rows.contains_key(&key) {
+                        rows.insert(key.clone(), Row { key, ..row.clone() });
+                    }
+                }
+            }
+        }
+    }
+    Some(kept.with_rows(&rows.into_values().collect::<Vec<_>>()))
 }
 
 /// A record's key.

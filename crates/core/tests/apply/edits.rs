@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use stonith_core::apply::{Place, Statement};
 use stonith_core::marker::Comment;
+use stonith_core::plan::Plan;
 use stonith_core::proof::Role;
 use stonith_core::row::{Hostgroup, Row, RowKey, Status};
 use stonith_core::table::SERVERS;
@@ -205,7 +206,7 @@ fn a_move_of_the_monitor_right_after_our_load_is_no_change_by_somebody_else() {
     let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
     weigh(&mut world, 20, "node04", "70");
     world.load();
-    assert!(!done(&running.finish(&mut world)).not_as_planned.is_empty(), "somebody's LOAD is told");
+    assert_eq!(done(&running.finish(&mut world)).load_made_up, Some(true), "somebody's LOAD is told");
 }
 
 /// Where the monitor moved rows while memory was lent, a crash must not turn that into an edit.
@@ -301,6 +302,75 @@ fn i10_an_operators_save_to_disk_during_a_fence_does_not_save_the_node_back() {
     }
 }
 
+/// What ProxySQL said was loaded is loaded (C2): a LOAD of what an operator had staged before, at each moment.
+#[test]
+fn i6_an_operators_load_of_what_he_staged_takes_effect_at_any_moment_and_is_told() {
+    for scene in [SCENES[0], SCENES[2]] {
+        let before = scene.world().small();
+        let mut made_up = 0;
+        for point in points(&before, plan(&before, &fence()), "a") {
+            let at = format!("{scene:?} before {}: {:?}", point.k, point.running.asks());
+            let (mut world, mut running) = (point.world.clone(), point.running.clone());
+            world.load();
+            if running.outcome().is_some() {
+                continue;
+            }
+            let outcome = running.finish(&mut world);
+            made_up += usize::from(done(&outcome).load_made_up == Some(true));
+            if !plan(&world, &fence()).is_empty() {
+                Running::new(plan(&world, &fence()), "a").finish(&mut world);
+            }
+            let weight = |name: &str| world.row(Place::Runtime, 20, name).map(|row| row.settings["weight"].clone());
+            assert_eq!((weight("node03").as_deref(), weight("node10").as_deref()), (Some("5"), Some("9")), "{at}");
+            assert_eq!(world.content(Place::Runtime, PAIRS), before.content(Place::Memory, PAIRS), "{at}");
+            assert!(
+                world.row(Place::Runtime, 21, "node07").is_none_or(|row| row.status == Status::OfflineHard),
+                "{at}"
+            );
+            assert_eq!(in_service(&world, Place::Runtime), vec![], "{at}");
+            assert_eq!(world.rows(Place::Memory), expected(&before, &fence()).rows(Place::Memory), "{at}");
+            assert_eq!((world.copies(), world.lock.clone()), (0, None), "{at}");
+        }
+        assert!(made_up > 20, "{made_up}");
+    }
+}
+
+/// The new primary is in the writer hostgroup by the monitor's word, and memory does not know (I5).
+#[test]
+fn i5_a_load_that_is_made_up_for_leaves_the_new_primary_where_the_monitor_put_it() {
+    let before = SCENES[0].world().small();
+    let all = points(&before, plan(&before, &fence()), "a");
+    let mut tried = 0;
+    for point in &all[load_at(&all) + 1..all.len() - 1] {
+        let (mut world, mut running) = (point.world.clone(), point.running.clone());
+        if world.copies() < 4 {
+            continue;
+        }
+        world.load();
+        if world.row(Place::Runtime, 10, "node02").is_none_or(|row| row.status != Status::Online) {
+            continue; // half put back, or not even lent: that is what a LOAD of what is staged does without us
+        }
+        let outcome = running.finish(&mut world);
+        tried += 1;
+        assert_eq!(done(&outcome).load_made_up, Some(true), "before {:?}", point.running.asks());
+        let primary = world.row(Place::Runtime, 10, "node02").map(|row| row.status);
+        assert_eq!(primary, Some(Status::Online), "before {:?}", point.running.asks());
+    }
+    assert!(tried > 5, "{tried}");
+}
+
+/// A ProxySQL of the same cluster spreads its tables by a LOAD too: that is nobody's here.
+#[test]
+fn a_load_in_a_cluster_of_proxysqls_is_told_and_not_made_up_for() {
+    let before = SCENES[0].world().small();
+    let clustered = Plan { loads_are_operators: false, ..plan(&before, &fence()) };
+    let all = points(&before, clustered, "a");
+    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+    world.load();
+    assert_eq!(done(&running.finish(&mut world)).load_made_up, Some(false));
+    assert_same(&world, &expected(&before, &fence()), "what is staged stays staged");
+}
+
 /// DESIGN 8.8: after the LOAD planned rows are as planned, or loaded again; what somebody else LOADed is told.
 #[test]
 fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at_once() {
@@ -332,9 +402,15 @@ fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at
             Some(in_hostgroup(98, &before.row(Place::Memory, 99, "node08").unwrap()))
         });
         world.load();
-        let told = done(&running.finish(&mut world)).not_as_planned.clone();
-        let rows = ["20/node04", "98/node08", "99/node08"];
-        assert_eq!(told, rows.map(|row| format!("mysql_servers {row}/3306 was changed by somebody else meanwhile")));
+        let outcome = running.finish(&mut world);
+        if checksums {
+            assert_eq!(done(&outcome).load_made_up, Some(true));
+        } else {
+            let rows = ["20/node04", "98/node08", "99/node08"];
+            let told = rows.map(|row| format!("mysql_servers {row}/3306 was changed by somebody else meanwhile"));
+            assert_eq!(done(&outcome).not_as_planned, told);
+        }
+        assert_eq!(world.row(Place::Runtime, 99, "node08").unwrap().settings["weight"], "70", "their LOAD stands");
         assert_eq!(in_service(&world, Place::Runtime), vec![]);
     }
 }

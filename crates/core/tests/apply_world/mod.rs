@@ -348,8 +348,11 @@ impl World {
         let columns = ["name", "version", "epoch", "checksum"].map(str::to_owned).to_vec();
         let version = if self.checksums { self.version } else { 0 };
         let record = |name: &str, version: u64| [name.to_owned(), version.to_string(), "0".into(), "0x0".into()];
-        let records = [record("admin_variables", 0), record("mysql_servers", version)];
-        Content::new(table, columns, records.map(|record| record.map(Some).to_vec()))
+        let mut records = vec![record("admin_variables", 0), record("mysql_servers", version)];
+        if self.checksums && !self.old_monitor {
+            records.push(record("mysql_servers_v2", version));
+        }
+        Content::new(table, columns, records.into_iter().map(|record| record.map(Some).to_vec()))
     }
 
     fn shown(&self, client: &Client) -> Session {

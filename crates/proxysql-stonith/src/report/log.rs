@@ -40,6 +40,15 @@ pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
     if done.extended_left {
         tracing::warn!(%proxy, "mysql-show_processlist_extended is on in runtime: somebody staged another variable meanwhile; their LOAD MYSQL VARIABLES switches it off");
     }
+    match done.load_made_up {
+        Some(true) => {
+            tracing::warn!(%proxy, "somebody loaded mysql_servers while its memory was lent to this apply; what they had staged was loaded after it")
+        }
+        Some(false) => {
+            tracing::error!(%proxy, "somebody loaded mysql_servers while its memory was lent to this apply; what they had staged may not be live: look, and LOAD MYSQL SERVERS TO RUNTIME again")
+        }
+        None => {}
+    }
     if done.edits_kept > 0 {
         tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
     }
