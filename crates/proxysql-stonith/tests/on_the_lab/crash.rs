@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::{StreamExt, stream};
 use lab::proxysql::Verdict;
 
 use crate::stage::{Stage, eventually, tick};
+
+/// How many labs at a time: more, and a busy machine lets their answers come too late.
+pub const AT_A_TIME: usize = 4;
 
 /// A stage on which node01 was failed over away from, with edits staged by an operator.
 async fn failed_over() -> Stage {
@@ -36,21 +40,21 @@ async fn i10_cut_at_every_statement_the_next_agent_finishes_and_nothing_is_lost(
     assert!(stage.is_fenced("node01"));
     let count = statements.load(Ordering::Relaxed);
     assert!(count > 20, "{count}");
-    for cut in [Verdict::CutBefore, Verdict::CutAfter] {
-        for nth in 0..count {
-            let stage = failed_over().await;
-            cut_at(&stage, nth, cut);
-            let mut first = stage.agent();
-            let _ = tick(&mut first).await;
-            assert!(!stage.runtime().contains("staged"), "{cut:?} at {nth}: an edit went live");
-            assert!(stage.runtime().contains("10/node02:ONLINE[]"), "{cut:?} at {nth}: the new primary");
-            // Another agent finds the lock held until its time is over, so the time is set back to when it ends.
-            stage.proxysql.before_statement(|_| Verdict::Go);
-            stage.expire_lock();
-            tick(&mut stage.agent()).await.unwrap();
-            assert_eq!(stage.everything(), wanted, "{cut:?} at {nth}");
-        }
-    }
+    let cases = (0..count).flat_map(|nth| [Verdict::CutBefore, Verdict::CutAfter].map(|cut| (nth, cut)));
+    let play = async |(nth, cut)| {
+        let stage = failed_over().await;
+        cut_at(&stage, nth, cut);
+        let mut first = stage.agent();
+        let _ = tick(&mut first).await;
+        assert!(!stage.runtime().contains("staged"), "{cut:?} at {nth}: an edit went live");
+        assert!(stage.runtime().contains("10/node02:ONLINE[]"), "{cut:?} at {nth}: the new primary");
+        // Another agent finds the lock held until its time is over, so the time is set back to when it ends.
+        stage.proxysql.before_statement(|_| Verdict::Go);
+        stage.expire_lock();
+        tick(&mut stage.agent()).await.unwrap();
+        assert_eq!(stage.everything(), wanted, "{cut:?} at {nth}");
+    };
+    stream::iter(cases).map(play).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +63,7 @@ async fn i10_cut_at_every_statement_and_proxysql_restarted_the_node_is_not_in_se
     let statements = cut_at(&stage, usize::MAX, Verdict::Go);
     tick(&mut stage.agent()).await.unwrap();
     let count = statements.load(Ordering::Relaxed);
-    for nth in 0..count {
+    let play = async |nth| {
         let stage = failed_over().await;
         cut_at(&stage, nth, Verdict::CutAfter);
         let _ = tick(&mut stage.agent()).await;
@@ -73,7 +77,8 @@ async fn i10_cut_at_every_statement_and_proxysql_restarted_the_node_is_not_in_se
         tick(&mut stage.agent()).await.unwrap();
         assert!(stage.is_fenced("node01"), "at {nth}: {}", stage.everything());
         assert_eq!(stage.left_behind(), "");
-    }
+    };
+    stream::iter(0..count).map(play).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

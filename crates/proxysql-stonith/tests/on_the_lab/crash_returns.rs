@@ -14,10 +14,8 @@ use lab::proxysql::{ServerRow, Verdict};
 use proxysql_stonith::agent::Agent;
 use stonith_core::memory::Memory;
 
+use crate::crash::AT_A_TIME;
 use crate::stage::{Stage, TICK, eventually, tick};
-
-/// How many labs at a time: more, and a busy machine lets their answers come too late.
-const AT_A_TIME: usize = 4;
 
 /// A handful of ticks are enough; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
