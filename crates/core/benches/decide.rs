@@ -1,0 +1,87 @@
+//! What a decision costs by rows of the server table: none of its rules may be worse than linear.
+//!
+//! `cargo bench -p proxysql-stonith-core --bench decide`
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use stonith_core::decide::decide;
+use stonith_core::memory::Memory;
+use stonith_core::node::Node;
+use stonith_core::observed::{Answer, Backing, Instance, LeaderView, Observed, Orders, ProxyView};
+use stonith_core::policy::Policy;
+use stonith_core::row::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
+
+const NOW_MS: u64 = 5_000_000;
+
+/// How often each is measured: the least counts.
+const RUNS: usize = 7;
+
+fn main() {
+    for rows in [10, 100, 1_000, 5_000, 10_000, 100_000] {
+        for (what, known) in [("all of nodes that Orchestrator knows", true), ("all but three of strangers", false)] {
+            let observed = observed(rows, known);
+            let policy = Policy::default();
+            let memory = decide(&observed, &Memory::first_start("boot", NOW_MS), &policy, NOW_MS).memory;
+            let once = || {
+                let began = Instant::now();
+                let decision = decide(&observed, &memory, &policy, NOW_MS + 1_000);
+                let took = began.elapsed();
+                assert!(decision.plan.changes.is_empty());
+                took
+            };
+            let least = (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX);
+            println!("{rows} rows, {what}: {least:.1?}");
+        }
+    }
+}
+
+/// node0 the primary, all others its replicas.
+fn observed(rows: usize, known: bool) -> Observed {
+    let node = |n: usize| Node::new(&format!("node{n}"), 3306).expect("a node");
+    let row = |n: usize| Row {
+        key: RowKey { hostgroup: Hostgroup(if n == 0 { 10 } else { 20 }), hostname: format!("node{n}"), port: 3306 },
+        status: Status::Online,
+        comment: "rack 7".to_owned(),
+        settings: ["weight", "compression", "max_connections", "max_replication_lag", "use_ssl", "max_latency_ms"]
+            .map(|name| (name.to_owned(), "1".to_owned()))
+            .into(),
+    };
+    let instance = |n: usize| Instance {
+        node: node(n),
+        cluster: "node0:3306".to_owned(),
+        alias: String::new(),
+        valid: true,
+        read_only: n > 0,
+        primary: (n > 0).then(|| node(0)),
+        replicating: n > 0,
+        checked_s: 1_000,
+        downtimed: false,
+        uuid: format!("uuid{n}"),
+        errant_gtid: String::new(),
+        replication_error: String::new(),
+    };
+    let rows: Vec<Row> = (0..rows).map(row).collect();
+    let instances = (0..if known { rows.len() } else { 3 }).map(instance).collect();
+    Observed {
+        proxy: ProxyView {
+            runtime: rows.clone(),
+            memory: rows.clone(),
+            disk: rows,
+            pairs: vec![Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: CheckType::parse("read_only") }],
+            conn_used: BTreeMap::new(),
+            ..ProxyView::default()
+        },
+        leader: LeaderView::Led(Answer {
+            leader: "orc1".to_owned(),
+            asked_ms: NOW_MS,
+            date_s: 1_000,
+            backing: Backing::Majority,
+            downtimes: Vec::new(),
+            history: None,
+            instances: Some(instances),
+            skipped: Vec::new(),
+        }),
+        orders: Orders::default(),
+    }
+}
