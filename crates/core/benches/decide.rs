@@ -68,7 +68,11 @@ fn observed(rows: usize, known: bool) -> Observed {
             runtime: rows.clone(),
             memory: rows.clone(),
             disk: rows,
-            pairs: vec![Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: CheckType::parse("read_only") }],
+            pairs: vec![Pair {
+                writer: Hostgroup(10),
+                reader: Hostgroup(20),
+                check_type: CheckType::parse("read_only"),
+            }],
             conn_used: BTreeMap::new(),
             ..ProxyView::default()
         },

@@ -52,7 +52,8 @@ impl Comment<'_> {
     /// what they like before.
     pub fn parse(text: &str) -> Comment<'_> {
         let (text, _) = cut_at_nul(text);
-        let Some(at) = text.rfind(OPEN) else { return Comment::Plain };
+        // Most rows have none, and each tick looks at all of them.
+        let Some(at) = text.contains('[').then(|| text.rfind(OPEN)).flatten() else { return Comment::Plain };
         let (before, note) = text.split_at(at);
         let Some(inner) = note[OPEN.len()..].strip_suffix(']') else { return Comment::Unreadable(before) };
         match parse_inner(inner) {
