@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
 use crate::observed::{Instance, Recovery};
-use crate::superseded::supersedes;
+use crate::superseded::Newest;
 
 /// What joins nodes besides what the instances show of themselves.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +28,7 @@ pub struct Topology<'a> {
     cluster_of: BTreeMap<&'a Node, usize>,
     members: BTreeMap<usize, Vec<&'a Instance>>,
     replicas_of: BTreeMap<&'a Node, Vec<&'a Instance>>,
-    /// The newest superseding record of each node, on either side of it.
-    newest: BTreeMap<&'a Node, &'a Recovery>,
+    newest: Newest<'a>,
     /// Failed nodes of old records that the live view contradicts.
     contradicted: BTreeSet<&'a Node>,
     primary_of: BTreeMap<usize, &'a Instance>,
@@ -48,15 +47,16 @@ impl<'a> Topology<'a> {
                 replicas_of.entry(primary).or_default().push(instance);
             }
         }
-        let newest = newest_of_each(&history.records);
+        let newest = Newest::of_each(history.records.iter().copied());
         let contradicted = BTreeSet::new();
         let primary_of = BTreeMap::new();
         let mut topology = Self { by_node, cluster_of, members, replicas_of, newest, contradicted, primary_of };
-        let old = topology.newest.iter().filter(|(_, record)| record.at_ns < history.old_before_ns);
-        let contradicted = old.filter(|(node, record)| {
-            record.failed == ***node && topology.contradicts(&record.failed, record.successor.as_ref())
+        let old = topology.newest.records().filter(|record| record.at_ns < history.old_before_ns);
+        let contradicted = old.filter(|record| {
+            let is_newest = topology.newest.superseding(&record.failed) == Some(*record);
+            is_newest && topology.contradicts(&record.failed, record.successor.as_ref())
         });
-        topology.contradicted = contradicted.map(|(node, _)| *node).collect();
+        topology.contradicted = contradicted.map(|record| &record.failed).collect();
         let clusters = topology.members.iter();
         topology.primary_of =
             clusters.filter_map(|(cluster, members)| Some((*cluster, topology.find_primary(members)?))).collect();
@@ -132,7 +132,7 @@ impl<'a> Topology<'a> {
     fn has_leftover_settings(&self, i: &Instance) -> bool {
         let Some(primary) = &i.primary else { return false };
         let points_back = self.instance(primary).is_none_or(|other| other.primary.as_ref() == Some(&i.node));
-        points_back || self.promoting(&i.node).is_some() || (!i.replicating && self.is_followed(i))
+        points_back || self.newest.promoting(&i.node).is_some() || (!i.replicating && self.is_followed(i))
     }
 
     /// Whether running replicas follow it, other than the one that it follows itself.
@@ -144,7 +144,7 @@ impl<'a> Topology<'a> {
     /// successor, valid and read-only, follows it, by a check that began after that recovery: right after it rows show
     /// the old replication (FACTS §8).
     fn stands(&self, i: &Instance) -> bool {
-        let Some(record) = self.superseding(&i.node) else { return true };
+        let Some(record) = self.newest.superseding(&i.node) else { return true };
         self.contradicted.contains(&i.node)
             || self.running_replicas(&i.node).any(|replica| {
                 record.successor.as_ref() == Some(&replica.node)
@@ -164,22 +164,9 @@ impl<'a> Topology<'a> {
     }
 
     fn successor_takes_writes(&self, failed: &Node) -> bool {
-        let successor = self.superseding(failed).and_then(|record| record.successor.as_ref());
+        let successor = self.newest.superseding(failed).and_then(|record| record.successor.as_ref());
         let shown = successor.and_then(|successor| self.instance(successor));
         shown.is_some_and(|i| i.valid && !i.read_only && i.primary.is_none())
-    }
-
-    /// The newest superseding record that has this node on either side.
-    pub fn newest_record(&self, node: &Node) -> Option<&'a Recovery> {
-        self.newest.get(node).copied()
-    }
-
-    fn superseding(&self, node: &Node) -> Option<&'a Recovery> {
-        self.newest_record(node).filter(|record| record.failed == *node)
-    }
-
-    fn promoting(&self, node: &Node) -> Option<&'a Recovery> {
-        self.newest_record(node).filter(|record| record.failed != *node)
     }
 
     /// Whether a node is the healthy present primary of its cluster, or may be: where nobody can be said to be it, any
@@ -191,7 +178,7 @@ impl<'a> Topology<'a> {
         }
         let Some(i) = self.instance(node).filter(|i| i.valid) else { return false };
         let may_write = !i.read_only && self.stands(i) && (i.primary.is_none() || self.has_leftover_settings(i));
-        may_write || (i.primary.is_none() && self.is_followed(i)) || self.promoting(node).is_some()
+        may_write || (i.primary.is_none() && self.is_followed(i)) || self.newest.promoting(node).is_some()
     }
 
     /// Whether following a node's primaries leads to this one. A ring leads nowhere.
@@ -214,20 +201,6 @@ impl<'a> Topology<'a> {
         let points = |x: &Node, y: &Node| self.instance(x).is_some_and(|i| i.valid && i.primary.as_ref() == Some(y));
         points(a, b) && points(b, a)
     }
-}
-
-/// The newest superseding record of each node, on either side of it.
-pub fn newest_of_each<'a>(records: &[&'a Recovery]) -> BTreeMap<&'a Node, &'a Recovery> {
-    let mut newest: BTreeMap<&Node, &Recovery> = BTreeMap::new();
-    for &record in records.iter().filter(|record| supersedes(record)) {
-        for node in std::iter::once(&record.failed).chain(&record.successor) {
-            let known = newest.entry(node).or_insert(record);
-            if (known.at_ns, &known.uid) < (record.at_ns, &record.uid) {
-                *known = record;
-            }
-        }
-    }
-    newest
 }
 
 fn joined<'a>(instances: &'a [Instance], history: &History<'a>) -> Joined<'a> {

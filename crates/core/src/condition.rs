@@ -518,8 +518,7 @@ fn unprotected(
         return Some(Condition::NothingProtected { served: NodeList::of(served), listed });
     }
     // Other servers may well be none of Orchestrator's business.
-    let replicates = |hostgroup| managed.pair_of(hostgroup).is_some() || managed.is_writer(hostgroup);
-    let replicating = in_force(&observed.proxy, replicates);
+    let replicating = in_force(&observed.proxy, |hostgroup| managed.writer_beside(hostgroup).is_some());
     let unknown: Vec<&Node> = replicating.iter().filter(is_unknown).collect();
     let nodes = NodeList::of(unknown.iter().copied());
     (!unknown.is_empty()).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{History, Topology, newest_of_each};
+use crate::cluster::{History, Topology};
 use crate::discharge::{discharge, return_as_primary, settle_old};
 use crate::evidence::{Evidence, Kind, Level};
 use crate::gather::{ByKind, Facts, knows_a_server_of};
@@ -24,6 +24,7 @@ use crate::observed::{Downtime, LOST_IN_RECOVERY, LeaderView, Observed, Order, O
 use crate::plan::{Directive, Plan};
 use crate::policy::Policy;
 use crate::row::{Hostgroup, Row, Status};
+use crate::superseded::Newest;
 use crate::verdict::{Verdict, Why};
 
 /// What one tick decided.
@@ -99,7 +100,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         standing,
         answer,
         downtimes: &downtimes,
-        newest: &newest_of_each(&all),
+        newest: &Newest::of_each(all.iter().copied()),
         ordered_releases: &ordered_releases,
         topology: topology.as_ref(),
     };
@@ -197,7 +198,7 @@ fn unmatched(facts: &Facts<'_>) -> BTreeMap<Node, Kind> {
     let served: BTreeSet<usize> = facts.rows.servers().filter_map(|(server, _)| topology.cluster_of(server)).collect();
     let marked = facts.downtimes.values().filter(|downtime| downtime.reason == LOST_IN_RECOVERY);
     let marked = marked.map(|downtime| (&downtime.node, Kind::LostInRecovery));
-    let superseded = facts.newest.values().map(|record| &record.failed).map(|node| (node, Kind::Superseded));
+    let superseded = facts.newest.records().map(|record| &record.failed).map(|node| (node, Kind::Superseded));
     let concerns = |node: &Node| topology.cluster_of(node).is_some_and(|cluster| served.contains(&cluster));
     let is_alive = |node: &Node| topology.instance(node).is_some_and(|instance| instance.valid);
     marked

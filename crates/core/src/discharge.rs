@@ -12,20 +12,23 @@ use crate::observed::{LeaderView, Order, RecoveryHistory, Release};
 use crate::policy::PROOF_GAP_MS;
 use crate::proof::{Judge, Missing, Role};
 use crate::row::{Hostgroup, Layer, Status};
-use crate::superseded::newest;
+use crate::superseded::Newest;
 use crate::verdict::{Lacks, Verdict};
 
 /// Ends the evidence that has been discharged, and says what is left.
 pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
     track_up_throughout(facts, next, node, &evidence);
     let mut left = evidence.clone();
-    let ended = ended(facts, next, node, &mut left, now_ms).and_then(|role| match history_is_known(facts, node) {
-        true => Ok(role),
-        false => {
-            next.history_asked_ms = None; // asked in the next tick
-            Err(Lacks::History)
-        }
-    });
+    let ended = match ended_by_order(facts, node, &mut left) {
+        Some(ended) => ended,
+        None => ended(facts, next, node, &mut left, now_ms).and_then(|role| match history_is_known(facts) {
+            true => Ok(role),
+            false => {
+                next.history_asked_ms = None; // asked in the next tick
+                Err(Lacks::History)
+            }
+        }),
+    };
     let lacks = match ended {
         Ok(role) if left.is_empty() => {
             release(facts, next, node);
@@ -50,14 +53,9 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
 }
 
 /// A return is good news: it takes a history without a gap, read in this very tick. An operator's order does not.
-fn history_is_known(facts: &Facts<'_>, node: &Node) -> bool {
-    let is_ordered = match &facts.observed.orders.now {
-        Some(Order::Unfence { node: ordered, .. }) => facts.is_named(node, ordered),
-        Some(Order::EndIsolation) => true,
-        Some(Order::Fence { .. }) | None => false,
-    };
+fn history_is_known(facts: &Facts<'_>) -> bool {
     let history = facts.answer.and_then(|answer| answer.history.as_ref());
-    is_ordered || history.is_some_and(RecoveryHistory::is_whole)
+    history.is_some_and(RecoveryHistory::is_whole)
 }
 
 /// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
@@ -73,22 +71,22 @@ fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByK
     })
 }
 
+/// What an operator's order ends; `None`: none lets this node back.
+fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Option<Result<Role, Lacks>> {
+    match facts.observed.orders.now.as_ref()? {
+        Order::Unfence { node: ordered, .. } if !facts.is_named(node, ordered) => None,
+        Order::Unfence { without_lease: true, .. } => Some(release_all(evidence, Role::AsBefore)),
+        Order::Unfence { role, .. } => Some(released_by_operator(facts, node, evidence, *role)),
+        Order::EndIsolation => {
+            evidence.remove(&Kind::Isolation);
+            Some(if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(Lacks::Operator) })
+        }
+        Order::Fence { .. } => None,
+    }
+}
+
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
 fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKind, now_ms: u64) -> Result<Role, Lacks> {
-    match &facts.observed.orders.now {
-        Some(Order::Unfence { node: ordered, role, without_lease: false }) if facts.is_named(node, ordered) => {
-            return released_by_operator(facts, node, evidence, *role);
-        }
-        Some(Order::Unfence { node: ordered, without_lease: true, .. }) if facts.is_named(node, ordered) => {
-            evidence.clear();
-            return Ok(Role::AsBefore);
-        }
-        Some(Order::EndIsolation) => {
-            evidence.remove(&Kind::Isolation);
-            return if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(Lacks::Operator) };
-        }
-        _ => {}
-    }
     if evidence.contains_key(&Kind::Isolation) && facts.standing == Standing::Isolated {
         return Err(Lacks::Lease);
     }
@@ -276,7 +274,7 @@ fn released_by_operator(
     }
     // The order releases what speaks against the node: it is judged by what the leader shows, without its records.
     let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(Lacks::Instances)?;
-    let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.values().copied().partition(|record| record.failed == *node);
+    let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.records().partition(|record| record.failed == *node);
     let successors = || ours.iter().filter_map(|record| record.successor.as_ref());
     let companions = successors().map(|successor| (node, successor)).collect();
     let topology = Topology::new(shown, &History { records: of_others, companions, ..History::default() });
@@ -342,7 +340,7 @@ pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s
         _ => &[],
     };
     Release {
-        recovery_ns: newest(memory.records.values(), node).map_or(0, |record| record.at_ns),
+        recovery_ns: Newest::of_each(memory.records.values()).of(node).map_or(0, |record| record.at_ns),
         downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
         ordered_s: now_s,
     }

@@ -15,6 +15,7 @@ use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, Part, Recove
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use crate::proof::{Gaps, Judge, Role, prove_bad};
 use crate::row::{Hostgroup, Layer};
+use crate::superseded::Newest;
 
 /// The kinds that a recovery leaves, or that stand for one: they end by proof.
 pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
@@ -41,7 +42,7 @@ pub struct Facts<'a> {
     /// Who is downtimed, by that answer.
     pub downtimes: &'a BTreeMap<&'a Node, &'a Downtime>,
     /// The newest superseding record of each node, released or not.
-    pub newest: &'a BTreeMap<&'a Node, &'a Recovery>,
+    pub newest: &'a Newest<'a>,
     /// What an operator released, by server.
     pub ordered_releases: &'a BTreeMap<Node, Release>,
     /// The leader's instances, if it was asked for them.
@@ -60,15 +61,14 @@ pub struct Found {
 impl<'a> Facts<'a> {
     /// The record that supersedes this node, unless it is released.
     pub fn superseding(&self, node: &Node) -> Option<&'a Recovery> {
-        let record = self.newest.get(node).copied().filter(|record| record.failed == *node)?;
+        let record = self.newest.superseding(node)?;
         (record.at_ns > self.released(node).recovery_ns).then_some(record)
     }
 
     /// Whether the last recovery of this node as a dead primary promoted nobody, as the history says.
     pub fn promoted_nobody(&self, node: &Node) -> bool {
         let in_vain_ns = self.memory.promoted_nobody.get(node).copied();
-        let superseding = self.newest.get(node).filter(|record| record.failed == *node);
-        in_vain_ns.is_some_and(|at| superseding.is_none_or(|record| record.at_ns < at))
+        in_vain_ns.is_some_and(|at| self.newest.superseding(node).is_none_or(|record| record.at_ns < at))
     }
 
     /// Whether a server has this name in ProxySQL, or goes by it here.
@@ -114,7 +114,7 @@ impl<'a> Facts<'a> {
     /// When the last recovery that this node had a part in was over, as far as that is seen, s: its record's end
     /// (one without an end is not over), or the mark that it left. Rows of older checks may show what was before.
     fn recovered_s(&self, node: &Node) -> Option<i64> {
-        let record = self.newest.get(node).map(|record| record.end_s.unwrap_or(i64::MAX));
+        let record = self.newest.of(node).map(|record| record.end_s.unwrap_or(i64::MAX));
         let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY).map(|d| d.begin_s);
         let kept = self.kept(node).into_values().filter(|e| OF_RECOVERY.contains(&e.kind)).map(|e| e.at_s).max();
         record.max(mark).max(kept)
@@ -130,7 +130,7 @@ impl<'a> Facts<'a> {
 
     /// When the newest record that this node has a part in promoted it, s; `None` if it did not.
     pub fn promoted_s(&self, node: &Node) -> Option<i64> {
-        self.newest.get(node).filter(|record| record.failed != *node).map(|record| record.at_s())
+        self.newest.promoting(node).map(Recovery::at_s)
     }
 
     /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
@@ -235,16 +235,18 @@ impl<'a> Facts<'a> {
     /// What of the leader's answer names this node and can't be read: the return of a node waits for it, and a record
     /// of a recovery is not taken up beside another that may be newer.
     pub fn unreadable(&self, node: &Node) -> Option<&'a str> {
-        let skipped = || self.answer?.skipped.iter().find(|skipped| skipped.nodes.contains(node));
-        let record = self.memory.unreadable.get(node).map(String::as_str);
-        record.or_else(|| skipped().map(|skipped| skipped.what.as_str()))
+        self.unreadable_in(node, |_| true)
     }
 
     /// The same, but for what only shows the node itself: without it the rows may go back as they were.
     pub fn unreadable_evidence(&self, node: &Node) -> Option<&'a str> {
-        let is_evidence = |skipped: &&Skipped| skipped.part != Part::Instances && skipped.nodes.contains(node);
+        self.unreadable_in(node, |part| part != Part::Instances)
+    }
+
+    fn unreadable_in(&self, node: &Node, is_meant: impl Fn(Part) -> bool) -> Option<&'a str> {
+        let names = |skipped: &&Skipped| is_meant(skipped.part) && skipped.nodes.contains(node);
         let record = self.memory.unreadable.get(node).map(String::as_str);
-        record.or_else(|| self.answer?.skipped.iter().find(is_evidence).map(|skipped| skipped.what.as_str()))
+        record.or_else(|| self.answer?.skipped.iter().find(names).map(|skipped| skipped.what.as_str()))
     }
 
     /// The plain downtime of a node, if such fence. Guards are another matter.
@@ -343,11 +345,7 @@ impl<'a> Facts<'a> {
 /// Whether isolation is armed for these rows: Orchestrator knows a server of one of their writer hostgroups, or they have
 /// none.
 pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, of: &ServerRows<'_>) -> bool {
-    let writer = |hostgroup: Hostgroup| match managed.pair_of(hostgroup) {
-        Some(pair) => Some(pair.writer),
-        None => managed.is_writer(hostgroup).then_some(hostgroup),
-    };
-    let mut writers = of.hostgroups().into_iter().filter_map(writer).peekable();
+    let mut writers = of.hostgroups().into_iter().filter_map(|hostgroup| managed.writer_beside(hostgroup)).peekable();
     writers.peek().is_none() || writers.any(|hostgroup| knows_a_server_of(rows, memory, hostgroup))
 }
 

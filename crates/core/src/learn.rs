@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Topology, newest_of_each};
+use crate::cluster::Topology;
 use crate::decide::is_isolated;
 use crate::gather::is_armed_for;
 use crate::history::Progress;
@@ -13,7 +13,7 @@ use crate::memory::{Memory, RECORDS_MAX};
 use crate::node::Node;
 use crate::observed::{Analysis, Answer, Instance, Observed, Part, ProxyView, Recovery, Release};
 use crate::row::Row;
-use crate::superseded::supersedes;
+use crate::superseded::{Newest, supersedes};
 
 /// The state file is lost, but the rows say that we were isolated: so we were armed (DESIGN §7).
 pub(crate) fn take_up_isolation_markers(memory: &mut Memory, proxy: &ProxyView, managed: &Managed) {
@@ -95,9 +95,8 @@ fn learn_records(memory: &mut Memory, history: &[Recovery]) {
     }
     // The newest of each node that is or was served is all that can ever matter, and what is not confirmed yet.
     let matter: BTreeSet<String> = {
-        let all: Vec<&Recovery> = memory.records.values().collect();
-        let newest = newest_of_each(&all);
-        let of_known = memory.known.iter().filter_map(|node| newest.get(node)).map(|record| record.uid.clone());
+        let newest = Newest::of_each(memory.records.values());
+        let of_known = memory.known.iter().filter_map(|node| newest.of(node)).map(|record| record.uid.clone());
         of_known.take(RECORDS_MAX).collect()
     };
     let of_known = |record: &Recovery| memory.known.contains(&record.failed);

@@ -34,7 +34,7 @@ impl Managed {
         let is_ours = |pair: &&Pair| !excluded.contains(&pair.writer) && !excluded.contains(&pair.reader);
         let (ours, others): (Vec<&Pair>, Vec<&Pair>) = proxy.pairs.iter().partition(is_ours);
         let mut managed = Self::of_pairs(ours.into_iter().cloned());
-        // The monitor moves rows between the halves of a pair: one that is not ours makes the other so.
+        // The monitor moves rows between the halves of a pair. If one half is not ours, neither is the other.
         excluded.extend(others.iter().flat_map(|pair| [pair.writer, pair.reader]));
         managed.named_writers = policy.writer_hostgroups.difference(&excluded).copied().collect();
         managed.excluded = excluded;
@@ -67,6 +67,15 @@ impl Managed {
     /// The pair whose writer hostgroup this is.
     pub fn pair_of_writer(&self, hostgroup: Hostgroup) -> Option<&Pair> {
         self.pairs.get(&hostgroup)
+    }
+
+    /// The hostgroup that takes the writes where this one is: itself, or the other half of its pair. `None`: no node is
+    /// made a writer there.
+    pub fn writer_beside(&self, hostgroup: Hostgroup) -> Option<Hostgroup> {
+        match self.pair_of(hostgroup) {
+            Some(pair) => Some(pair.writer),
+            None => self.named_writers.contains(&hostgroup).then_some(hostgroup),
+        }
     }
 
     /// The pair that this hostgroup is a half of.
@@ -115,8 +124,7 @@ impl<'a> ServerRows<'a> {
 
     /// Whether ProxySQL's monitor, or its place in a writer hostgroup, makes a writer of it once it is writable.
     pub fn may_become_writer(&self, managed: &Managed) -> bool {
-        let hostgroups = self.all().map(|row| row.key.hostgroup);
-        hostgroups.into_iter().any(|hostgroup| managed.pair_of(hostgroup).is_some() || managed.is_writer(hostgroup))
+        self.all().any(|row| managed.writer_beside(row.key.hostgroup).is_some())
     }
 
     /// A `check_type` of its pairs that `read_only` alone does not prove.

@@ -2,6 +2,8 @@
 //!
 //! Records are ordered by the nanoseconds at the front of their UID. Acknowledging, age and paging change nothing.
 
+use std::collections::BTreeMap;
+
 use crate::node::Node;
 use crate::observed::{Analysis, Recovery};
 
@@ -12,23 +14,46 @@ pub fn supersedes(record: &Recovery) -> bool {
         && record.successor.as_ref().is_some_and(|successor| *successor != record.failed)
 }
 
-/// The newest superseding record that has this node on either side.
-pub fn newest<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
-    records
-        .into_iter()
-        .filter(|record| supersedes(record))
-        .filter(|record| record.failed == *node || record.successor.as_ref() == Some(node))
-        .max_by(|a, b| (a.at_ns, &a.uid).cmp(&(b.at_ns, &b.uid)))
+/// The newest superseding record of each node, on either side of it: the only one that says anything of its role.
+#[derive(Debug, Default)]
+pub struct Newest<'a> {
+    by_node: BTreeMap<&'a Node, &'a Recovery>,
 }
 
-/// The record that supersedes this node, if the newest one has it as the failed node.
-pub fn superseding<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
-    newest(records, node).filter(|record| record.failed == *node)
-}
+impl<'a> Newest<'a> {
+    /// Finds them.
+    pub fn of_each(records: impl IntoIterator<Item = &'a Recovery>) -> Self {
+        let mut by_node: BTreeMap<&Node, &Recovery> = BTreeMap::new();
+        for record in records.into_iter().filter(|record| supersedes(record)) {
+            for node in std::iter::once(&record.failed).chain(&record.successor) {
+                let known = by_node.entry(node).or_insert(record);
+                if (known.at_ns, &known.uid) < (record.at_ns, &record.uid) {
+                    *known = record;
+                }
+            }
+        }
+        Self { by_node }
+    }
 
-/// The record that promoted this node, if the newest one has it as the successor.
-pub fn promoting<'a>(records: impl IntoIterator<Item = &'a Recovery>, node: &Node) -> Option<&'a Recovery> {
-    newest(records, node).filter(|record| record.failed != *node)
+    /// The newest record that has this node on either side.
+    pub fn of(&self, node: &Node) -> Option<&'a Recovery> {
+        self.by_node.get(node).copied()
+    }
+
+    /// The record that supersedes this node, if the newest one has it as the failed node.
+    pub fn superseding(&self, node: &Node) -> Option<&'a Recovery> {
+        self.of(node).filter(|record| record.failed == *node)
+    }
+
+    /// The record that promoted this node, if the newest one has it as the successor.
+    pub fn promoting(&self, node: &Node) -> Option<&'a Recovery> {
+        self.of(node).filter(|record| record.failed != *node)
+    }
+
+    /// All of them; one that is the newest of both its nodes comes twice.
+    pub fn records(&self) -> impl Iterator<Item = &'a Recovery> {
+        self.by_node.values().copied()
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +74,7 @@ mod tests {
     }
 
     fn is_superseded(records: &[Recovery], name: &str) -> bool {
-        superseding(records, &format!("{name}:3306").parse().unwrap()).is_some()
+        Newest::of_each(records).superseding(&format!("{name}:3306").parse().unwrap()).is_some()
     }
 
     #[test]

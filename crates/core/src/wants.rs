@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::newest_of_each;
 use crate::evidence::Kind;
 use crate::managed::{Managed, ManagedRows};
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Downtime, ProxyView, Recovery};
+use crate::observed::{Downtime, ProxyView};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
+use crate::superseded::Newest;
 
 /// What the client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,13 +41,12 @@ pub fn wants(
         || downtimes_changed(&memory.history_downtimes, downtimes)
         // A node is about to be let back, and a recovery's record can come later than its downtime.
         || !memory.proofs.is_empty();
-    let all: Vec<&Recovery> = memory.records.values().collect();
-    let newest = newest_of_each(&all);
+    let newest = Newest::of_each(memory.records.values());
     let unsettled = rows.servers().any(|(node, _)| {
         let released = memory.released.get(node).copied().unwrap_or_default();
-        newest.get(node).is_some_and(|record| record.failed == *node && record.at_ns > released.recovery_ns)
+        newest.superseding(node).is_some_and(|record| record.at_ns > released.recovery_ns)
     });
-    let unconfirmed = all.iter().any(|record| !record.successful);
+    let unconfirmed = memory.records.values().any(|record| !record.successful);
     let two_writers = managed.writers().any(|hostgroup| rows.online(hostgroup).len() > 1);
     let a_node_is_new = due(memory.instances_asked_ms) && rows.servers().any(|(node, _)| !memory.known.contains(node));
     let instances = !memory.armed

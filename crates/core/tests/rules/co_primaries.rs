@@ -1,9 +1,10 @@
 //! Rings, and replica settings that were left on a primary: a MasterKey says nothing of a node's role.
 
+use stonith_core::discharge::release_by_order;
 use stonith_core::evidence::Kind::Superseded;
 use stonith_core::guards::Guard;
 use stonith_core::proof::{Missing, Role};
-use stonith_core::verdict::{Lacks, Why};
+use stonith_core::verdict::{Lacks, Verdict, Why};
 
 use crate::world::{Decided, Lab, node};
 
@@ -128,12 +129,11 @@ fn an_old_record_against_a_node_that_running_replicas_follow_is_held_and_said() 
     // What was contradicted once is no evidence when the node dies later.
     lab.dies("node02").run_s(30);
     assert_eq!(lab.fenced().len(), 0);
-    lab.returns_writable("node02").follows("node03", "node02").run_s(5);
-    assert!(
-        lab.order_unfence("node02", false).of("node02") == &stonith_core::verdict::Verdict::Keep
-            || lab.order_unfence("node02", false).lacks("node02").is_none(),
-        "`unfence` settles it"
-    );
+    lab.returns_writable("node02").follows("node03", "node02");
+    assert!(matches!(lab.run_s(5).held("node02"), Some(Why::Contradicted(_))), "said for as long as nobody settles it");
+    let release = release_by_order(&lab.memory, &lab.observed().leader, &node("node02"), lab.now_s());
+    lab.orders.released.insert(node("node02"), release);
+    assert_eq!(lab.next().of("node02"), &Verdict::Keep, "`unfence` settles it");
 }
 
 #[test]
