@@ -276,7 +276,8 @@ fn release(decision: &Decision, target: &Target<'_>, node: &Node, without_lease:
     if !without_lease {
         return known;
     }
-    let now_ns = u64::try_from(now_s).unwrap_or(0).saturating_mul(1_000_000_000);
+    // To the end of this second: a recovery that began in it was before the order.
+    let now_ns = u64::try_from(now_s).unwrap_or(0).saturating_add(1).saturating_mul(1_000_000_000) - 1;
     Release {
         recovery_ns: if known.recovery_ns == 0 { now_ns } else { known.recovery_ns },
         downtime_s: if known.downtime_s == 0 { now_s } else { known.downtime_s },
