@@ -214,21 +214,23 @@ impl Judge<'_> {
         if gaps.is_empty() { Ok(Role::Replica) } else { Err(gaps) }
     }
 
-    /// The role that the node has now, for fences that end by themselves (downtime, isolation). Not knowing it is no reason
-    /// to keep a node out: then its rows go back as they were. Only a present primary that is plainly another node speaks
-    /// against one that would take writes beside it.
+    /// The role that the node has now, for fences that end by themselves (downtime, isolation). A node that is read-only
+    /// is a replica. Not knowing the role is no reason to keep a node out: then its rows go back as they were. Only a
+    /// present primary that is plainly another node speaks against one that would take writes beside it.
     ///
     /// # Errors
     /// Why it must not go back yet.
     pub fn role(&self, node: &Node) -> Result<Role, Gaps> {
         let (instance, present) = (self.topology.instance(node), self.topology.present_primary(node));
+        if instance.is_some_and(|instance| instance.valid && instance.read_only) {
+            return Ok(Role::Replica); // whoever the primary is, or whether there is one
+        }
         let (Some(instance), Some(present)) = (instance, present) else { return Ok(Role::AsBefore) };
         if present.node == *node {
             return Ok(Role::Primary);
         }
         let is_harmless = !self.may_become_writer || self.topology.co_primaries(node, &present.node);
         match (&instance.primary, instance.read_only || !instance.valid) {
-            _ if instance.valid && instance.read_only => Ok(Role::Replica),
             _ if is_harmless => Ok(Role::AsBefore),
             (Some(_), true) => Ok(Role::Replica), // down: ProxySQL's own business
             (Some(_), false) => Err(vec![Missing::Writable]),
@@ -269,6 +271,17 @@ mod tests {
         assert_eq!(role(&writable(true), true), Err(vec![Missing::Writable]));
         assert_eq!(role(&writable(true), false), Ok(Role::AsBefore), "nothing makes a writer of it");
         assert_eq!(role(&writable(false), true), Ok(Role::Replica), "dead: ProxySQL's own business");
+    }
+
+    #[test]
+    fn a_read_only_node_goes_back_as_a_replica_while_its_cluster_has_no_primary() {
+        let role = |read_only| {
+            let dead = Instance { valid: false, ..instance("a", None) };
+            let shown = [dead, Instance { read_only, ..instance("b", Some("a")) }];
+            judge(&topology(&shown)).role(&node("b"))
+        };
+        assert_eq!(role(true), Ok(Role::Replica), "its runtime row may be in the writer hostgroup still");
+        assert_eq!(role(false), Ok(Role::AsBefore));
     }
 
     #[test]

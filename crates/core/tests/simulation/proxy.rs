@@ -33,6 +33,8 @@ pub struct Edit {
     pub in_apply: bool,
     /// That apply broke off: it may be live for good.
     pub may_live: bool,
+    /// Somebody LOADed it while memory was lent: the apply is to load it for them.
+    pub loaded: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -353,6 +355,7 @@ impl Proxy {
         self.world.broken.truncate(broken); // not ours
         let memory = self.world.rows(Place::Memory);
         self.edits.retain(|edit| edit.found(&memory) == Some(false));
+        self.edits.iter_mut().for_each(|edit| edit.loaded = true);
         self.moved = true;
     }
 
@@ -377,7 +380,15 @@ impl Proxy {
         };
         self.world.set_rows(Place::Memory, &memory);
         self.edits.retain(|edit| (edit.hostgroup, edit.name.as_str(), edit.column) != (hostgroup, name, column));
-        self.edits.push(Edit { hostgroup, name: name.to_owned(), column, value, in_apply, may_live: false });
+        self.edits.push(Edit {
+            hostgroup,
+            name: name.to_owned(),
+            column,
+            value,
+            in_apply,
+            may_live: false,
+            loaded: false,
+        });
     }
 
     fn stage_row(&mut self, in_apply: bool) {
@@ -397,6 +408,7 @@ impl Proxy {
             value: String::new(),
             in_apply,
             may_live: false,
+            loaded: false,
         });
     }
 

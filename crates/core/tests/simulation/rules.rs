@@ -15,7 +15,7 @@ use stonith_core::row::{Row, Status};
 use super::agent::{Agent, Applying, in_service};
 use super::event::NODES;
 use super::orchestrator::{Cluster, at, node, now_s};
-use super::proxy::{EXCLUDED, Proxy, WRITER, operators_part};
+use super::proxy::{EXCLUDED, Edit, Proxy, WRITER, operators_part};
 
 /// The largest gap between ticks, an answer, and an apply: so long after an agent could know, no row is in service.
 const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
@@ -244,12 +244,24 @@ impl Rules {
             return;
         };
         self.applies += 1;
-        // Without ProxySQL's count of LOADs nobody can tell whose LOAD took it live.
-        let uncounted = !proxy.world.checksums;
+        // Without ProxySQL's count of LOADs nobody can tell whose LOAD took it live. A LOAD that is made up for takes along
+        // what was staged between it and the apply's end.
+        let made_up = done.load_made_up == Some(true);
+        let may_live = !proxy.world.checksums || made_up;
         for edit in proxy.edits.iter_mut().filter(|edit| edit.in_apply) {
-            (edit.in_apply, edit.may_live) = (false, uncounted);
+            (edit.in_apply, edit.may_live) = (false, may_live);
         }
         let runtime = proxy.world.rows(Place::Runtime);
+        if made_up {
+            // What they had staged is live, as their LOAD asked.
+            let (loaded, staged) = std::mem::take(&mut proxy.edits).into_iter().partition(|edit| edit.loaded);
+            proxy.edits = staged;
+            let loaded: Vec<Edit> = loaded;
+            for edit in loaded.iter().filter(|edit| edit.found(&runtime) == Some(false)) {
+                let row = format!("{} of {}/{}", edit.column, edit.hostgroup, edit.name);
+                self.violated(now_ms, format!("I6: the {row} was LOADed and is not live"));
+            }
+        }
         let others = proxy.applied.iter().any(|(id, ms)| *id != agent.id && *ms >= agent.tick_ms);
         let troubled = proxy.troubled_ms >= began_ms || !done.not_as_planned.is_empty() || others;
         proxy.applied.insert(agent.id, now_ms);
