@@ -1,8 +1,9 @@
 //! What a decision costs by rows of the server table: none of its rules may be worse than linear.
 //!
-//! `cargo bench -p proxysql-stonith-core --bench decide`
+//! `cargo bench -p proxysql-stonith-core --bench decide [-- ROWS...]`
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use stonith_core::decide::decide;
@@ -11,6 +12,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Answer, Backing, Instance, LeaderView, Observed, Orders, ProxyView};
 use stonith_core::policy::Policy;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
+use stonith_core::wants::wants;
 
 const NOW_MS: u64 = 5_000_000;
 
@@ -18,29 +20,47 @@ const NOW_MS: u64 = 5_000_000;
 const RUNS: usize = 7;
 
 fn main() {
-    for rows in [10, 100, 1_000, 5_000, 10_000, 100_000] {
+    let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let sizes = if asked.is_empty() { vec![10, 100, 1_000, 5_000, 10_000, 100_000] } else { asked };
+    for rows in sizes {
         for (what, known) in [("all of nodes that Orchestrator knows", true), ("all but three of strangers", false)] {
-            let observed = observed(rows, known);
+            let mut observed = observed(rows, known);
             let policy = Policy::default();
             let memory = decide(&observed, &Memory::first_start("boot", NOW_MS), &policy, NOW_MS).memory;
-            let once = || {
-                let began = Instant::now();
-                let decision = decide(&observed, &memory, &policy, NOW_MS + 1_000);
-                let took = began.elapsed();
-                assert!(decision.plan.changes.is_empty());
-                took
-            };
-            let least = (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX);
-            println!("{rows} rows, {what}: {least:.1?}");
+            println!("{rows} rows, {what}: {:.1?}", least(|| tick(&observed, &memory, &policy)));
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                answer.instances = None;
+            }
+            println!("{rows} rows, {what}, a quiet tick: {:.1?}", least(|| tick(&observed, &memory, &policy)));
         }
     }
+}
+
+/// What a tick asks and decides.
+fn tick(observed: &Observed, memory: &Memory, policy: &Policy) {
+    black_box(wants(&observed.proxy, memory, "orc1", &[], policy, NOW_MS + 1_000));
+    let decision = decide(observed, memory, policy, NOW_MS + 1_000);
+    assert!(decision.plan.changes.is_empty());
+}
+
+fn least(once: impl Fn()) -> Duration {
+    let timed = |_| {
+        let began = Instant::now();
+        once();
+        began.elapsed()
+    };
+    (0..RUNS).map(timed).min().unwrap_or(Duration::MAX)
 }
 
 /// node0 the primary, all others its replicas.
 fn observed(rows: usize, known: bool) -> Observed {
     let node = |n: usize| Node::new(&format!("node{n}"), 3306).expect("a node");
     let row = |n: usize| Row {
-        key: RowKey { hostgroup: Hostgroup(if n == 0 { 10 } else { 20 }), hostname: format!("node{n}"), port: 3306 },
+        key: RowKey {
+            hostgroup: Hostgroup(if n == 0 { 10 } else { 20 }),
+            hostname: format!("node{n}").into(),
+            port: 3306,
+        },
         status: Status::Online,
         comment: "rack 7".to_owned(),
         settings: ["weight", "compression", "max_connections", "max_replication_lag", "use_ssl", "max_latency_ms"]

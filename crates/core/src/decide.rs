@@ -59,7 +59,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     }
     let identity = next.identity.clone();
     let rows = ManagedRows::new(proxy, &managed, &identity);
-    take_up_isolation_markers(&mut next, proxy, &managed);
+    take_up_isolation_markers(&mut next, &rows);
     take_up_releases(&mut next, observed, &identity);
     let at_proxy = AtProxy { may_isolate: !proxy.clustered, lease: proxy.lease.as_ref() };
     let standing = advance(&mut next, &observed.leader, at_proxy, policy, now_ms);
@@ -111,7 +111,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let mut plan = Plan::new(managed.clone(), directives, proxy);
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
-    plan.share = share_lease(&mut next, standing, observed, &managed, policy, now_ms);
+    plan.share = share_lease(&mut next, standing, observed, &rows, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
     Decision { verdicts, plan, memory: next, standing, unarmed, unmatched }
 }
@@ -162,13 +162,12 @@ fn share_lease(
     memory: &mut Memory,
     standing: Standing,
     observed: &Observed,
-    managed: &Managed,
+    rows: &ManagedRows<'_>,
     policy: &Policy,
     now_ms: u64,
 ) -> Option<Share> {
     let Observed { proxy, orders, .. } = observed;
-    let layers = [&proxy.runtime, &proxy.memory, &proxy.disk];
-    let is_marked = layers.into_iter().flatten().any(|row| is_isolated(row, managed));
+    let is_marked = rows.any_marker(Kind::Isolation);
     let by_others = is_marked && !memory.marked_isolated;
     if !is_marked && standing != Standing::Isolated {
         memory.marked_isolated = false;
@@ -177,11 +176,6 @@ fn share_lease(
         return None;
     }
     share(memory, standing, proxy.lease.as_ref(), by_others, policy, now_ms)
-}
-
-pub(crate) fn is_isolated(row: &Row, managed: &Managed) -> bool {
-    managed.contains(row.key.hostgroup)
-        && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
 }
 
 fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeMap<Hostgroup, BTreeSet<Node>> {
@@ -322,7 +316,8 @@ fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Ju
 
 /// What can't or mustn't be judged.
 fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
-    if rows.all().any(|row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_))) {
+    let is_unreadable = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_));
+    if rows.has_note() && rows.all().any(is_unreadable) {
         return Some(Verdict::Hold(Why::UnreadableMarker));
     }
     if let Some(Status::Unknown(text)) =

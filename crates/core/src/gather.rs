@@ -137,7 +137,7 @@ impl<'a> Facts<'a> {
     /// nothing: the journal of the apply that was cut off tells it from a fence that was.
     pub fn marked(&self, node: &Node) -> ByKind {
         let mut found = ByKind::new();
-        let Some(rows) = self.rows.of(node) else { return found };
+        let Some(rows) = self.rows.of(node).filter(|rows| rows.has_note()) else { return found };
         let is_back = rows.names().iter().any(|name| self.observed.proxy.returned.contains(name));
         for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
             if layer != Layer::Runtime && found.is_empty() && is_back {
@@ -163,6 +163,9 @@ impl<'a> Facts<'a> {
     /// Whether the rows in force show a fence for a recovery: none in service, or a marker of one in runtime.
     fn is_fenced_for_recovery(&self, rows: &ServerRows<'_>, marked: &ByKind) -> bool {
         let shown = |row: &crate::row::Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if OF_RECOVERY.contains(&marker.kind));
+        if !rows.has_note() {
+            return false;
+        }
         let is_marked = marked.keys().any(|kind| OF_RECOVERY.contains(kind));
         rows.of(Layer::Runtime).any(shown) || (is_marked && !rows.in_service())
     }

@@ -3,26 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Topology;
-use crate::decide::is_isolated;
+use crate::evidence::Kind;
 use crate::gather::is_armed_for;
 use crate::history::Progress;
 use crate::identity::Identity;
 use crate::lease::Standing;
-use crate::managed::{Managed, ManagedRows};
+use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::{Memory, RECORDS_MAX};
 use crate::node::Node;
-use crate::observed::{Analysis, Answer, Instance, Observed, Part, ProxyView, Recovery, Release};
-use crate::row::Row;
+use crate::observed::{Analysis, Answer, Instance, Observed, Part, Recovery, Release};
+use crate::row::Layer;
 use crate::superseded::{Newest, supersedes};
 
 /// The state file is lost, but the rows say that we were isolated: so we were armed (DESIGN §7).
-pub(crate) fn take_up_isolation_markers(memory: &mut Memory, proxy: &ProxyView, managed: &Managed) {
-    let isolated = |row: &&Row| is_isolated(row, managed);
-    if !memory.armed && proxy.runtime.iter().any(|row| isolated(&row)) {
+pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<'_>) {
+    if memory.armed {
+        return;
+    }
+    let is_isolated = |rows: &ServerRows<'_>| rows.has_marker(Layer::Runtime, Kind::Isolation);
+    let isolated: Vec<Node> =
+        rows.servers().filter(|(_, rows)| is_isolated(rows)).map(|(server, _)| server.clone()).collect();
+    if !isolated.is_empty() {
         memory.armed = true;
         memory.isolated = true;
         memory.marked_isolated = true;
-        memory.known.extend(proxy.runtime.iter().filter(isolated).filter_map(Row::node));
+        memory.known.extend(isolated);
     }
 }
 

@@ -87,14 +87,25 @@ impl Managed {
 /// The managed rows of one server, under whichever names they have.
 #[derive(Debug, Default)]
 pub struct ServerRows<'a> {
-    names: BTreeSet<Node>,
+    names: Vec<Node>,
     rows: Vec<(Layer, &'a Row)>,
+    has_note: bool,
 }
 
 impl<'a> ServerRows<'a> {
     /// The names that its rows have.
-    pub fn names(&self) -> &BTreeSet<Node> {
+    pub fn names(&self) -> &[Node] {
         &self.names
+    }
+
+    /// Whether any row has a note of ours, readable or not.
+    pub fn has_note(&self) -> bool {
+        self.has_note
+    }
+
+    /// Whether a row of this layer has a marker of this kind.
+    pub fn has_marker(&self, layer: Layer, kind: Kind) -> bool {
+        self.has_note && self.of(layer).any(|row| Comment::kind(&row.comment) == Some(kind))
     }
 
     /// Its rows in every layer, runtime first.
@@ -139,7 +150,8 @@ impl<'a> ServerRows<'a> {
 /// The managed rows of one ProxySQL, by server.
 #[derive(Debug, Default)]
 pub struct ManagedRows<'a> {
-    by_server: BTreeMap<Node, ServerRows<'a>>,
+    /// In the order of their names.
+    servers: Vec<(Node, ServerRows<'a>)>,
     in_runtime: BTreeMap<Hostgroup, Vec<(Node, &'a Row)>>,
 }
 
@@ -147,34 +159,47 @@ impl<'a> ManagedRows<'a> {
     /// Indexes the rows of every layer.
     pub fn new(proxy: &'a ProxyView, managed: &Managed, identity: &Identity) -> Self {
         let mut index = Self::default();
+        let mut named = Vec::with_capacity(3 * proxy.runtime.len());
         for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
             for row in proxy.layer(layer).iter().filter(|row| managed.contains(row.key.hostgroup)) {
                 let Some(name) = row.node() else { continue };
-                let server = identity.server(&name);
+                let server = identity.server(&name).clone();
                 if layer == Layer::Runtime {
                     index.in_runtime.entry(row.key.hostgroup).or_default().push((server.clone(), row));
                 }
-                let rows = index.by_server.entry(server.clone()).or_default();
-                rows.rows.push((layer, row));
-                rows.names.insert(name);
+                named.push((server, name, layer, row));
             }
+        }
+        // Tables come sorted, so this is no more than a merge. It keeps the order of the layers.
+        named.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        for (server, name, layer, row) in named {
+            if index.servers.last().is_none_or(|(last, _)| *last != server) {
+                index.servers.push((server, ServerRows::default()));
+            }
+            let Some((_, rows)) = index.servers.last_mut() else { continue };
+            if !rows.names.contains(&name) {
+                rows.names.push(name);
+            }
+            rows.rows.push((layer, row));
+            rows.has_note |= Comment::parse(&row.comment) != Comment::Plain;
         }
         index
     }
 
     /// Every server that has managed rows.
     pub fn servers(&self) -> impl Iterator<Item = (&Node, &ServerRows<'a>)> {
-        self.by_server.iter()
+        self.servers.iter().map(|(server, rows)| (server, rows))
     }
 
     /// The rows of one server.
     pub fn of(&self, server: &Node) -> Option<&ServerRows<'a>> {
-        self.by_server.get(server)
+        let at = self.servers.binary_search_by(|(other, _)| other.cmp(server)).ok()?;
+        self.servers.get(at).map(|(_, rows)| rows)
     }
 
     /// Whether this server has managed rows.
     pub fn serves(&self, server: &Node) -> bool {
-        self.by_server.contains_key(server)
+        self.of(server).is_some()
     }
 
     /// The runtime rows of a hostgroup, each with its server.
@@ -190,14 +215,13 @@ impl<'a> ManagedRows<'a> {
 
     /// Whether any row has a marker of this kind.
     pub fn any_marker(&self, kind: Kind) -> bool {
-        let rows = self.by_server.values().flat_map(ServerRows::all);
-        rows.into_iter().any(|row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == kind))
+        let layers = [Layer::Runtime, Layer::Memory, Layer::Disk];
+        self.servers.iter().any(|(_, rows)| layers.iter().any(|layer| rows.has_marker(*layer, kind)))
     }
 
     /// Whether any row has a note of ours, readable or not.
     pub fn any_note(&self) -> bool {
-        let rows = self.by_server.values().flat_map(ServerRows::all);
-        rows.into_iter().any(|row| Comment::parse(&row.comment) != Comment::Plain)
+        self.servers.iter().any(|(_, rows)| rows.has_note)
     }
 }
 

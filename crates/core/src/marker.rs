@@ -48,6 +48,14 @@ pub enum Comment<'a> {
 }
 
 impl Comment<'_> {
+    /// The kind of the marker that a comment has.
+    pub fn kind(text: &str) -> Option<Kind> {
+        match Self::parse(text) {
+            Comment::Marked(_, marker) => Some(marker.kind),
+            Comment::Plain | Comment::Unreadable(_) => None,
+        }
+    }
+
     /// Takes a comment apart. Only a note that ends it, or stands before its first NUL, counts; the operator may write
     /// what they like before.
     pub fn parse(text: &str) -> Comment<'_> {

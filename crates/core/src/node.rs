@@ -4,21 +4,27 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// The longest host name that is accepted, in bytes (RFC 1035: 253, and two for brackets).
 pub const HOST_MAX_BYTES: usize = 255;
 
-/// A host name or address as ProxySQL and Orchestrator name it: lower case, no trailing dot.
+/// A host name or address as ProxySQL and Orchestrator name it: lower case, no trailing dot. Copies share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Host(String);
+pub struct Host(Arc<str>);
 
 impl Host {
     /// The canonical spelling.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The canonical spelling, not copied.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -33,7 +39,7 @@ impl FromStr for Host {
         if !ends_well || name.len() > HOST_MAX_BYTES || !name.bytes().all(printable) {
             return Err(NodeError::Host(text.chars().take(80).collect()));
         }
-        Ok(Self(name.to_ascii_lowercase()))
+        Ok(Self(name.to_ascii_lowercase().into()))
     }
 }
 
@@ -46,7 +52,7 @@ impl TryFrom<String> for Host {
 
 impl From<Host> for String {
     fn from(host: Host) -> Self {
-        host.0
+        host.0.as_ref().to_owned()
     }
 }
 

@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_change_reads_as_layer_row_and_what_becomes_of_it() {
         let row = |status| {
-            let key = RowKey { hostgroup: Hostgroup(20), hostname: "node02".to_owned(), port: 3306 };
+            let key = RowKey { hostgroup: Hostgroup(20), hostname: "node02".into(), port: 3306 };
             Row { key, status, comment: String::new(), settings: BTreeMap::new() }
         };
         let (from, to) = (Some(row(Status::Online)), Some(row(Status::OfflineSoft)));

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::Node;
+use crate::node::{Host, Node};
 
 /// A hostgroup's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,21 +69,84 @@ impl fmt::Display for Status {
     }
 }
 
-/// What identifies a row: the table's primary key, the host name as ProxySQL spells it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// A host as ProxySQL spells it, byte for byte. What it names is read once: every tick asks for it, of every row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hostname {
+    text: Arc<str>,
+    /// Follows from the text, so that two are the same where their texts are.
+    host: Option<Host>,
+}
+
+impl Hostname {
+    /// The canonical host; `None` where it is none that can be a node's (a socket path, say).
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+}
+
+impl From<&str> for Hostname {
+    fn from(text: &str) -> Self {
+        let host: Option<Host> = text.parse().ok();
+        let text = match &host {
+            Some(host) if host.as_str() == text => host.shared(),
+            _ => text.into(),
+        };
+        Self { text, host }
+    }
+}
+
+impl From<String> for Hostname {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl Deref for Hostname {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl PartialEq<str> for Hostname {
+    fn eq(&self, other: &str) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq<&str> for Hostname {
+    fn eq(&self, other: &&str) -> bool {
+        **self == **other
+    }
+}
+
+impl PartialEq<String> for Hostname {
+    fn eq(&self, other: &String) -> bool {
+        **self == **other
+    }
+}
+
+/// What identifies a row: the table's primary key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
     /// The hostgroup.
     pub hostgroup: Hostgroup,
-    /// The host, byte for byte as in the table.
-    pub hostname: String,
+    /// The host.
+    pub hostname: Hostname,
     /// The port.
     pub port: u16,
 }
 
 impl RowKey {
-    /// The node this row stands for; `None` where its name is none that can be a node (a socket path, say).
+    /// The node this row stands for; `None` where its name is none that can be a node.
     pub fn node(&self) -> Option<Node> {
-        Node::new(&self.hostname, self.port).ok()
+        self.hostname.host().map(|host| Node { host: host.clone(), port: self.port })
     }
 }
 

@@ -92,7 +92,7 @@ impl Content {
         let mut take = |column: &str| values.remove(column).cloned().ok_or_else(unreadable);
         let key = RowKey {
             hostgroup: Hostgroup(take("hostgroup_id")?.parse().map_err(|_| unreadable())?),
-            hostname: take("hostname")?,
+            hostname: take("hostname")?.into(),
             port: take("port")?.parse().map_err(|_| unreadable())?,
         };
         let status = Status::parse(&take("status")?);
@@ -104,7 +104,7 @@ impl Content {
     /// The same columns with these rows. A status that stays is spelled as it was: `online` is an operator's.
     pub fn with_rows(&self, rows: &[Row]) -> Self {
         let record = |row: &Row| -> Record {
-            let key = [row.key.hostgroup.to_string(), row.key.hostname.clone(), row.key.port.to_string()].map(Some);
+            let key = [row.key.hostgroup.to_string(), row.key.hostname.to_string(), row.key.port.to_string()].map(Some);
             let before = self.records.get(&key[..]);
             let status = |at: usize| {
                 let before = before.and_then(|record| record.get(at)?.as_ref());

@@ -27,11 +27,15 @@ fn main() {
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let nodes = Nodes::new(&["node01", "node02", "node03"]);
-    let orchestrator = runtime.block_on(orchestrator::Orchestrator::start(nodes, Default::default())).expect("the lab");
-    for (rows, hostgroup) in [(3, 20), (5_003, 20), (5_003, 99)] {
+    let others: Vec<String> = (0..5_000).map(|n| format!("other{n}")).collect();
+    let few = ["node01", "node02", "node03"];
+    let all: Vec<&str> = few.into_iter().chain(others.iter().map(String::as_str)).collect();
+    let start = |names: &[&str]| orchestrator::Orchestrator::start(Nodes::new(names), Default::default());
+    let [few, all] = [&few[..], &all].map(|names| runtime.block_on(start(names)).expect("the lab"));
+    let cases = [(3, 20, &few, ""), (5_003, 20, &few, ", unknown to Orchestrator"), (5_003, 20, &all, ", known to it")];
+    for (rows, hostgroup, orchestrator, known) in cases {
         let dir = tempfile::tempdir().expect("a directory");
-        let (real, admin) = start(&proxysql, dir.path());
+        let (real, admin) = start_proxysql(&proxysql, dir.path());
         runtime.block_on(fill(admin, rows - 3, hostgroup));
         let daemon = daemon(dir.path(), admin, &orchestrator.endpoints());
         std::thread::sleep(MEASURED / 2);
@@ -41,14 +45,14 @@ fn main() {
         let [ours, theirs] = [&daemon, &real].map(cpu);
         let share = |now: f64, then: f64| (now - then) / took * 100.0;
         println!(
-            "{rows} rows, most of them in hostgroup {hostgroup}: the daemon {:.2} % of a core, ProxySQL {:.2} %",
+            "{rows} rows{known}: the daemon {:.2} % of a core, ProxySQL {:.2} %",
             share(ours, before[0]),
             share(theirs, before[1]),
         );
     }
 }
 
-fn start(proxysql: &Path, dir: &Path) -> (Running, u16) {
+fn start_proxysql(proxysql: &Path, dir: &Path) -> (Running, u16) {
     let (admin, client) = (free_port(), free_port());
     let text = format!(
         "datadir={dir:?}\nadmin_variables={{ admin_credentials=\"admin:admin;radmin:radmin\" mysql_ifaces=\"127.0.0.1:{admin}\" }}\n\

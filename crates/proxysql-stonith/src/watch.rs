@@ -249,6 +249,7 @@ impl Watch {
 
     /// Logs what is new, and what is over; keeps which was said.
     fn settle(&mut self, found: &[Condition], now_s: i64) {
+        let said = self.kept.state.errors.clone();
         for (severity, text) in settle(&mut self.kept.state.errors, found, now_s) {
             match severity {
                 Severity::Info => tracing::info!(proxy = %self.proxy, "{text}"),
@@ -256,7 +257,7 @@ impl Watch {
                 Severity::Failure | Severity::Unprotected => tracing::error!(proxy = %self.proxy, "{text}"),
             }
         }
-        if self.kept.keeps {
+        if self.kept.keeps && self.kept.state.errors != said {
             // That it can't be written was said in this tick, or will be in the next.
             let _ = self.kept.dir.save(&self.kept.state);
         }

@@ -337,7 +337,7 @@ pub(super) fn stuck(missed: &[Statement], now: &Content) -> BTreeSet<Record> {
 
 /// The key columns of a row's record.
 pub(super) fn key_record(key: &RowKey) -> Record {
-    [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some).to_vec()
+    [key.hostgroup.to_string(), key.hostname.to_string(), key.port.to_string()].map(Some).to_vec()
 }
 
 type Stated = (String, String);
@@ -358,7 +358,7 @@ fn restate(
     let stated = |record: &Record| Some((record.get(status)?.clone()?, record.get(comment)?.clone()?));
     let key = RowKey {
         hostgroup: Hostgroup(from.get(at("hostgroup_id")?)?.as_ref()?.parse().ok()?),
-        hostname: from.get(at("hostname")?)?.clone()?,
+        hostname: from.get(at("hostname")?)?.clone()?.into(),
         port: from.get(at("port")?)?.as_ref()?.parse().ok()?,
     };
     same.then_some((key, stated(from)?, stated(to)?))

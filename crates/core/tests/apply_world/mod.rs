@@ -411,8 +411,8 @@ impl World {
             |name: &str| content.columns.iter().position(|column| column == name).expect("the column is there");
         let (status, comment) = (column("status"), column("comment"));
         let mut changed = 0;
-        for key in keys.iter().filter(|key| !self.odd.contains(&key.hostname)) {
-            let key = [key.hostgroup.to_string(), key.hostname.clone(), key.port.to_string()].map(Some);
+        for key in keys.iter().filter(|key| !self.odd.contains(&*key.hostname)) {
+            let key = [key.hostgroup.to_string(), key.hostname.to_string(), key.port.to_string()].map(Some);
             let Some(record) = content.records.get_mut(&key[..]) else { continue };
             if (record[status].as_ref(), record[comment].as_ref()) == (Some(&from.0), Some(&from.1)) {
                 (record[status], record[comment]) = (Some(to.0.clone()), Some(to.1.clone()));

@@ -20,7 +20,7 @@ impl Lab {
     /// The rows get other names than Orchestrator has.
     fn rename_rows(&mut self, rename: impl Fn(&str) -> String) {
         for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {
-            rows.iter_mut().for_each(|row| row.key.hostname = rename(&row.key.hostname));
+            rows.iter_mut().for_each(|row| row.key.hostname = rename(&row.key.hostname).into());
         }
     }
 

@@ -396,7 +396,7 @@ impl Proxy {
         let name = format!("new{}", self.edited);
         let mut memory = self.world.rows(Place::Memory);
         let Some(mut row) = memory.first().cloned() else { return };
-        (row.key.hostgroup.0, row.key.hostname, row.status) = (READER, name.clone(), Status::Online);
+        (row.key.hostgroup.0, row.key.hostname, row.status) = (READER, name.as_str().into(), Status::Online);
         row.comment.clear();
         memory.push(row);
         self.comments.entry(name.clone()).or_default().insert(String::new());
@@ -461,7 +461,7 @@ impl Proxy {
         let manual =
             |row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == Kind::Manual);
         let rows = self.world.rows(Place::Runtime).into_iter().filter(manual);
-        rows.filter_map(|row| NODES.iter().position(|name| *name == row.key.hostname)).collect()
+        rows.filter_map(|row| NODES.iter().position(|name| row.key.hostname == *name)).collect()
     }
 
     pub fn status_known_again(&mut self) {

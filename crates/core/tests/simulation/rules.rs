@@ -384,7 +384,7 @@ fn operators(proxy: &Proxy, runtime: &[Row]) -> Vec<String> {
             &read
         };
         for row in rows {
-            let name = row.key.hostname.as_str();
+            let name: &str = &row.key.hostname;
             let known = proxy.comments.get(name).is_some_and(|known| known.contains(operators_part(&row.comment)));
             if !known {
                 found.push(format!("I3: the comment of {} in {place:?} is nobody's: {:?}", row.key, row.comment));

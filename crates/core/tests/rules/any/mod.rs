@@ -89,7 +89,11 @@ pub fn named_row() -> impl Strategy<Value = Row> {
     let hostname = prop_oneof![9 => spelling, 1 => Just("/run/mysqld.sock".to_owned()), 1 => Just("a'b".to_owned())];
     let hostgroup = select(vec![10, 20, 30, 40, 50, 60]).prop_map(Hostgroup);
     let port = prop_oneof![9 => Just(3306_u16), 1 => any::<u16>()];
-    let key = (hostgroup, hostname, port).prop_map(|(hostgroup, hostname, port)| RowKey { hostgroup, hostname, port });
+    let key = (hostgroup, hostname, port).prop_map(|(hostgroup, hostname, port)| RowKey {
+        hostgroup,
+        hostname: hostname.into(),
+        port,
+    });
     let marked = (comment(), option::weighted(0.4, marker())).prop_map(|(comment, marker)| match marker {
         Some(marker) => mark(&comment, &marker),
         None => comment,

@@ -43,7 +43,7 @@ pub fn node(name: &str) -> Node {
 /// A row with settings that tell its hostgroup, so that a copied setting can be seen.
 pub fn row(hostgroup: u32, name: &str, status: Status) -> Row {
     Row {
-        key: RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.to_owned(), port: 3306 },
+        key: RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.into(), port: 3306 },
         status,
         comment: String::new(),
         settings: BTreeMap::from([("weight".to_owned(), hostgroup.to_string())]),

@@ -12,7 +12,7 @@ use super::{LAYERS, Lab, node};
 
 impl Lab {
     pub fn row(&self, layer: Layer, hostgroup: u32, name: &str) -> Option<&Row> {
-        let key = RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.to_owned(), port: 3306 };
+        let key = RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.into(), port: 3306 };
         self.proxy.layer(layer).iter().find(|row| row.key == key)
     }
 

@@ -28,7 +28,7 @@ fn row(hostgroup: u32, hostname: &str, marked: bool) -> Row {
         (Status::Online, "")
     };
     Row {
-        key: RowKey { hostgroup: Hostgroup(hostgroup), hostname: hostname.to_owned(), port: 3306 },
+        key: RowKey { hostgroup: Hostgroup(hostgroup), hostname: hostname.into(), port: 3306 },
         status,
         comment: comment.to_owned(),
         settings: Default::default(),
