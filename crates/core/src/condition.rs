@@ -121,6 +121,8 @@ pub enum Condition {
         /// The nodes of this ProxySQL that they concern.
         nodes: NodeList,
     },
+    /// Nothing proves that what answers is Orchestrator.
+    OrchestratorUnverified(String),
     /// ProxySQL could not be read.
     ProxyUnread(String),
     /// ProxySQL's version is untested, so that `run` changes nothing.
@@ -211,6 +213,7 @@ impl Condition {
             Self::LeaderConflict(_) => "leader-conflict",
             Self::LeaderUnreached(_) => "leader-unreached",
             Self::AnswerSkipped { .. } => "answer-skipped",
+            Self::OrchestratorUnverified(_) => "orchestrator-unverified",
             Self::ProxyUnread(_) => "proxysql-unread",
             Self::UntestedVersion(_) => "untested-version",
             Self::NothingManaged => "nothing-managed",
@@ -259,6 +262,7 @@ impl Condition {
             Self::ApplierBusy(_) => Severity::Info,
             Self::AnswerSkipped { nodes, .. } if nodes.count() > 0 => Severity::Unprotected,
             Self::AnswerSkipped { .. }
+            | Self::OrchestratorUnverified(_)
             | Self::ReturnsByHand { .. }
             | Self::NoWriterHostgroup
             | Self::Unmatched(_)
@@ -318,7 +322,7 @@ impl fmt::Display for Condition {
             Self::LeaderUnusable(why) => {
                 write!(f, "Orchestrator's answers cannot be used; nothing is changed: {why}")
             }
-            Self::LeaderConflict(why) => f.write_str(why),
+            Self::LeaderConflict(why) | Self::OrchestratorUnverified(why) => f.write_str(why),
             Self::LeaderUnreached(why) => write!(f, "Orchestrator's leader was not reached: {why}"),
             Self::AnswerSkipped { count, first, nodes } => {
                 write!(

@@ -318,8 +318,9 @@ impl Agent {
     /// What needs attention, by what a look saw.
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
         let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
+        let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
         let seen = conditions(observed, decision, &self.settings.policy);
-        untested.into_iter().chain(seen).collect()
+        untested.into_iter().chain(unverified).chain(seen).collect()
     }
 
     /// How long ProxySQL's monitor takes at most to move a row again: its interval and its timeout.

@@ -16,6 +16,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
 use crate::foreign::plain;
@@ -83,8 +85,10 @@ fn carry_out(cli: Cli) -> Ended {
         _ => {}
     }
     let config = Config::load(&cli.flags, &env).map_err(|error| Failure::BadInput(error.to_string()))?;
-    logging::init(config.log);
+    let _logging = logging::init(config.log);
     to_its_end(async {
+        // Who closes the terminal does not mean to stop a command, or a tick, in its midst.
+        let _hangup = signal(SignalKind::hangup())?;
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
             Command::Run(_) => run::daemon(&config).await,

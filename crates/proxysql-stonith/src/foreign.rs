@@ -7,11 +7,16 @@ const SHOWN_MAX_CHARS: usize = 200;
 
 /// One line, bounded. A byte that is not UTF-8 shows as `\xFC`.
 pub fn shown(text: &str) -> String {
+    line(text, SHOWN_MAX_CHARS)
+}
+
+/// One line of so many characters at most.
+pub fn line(text: &str, most: usize) -> String {
     let mut line = String::new();
-    for letter in text.chars().take(SHOWN_MAX_CHARS) {
+    for letter in text.chars().take(most) {
         match byte_of(letter) {
             Some(byte) => line.push_str(&format!("\\x{byte:02X}")),
-            None => line.push(if letter.is_control() { ' ' } else { letter }),
+            None => line.push(if is_obeyed(letter) { ' ' } else { letter }),
         }
     }
     line
@@ -19,8 +24,13 @@ pub fn shown(text: &str) -> String {
 
 /// Text of several lines for a terminal: nothing in it moves the cursor, sets a colour or turns the direction of writing.
 pub fn plain(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) && c != '\n' { ' ' } else { c }).collect()
+}
+
+/// Whether a terminal or a reader of logs does something else with it than show it: control characters, separators of
+/// lines, marks that turn the direction of writing.
+pub fn is_obeyed(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -34,7 +44,7 @@ mod tests {
 
     #[test]
     fn foreign_text_is_shown_on_one_line_and_no_more_than_is_of_use() {
-        assert_eq!(shown("a\r\nb\u{1b}[31m é"), "a  b [31m é");
+        assert_eq!(shown("a\r\nb\u{1b}[31m é\u{202e}"), "a  b [31m é ");
         assert_eq!(shown(&"é".repeat(1_000)), "é".repeat(SHOWN_MAX_CHARS));
         assert_eq!(shown(&crate::bytes::to_text(b"B\xFCro".to_vec())), r"B\xFCro");
     }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod files;
 pub mod foreign;
 pub mod logging;
 pub mod orchestrator;

@@ -19,6 +19,7 @@ mod connection;
 mod endpoint;
 mod json;
 mod tls;
+mod voices;
 mod way;
 
 use std::collections::BTreeSet;
@@ -33,12 +34,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::secret::Secret;
 use answers::{Entries, Raft, RaftStatus, WhyNot};
 use asking::{Asking, Question, Said};
-use came_back::{CameBack, Counts, Kind, majority, nobody_can_lead};
+use came_back::{CameBack, Counts, Kind, nobody_can_lead};
 pub use check::check;
 use connection::Connection;
 pub use connection::RequestError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use tls::{TlsError, TlsSettings};
+use voices::Voices;
 use way::{Check, Marks, Way};
 
 /// How long an endpoint is waited for that need not be: once another passed leader-check, to see a second leader; and one
@@ -69,6 +71,21 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// The longest time that a tick asks.
     pub tick_timeout: Duration,
+}
+
+/// Why an answer may be another's than Orchestrator's, in words; `None` where TLS or this host's own network vouches.
+pub fn unverified(endpoints: &[Endpoint], is_any_certificate_good: bool, has_password: bool) -> Option<String> {
+    let is_tls = endpoints.iter().any(Endpoint::is_https);
+    let what = match endpoints.iter().find(|endpoint| endpoint.is_open()) {
+        Some(endpoint) => format!("{endpoint} is plain HTTP"),
+        None if is_tls && is_any_certificate_good => "orchestrator.tls_verify is false".to_owned(),
+        None => return None,
+    };
+    let password = if has_password { ", and read Orchestrator's password" } else { "" };
+    Some(format!(
+        "{what}: whoever is on the network path to Orchestrator can fence and unfence nodes{password}. Use https:// with \
+         orchestrator.ca_file, or a network that you trust"
+    ))
 }
 
 /// A user and a password.
@@ -122,6 +139,12 @@ impl Client {
     pub fn set_auth(&mut self, auth: Option<Basic>) {
         Arc::make_mut(&mut self.settings).auth = auth;
         self.asking.close_all();
+    }
+
+    /// See [`unverified`].
+    pub fn unverified(&self) -> Option<String> {
+        let Settings { endpoints, tls, auth, .. } = &*self.settings;
+        unverified(endpoints, tls.insecure, auth.is_some())
     }
 
     /// Whether the last tick is blind because of a 401 or 403.
@@ -371,9 +394,9 @@ impl Client {
             if relays {
                 own = Some(Raft::On(RaftStatus { leader: answer.leader.clone(), ..RaftStatus::default() }));
             }
-            match self.backing(own, &came_back).await {
+            match self.backing(own, &came_back, index).await {
                 Ok(backing) => answer.backing = backing,
-                Err(other) => return self.conflict(index, other),
+                Err(view) => return view,
             }
         }
         if wants.instances {
@@ -387,54 +410,49 @@ impl Client {
         LeaderView::Led(answer)
     }
 
-    /// Whether a majority of the raft nodes name this leader; a second leader is an error.
-    async fn backing(&mut self, own: Option<Raft>, came_back: &[CameBack]) -> Result<Backing, usize> {
+    /// Whether a majority of the raft nodes name this leader.
+    ///
+    /// # Errors
+    /// A second one leads, or a majority names another.
+    async fn backing(&mut self, own: Option<Raft>, came_back: &[CameBack], at: usize) -> Result<Backing, LeaderView> {
         let own = match own {
             Some(Raft::On(own)) => own,
             Some(Raft::Off) => return Ok(Backing::Single),
             None => return Ok(Backing::Unconfirmed),
         };
-        let configured = self.settings.endpoints.len();
         if own.leader.is_empty() {
             return Ok(Backing::Unconfirmed);
         }
         let names = self.names();
-        // By their own names: two endpoints can be one node. The leader counts as itself: it has passed the check.
-        let mut named = BTreeSet::from([own.leader.clone()]);
-        let mut peers = own.peers;
-        let mut hear = |status: &RaftStatus, endpoint: &str| {
-            peers = peers.max(status.peers);
-            if status.leader == own.leader {
-                named.insert(status.name(endpoint));
-            }
-            named.len() >= majority(peers, configured)
-        };
-        for (one, endpoint) in came_back.iter().zip(&names) {
-            if let CameBack::Follows(status) = one {
-                hear(status, endpoint);
-            }
-        }
-        let mut is_majority = hear(&RaftStatus::default(), "");
-        if !is_majority {
+        let mut voices = Voices::of(&own, came_back, &names);
+        if !voices.confirm() {
             for (index, one) in came_back.iter().enumerate() {
                 if matches!(one, CameBack::NotLeader) {
                     self.ask(index, Question::WhyNot);
                 }
             }
             let until = Instant::now() + RAFT_WAIT;
-            while !is_majority && !self.asking.only_late_ones_are_left() {
+            while !voices.confirm() && !self.asking.only_late_ones_are_left() {
                 let Ok(Some((index, said))) = timeout_at(until, self.asking.next()).await else { break };
                 match said {
-                    Said::WhyNot(Ok(WhyNot::Raft(status))) => is_majority = hear(&status, &names[index]),
-                    Said::Leads(Ok(true)) => return Err(index),
+                    Said::WhyNot(Ok(WhyNot::Raft(status))) => voices.hear(index, &status, &names[index]),
+                    Said::Leads(Ok(true)) => return Err(self.conflict(at, index)),
                     Said::Leads(Ok(false)) => self.ask(index, Question::WhyNot),
                     Said::WhyNot(_) | Said::Leads(Err(_)) => {}
                 }
             }
         }
-        Ok(match is_majority {
-            true => Backing::Majority,
-            false if configured < majority(peers, configured) => Backing::Single,
+        if let Some(other) = voices.contradict() {
+            return Err(LeaderView::Conflict(format!(
+                "{} says that {} leads, and a majority of the raft names {other}: check its RaftNodes",
+                names[at], own.leader
+            )));
+        }
+        Ok(match voices.confirm() {
+            // One that has no peers is confirmed by nobody.
+            true if voices.majority() > 1 => Backing::Majority,
+            true => Backing::Single,
+            false if names.len() < voices.majority() => Backing::Single,
             false => Backing::Unconfirmed,
         })
     }

@@ -22,8 +22,13 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
         let Failure::BadInput(text) = error else { return Ok(DONE) };
         return Err(Failure::BadInput(text.clone()));
     }
-    super::proxies::endpoints(config)?;
+    let endpoints_of_config = super::proxies::endpoints(config)?;
     answer(&config.to_toml());
+    let of_orchestrator = &config.orchestrator;
+    let has_password = of_orchestrator.credential.is_some();
+    if let Some(why) = orchestrator::unverified(&endpoints_of_config, !of_orchestrator.tls.verify, has_password) {
+        answer(&format!("# {why}"));
+    }
     for (mode, name) in [(daemon, "run"), (once, "run --once")] {
         if let Err(Failure::BadInput(text)) = mode {
             answer(&format!("# `{name}` refuses this config: {text}"));

@@ -61,11 +61,16 @@ pub async fn daemon(config: &Config) -> Ended {
         }
     });
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     tracing::info!(proxies = config.proxies.len(), interval = ?config.run.interval, "started");
     let on_signal = async {
-        let name = tokio::select! {
-            _ = term.recv() => "SIGTERM",
-            _ = int.recv() => "SIGINT",
+        let name = loop {
+            tokio::select! {
+                _ = term.recv() => break "SIGTERM",
+                _ = int.recv() => break "SIGINT",
+                // A closed terminal, or a habit: neither is a reason to leave the proxies alone.
+                _ = hangup.recv() => tracing::warn!("SIGHUP ignored: the config is read at the start, so restart to change it"),
+            }
         };
         tracing::info!(signal = name, "ending after this tick");
         let _ = end.send(true);

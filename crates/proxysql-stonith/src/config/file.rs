@@ -1,7 +1,5 @@
 //! The config file, as written: every value with its line, nothing filled in.
 
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +10,7 @@ use toml::de::DeTable;
 use super::origin::{ConfigError, Origin, Sourced};
 use super::section::{Section, SourceText};
 use super::words::{Enforcement, LogFormat, LogLevel, OnBlind};
+use crate::files::{Links, NOT_SECRET, OTHERS_WRITE, Regular};
 use crate::secret::Secret;
 
 /// The largest config file that is read, in bytes.
@@ -111,25 +110,22 @@ impl RawFile {
     /// It can't be read, others can read the password in it, or something in it is wrong: with the line.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |problem: String| ConfigError::of_file(path, problem);
-        let meta = std::fs::metadata(path).map_err(|error| failed(format!("can't read the config file: {error}")))?;
-        if !meta.is_file() {
-            return Err(failed("the config file is not a regular file".to_owned()));
+        let unreadable = |error: std::io::Error| failed(format!("can't read the config file: {error}"));
+        let file = Regular::open(path, Links::Follow).map_err(unreadable)?;
+        let mode = file.mode;
+        if mode & OTHERS_WRITE != 0 {
+            let way_out = format!("other users can write it (mode {mode:04o}); do: chmod o-w {}", path.display());
+            return Err(failed(way_out));
         }
-        let file = std::fs::File::open(path).map_err(|error| failed(format!("can't read the config file: {error}")))?;
-        let mut text = String::new();
-        file.take(FILE_MAX_BYTES + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| failed(format!("can't read the config file: {error}")))?;
-        if text.len() as u64 > FILE_MAX_BYTES {
-            return Err(failed(format!("is larger than {FILE_MAX_BYTES} bytes: not a config file")));
-        }
+        let text = file.read(FILE_MAX_BYTES).map_err(unreadable)?;
+        let text = String::from_utf8(text).map_err(|_| failed("is not UTF-8: not a config file".to_owned()))?;
         let raw = Self::parse(path, &text)?;
         if let Some(origin) = raw.first_password()
-            && meta.mode() & super::secrets::OTHERS != 0
+            && mode & NOT_SECRET != 0
         {
             let problem = format!(
-                "other users can read the password in this file (mode {:04o}); do: chmod o-rw {}",
-                meta.mode() & 0o7777,
+                "other users can read the password in this file, or its group can change it (mode {mode:04o}); do: chmod \
+                 g-w,o-rwx {}",
                 path.display()
             );
             return Err(ConfigError::new(origin, "password", problem));

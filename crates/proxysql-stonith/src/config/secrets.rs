@@ -1,8 +1,6 @@
 //! Where passwords come from. The source is kept, so that it can be read again when a password is refused:
 //! a rotated password takes no restart.
 
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stonith_core::node::Node;
@@ -10,10 +8,8 @@ use stonith_core::node::Node;
 use super::address;
 use super::file::RawFile;
 use super::option_file::{OptionGroup, read_group};
+use crate::files::{Links, NOT_SECRET, Regular};
 use crate::secret::Secret;
-
-/// The mode bits that let other users read or replace a file.
-pub(super) const OTHERS: u32 = 0o006;
 
 /// The largest secret file that is read, in bytes.
 const SECRET_MAX_BYTES: u64 = 64 * 1024;
@@ -29,8 +25,11 @@ pub enum SecretError {
         /// Why.
         reason: String,
     },
-    /// Others can read or write it.
-    #[error("other users can read or write the secret file {path} (mode {mode:04o}); do: chmod o-rw {path}")]
+    /// Others can read it, or change it.
+    #[error(
+        "others than its owner and its group can read the secret file {path}, or others than its owner can change it \
+         (mode {mode:04o}); do: chmod g-w,o-rwx {path}"
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -142,21 +141,13 @@ fn is_proxy(address: Option<&super::origin::Sourced<String>>, proxy: &Node) -> b
 /// Reads a file that must be closed to others. Its mode is looked at on the open file, so it is the one read.
 fn read_secret_file(path: &Path) -> Result<String, SecretError> {
     let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
-    // Before opening: a named pipe would block.
-    if !std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
-        return Err(unreadable("it is not a regular file".to_owned()));
-    }
-    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let mode = file.metadata().map_err(|error| unreadable(error.to_string()))?.mode() & 0o7777;
-    if mode & OTHERS != 0 {
+    let file = Regular::open(path, Links::Follow).map_err(|error| unreadable(error.to_string()))?;
+    let mode = file.mode;
+    if mode & NOT_SECRET != 0 {
         return Err(SecretError::Open { path: path.to_owned(), mode });
     }
-    let mut text = String::new();
-    file.take(SECRET_MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
-    if text.len() as u64 > SECRET_MAX_BYTES {
-        return Err(unreadable(format!("it is larger than {SECRET_MAX_BYTES} bytes: not a secret file")));
-    }
-    Ok(text)
+    let bytes = file.read(SECRET_MAX_BYTES).map_err(|error| unreadable(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))
 }
 
 #[cfg(test)]
@@ -180,10 +171,10 @@ mod tests {
 
     #[test]
     fn i11_a_secret_file_that_others_can_read_is_refused_with_the_way_out() {
-        for mode in [0o644, 0o604, 0o602, 0o666] {
+        for mode in [0o644, 0o604, 0o602, 0o601, 0o660, 0o666] {
             let (_dir, path) = file("hunter2\n", mode);
             let problem = source(SecretSource::File(path.clone())).read().unwrap_err().to_string();
-            assert!(problem.contains(&format!("chmod o-rw {}", path.display())), "{problem}");
+            assert!(problem.contains(&format!("chmod g-w,o-rwx {}", path.display())), "{problem}");
             assert!(!problem.contains("hunter2"));
             let group = SecretSource::OptionFile { path, group: "client" };
             assert!(matches!(source(group).read(), Err(SecretError::Open { .. })));

@@ -195,13 +195,13 @@ fn i11_a_config_file_with_a_password_that_others_can_read_is_refused() {
     let case = Case::with(MINIMAL);
     case.write("stonith.toml", MINIMAL, 0o644);
     let error = case.error();
-    assert!(error.starts_with("DIR/stonith.toml:7: ") && error.contains("chmod o-rw"), "{error}");
+    assert!(error.starts_with("DIR/stonith.toml:7: ") && error.contains("chmod g-w,o-rwx"), "{error}");
     let text = MINIMAL.replace("password = \"hunter2\"", "password_file = \"secret\"");
     case.write("stonith.toml", &text, 0o644);
     case.write("secret", "hunter2\n", 0o600);
     assert_eq!(case.load().unwrap().proxies[0].credential.read().unwrap().password, Secret::new("hunter2"));
     case.write("secret", "hunter2\n", 0o604);
-    assert!(case.error().contains("chmod o-rw DIR/secret"));
+    assert!(case.error().contains("chmod g-w,o-rwx DIR/secret"));
 }
 
 #[test]

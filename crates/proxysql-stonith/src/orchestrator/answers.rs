@@ -11,10 +11,13 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Analysis, Downtime, Instance, Part, Recovery, Skipped};
 
 use super::json::{Bounded, Object};
-use crate::foreign::shown;
+use crate::foreign::{is_obeyed, line, shown};
 
 /// The longest UID of a recovery: real ones have 84.
 const UID_MAX_BYTES: usize = 256;
+
+/// The most of a GTID set that is kept: one of a hundred servers has about four thousand characters.
+const GTID_SET_MAX_CHARS: usize = 4_000;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
@@ -29,7 +32,7 @@ pub enum AnswerError {
     NoObjects,
     /// A recovery's UID that doesn't begin with nanoseconds.
     #[error(
-        "a recovery's UID is {0:?}, which is not nanoseconds, a colon and some more, {UID_MAX_BYTES} bytes at most"
+        "a recovery's UID is {0:?}, which is not nanoseconds, a colon and some more, {UID_MAX_BYTES} printable bytes at most"
     )]
     Uid(String),
     /// A host name that is none.
@@ -336,8 +339,8 @@ pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerEr
     let marks = entries(body, Part::Marks, |mark: &MarkJson| {
         let downtime = Downtime {
             node: mark.key.0.node()?,
-            reason: mark.downtime_reason.clone(),
-            owner: mark.downtime_owner.clone(),
+            reason: shown(&mark.downtime_reason),
+            owner: shown(&mark.downtime_owner),
             begin_s: date_s.saturating_sub(mark.elapsed_downtime / NS_PER_S),
         };
         Ok(mark.is_downtimed.then_some(downtime))
@@ -378,14 +381,14 @@ fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
         node: json.key.0.node()?,
         primary: json.master_key.0.maybe()?,
         cluster: json.cluster_name.clone(),
-        alias: json.suggested_cluster_alias.clone(),
+        alias: shown(&json.suggested_cluster_alias),
         valid: json.is_last_check_valid,
         read_only: json.read_only,
         replicating: json.io_running && json.sql_running,
         checked_s: seen_s.saturating_sub(json.last_discovery_latency.max(0) / NS_PER_S),
         downtimed: json.is_downtimed,
         uuid: json.server_uuid.clone(),
-        errant_gtid: json.gtid_errant.clone(),
+        errant_gtid: line(&json.gtid_errant, GTID_SET_MAX_CHARS),
         replication_error: shown(&replication_error(json)),
     })
 }
@@ -397,7 +400,7 @@ pub fn recoveries(body: &[u8], date_s: i64) -> Result<Entries<Recovery>, AnswerE
 
 fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
     let at_ns = stonith_core::gather::uid_ns(&json.uid)
-        .filter(|_| json.uid.len() <= UID_MAX_BYTES)
+        .filter(|_| json.uid.len() <= UID_MAX_BYTES && !json.uid.contains(is_obeyed))
         .ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
     let Object(entry) = &json.analysis_entry;
     let analysis = match entry.analysis.as_str() {
@@ -417,7 +420,7 @@ fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
         successful: json.is_successful,
         failed: entry.analyzed_instance_key.0.node()?,
         successor: json.successor_key.as_ref().map(|key| key.0.maybe()).transpose()?.flatten(),
-        alias: entry.cluster_details.0.cluster_alias.clone(),
+        alias: shown(&entry.cluster_details.0.cluster_alias),
     };
     Ok(Recovery { end_s: end_s(json, record.at_s(), date_s), ..record })
 }

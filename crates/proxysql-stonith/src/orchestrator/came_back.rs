@@ -1,5 +1,7 @@
 //! What came back from each endpoint, and what all of it together means: the table of docs/what-came-back.md.
 
+use std::collections::BTreeSet;
+
 use super::answers::{Health, RaftStatus};
 use super::connection::RequestError;
 
@@ -181,6 +183,16 @@ impl CameBack {
         }
     }
 
+    /// Which member of the raft it is, as far as it said: by its own name, else by its endpoint. `leader` is the name of the
+    /// one that leads.
+    pub fn member(&self, endpoint: &str, leader: &str) -> String {
+        match self {
+            Self::Leads => leader.to_owned(),
+            Self::Follows(status) => status.name(endpoint),
+            _ => endpoint.to_owned(),
+        }
+    }
+
     /// Whether it answered that it does not lead.
     pub fn does_not_lead(&self) -> bool {
         matches!(self, Self::Follows(_) | Self::Passive(_) | Self::NotLeader)
@@ -216,19 +228,20 @@ pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
     };
     let peers = statuses().map(|(status, _)| status.peers).max().unwrap_or(0);
     // By their own names: two endpoints can be one node.
+    let members: BTreeSet<String> = came_back.iter().zip(endpoints).map(|(one, at)| one.member(at, "")).collect();
     let votes =
         statuses().filter(|(status, _)| status.leader.is_empty()).map(|(status, endpoint)| status.name(endpoint));
-    let votes = votes.collect::<std::collections::BTreeSet<_>>().len();
+    let votes = votes.collect::<BTreeSet<_>>().len();
     let is_any = |kind| came_back.iter().any(|one| one.kind() == kind);
-    votes >= majority(peers, endpoints.len())
+    votes >= majority(peers, members.len())
         || is_any(Kind::NobodyIsActive)
         || came_back.iter().all(|one| one.kind() == Kind::DatabaseGone)
 }
 
-/// How many raft nodes are a majority of these; without a number, of the endpoints.
-pub fn majority(peers: usize, endpoints: usize) -> usize {
-    let members = if peers == 0 { endpoints } else { peers };
-    members / 2 + 1
+/// How many raft nodes are a majority: of as many as one of them says there are, and of no fewer than are configured here.
+/// A node with a wrong `RaftNodes` that is its own only peer is no majority (FIELD D3).
+pub fn majority(peers: usize, configured: usize) -> usize {
+    peers.max(configured) / 2 + 1
 }
 
 impl RaftStatus {

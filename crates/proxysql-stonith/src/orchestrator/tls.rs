@@ -13,6 +13,8 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use crate::files::{Links, NOT_SECRET, Regular};
+
 /// How certificates are judged.
 #[derive(Debug, Clone, Default)]
 pub struct TlsSettings {
@@ -36,6 +38,17 @@ pub enum TlsError {
         what: &'static str,
         /// Why not.
         cause: String,
+    },
+    /// Others can read the key, or change it.
+    #[error(
+        "others than its owner and its group can read the private key {path}, or others than its owner can change it \
+         (mode {mode:04o}); do: chmod g-w,o-rwx {path}"
+    )]
+    OpenKey {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// No CA at all.
     #[error(
@@ -72,8 +85,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
     let config = match &settings.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let file = |cause: String| TlsError::File { path: key.clone(), what: "a private key", cause };
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| file(error.to_string()))?;
+            let private = private_key(key)?;
             builder
                 .with_client_auth_cert(certificates(certificate, "a certificate")?, private)
                 .map_err(|error| TlsError::Client(error.to_string()))?
@@ -116,9 +128,29 @@ fn advice(error: &Error) -> &'static str {
     }
 }
 
+/// The largest PEM file that is read, in bytes: a system's bundle of CAs has a fifth of it.
+const PEM_MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads a PEM file, and its mode.
+fn pem(path: &Path) -> Result<(Vec<u8>, u32), String> {
+    let file = Regular::open(path, Links::Follow).map_err(|error| error.to_string())?;
+    let mode = file.mode;
+    Ok((file.read(PEM_MAX_BYTES).map_err(|error| error.to_string())?, mode))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let file = |cause: String| TlsError::File { path: path.to_owned(), what: "a private key", cause };
+    let (bytes, mode) = pem(path).map_err(file)?;
+    if mode & NOT_SECRET != 0 {
+        return Err(TlsError::OpenKey { path: path.to_owned(), mode });
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| file(error.to_string()))
+}
+
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| file(error.to_string()))?;
+    let (bytes, _) = pem(path).map_err(file)?;
+    let read = CertificateDer::pem_slice_iter(&bytes);
     let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| file(error.to_string()))?;
     if read.is_empty() { Err(file("no certificate in it".to_owned())) } else { Ok(read) }
 }

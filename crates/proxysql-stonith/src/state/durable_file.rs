@@ -4,11 +4,12 @@
 //! writer left there goes with the next write.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::StateError;
+use crate::files::{Links, Regular};
 
 /// What a file that is being written ends with: two writers at once must not have the same.
 pub(super) const BESIDE: &str = ".new";
@@ -26,26 +27,33 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), StateError> {
         .mode(0o700)
         .create(dir)
         .map_err(StateError::io("make the state directory", dir))?;
-    let mode = std::fs::metadata(dir).map_err(StateError::io("look at", dir))?.mode() & 0o7777;
-    if mode & 0o002 != 0 {
+    let meta = std::fs::metadata(dir).map_err(StateError::io("look at", dir))?;
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o022 != 0 {
         return Err(StateError::OpenToOthers { path: dir.to_owned(), mode });
     }
-    Ok(())
+    not_foreign(dir, meta.uid(), rustix::process::geteuid().as_raw())
+}
+
+/// Root acts for whoever owns the directory: `suspend` under sudo.
+fn not_foreign(dir: &Path, owner: u32, us: u32) -> Result<(), StateError> {
+    match us == 0 || us == owner {
+        true => Ok(()),
+        false => Err(StateError::Foreign { path: dir.to_owned(), owner, us }),
+    }
 }
 
 /// Reads a file that may be absent.
 pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, StateError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StateError::io("read", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(StateError::io("read", path))?;
-    if bytes.len() as u64 > most {
-        return Err(StateError::TooLarge { path: path.to_owned(), most });
+    let read = Regular::open(path, Links::Refuse).and_then(|file| file.read(most));
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(StateError::TooLarge { path: path.to_owned(), most })
+        }
+        Err(error) => Err(StateError::io("read", path)(error)),
     }
-    Ok(Some(bytes))
 }
 
 /// Replaces a file as a whole, for good.
@@ -109,4 +117,21 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_another_user_is_refused_by_all_but_root() {
+        let dir = Path::new("/var/lib/x");
+        for (owner, us, is_ours) in
+            [(0, 0, true), (108, 0, true), (108, 108, true), (0, 108, false), (1000, 108, false)]
+        {
+            assert_eq!(not_foreign(dir, owner, us).is_ok(), is_ours, "{us} in the directory of {owner}");
+        }
+        let problem = not_foreign(dir, 0, 108).unwrap_err().to_string();
+        assert!(problem.contains("chown 108 /var/lib/x"), "{problem}");
+    }
 }

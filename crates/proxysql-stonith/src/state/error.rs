@@ -19,12 +19,25 @@ pub enum StateError {
         source: io::Error,
     },
     /// Others could change what the agent relies on.
-    #[error("other users can write to the state directory {path} (mode {mode:04o}); do: chmod o-w {path}")]
+    #[error("other users can write to the state directory {path} (mode {mode:04o}); do: chmod go-w {path}")]
     OpenToOthers {
         /// The directory.
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// Its owner could change what the agent relies on.
+    #[error(
+        "the state directory {path} belongs to user {owner}, and this runs as user {us}: name a directory of your own \
+         (run.state_dir, --state-dir), or do: chown {us} {path}"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's id.
+        owner: u32,
+        /// The id that this process acts as.
+        us: u32,
     },
     /// A newer version wrote it.
     #[error(

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::StateError;
+use crate::files::{Links, Regular};
 
 /// A number in a lock file: 64 bits in hex. The first is a name, the second when the lock was taken.
 const NUMBER_BYTES: usize = 16;
@@ -42,7 +43,7 @@ impl Lock {
 
 /// When the lock was last taken, ms of the boot clock of that time; `None` if nobody noted it.
 pub(super) fn taken_ms(path: &Path) -> Option<u64> {
-    number_at(&File::open(path).ok()?, NUMBER_BYTES as u64).ok()?
+    number_at(&Regular::open(path, Links::Refuse).ok()?.into_file(), NUMBER_BYTES as u64).ok()?
 }
 
 fn hex(number: u64) -> String {
@@ -58,19 +59,29 @@ fn number_at(file: &File, offset: u64) -> std::io::Result<Option<u64>> {
 
 /// Takes a lock, or `None` if another process has it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StateError::io("open the lock file", path))?;
-    super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
+    let file = open(path).map_err(StateError::io("open the lock file", path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(StateError::io("lock", path)(error)),
+    }
+}
+
+/// Opens the lock file, or makes it. Only what was just made is given to the directory's owner: anything else may have been
+/// put there for that.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match Regular::of(options.clone().create_new(true), path, Links::Refuse) {
+        Ok(made) => {
+            let file = made.into_file();
+            super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
+            Ok(file)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(Regular::of(&mut options, path, Links::Refuse)?.into_file())
+        }
+        Err(error) => Err(error),
     }
 }
 

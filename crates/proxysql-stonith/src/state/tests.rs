@@ -190,9 +190,56 @@ fn a_state_directory_that_cannot_be_written_is_said_with_the_way_out() {
 #[test]
 fn a_state_directory_that_others_can_write_to_is_refused() {
     let (_root, state) = fresh();
-    fs::set_permissions(&state.dir, Permissions::from_mode(0o1777)).unwrap();
-    let problem = state.try_lock(1_000).unwrap_err().to_string();
-    assert!(problem.contains("chmod o-w"), "{problem}");
+    for mode in [0o1777, 0o770, 0o702] {
+        fs::set_permissions(&state.dir, Permissions::from_mode(mode)).unwrap();
+        let problem = state.try_lock(1_000).unwrap_err().to_string();
+        assert!(problem.contains("chmod go-w"), "{problem}");
+    }
+    fs::set_permissions(&state.dir, Permissions::from_mode(0o750)).unwrap();
+    assert!(state.try_lock(1_000).unwrap().is_some());
+}
+
+/// What the owner of the directory plants, so that root gives the target away, reads it, or writes to it.
+#[test]
+fn a_symbolic_link_in_the_state_directory_is_never_followed() {
+    let (root, mut state) = fresh();
+    state.save(&armed()).unwrap();
+    let target = root.path().join("shadow");
+    fs::write(&target, "root:x:").unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(&state.dir, Some(65_534), Some(65_534)).unwrap();
+    }
+    let names: Vec<_> = fs::read_dir(&state.dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let more = ["takeover-127.0.0.1_6032", "orders-127.0.0.1_6032.lock", "orders-127.0.0.1_6032.json"].map(Into::into);
+    let beside = names.iter().map(|name| format!("{}.new", name.display()).into());
+    for name in names.iter().cloned().chain(more).chain(beside) {
+        let link = state.dir.join(&name);
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+    }
+    let mut state = again(&state);
+    assert!(state.try_lock(1_000).is_err());
+    assert!(state.try_take_over().is_err());
+    assert!(matches!(state.load(), Loaded::Untouchable(_)));
+    assert!(state.orders(&now(0, 0)).problem.is_some());
+    assert!(state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).is_err());
+    state.try_out().unwrap(); // what is written beside replaces the link
+    let meta = fs::metadata(&target).unwrap();
+    assert_eq!((fs::read_to_string(&target).unwrap().as_str(), meta.uid() == 65_534), ("root:x:", false));
+    assert!(is_root || meta.uid() == fs::metadata(root.path()).unwrap().uid());
+}
+
+#[test]
+fn a_pipe_in_a_files_place_hangs_nobody() {
+    let (_root, mut state) = fresh();
+    for name in ["state-127.0.0.1_6032.json", "orders-127.0.0.1_6032.json", "tick-127.0.0.1_6032.json"] {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, state.dir.join(name), mode).unwrap();
+    }
+    assert!(matches!(state.load(), Loaded::Untouchable(_)));
+    let problem = state.orders(&now(0, 0)).problem.unwrap().to_string();
+    assert!(problem.contains("not a regular file"), "{problem}");
 }
 
 #[test]
@@ -268,6 +315,7 @@ fn a_file_made_by_root_belongs_to_the_directorys_owner() {
     if std::os::unix::fs::chown(&state.dir, Some(12345), Some(12345)).is_err() {
         return; // Not root: every file is ours anyway.
     }
+    fs::remove_file(state.lock_path()).unwrap(); // of before
     state.save(&armed()).unwrap();
     state.suspend("x", "root", Duration::from_secs(1), &now(0, 0)).unwrap();
     let _lock = state.try_lock(1_000).unwrap();

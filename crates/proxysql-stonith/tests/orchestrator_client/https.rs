@@ -60,6 +60,7 @@ impl Pki {
         let paths = (self.dir.path().join("agent.pem"), self.dir.path().join("agent.key"));
         std::fs::write(&paths.0, certificate.pem()).unwrap();
         std::fs::write(&paths.1, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&paths.1, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         paths
     }
 }

@@ -44,6 +44,43 @@ async fn one_node_by_two_names_is_no_majority() {
     assert_eq!(led(once(&[&leader, &follower, &third], BACKING).await).backing, Backing::Majority);
 }
 
+/// A member whose `RaftNodes` names itself only: it leads, and is a raft of one.
+fn loner() -> Server {
+    Server::start(|request| match request.path.as_str() {
+        "/api/raft-status" => {
+            let Reply::Json(_, body) = raft_status(1, 1) else { unreachable!() };
+            let (before, rest) = body.split_once("\"Peers\":[").expect("a list of peers");
+            let (_, after) = rest.split_once(']').expect("its end");
+            Reply::ok(format!("{before}\"Peers\":[\"127.0.0.11:10008\"]{after}"))
+        }
+        path => well(1, 1, path),
+    })
+}
+
+#[tokio::test]
+async fn i8_a_member_that_is_its_own_only_peer_is_no_majority() {
+    let (hung, gone, follower) = (hung(), Server::start(|_| Reply::Close), node(2, 1));
+    let answer = led(once(&[&loner(), &hung, &gone], BACKING).await);
+    assert_eq!(answer.backing, Backing::Unconfirmed);
+    assert_eq!(led(once(&[&loner()], BACKING).await).backing, Backing::Single, "it alone is configured");
+    let answer = led(once(&[&loner(), &follower, &hung], BACKING).await);
+    assert_eq!(answer.backing, Backing::Majority, "two of three name it");
+}
+
+#[tokio::test]
+async fn a_leader_is_held_while_a_majority_names_another() {
+    let (two, three) = (node(2, 3), node(3, 3));
+    let late = Server::start(|request| match request.path.as_str() {
+        "/api/leader-check" => Reply::Json(404, "\"Not leader\"".to_owned()),
+        path => well(3, 3, path),
+    });
+    let view = once(&[&loner(), &two, &late], BACKING).await;
+    let LeaderView::Conflict(why) = view else { panic!("{view:?}") };
+    assert!(why.contains("RaftNodes") && why.contains("127.0.0.13:10008"), "{why}");
+    let both = once(&[&loner(), &two, &three], BACKING).await;
+    assert!(matches!(both, LeaderView::Conflict(_)), "both pass leader-check: {both:?}");
+}
+
 #[tokio::test]
 async fn i8_a_leader_that_a_majority_names_is_confirmed_and_one_alone_is_not() {
     let (leader, follower, third) = (node(1, 1), node(2, 1), node(3, 1));

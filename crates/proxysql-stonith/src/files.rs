@@ -1,0 +1,107 @@
+//! Files are opened in one way: only regular ones, without waiting, and looked at when they are open.
+//!
+//! A named pipe in a file's place would hang whoever opens it, and what was looked at before opening may be another file
+//! by then. In a directory whose owner is not trusted a symbolic link is no file either.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The mode bits that let other users change a file.
+pub const OTHERS_WRITE: u32 = 0o002;
+/// The mode bits that let somebody besides its owner and its group read a file, or besides its owner change it.
+pub const NOT_SECRET: u32 = 0o027;
+
+/// Whether a symbolic link is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// In files that the operator names.
+    Follow,
+    /// In a directory that another user owns, perhaps.
+    Refuse,
+}
+
+/// A regular file and its mode bits.
+#[derive(Debug)]
+pub struct Regular {
+    file: File,
+    /// Permissions, as the open file has them.
+    pub mode: u32,
+}
+
+impl Regular {
+    /// Opens a file to read it.
+    ///
+    /// # Errors
+    /// It is absent, no regular file, or may not be read.
+    pub fn open(path: &Path, links: Links) -> io::Result<Self> {
+        Self::of(OpenOptions::new().read(true), path, links)
+    }
+
+    /// Opens it in this way. `options` must not truncate: the file is looked at only when it is open.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn of(options: &mut OpenOptions, path: &Path, links: Links) -> io::Result<Self> {
+        let no_link = if links == Links::Refuse { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY | no_link).bits()).map_err(io::Error::other)?;
+        let file = options.custom_flags(flags).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Self { file, mode: meta.mode() & 0o7777 })
+    }
+
+    /// Its content; one of more than `most` bytes is an error of the kind [`io::ErrorKind::FileTooLarge`].
+    ///
+    /// # Errors
+    /// It can't be read, or is too large.
+    pub fn read(self, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            let what = format!("it is larger than {most} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        Ok(bytes)
+    }
+
+    /// The open file.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_a_device_and_a_directory_are_refused_and_nothing_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/null"), Path::new("/dev/zero")] {
+            let error = Regular::open(path, Links::Follow).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{}: {error}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_is_followed_only_where_that_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| dir.path().join(name));
+        std::fs::write(&file, "text").unwrap();
+        symlink(&file, &link).unwrap();
+        assert_eq!(Regular::open(&link, Links::Follow).unwrap().read(4).unwrap(), b"text");
+        assert!(Regular::open(&link, Links::Refuse).is_err());
+        let error = Regular::open(&file, Links::Refuse).unwrap().read(3).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+}
