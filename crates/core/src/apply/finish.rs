@@ -109,8 +109,28 @@ impl Apply {
             return Phase::Missed(back);
         }
         self.lent = false;
-        self.drop_copies(back.whose);
-        Phase::Dropped(back.whose)
+        let watched = match back.whose {
+            Whose::Earlier => !self.target.is_empty(),
+            Whose::Ours => std::mem::take(&mut self.watched),
+        };
+        self.ask(watched.then_some(Statement::WasSaved));
+        Phase::Watched(back.whose)
+    }
+
+    /// Somebody may have SAVEd what we had lent: what they had staged is saved for them, before the copies go, so that a
+    /// crash does not lose it.
+    pub(super) fn watched(&mut self, whose: Whose, got: &[(Statement, Reply)]) -> Phase {
+        let saved = got.contains(&(Statement::WasSaved, Reply::Saved(true)));
+        if saved && self.done.disk_error.is_none() {
+            let makes_up = self.plan.loads_are_operators;
+            self.done.save_made_up = Some(makes_up);
+            if makes_up {
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Save]);
+            }
+        }
+        self.drop_copies(whose);
+        self.ask((!got.is_empty()).then_some(Statement::EndWatch));
+        Phase::Dropped(whose)
     }
 
     /// Somebody may have LOADed while memory was lent.

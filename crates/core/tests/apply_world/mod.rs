@@ -74,6 +74,8 @@ pub struct World {
     pub version: u64,
     /// `admin-checksum_mysql_servers`.
     pub checksums: bool,
+    /// The disk table carries the mark that a SAVE removes.
+    pub watched: bool,
     /// Hosts whose rows no comparison finds (B1): their name is stored as a BLOB, say.
     pub odd: BTreeSet<String>,
     /// What no apply may ever do, and was done.
@@ -176,6 +178,9 @@ impl World {
                 | Statement::NoteReleases(_)
                 | Statement::DropReturns
                 | Statement::Load
+                | Statement::WatchSaves
+                | Statement::EndWatch
+                | Statement::Save
         );
         if writes && self.lock.as_ref().is_none_or(|(holder, _)| holder != owner) {
             self.broken.push(format!("{owner} wrote without the lock: {statement:?}"));
@@ -283,6 +288,18 @@ impl World {
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
                 self.load();
+                Reply::Changed(0)
+            }
+            Statement::WatchSaves => {
+                self.watched = !self.content(Place::Disk, SERVERS).records.is_empty();
+                Reply::Changed(u64::from(self.watched))
+            }
+            Statement::WasSaved => {
+                Reply::Saved(!self.watched && !self.content(Place::Disk, SERVERS).records.is_empty())
+            }
+            Statement::EndWatch => Reply::Changed(u64::from(std::mem::take(&mut self.watched))),
+            Statement::Save => {
+                self.save_to_disk();
                 Reply::Changed(0)
             }
             Statement::Used => Reply::Used(self.used_by_hostgroup()),
@@ -455,8 +472,9 @@ impl World {
         self.version += 1;
     }
 
-    /// SAVE MYSQL SERVERS TO DISK, by an operator.
+    /// SAVE MYSQL SERVERS TO DISK, by anybody.
     pub fn save_to_disk(&mut self) {
+        self.watched = false;
         for table in COVERED {
             if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
                 self.tables.insert((Place::Disk, table), content);

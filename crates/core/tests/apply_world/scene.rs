@@ -193,6 +193,7 @@ impl Scene {
             old_monitor: false,
             version: 7,
             checksums: true,
+            watched: false,
             odd: [].into(),
             broken: Vec::new(),
         }

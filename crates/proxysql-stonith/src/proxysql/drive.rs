@@ -90,6 +90,8 @@ async fn ask(
             Some(seen) => Reply::Variables(seen),
             None => Reply::Refused(format!("{:?}", NotUnderstood::of(&answer.records))),
         },
+        // NULL where disk has no servers: no SAVE shows there, and none of an empty table needs making up for.
+        Statement::WasSaved => Reply::Saved(first_column(&answer).contains("1")),
         Statement::ReadEnded => Reply::Nodes(returned(&answer.records)),
         _ => Reply::Changed(answer.affected),
     })

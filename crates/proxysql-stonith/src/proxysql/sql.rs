@@ -27,6 +27,11 @@ pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_m
 /// Whether the processlist names every server that a session holds.
 const EXTENDED: &str = "mysql-show_processlist_extended";
 
+/// How far below zero the first record on disk is put while SAVEs are watched for. SAVE makes the disk table anew, with
+/// memory's rowids, which are positive. Nothing else shows a rowid. One that ProxySQL read from disk in the middle of an
+/// apply, by a restart, stays below zero in memory and hides later SAVEs.
+const WATCHED: u64 = 1 << 40;
+
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
 
@@ -111,6 +116,13 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
+        Statement::WatchSaves => format!(
+            "UPDATE disk.mysql_servers SET rowid=rowid-{WATCHED} \
+             WHERE rowid>0 AND rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
+        ),
+        Statement::WasSaved => "SELECT min(rowid)>0 FROM disk.mysql_servers".to_owned(),
+        Statement::EndWatch => format!("UPDATE disk.mysql_servers SET rowid=rowid+{WATCHED} WHERE rowid<0"),
+        Statement::Save => "SAVE MYSQL SERVERS TO DISK".to_owned(),
         Statement::Used => USED.to_owned(),
         Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
              p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1"
