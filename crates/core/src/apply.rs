@@ -11,7 +11,7 @@
 //! briefly as can be: sessions are ended after it was put back.
 //!
 //! A SAVE to disk by somebody else while memory is lent would save what is lent. The disk table is watched for that
-//! (`WatchSaves`), and memory is saved anew once it is put back.
+//! (`MarkDisk`), and memory is saved anew once it is put back.
 //!
 //! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
 //! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
@@ -31,7 +31,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use finish::copy_name;
+pub use finish::{WATCHED_NAME, copy_name};
 pub use returns::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
 pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
@@ -169,8 +169,9 @@ pub struct Apply {
     target: BTreeMap<Table, Content>,
     /// The copies that are there are ours, and not an earlier apply's.
     copied: bool,
-    /// The disk table is marked, so that a SAVE shows.
+    /// The disk table is marked, so that a SAVE shows; and an earlier apply noted that it marked it.
     watched: bool,
+    watched_earlier: bool,
     /// Memory may differ from what it was: it has to be put back.
     lent: bool,
     /// Our LOAD was carried out.
@@ -224,6 +225,7 @@ impl Apply {
             target: BTreeMap::new(),
             copied: false,
             watched: false,
+            watched_earlier: false,
             lent: false,
             live: false,
             noted_earlier: false,
@@ -286,7 +288,7 @@ impl Apply {
             Reply::Exists if matches!(statement, Statement::Copy { .. }) => {
                 self.queue.clear();
                 self.got.clear();
-                self.copied = false;
+                (self.copied, self.watched) = (false, false);
                 self.in_the_way += 1;
                 self.phase =
                     if self.in_the_way > LOCK_TRIES_MAX { Phase::Over(Outcome::LostLock) } else { Phase::Locked };
@@ -295,7 +297,7 @@ impl Apply {
                 }
             }
             Reply::Changed(changed) => {
-                self.watched |= statement == Statement::WatchSaves;
+                self.watched |= statement == Statement::MarkDisk;
                 if statement.names() > changed {
                     self.missed.push(statement.clone());
                 }
@@ -381,7 +383,7 @@ impl Apply {
             Phase::PossibleHolders(ending) => self.end_possible_holders(ending, got),
             Phase::PuttingBack(back) => self.putting_back(back),
             Phase::Missed(back) => self.put_back_missed(back, got),
-            Phase::Watched(whose) => self.watched(whose, &got),
+            Phase::Watched(whose) => self.end_watch(whose, &got),
             Phase::Dropped(Whose::Earlier) => self.read_returns(),
             Phase::ReturnsRead => self.finish_returns(got),
             Phase::ReturnsFinished => self.returns_finished(),
@@ -444,7 +446,8 @@ impl Apply {
         if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let tables = self.tables.clone();
             self.copied = true;
-            self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }, Statement::WatchSaves]);
+            self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
+            self.ask([Statement::NoteWatch, Statement::MarkDisk]);
             // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
             for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
                 self.ask(tables.iter().map(|table| Statement::Copy { from, to, table: *table }));

@@ -140,12 +140,14 @@ pub enum Statement {
     NoteReleases(BTreeMap<Node, Release>),
     /// LOAD MYSQL SERVERS TO RUNTIME.
     Load,
-    /// Marks the disk table so that a SAVE by anybody shows. Nobody sees the mark, and only a SAVE removes it.
-    WatchSaves,
+    /// Notes which mark the disk table is to carry; [`Reply::Exists`] if there is such a note.
+    NoteWatch,
+    /// Puts it there. Nobody sees it, and only a SAVE removes it.
+    MarkDisk,
     /// Whether a SAVE removed it. Replies [`Reply::Saved`].
     WasSaved,
-    /// Removes it.
-    EndWatch,
+    /// Drops that note, if it is there.
+    DropWatch,
     /// SAVE MYSQL SERVERS TO DISK.
     Save,
     /// Connections in use per node, of the managed hostgroups. Replies [`Reply::Used`].
@@ -208,7 +210,7 @@ impl Statement {
             | Self::Swap { place, .. }
             | Self::SwapByKey { place, .. }
             | Self::Restate { place, .. } => Some(*place),
-            Self::WatchSaves | Self::WasSaved | Self::EndWatch | Self::Save => Some(Place::Disk),
+            Self::MarkDisk | Self::WasSaved | Self::Save => Some(Place::Disk),
             _ => None,
         }
     }

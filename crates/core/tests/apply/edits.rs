@@ -365,7 +365,7 @@ fn i6_an_operators_save_of_what_he_staged_takes_effect_at_any_moment_and_is_told
                 live(want.rows(Place::Runtime)),
                 "{at}: nothing staged went live"
             );
-            assert_eq!((world.copies(), world.lock.clone(), world.watched), (0, None, false), "{at}");
+            assert_eq!((world.copies(), world.lock.clone(), world.watched), (0, None, None), "{at}");
         }
         assert!(lent > 10 && made_up >= lent, "{made_up} of {lent}");
     }

@@ -185,9 +185,9 @@ fn i12_the_lock_is_renewed_before_each_batch_of_writes() {
         assert!(since.clone().all(within), "{:?}", since.collect::<Vec<_>>());
     };
     let read = |s: &Statement| matches!(s, Statement::Read { .. });
-    renewed_before(&|s| *s == Statement::WatchSaves, read);
+    renewed_before(&|s| *s == Statement::NoteWatch, read);
     renewed_before(&|s| matches!(s, Statement::Copy { .. }), |s| {
-        matches!(s, Statement::WatchSaves | Statement::Read { .. })
+        matches!(s, Statement::NoteWatch | Statement::MarkDisk | Statement::Read { .. })
     });
     renewed_before(&|s| *s == Statement::Load, read);
     renewed_before(&|s| matches!(s, Statement::Drop { .. }), |s| {

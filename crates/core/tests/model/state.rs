@@ -473,7 +473,7 @@ fn proxy() -> World {
         old_monitor: false,
         version: 1,
         checksums: true,
-        watched: false,
+        watched: None,
         odd: BTreeSet::new(),
         broken: Vec::new(),
     }

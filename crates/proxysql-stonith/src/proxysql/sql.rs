@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, copy_name};
+use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, WATCHED_NAME, copy_name};
 use stonith_core::node::Node;
 use stonith_core::row::RowKey;
 use stonith_core::table::{Record, Table};
@@ -26,11 +26,6 @@ pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_m
 
 /// Whether the processlist names every server that a session holds.
 const EXTENDED: &str = "mysql-show_processlist_extended";
-
-/// How far below zero the first record on disk is put while SAVEs are watched for. SAVE makes the disk table anew, with
-/// memory's rowids, which are positive. Nothing else shows a rowid. One that ProxySQL read from disk in the middle of an
-/// apply, by a restart, stays below zero in memory and hides later SAVEs.
-const WATCHED: u64 = 1 << 40;
 
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
@@ -116,12 +111,21 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
-        Statement::WatchSaves => format!(
-            "UPDATE disk.mysql_servers SET rowid=rowid-{WATCHED} \
-             WHERE rowid>0 AND rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
+        // A SAVE makes the disk table anew, with memory's rowids; no edit changes one, and nothing shows them. So the mark is a
+        // rowid that neither has. Disk without a record has none, and shows no SAVE.
+        Statement::NoteWatch => format!(
+            "CREATE TABLE main.{WATCHED_NAME} AS SELECT mark FROM (SELECT \
+             min(0,min(rowid),(SELECT ifnull(min(rowid),0) FROM main.mysql_servers))-1 AS mark FROM disk.mysql_servers) \
+             WHERE mark IS NOT NULL"
         ),
-        Statement::WasSaved => "SELECT min(rowid)>0 FROM disk.mysql_servers".to_owned(),
-        Statement::EndWatch => format!("UPDATE disk.mysql_servers SET rowid=rowid+{WATCHED} WHERE rowid<0"),
+        Statement::MarkDisk => format!(
+            "UPDATE disk.mysql_servers SET rowid=(SELECT mark FROM main.{WATCHED_NAME}) \
+             WHERE rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
+        ),
+        Statement::WasSaved => format!(
+            "SELECT mark FROM main.{WATCHED_NAME} WHERE NOT EXISTS (SELECT 1 FROM disk.mysql_servers d WHERE d.rowid=mark)"
+        ),
+        Statement::DropWatch => format!("DROP TABLE IF EXISTS main.{WATCHED_NAME}"),
         Statement::Save => "SAVE MYSQL SERVERS TO DISK".to_owned(),
         Statement::Used => USED.to_owned(),
         Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\

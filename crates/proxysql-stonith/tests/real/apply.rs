@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use proxysql_stonith::clock;
 use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
 use proxysql_stonith::secret::Secret;
 use stonith_core::apply::Outcome;
@@ -38,7 +39,7 @@ async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
         count += 1;
         println!("  {statement}");
     };
-    let outcome = drive(&mut admin, plan, "test-1".into(), &mut log).await.unwrap();
+    let outcome = drive(&mut admin, plan, "test-1".into(), clock::boot_ms, &mut log).await.unwrap();
     println!("{count} statements in {:?}: {outcome:?}", began.elapsed());
     admin.close().await;
     outcome
