@@ -13,6 +13,7 @@ mod operators;
 mod orders;
 mod quiet;
 mod recorded;
+mod side_by_side;
 mod sigkill;
 mod stage;
 mod two_agents;
