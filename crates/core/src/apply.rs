@@ -10,6 +10,9 @@
 //! so that any agent can finish what another began, and both die with memory when ProxySQL restarts. It is lent as
 //! briefly as can be: sessions are ended after it was put back.
 //!
+//! A SAVE to disk by somebody else while memory is lent would save what is lent. The disk table is watched for that
+//! (`MarkDisk`), and memory is saved anew once it is put back.
+//!
 //! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
 //! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
 //! the LOAD goes live for a moment: the look after the LOAD sees it, and a second LOAD takes it out again. What
@@ -28,7 +31,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use finish::copy_name;
+pub use finish::{WATCHED_NAME, copy_name};
 pub use returns::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
 pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
@@ -91,6 +94,8 @@ pub struct Done {
     pub edits_kept: u64,
     /// Somebody LOADed while memory was lent: what they had staged was loaded for them, or (`false`) was not.
     pub load_made_up: Option<bool>,
+    /// Somebody SAVEd to disk while memory was lent: what they had staged was saved for them, or (`false`) was not.
+    pub save_made_up: Option<bool>,
 }
 
 /// What the driver is to do next.
@@ -123,6 +128,7 @@ enum Phase {
     PossibleHolders(Ending),
     PuttingBack(PutBack),
     Missed(PutBack),
+    Watched(Whose),
     Dropped(Whose),
     Unlocking,
     Over(Outcome),
@@ -163,6 +169,9 @@ pub struct Apply {
     target: BTreeMap<Table, Content>,
     /// The copies that are there are ours, and not an earlier apply's.
     copied: bool,
+    /// The disk table is marked, so that a SAVE shows; and an earlier apply noted that it marked it.
+    watched: bool,
+    watched_earlier: bool,
     /// Memory may differ from what it was: it has to be put back.
     lent: bool,
     /// Our LOAD was carried out.
@@ -215,6 +224,8 @@ impl Apply {
             kept: BTreeMap::new(),
             target: BTreeMap::new(),
             copied: false,
+            watched: false,
+            watched_earlier: false,
             lent: false,
             live: false,
             noted_earlier: false,
@@ -252,7 +263,12 @@ impl Apply {
 
     fn take(&mut self, statement: Statement, reply: Reply) {
         match reply {
-            Reply::Refused(error) if statement.place() == Some(Place::Disk) => self.done.disk_error = Some(error),
+            Reply::Refused(error) if statement.place() == Some(Place::Disk) => {
+                if statement == Statement::Save {
+                    self.done.save_made_up = Some(false);
+                }
+                self.done.disk_error = Some(error);
+            }
             // What it would have told is done without.
             Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             // Without it we can't tell whose LOAD it was; that is all.
@@ -272,7 +288,7 @@ impl Apply {
             Reply::Exists if matches!(statement, Statement::Copy { .. }) => {
                 self.queue.clear();
                 self.got.clear();
-                self.copied = false;
+                (self.copied, self.watched) = (false, false);
                 self.in_the_way += 1;
                 self.phase =
                     if self.in_the_way > LOCK_TRIES_MAX { Phase::Over(Outcome::LostLock) } else { Phase::Locked };
@@ -281,6 +297,7 @@ impl Apply {
                 }
             }
             Reply::Changed(changed) => {
+                self.watched |= statement == Statement::MarkDisk;
                 if statement.names() > changed {
                     self.missed.push(statement.clone());
                 }
@@ -366,6 +383,7 @@ impl Apply {
             Phase::PossibleHolders(ending) => self.end_possible_holders(ending, got),
             Phase::PuttingBack(back) => self.putting_back(back),
             Phase::Missed(back) => self.put_back_missed(back, got),
+            Phase::Watched(whose) => self.end_watch(whose, &got),
             Phase::Dropped(Whose::Earlier) => self.read_returns(),
             Phase::ReturnsRead => self.finish_returns(got),
             Phase::ReturnsFinished => self.returns_finished(),
@@ -429,6 +447,7 @@ impl Apply {
             let tables = self.tables.clone();
             self.copied = true;
             self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
+            self.ask([Statement::NoteWatch, Statement::MarkDisk]);
             // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
             for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
                 self.ask(tables.iter().map(|table| Statement::Copy { from, to, table: *table }));

@@ -302,7 +302,7 @@ impl Agent {
         // One name for all of them: after a lost connection the lock that is left is taken over at once.
         let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
-        Ok(proxysql::drive(admin, decision.plan.clone(), owner, &mut log).await?)
+        Ok(proxysql::drive(admin, decision.plan.clone(), owner, clock::boot_ms, &mut log).await?)
     }
 
     /// ProxySQL's version, once it was reached.

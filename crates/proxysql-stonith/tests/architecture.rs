@@ -1,5 +1,6 @@
 //! What the documents claim about the tree is so.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use proxysql_stonith::orchestrator::came_back::Kind;
@@ -34,6 +35,21 @@ fn every_invariant_is_named_with_tests_that_exist() {
             assert!(code.contains(&format!("fn {name}(")), "I{n} names {name}, which is no test");
         }
     }
+}
+
+/// Programs that watch `status --json` go by the labels.
+#[test]
+fn every_condition_has_its_row_in_the_docs_and_no_other_has_one() {
+    let code = std::fs::read_to_string(root().join("crates/core/src/condition.rs")).unwrap();
+    let (_, code) = code.split_once("impl Condition {").unwrap();
+    let labels = code.split_once("fn label").unwrap().1.split_once("\n    }").unwrap().0;
+    let labels: BTreeSet<&str> = labels.split('"').skip(1).step_by(2).collect();
+    assert!(labels.contains("held") && labels.len() > 20, "{labels:?}");
+    let docs = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let table = docs.split_once("Every condition, by its label").unwrap().1.split_once("\n## ").unwrap().0;
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows.iter().copied().collect::<BTreeSet<_>>(), labels);
+    assert_eq!(rows.len(), labels.len(), "each once");
 }
 
 #[test]

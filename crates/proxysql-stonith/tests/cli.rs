@@ -53,6 +53,17 @@ password_file = "DIR/secret"
 "#;
 
 #[test]
+fn a_unix_socket_as_proxysqls_address_is_refused_with_the_way_out() {
+    let config = MINIMAL.replace("127.0.0.1:9\"\nuser", "/tmp/proxysql_admin.sock\"\nuser");
+    let by_flag = Desk::new(MINIMAL).run("config check --proxysql=/tmp/proxysql_admin.sock");
+    for (text, code) in [by_flag, Desk::new(&config).run("config check")] {
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("unix socket is not used") && text.contains("admin-mysql_ifaces"), "{text}");
+    }
+    assert_eq!(Desk::new(MINIMAL).run("config check").1, 0, "the control");
+}
+
+#[test]
 fn without_a_config_it_says_what_to_write_and_changes_nothing() {
     let (text, code) = Desk::new("").run("run --once");
     assert_eq!(code, 2);

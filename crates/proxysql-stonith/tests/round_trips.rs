@@ -165,6 +165,7 @@ mod on_the_lab {
     use lab::proxysql::ProxySql;
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
+    use proxysql_stonith::clock;
     use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
     use proxysql_stonith::secret::Secret;
     use stonith_core::evidence::Kind;
@@ -199,7 +200,7 @@ mod on_the_lab {
         let view = observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view;
         let managed = Managed::of(&view, &Policy::default());
         let plan = Plan::new(managed, [(node.clone(), directive)].into(), &view);
-        let outcome = drive(admin, plan, "test".to_owned(), &mut |_| {}).await.unwrap();
+        let outcome = drive(admin, plan, "test".to_owned(), clock::boot_ms, &mut |_| {}).await.unwrap();
         assert!(!format!("{outcome:?}").is_empty());
         observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view
     }

@@ -10,6 +10,9 @@ use super::statement::key_record;
 use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
+/// The name in `main` of the note that SAVEs are watched for.
+pub const WATCHED_NAME: &str = "stonith_watched";
+
 /// How often records are put back that somebody edits at that moment.
 const PUT_BACK_TRIES_MAX: u32 = 3;
 
@@ -39,6 +42,7 @@ impl Apply {
         };
         self.noted_earlier = names.contains(RETURNS_NAME);
         self.noted_ended = names.contains(ENDED_NAME);
+        self.watched_earlier = names.contains(WATCHED_NAME);
         if names.contains(EXTENDED_NAME) {
             self.ask([Statement::SetExtended(false), Statement::Variables]);
             self.done.finished_earlier = true;
@@ -109,8 +113,32 @@ impl Apply {
             return Phase::Missed(back);
         }
         self.lent = false;
-        self.drop_copies(back.whose);
-        Phase::Dropped(back.whose)
+        // Without copies nothing was lent: an earlier apply may have noted the mark and not made it.
+        let watched = match back.whose {
+            Whose::Earlier => self.watched_earlier && !self.target.is_empty(),
+            Whose::Ours => self.watched,
+        };
+        self.ask(watched.then_some(Statement::WasSaved));
+        Phase::Watched(back.whose)
+    }
+
+    /// Somebody may have SAVEd what we had lent: what they had staged is saved for them, before the copies go, so that a
+    /// crash does not lose it.
+    pub(super) fn end_watch(&mut self, whose: Whose, got: &[(Statement, Reply)]) -> Phase {
+        let saved = got.contains(&(Statement::WasSaved, Reply::Saved(true)));
+        if saved && self.done.disk_error.is_none() {
+            let makes_up = self.plan.loads_are_operators;
+            self.done.save_made_up = Some(makes_up);
+            if makes_up {
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Save]);
+            }
+        }
+        self.drop_copies(whose);
+        if self.watched || self.watched_earlier {
+            self.ask([Statement::DropWatch]);
+        }
+        (self.watched, self.watched_earlier) = (false, false);
+        Phase::Dropped(whose)
     }
 
     /// Somebody may have LOADed while memory was lent.

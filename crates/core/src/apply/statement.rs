@@ -140,6 +140,16 @@ pub enum Statement {
     NoteReleases(BTreeMap<Node, Release>),
     /// LOAD MYSQL SERVERS TO RUNTIME.
     Load,
+    /// Notes which mark the disk table is to carry; [`Reply::Exists`] if there is such a note.
+    NoteWatch,
+    /// Puts it there. Nobody sees it, and only a SAVE removes it.
+    MarkDisk,
+    /// Whether a SAVE removed it. Replies [`Reply::Saved`].
+    WasSaved,
+    /// Drops that note, if it is there.
+    DropWatch,
+    /// SAVE MYSQL SERVERS TO DISK.
+    Save,
     /// Connections in use per node, of the managed hostgroups. Replies [`Reply::Used`].
     Used,
     /// Replies [`Reply::Sessions`].
@@ -184,7 +194,7 @@ impl Statement {
     }
 
     /// How many records it is to change, where it compares them first.
-    pub(super) fn names(&self) -> u64 {
+    pub fn names(&self) -> u64 {
         match self {
             Self::Swap { .. } => 1,
             Self::Restate { keys, .. } => keys.len() as u64,
@@ -200,6 +210,7 @@ impl Statement {
             | Self::Swap { place, .. }
             | Self::SwapByKey { place, .. }
             | Self::Restate { place, .. } => Some(*place),
+            Self::MarkDisk | Self::WasSaved | Self::Save => Some(Place::Disk),
             _ => None,
         }
     }
@@ -226,6 +237,8 @@ pub enum Reply {
     Sessions(Vec<Session>),
     /// Variables.
     Variables(Variables),
+    /// Somebody saved to disk since it was marked.
+    Saved(bool),
     /// Nodes.
     Nodes(BTreeSet<Node>),
     /// An error, as ProxySQL words it.

@@ -227,3 +227,35 @@ fn restarted(world: &World) -> World {
     world.restart();
     world
 }
+
+/// ProxySQL did not answer our LOAD in time and carries it out later, at any statement of the next apply or after it (C11):
+/// it loads what memory is then.
+#[test]
+fn i10_a_load_that_runs_after_it_was_given_up_leaves_the_fence_in_force() {
+    let by_fence = (SCENES[0].world().small(), fence());
+    let by_return = (SCENES[0].fenced().small(), unfence(Role::AsBefore));
+    for (before, directives) in [by_fence, by_return] {
+        let first = points(&before, plan(&before, &directives), "a");
+        let given_up = first[load_at(&first)].world.clone();
+        let want = expected(&before, &fence());
+        let next = points(&given_up, plan(&given_up, &fence()), "a");
+        let mut took_staged_live = 0;
+        for point in next {
+            let at = format!("{directives:?}, the LOAD runs before {}: {:?}", point.k, point.running.asks());
+            let (mut world, mut running) = (point.world.clone(), point.running.clone());
+            world.load();
+            done(&running.finish(&mut world));
+            let weight = world.row(Place::Runtime, 20, "node03").map(|row| row.settings["weight"].clone());
+            took_staged_live += usize::from(weight.as_deref() == Some("5"));
+            let left = plan(&world, &fence());
+            if !left.is_empty() {
+                done(&Running::new(left, "a").finish(&mut world));
+            }
+            assert_eq!(in_service(&world, Place::Runtime), vec![], "{at}");
+            assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
+            assert_eq!(in_service(&world, Place::Disk), vec![], "{at}");
+            assert_eq!((world.copies(), world.lock.clone()), (0, None), "{at}");
+        }
+        assert!(took_staged_live > 0, "once memory is put back it takes what is staged along (docs/correctness.md)");
+    }
+}

@@ -335,6 +335,90 @@ fn i6_an_operators_load_of_what_he_staged_takes_effect_at_any_moment_and_is_told
     }
 }
 
+/// What ProxySQL said was saved is saved (C2): what an operator had staged before, at each moment of a fence or a return.
+#[test]
+fn i6_an_operators_save_of_what_he_staged_takes_effect_at_any_moment_and_is_told() {
+    for (before, directives) in [
+        (SCENES[0].world().small(), fence()),
+        (SCENES[2].world().small(), fence()),
+        (SCENES[0].fenced().small(), unfence(Role::Replica)),
+        (SCENES[1].fenced().small(), unfence(Role::AsBefore)),
+    ] {
+        let want = expected(&before, &directives);
+        let [mut made_up, mut lent] = [0, 0];
+        for point in points(&before, plan(&before, &directives), "a") {
+            let at = format!("{directives:?} before {}: {:?}", point.k, point.running.asks());
+            let (mut world, mut running) = (point.world.clone(), point.running.clone());
+            let is_lent = world.rows(Place::Memory) != before.rows(Place::Memory)
+                && world.rows(Place::Memory) != want.rows(Place::Memory);
+            world.save_to_disk();
+            let outcome = running.finish(&mut world);
+            let told = done(&outcome).save_made_up;
+            assert!(told == Some(true) || (told.is_none() && !is_lent), "{at}: {told:?}");
+            made_up += usize::from(told.is_some());
+            lent += usize::from(is_lent);
+            assert_eq!(world.rows(Place::Disk), want.rows(Place::Memory), "{at}");
+            assert_eq!(world.content(Place::Disk, PAIRS), before.content(Place::Memory, PAIRS), "{at}");
+            assert_eq!(world.rows(Place::Memory), want.rows(Place::Memory), "{at}");
+            assert_eq!(
+                live(world.rows(Place::Runtime)),
+                live(want.rows(Place::Runtime)),
+                "{at}: nothing staged went live"
+            );
+            assert_eq!((world.copies(), world.lock.clone(), world.watched), (0, None, None), "{at}");
+        }
+        assert!(lent > 10 && made_up >= lent, "{made_up} of {lent}");
+    }
+}
+
+/// The agent dies after the operator's SAVE: whoever finishes its work makes up for it.
+#[test]
+fn i10_an_operators_save_is_made_up_for_by_who_finishes_an_apply_that_was_cut_off() {
+    let before = SCENES[0].world().small();
+    let want = expected(&before, &fence());
+    let mut made_up = 0;
+    for point in points(&before, plan(&before, &fence()), "a") {
+        let at = format!("before {}: {:?}", point.k, point.running.asks());
+        let mut world = point.world.clone();
+        world.save_to_disk();
+        if point.running.outcome().is_some() {
+            continue;
+        }
+        let next = plan(&world, &fence());
+        let outcome = Running::new(next, "a").finish(&mut world);
+        made_up += usize::from(done(&outcome).save_made_up == Some(true));
+        assert_eq!(world.rows(Place::Disk), want.rows(Place::Memory), "{at}");
+        assert_eq!(world.content(Place::Disk, PAIRS), before.content(Place::Memory, PAIRS), "{at}");
+    }
+    assert!(made_up > 10, "{made_up}");
+}
+
+#[test]
+fn who_saves_nothing_finds_on_disk_what_was_there_and_the_fence() {
+    for empty in [false, true] {
+        let mut before = SCENES[0].world().small();
+        if empty {
+            before.set_rows(Place::Disk, &[]);
+        }
+        let mut world = before.clone();
+        let outcome = Running::new(plan(&before, &fence()), "a").finish(&mut world);
+        assert_eq!(done(&outcome).save_made_up, None);
+        assert_same(&world, &expected(&before, &fence()), "undisturbed");
+    }
+}
+
+/// A ProxySQL of the same cluster saves what it spreads: that is nobody's here.
+#[test]
+fn a_save_in_a_cluster_of_proxysqls_is_told_and_not_made_up_for() {
+    let before = SCENES[0].world().small();
+    let clustered = Plan { loads_are_operators: false, ..plan(&before, &fence()) };
+    let all = points(&before, clustered, "a");
+    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+    world.save_to_disk();
+    assert_eq!(done(&running.finish(&mut world)).save_made_up, Some(false));
+    assert_eq!(in_service(&world, Place::Disk), vec![], "the fence is on disk all the same");
+}
+
 /// The new primary is in the writer hostgroup by the monitor's word, and memory does not know (I5).
 #[test]
 fn i5_a_load_that_is_made_up_for_leaves_the_new_primary_where_the_monitor_put_it() {

@@ -185,9 +185,12 @@ fn i12_the_lock_is_renewed_before_each_batch_of_writes() {
         assert!(since.clone().all(within), "{:?}", since.collect::<Vec<_>>());
     };
     let read = |s: &Statement| matches!(s, Statement::Read { .. });
-    renewed_before(&|s| matches!(s, Statement::Copy { .. }), read);
+    renewed_before(&|s| *s == Statement::NoteWatch, read);
+    renewed_before(&|s| matches!(s, Statement::Copy { .. }), |s| {
+        matches!(s, Statement::NoteWatch | Statement::MarkDisk | Statement::Read { .. })
+    });
     renewed_before(&|s| *s == Statement::Load, read);
     renewed_before(&|s| matches!(s, Statement::Drop { .. }), |s| {
-        matches!(s, Statement::Swap { place: Place::Memory, .. } | Statement::Restate { place: Place::Memory, .. })
+        matches!(s, Statement::WasSaved) || (s.names() > 0 && s.place() == Some(Place::Memory))
     });
 }

@@ -9,7 +9,8 @@ pub mod scene;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, Variables, copy_name,
+    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, Variables,
+    WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
 use stonith_core::observed::{Release, SharedLease};
@@ -74,6 +75,8 @@ pub struct World {
     pub version: u64,
     /// `admin-checksum_mysql_servers`.
     pub checksums: bool,
+    /// The note that SAVEs are watched for, and whether the disk table has the mark.
+    pub watched: Option<bool>,
     /// Hosts whose rows no comparison finds (B1): their name is stored as a BLOB, say.
     pub odd: BTreeSet<String>,
     /// What no apply may ever do, and was done.
@@ -134,7 +137,11 @@ impl World {
     }
 
     pub fn unfinished(&self) -> bool {
-        self.lock.is_some() || self.copies() > 0 || self.returns.is_some() || self.extended_note
+        self.lock.is_some()
+            || self.copies() > 0
+            || self.returns.is_some()
+            || self.extended_note
+            || self.watched.is_some()
     }
 
     /// The lease as this agent sees it.
@@ -176,6 +183,10 @@ impl World {
                 | Statement::NoteReleases(_)
                 | Statement::DropReturns
                 | Statement::Load
+                | Statement::NoteWatch
+                | Statement::MarkDisk
+                | Statement::DropWatch
+                | Statement::Save
         );
         if writes && self.lock.as_ref().is_none_or(|(holder, _)| holder != owner) {
             self.broken.push(format!("{owner} wrote without the lock: {statement:?}"));
@@ -285,6 +296,27 @@ impl World {
                 self.load();
                 Reply::Changed(0)
             }
+            Statement::NoteWatch if self.watched.is_some() => Reply::Exists,
+            Statement::NoteWatch => {
+                self.watched = Some(false);
+                Reply::Changed(0)
+            }
+            Statement::MarkDisk => {
+                let marked = !self.content(Place::Disk, SERVERS).records.is_empty();
+                self.watched = self.watched.map(|_| marked);
+                Reply::Changed(u64::from(marked))
+            }
+            Statement::WasSaved => {
+                Reply::Saved(self.watched == Some(false) && !self.content(Place::Disk, SERVERS).records.is_empty())
+            }
+            Statement::DropWatch => {
+                self.watched = None;
+                Reply::Changed(0)
+            }
+            Statement::Save => {
+                self.save_to_disk();
+                Reply::Changed(0)
+            }
             Statement::Used => Reply::Used(self.used_by_hostgroup()),
             Statement::Sessions => Reply::Sessions(self.clients.iter().map(|client| self.shown(client)).collect()),
             Statement::Kill(id) => {
@@ -336,6 +368,7 @@ impl World {
             (self.returns.is_some(), RETURNS_NAME),
             (self.extended_note, EXTENDED_NAME),
             (self.ended.is_some(), ENDED_NAME),
+            (self.watched.is_some(), WATCHED_NAME),
         ];
         tables.chain(ours.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name.to_owned())).collect()
     }
@@ -455,8 +488,9 @@ impl World {
         self.version += 1;
     }
 
-    /// SAVE MYSQL SERVERS TO DISK, by an operator.
+    /// SAVE MYSQL SERVERS TO DISK, by anybody.
     pub fn save_to_disk(&mut self) {
+        self.watched = self.watched.map(|_| false);
         for table in COVERED {
             if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
                 self.tables.insert((Place::Disk, table), content);
@@ -470,6 +504,7 @@ impl World {
         self.lock = None;
         self.returns = None;
         self.lease = None;
+        self.watched = None;
         self.released.clear();
         self.ended = None;
         self.extended_note = false;

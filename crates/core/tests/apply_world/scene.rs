@@ -193,6 +193,7 @@ impl Scene {
             old_monitor: false,
             version: 7,
             checksums: true,
+            watched: None,
             odd: [].into(),
             broken: Vec::new(),
         }
@@ -314,6 +315,7 @@ pub fn expected(world: &World, directives: &Directives) -> World {
     }
     after.lock = None;
     after.returns = None;
+    after.watched = None;
     after.tables.retain(|(place, _), _| LAYERS.contains(place));
     after
 }
@@ -324,7 +326,7 @@ pub fn assert_same(world: &World, expected: &World, at: &str) {
     assert_eq!(world.broken, Vec::<String>::new(), "{at}");
     assert_eq!(world.lock, None, "{at}: a lock is left");
     assert_eq!(world.copies(), 0, "{at}: copies are left");
-    assert_eq!(world.returns, None, "{at}: a note is left");
+    assert_eq!((&world.returns, world.watched), (&None, None), "{at}: a note is left");
     assert_eq!(live(world.rows(Place::Runtime)), live(expected.rows(Place::Runtime)), "{at}: mysql_servers in runtime");
     for place in [Place::Memory, Place::Disk] {
         assert_eq!(world.rows(place), expected.rows(place), "{at}: mysql_servers in {place:?}");

@@ -473,6 +473,7 @@ fn proxy() -> World {
         old_monitor: false,
         version: 1,
         checksums: true,
+        watched: None,
         odd: BTreeSet::new(),
         broken: Vec::new(),
     }

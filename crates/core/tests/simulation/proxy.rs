@@ -114,6 +114,7 @@ impl Proxy {
             old_monitor: rng.one_in(4),
             version: 1,
             checksums: !rng.one_in(4),
+            watched: None,
             odd: BTreeSet::new(),
             broken: vec![],
         };

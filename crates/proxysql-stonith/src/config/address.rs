@@ -90,6 +90,13 @@ pub fn parse_proxy(text: &str) -> Result<Node, String> {
                 .to_owned(),
         );
     }
+    if text.contains('/') {
+        return Err(format!(
+            "{text:?} is not host:port, and a unix socket is not used; expected the TCP address of the admin interface, such as \
+             \"127.0.0.1:6032\". ProxySQL listens where its variable admin-mysql_ifaces says; where that has only a socket, \
+             add \";127.0.0.1:6032\" to it and restart ProxySQL"
+        ));
+    }
     match text.parse::<Node>() {
         Ok(node) if node.port != 0 => Ok(node),
         Ok(_) => Err(format!("{text:?} has port 0; expected the admin port, usually 6032")),
@@ -170,6 +177,17 @@ mod tests {
     #[test]
     fn a_list_is_split_at_commas_and_blanks() {
         assert_eq!(split(" a,b  c,\td ,").collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_unix_socket_is_refused_with_the_way_out() {
+        for socket in ["/tmp/proxysql_admin.sock", "127.0.0.1:6032;/tmp/proxysql_admin.sock", "unix:///run/admin.sock"]
+        {
+            let problem = parse_proxy(socket).unwrap_err();
+            let says = |words: &str| problem.contains(words);
+            assert!(says("unix socket") && says("admin-mysql_ifaces") && says("127.0.0.1:6032"), "{problem}");
+        }
+        assert!(!parse_proxy("127.0.0.1").unwrap_err().contains("unix socket"), "the control");
     }
 
     #[test]

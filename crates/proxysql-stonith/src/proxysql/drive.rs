@@ -11,7 +11,6 @@ use stonith_core::table::{SERVERS, Table};
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
 use super::sql;
-use crate::clock::boot_ms;
 
 /// The longest an apply may take before it lets go: well before its lock runs out.
 pub const APPLY_DEADLINE: Duration = Duration::from_secs(20);
@@ -30,11 +29,18 @@ pub enum DriveError {
     Deadline,
 }
 
-/// Carries a plan out.
+/// Carries a plan out. The clock is one that goes on while the machine is suspended: the lock in ProxySQL, which may run
+/// elsewhere, runs out meanwhile.
 ///
 /// # Errors
 /// The connection broke, or it took too long.
-pub async fn drive(admin: &mut Admin, plan: Plan, owner: String, log: LogStatement<'_>) -> Result<Outcome, DriveError> {
+pub async fn drive(
+    admin: &mut Admin,
+    plan: Plan,
+    owner: String,
+    boot_ms: impl Fn() -> u64,
+    log: LogStatement<'_>,
+) -> Result<Outcome, DriveError> {
     let began_ms = boot_ms();
     let managed = plan.managed.clone();
     let mut apply = Apply::new(plan, owner);
@@ -45,7 +51,6 @@ pub async fn drive(admin: &mut Admin, plan: Plan, owner: String, log: LogStateme
             Step::Done(outcome) => return Ok(outcome),
             Step::Ask(statement) => statement,
         };
-        // A machine that was suspended counts: the lock in ProxySQL ran out meanwhile.
         if Duration::from_millis(boot_ms().saturating_sub(began_ms)) > APPLY_DEADLINE {
             return Err(DriveError::Deadline);
         }
@@ -90,6 +95,7 @@ async fn ask(
             Some(seen) => Reply::Variables(seen),
             None => Reply::Refused(format!("{:?}", NotUnderstood::of(&answer.records))),
         },
+        Statement::WasSaved => Reply::Saved(!answer.records.is_empty()),
         Statement::ReadEnded => Reply::Nodes(returned(&answer.records)),
         _ => Reply::Changed(answer.affected),
     })
@@ -104,6 +110,7 @@ fn refused(statement: &Statement, cause: String) -> Reply {
         | Statement::NoteReturns(_)
         | Statement::NoteExtended
         | Statement::NoteEnded(_)
+        | Statement::NoteWatch
             if cause.contains("already exists") =>
         {
             Reply::Exists

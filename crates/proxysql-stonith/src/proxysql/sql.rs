@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, copy_name};
+use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, WATCHED_NAME, copy_name};
 use stonith_core::node::Node;
 use stonith_core::row::RowKey;
 use stonith_core::table::{Record, Table};
@@ -111,6 +111,22 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
         ),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
+        // A SAVE makes the disk table anew, with memory's rowids; no edit changes one, and nothing shows them. So the mark is a
+        // rowid that neither has. Disk without a record has none, and shows no SAVE.
+        Statement::NoteWatch => format!(
+            "CREATE TABLE main.{WATCHED_NAME} AS SELECT mark FROM (SELECT \
+             min(0,min(rowid),(SELECT ifnull(min(rowid),0) FROM main.mysql_servers))-1 AS mark FROM disk.mysql_servers) \
+             WHERE mark IS NOT NULL"
+        ),
+        Statement::MarkDisk => format!(
+            "UPDATE disk.mysql_servers SET rowid=(SELECT mark FROM main.{WATCHED_NAME}) \
+             WHERE rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
+        ),
+        Statement::WasSaved => format!(
+            "SELECT mark FROM main.{WATCHED_NAME} WHERE NOT EXISTS (SELECT 1 FROM disk.mysql_servers d WHERE d.rowid=mark)"
+        ),
+        Statement::DropWatch => format!("DROP TABLE IF EXISTS main.{WATCHED_NAME}"),
+        Statement::Save => "SAVE MYSQL SERVERS TO DISK".to_owned(),
         Statement::Used => USED.to_owned(),
         Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
              p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1"

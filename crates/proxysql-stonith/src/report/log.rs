@@ -49,6 +49,15 @@ pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
         }
         None => {}
     }
+    match done.save_made_up {
+        Some(true) => {
+            tracing::warn!(%proxy, "somebody saved mysql_servers to disk while its memory was lent to this apply; what they had staged was saved after it")
+        }
+        Some(false) => {
+            tracing::error!(%proxy, "somebody saved mysql_servers to disk while its memory was lent to this apply; what they had staged may not be on disk: look, and SAVE MYSQL SERVERS TO DISK again")
+        }
+        None => {}
+    }
     if done.edits_kept > 0 {
         tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
     }

@@ -1,10 +1,11 @@
 //! The agent dies between any two statements, on a real socket (I10), or two are at work at once (I12).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, stream};
 use lab::proxysql::Verdict;
+use proxysql_stonith::proxysql::{Admin, DriveError, drive};
 use tokio::sync::Mutex;
 
 use crate::stage::{Stage, eventually, tick};
@@ -171,4 +172,39 @@ async fn a_fence_that_another_applier_is_left_to_is_not_said_to_have_been_undone
     let (text, _) = stage.stonith("run --once").await;
     assert!(text.contains("left to it"), "{text}");
     assert!(!text.contains("did not hold"), "{text}");
+}
+
+/// The machine is suspended in the middle of an apply: its lock in ProxySQL runs out meanwhile, so that somebody else may
+/// be at work when it wakes. The clock is the test's; no time passes by any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_an_apply_hands_out_no_statement_after_a_suspension_that_outlasts_it() {
+    for (asleep_ms, lets_go) in [(25_000, true), (15_000, false)] {
+        let stage = failed_over().await;
+        let mut agent = stage.agent();
+        let mut decided = stage.agent();
+        decided.settings.observe_only = true;
+        let decision = tick(&mut decided).await.unwrap().decision;
+        let settings = &agent.settings.proxy;
+        let mut admin = Admin::connect(settings).await.unwrap();
+        let boot_ms = Arc::new(AtomicU64::new(1_000_000));
+        let (clock, after) = (boot_ms.clone(), Arc::new(AtomicUsize::new(0)));
+        let (mut nth, since) = (0, after.clone());
+        stage.proxysql.before_statement(move |_| {
+            nth += 1;
+            since.fetch_add(usize::from(nth > 30), Ordering::Relaxed);
+            if nth == 30 {
+                clock.fetch_add(asleep_ms, Ordering::Relaxed);
+            }
+            Verdict::Go
+        });
+        let now = || boot_ms.load(Ordering::Relaxed);
+        let outcome = drive(&mut admin, decision.plan, "a:1".to_owned(), now, &mut |_| {}).await;
+        assert_eq!(matches!(outcome, Err(DriveError::Deadline)), lets_go, "{asleep_ms} ms: {outcome:?}");
+        assert_eq!(after.load(Ordering::Relaxed) == 0, lets_go, "{asleep_ms} ms: statements since");
+        stage.proxysql.before_statement(|_| Verdict::Go);
+        stage.expire_lock();
+        tick(&mut agent).await.unwrap();
+        assert!(stage.is_fenced("node01"), "{asleep_ms} ms: {}", stage.everything());
+        assert_eq!(stage.left_behind(), "", "{asleep_ms} ms");
+    }
 }

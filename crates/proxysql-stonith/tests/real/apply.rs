@@ -1,9 +1,11 @@
 //! One apply on the real ProxySQL, without an agent.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
+use proxysql_stonith::clock;
+use proxysql_stonith::proxysql::{Admin, Credential, DriveError, Settings, drive, observe};
 use proxysql_stonith::secret::Secret;
 use stonith_core::apply::Outcome;
 use stonith_core::evidence::Kind;
@@ -16,12 +18,24 @@ use stonith_core::proof::Role;
 use crate::one_at_a_time;
 use crate::world::{Binaries, Client, World, eventually};
 
+const LOAD: &str = "LOAD MYSQL SERVERS TO RUNTIME";
+
 fn apply(world: &World, n: usize, directive: Directive) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(apply_async(world, n, directive))
+    try_apply(world, n, directive, None).unwrap()
 }
 
-async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
+/// The same; it may break off. `at_load` runs just before the first LOAD is sent.
+fn try_apply(world: &World, n: usize, directive: Directive, at_load: Option<Command>) -> Result<Outcome, DriveError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(apply_async(world, n, directive, at_load))
+}
+
+async fn apply_async(
+    world: &World,
+    n: usize,
+    directive: Directive,
+    mut at_load: Option<Command>,
+) -> Result<Outcome, DriveError> {
     let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
     let address = Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap();
     let settings = Settings { address, credential, timeout: Duration::from_secs(5) };
@@ -37,10 +51,15 @@ async fn apply_async(world: &World, n: usize, directive: Directive) -> Outcome {
     let mut log = |statement: &str| {
         count += 1;
         println!("  {statement}");
+        if let Some(mut command) = at_load.take_if(|_| statement == LOAD) {
+            assert!(command.status().unwrap().success(), "{command:?}");
+        }
     };
-    let outcome = drive(&mut admin, plan, "test-1".into(), &mut log).await.unwrap();
+    let outcome = drive(&mut admin, plan, "test-1".into(), clock::boot_ms, &mut log).await;
     println!("{count} statements in {:?}: {outcome:?}", began.elapsed());
-    admin.close().await;
+    if outcome.is_ok() {
+        admin.close().await;
+    }
     outcome
 }
 
@@ -113,4 +132,58 @@ fn a_dead_primary_that_the_monitor_took_out_of_the_writers_is_fenced_where_it_is
     assert_eq!(world.proxy.writer(), primary);
     let since = std::fs::read_to_string(world.proxy.file("proxysql.log")).unwrap().split_off(log);
     assert!(!since.contains(&world.nodes.address(1)), "{since}");
+}
+
+/// The weight that an operator staged, or not.
+fn staged(world: &World, layer: &str) -> String {
+    world.proxy.admin(&format!("SELECT weight FROM {layer}mysql_servers WHERE hostname='127.0.1.3'"))
+}
+
+/// ProxySQL hangs when our LOAD comes, and carries it out when it wakes: long after we gave it up (C11).
+#[test]
+fn a_load_that_runs_after_it_was_given_up_leaves_the_fence_in_force_and_is_finished() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.3'");
+    world.nodes.signal(1, "KILL");
+    eventually("a new primary", Duration::from_secs(30), || {
+        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
+    });
+    let fence = Directive::Fence { kind: Kind::Superseded, by: None, sessions: false };
+    let loads = world.proxy.loads();
+    let given_up = try_apply(&world, 1, fence.clone(), Some(world.proxy.signal("STOP")));
+    assert!(matches!(given_up, Err(DriveError::Admin(_))), "{given_up:?}");
+    assert!(world.proxy.signal("CONT").status().unwrap().success());
+    eventually("the LOAD that was given up runs", Duration::from_secs(10), || world.proxy.loads() == loads + 1);
+    println!("--- it ran late: {}", world.proxy.all_rows());
+    let out = |row: &str| row.starts_with("OFFLINE_SOFT");
+    let fenced_rows = || ["10", "20"].map(|hostgroup| world.proxy.row(hostgroup, 1)).into_iter().flatten();
+    assert!(fenced_rows().count() > 0 && fenced_rows().all(|row| out(&row)), "{}", world.proxy.all_rows());
+    let finished = apply(&world, 1, fence);
+    assert!(matches!(&finished, Outcome::Applied(done) if done.finished_earlier), "{finished:?}");
+    assert!(world.proxy.has_fenced(1), "{}", world.proxy.all_rows());
+    assert!(world.proxy.writer().is_some_and(|n| n != 1), "{}", world.proxy.all_rows());
+    assert!(staged(&world, "main.").contains('7') && !staged(&world, "runtime_").contains('7'));
+    assert_eq!(world.proxy.admin("SELECT name FROM main.sqlite_master WHERE name LIKE 'stonith%'"), "");
+}
+
+/// What the program lends is not what an operator's SAVE is to leave on disk (C2).
+#[test]
+fn an_operators_save_while_memory_is_lent_saves_what_was_staged() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.3'");
+    world.nodes.signal(1, "KILL");
+    eventually("a new primary", Duration::from_secs(30), || {
+        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
+    });
+    let fence = Directive::Fence { kind: Kind::Superseded, by: None, sessions: false };
+    let save = world.proxy.admin_command("SAVE MYSQL SERVERS TO DISK");
+    let outcome = try_apply(&world, 1, fence, Some(save));
+    assert!(matches!(&outcome, Ok(Outcome::Applied(done)) if done.save_made_up == Some(true)), "{outcome:?}");
+    assert!(staged(&world, "disk.").contains('7') && staged(&world, "main.").contains('7'));
+    assert!(!staged(&world, "runtime_").contains('7'), "nobody loaded it");
+    assert!(world.proxy.has_fenced(1), "{}", world.proxy.all_rows());
 }

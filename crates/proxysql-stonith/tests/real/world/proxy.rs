@@ -117,6 +117,13 @@ impl Proxy {
         eventually("ProxySQL's admin up", Duration::from_secs(20), || self.try_admin("SELECT 1").is_some());
     }
 
+    /// What sends ProxySQL a signal.
+    pub fn signal(&self, signal: &str) -> Command {
+        let mut command = Command::new("kill");
+        command.arg(format!("-{signal}")).arg(self.proxysql.as_ref().expect("it runs").0.id().to_string());
+        command
+    }
+
     /// Kills it and starts it again from its disk.
     pub fn restart(&mut self) {
         self.proxysql = None;
@@ -134,10 +141,17 @@ impl Proxy {
     }
 
     fn try_admin(&self, statement: &str) -> Option<String> {
+        output(&mut self.admin_command(statement))
+    }
+
+    /// What sends a statement to the admin interface.
+    pub fn admin_command(&self, statement: &str) -> Command {
         let (host, port) = (format!("-h{}", self.address()), format!("-P{}", self.admin_port));
         // The user `admin` is for the proxy's own machine only.
         let login = ["--no-defaults", &host, &port, "-uradmin", "-pradmin", "-N", "-e", statement];
-        output(Command::new("mariadb").args(login))
+        let mut command = Command::new("mariadb");
+        command.args(login);
+        command
     }
 
     /// Runtime rows of a hostgroup, `host STATUS comment` a line.
