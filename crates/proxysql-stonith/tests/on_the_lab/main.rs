@@ -9,6 +9,7 @@ mod crash_returns;
 mod faults;
 mod first_start;
 mod layers;
+mod names;
 mod orders;
 mod quiet;
 mod recorded;
