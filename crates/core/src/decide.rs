@@ -55,7 +55,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         _ => None,
     };
     if let Some(instances) = said.and_then(|answer| answer.instances.as_ref()) {
-        next.identity = Identity::learned(instances, &crate::managed::served(proxy, &managed));
+        next.identity.learn(instances, &crate::managed::served(proxy, &managed));
     }
     let identity = next.identity.clone();
     let rows = ManagedRows::new(proxy, &managed, &identity);

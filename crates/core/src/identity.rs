@@ -19,8 +19,24 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Learns from the leader's instances. A name that this ProxySQL has stands for the server, if there is one.
-    pub fn learned(instances: &[Instance], served: &BTreeSet<Node>) -> Self {
+    /// Learns from the leader's instances. Names that were one server are it still until both are listed again: a name that
+    /// was forgotten, or whose instance can't be read, is no other server for that.
+    pub fn learn(&mut self, instances: &[Instance], served: &BTreeSet<Node>) {
+        let listed: BTreeSet<&Node> = instances.iter().map(|instance| &instance.node).collect();
+        let mut learned = Self::of(instances, served);
+        let stands: BTreeSet<Node> = learned.server_of.values().cloned().collect();
+        for (name, server) in std::mem::take(&mut self.server_of) {
+            let is_known = learned.server_of.contains_key(&name) || stands.contains(&name);
+            if !is_known && !(listed.contains(&name) && listed.contains(&server)) {
+                let server = learned.server(&server).clone();
+                learned.server_of.insert(name, server);
+            }
+        }
+        *self = learned;
+    }
+
+    /// What these instances show. A name that this ProxySQL has stands for the server, if there is one.
+    fn of(instances: &[Instance], served: &BTreeSet<Node>) -> Self {
         let mut by_uuid: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
         for instance in instances.iter().filter(|instance| !instance.uuid.is_empty()) {
             by_uuid.entry(&instance.uuid).or_default().push(instance);
@@ -125,25 +141,38 @@ mod tests {
     #[test]
     fn one_uuid_under_two_names_is_one_server_by_the_name_that_proxysql_has() {
         let shown = [named("10.0.0.1", None, "u1"), named("a", None, "u1"), named("b", Some("a"), "u2")];
-        let identity = Identity::learned(&shown, &[node("a")].into());
+        let identity = Identity::of(&shown, &[node("a")].into());
         assert_eq!(identity.server(&node("10.0.0.1")), &node("a"));
         assert_eq!(identity.server(&node("b")), &node("b"));
         assert_eq!(identity.names(&node("a")).count(), 2);
     }
 
     #[test]
+    fn names_stay_one_server_until_both_are_listed_and_are_seen_to_be_two() {
+        let shown = [named("10.0.0.1", None, "u1"), named("a", None, "u1"), named("b", Some("a"), "u2")];
+        let mut identity = Identity::default();
+        identity.learn(&shown, &[node("a")].into());
+        for listed in [&shown[2..], &shown[1..], &[shown[0].clone()]] {
+            identity.learn(listed, &[node("a")].into());
+            assert_eq!(identity.server(&node("10.0.0.1")), &node("a"));
+        }
+        identity.learn(&[named("10.0.0.1", None, "u3"), named("a", None, "u1")], &[node("a")].into());
+        assert_eq!(identity, Identity::default());
+    }
+
+    #[test]
     fn no_uuid_joins_no_names_and_neither_does_a_copied_one() {
         let shown = [instance("a", None), instance("b", None)];
-        assert_eq!(Identity::learned(&shown, &BTreeSet::new()), Identity::default());
+        assert_eq!(Identity::of(&shown, &BTreeSet::new()), Identity::default());
         let copied = [named("a", None, "u"), named("b", Some("a"), "u")];
-        assert_eq!(Identity::learned(&copied, &BTreeSet::new()), Identity::default());
+        assert_eq!(Identity::of(&copied, &BTreeSet::new()), Identity::default());
     }
 
     #[test]
     fn the_last_good_check_of_either_name_counts() {
         let stale = Instance { checked_s: 90, read_only: true, ..named("a", None, "u") };
         let shown = [stale, Instance { downtimed: true, ..named("10.0.0.1", None, "u") }];
-        let identity = Identity::learned(&shown, &[node("a")].into());
+        let identity = Identity::of(&shown, &[node("a")].into());
         let unified = identity.one_per_server(shown.to_vec());
         assert_eq!(unified.len(), 1);
         assert_eq!((unified[0].node.clone(), unified[0].checked_s, unified[0].downtimed), (node("a"), 100, true));

@@ -100,6 +100,12 @@ struct Seen {
     dead_polls: u32,
 }
 
+/// A server that is known by its address, too.
+struct SecondName {
+    name: String,
+    uuid: String,
+}
+
 struct Member {
     process: Process,
     fault: Option<Fault>,
@@ -122,6 +128,8 @@ struct Inner {
     seen: BTreeMap<String, Seen>,
     /// Nodes that are not looked at, and for how many polls more.
     forgotten: BTreeMap<String, u32>,
+    /// Nodes that are listed under a second name, too.
+    second_names: BTreeMap<String, SecondName>,
     /// Which node's cluster has an alias.
     aliases: BTreeMap<String, String>,
     /// Oldest first, and when each was, ns since 1970.
@@ -173,6 +181,7 @@ impl Orchestrator {
             is_without_database: false,
             seen: BTreeMap::new(),
             forgotten: BTreeMap::new(),
+            second_names: BTreeMap::new(),
             aliases: BTreeMap::new(),
             history: Vec::new(),
             history_times: Vec::new(),
@@ -238,6 +247,15 @@ impl Orchestrator {
             inner.members[member].downtimes.clear();
             if inner.leader == Some(member) {
                 inner.leader = None;
+            }
+        });
+    }
+
+    /// Kills the leader, and the others do not notice yet: what they relay to it fails (26-relays).
+    pub fn kill_unnoticed(&self) {
+        self.change(|inner| {
+            if let Some(leader) = inner.leader {
+                inner.members[leader].process = Process::Down;
             }
         });
     }
@@ -344,6 +362,18 @@ impl Orchestrator {
         if let Some(record) = inner.history.last_mut() {
             record["UID"] = Value::from("");
         }
+    }
+
+    /// A node is listed under a second name from now on, as a valid instance with the same `ServerUUID`; its recoveries and
+    /// their marks have that name (FACTS §9).
+    pub fn list_twice(&self, node: &str, second_name: &str, uuid: &str) {
+        let second = SecondName { name: second_name.to_owned(), uuid: uuid.to_owned() };
+        self.inner().second_names.insert(node.to_owned(), second);
+    }
+
+    /// Its database's zone changes its offset from UTC: a summer time begins or ends.
+    pub fn set_zone_offset_s(&self, zone_offset_s: i64) {
+        self.inner().settings.zone_offset_s = zone_offset_s;
     }
 
     /// The history is purged.

@@ -48,6 +48,16 @@ fn rows_under_both_names_of_a_server_go_out_and_come_back_together() {
 }
 
 #[test]
+fn rows_under_both_names_go_out_together_though_orchestrator_lists_neither_any_more() {
+    let mut lab = with_two_names("a-uuid");
+    lab.put(row(30, "10.0.0.1", Status::Online)).run_s(2);
+    fails_over_by_address(&mut lab);
+    lab.forgets("node01");
+    lab.run_s(5);
+    assert!(lab.is_fenced("node01") && lab.is_fenced("10.0.0.1"), "{} {}", lab.rows("node01"), lab.rows("10.0.0.1"));
+}
+
+#[test]
 fn a_name_that_no_uuid_joins_is_said_to_match_no_row() {
     let mut lab = with_two_names("");
     fails_over_by_address(&mut lab);

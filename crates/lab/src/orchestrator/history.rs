@@ -72,7 +72,8 @@ impl Inner {
         let keys: Vec<Value> = replicas.iter().map(|replica| key(replica)).collect();
         let (cluster, alias) = (format!("{failed}:{}", crate::nodes::PORT), self.alias_of(failed));
         let analysis = &mut record["AnalysisEntry"];
-        analysis["AnalyzedInstanceKey"] = key(failed);
+        let second_name = self.second_names.get(failed).map(|second| second.name.as_str());
+        analysis["AnalyzedInstanceKey"] = key(second_name.unwrap_or(failed));
         analysis["ClusterDetails"]["ClusterName"] = json!(cluster);
         analysis["ClusterDetails"]["ClusterAlias"] = json!(alias);
         analysis["CountReplicas"] = json!(keys.len());

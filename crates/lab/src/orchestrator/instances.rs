@@ -50,7 +50,21 @@ impl Inner {
                 Order::Name => (0, Reverse(0), String::new(), 0),
             }
         });
-        Value::Array(names.into_iter().map(|name| self.instance(member, name)).collect())
+        Value::Array(names.into_iter().flat_map(|name| self.under_each_name(member, name)).collect())
+    }
+
+    /// An instance, once more under its second name (FACTS §9). The mark is on that one.
+    fn under_each_name(&self, member: usize, name: &str) -> Vec<Value> {
+        let mut instance = self.instance(member, name);
+        let Some(second) = self.second_names.get(name) else { return vec![instance] };
+        instance["ServerUUID"] = json!(second.uuid);
+        let mut again = instance.clone();
+        again["Key"] = key(&second.name);
+        let unmarked: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
+        for field in ["IsDowntimed", "DowntimeReason", "DowntimeOwner", "DowntimeEndTimestamp", "ElapsedDowntime"] {
+            instance[field] = unmarked[field].clone();
+        }
+        vec![instance, again]
     }
 
     /// A cluster's nodes, by name (2-failover/cluster_labcluster.json).
@@ -81,7 +95,11 @@ impl Inner {
         let downtimes = &self.members[member].downtimes;
         let wanted =
             |name: &str| downtimes.contains_key(name) && cluster.is_none_or(|cluster| self.cluster_of(name) == cluster);
-        self.instances(member, Order::Cluster, wanted)
+        let mut downtimed = self.instances(member, Order::Cluster, wanted);
+        if let Some(instances) = downtimed.as_array_mut() {
+            instances.retain(|instance| instance["IsDowntimed"] == true);
+        }
+        downtimed
     }
 
     /// An instance as a member tells it; null if it knows none of this name.

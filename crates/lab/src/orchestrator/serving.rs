@@ -123,6 +123,8 @@ impl Inner {
     }
 
     fn fault(&self, member: usize, asked: usize) -> Option<http::Fault> {
-        self.members[member].fault.or(self.members[asked].fault)
+        // Nobody is there to be relayed to, and it has not noticed (26-relays).
+        let relays_to_nobody = (asked != member && self.is_down(asked)).then_some(http::Fault::Gateway(502));
+        self.members[member].fault.or(relays_to_nobody).or(self.members[asked].fault)
     }
 }

@@ -9,6 +9,7 @@ mod crash_returns;
 mod faults;
 mod first_start;
 mod layers;
+mod names;
 mod operators;
 mod orders;
 mod quiet;

@@ -225,3 +225,57 @@ async fn the_zone_of_orchestrators_database_changes_nothing() {
         println!("{zone_offset_s} s from UTC: back after {took:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_databases_summer_time_between_a_failover_and_the_repair_changes_nothing() {
+    const HOUR_S: i64 = 3_600;
+    for (before_s, after_s) in [(HOUR_S, 2 * HOUR_S), (2 * HOUR_S, HOUR_S)] {
+        let stage = stage(Settings { zone_offset_s: before_s, ..Settings::default() }).await;
+        let mut agent = stage.agent();
+        tick(&mut agent).await.unwrap();
+        stage.fail_over().await;
+        stage.orchestrator.set_zone_offset_s(after_s);
+        tick(&mut agent).await.unwrap();
+        assert!(stage.is_fenced("node01"), "{before_s} to {after_s}");
+        // The clocks jump, and an answer of before the recovery is none of after it.
+        for _ in 0..3 {
+            tick(&mut agent).await.unwrap();
+            assert!(!stage.is_fenced("node02") && stage.is_fenced("node01"), "{before_s} to {after_s}");
+        }
+        stage.nodes.start("node01");
+        stage.nodes.make_replica("node01", "node02");
+        stage.orchestrator.end_downtime("node01");
+        let is_back = |_: &Agent| stage.runtime().contains("20/node01:ONLINE[rack 7]");
+        let took = ticks_until(&mut agent, Duration::from_secs(10), is_back).await;
+        println!("from {before_s} s to {after_s} s east of UTC: back after {took:?}");
+        stage.orchestrator.set_zone_offset_s(before_s);
+        for _ in 0..3 {
+            tick(&mut agent).await.unwrap();
+            assert!(!stage.is_fenced("node01") && !stage.is_fenced("node02"), "and not back again");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_relays_to_a_dead_leader_for_two_seconds_costs_no_isolation() {
+    let stage = Stage::set().await;
+    let follower = stage.orchestrator.endpoints()[1..2].to_vec();
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
+    ticks_until(&mut agent, Duration::from_secs(5), |agent| agent.memory.armed).await;
+    let before = stage.everything();
+    stage.orchestrator.kill_unnoticed();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        let seen = tick(&mut agent).await.unwrap();
+        assert!(matches!(seen.observed.leader, LeaderView::Silent(_)), "{:?}", seen.observed.leader);
+        assert_ne!(seen.decision.standing, Standing::Isolated);
+        tokio::time::sleep(TICK).await;
+    }
+    stage.orchestrator.set_leader(Some(2));
+    assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader), "the new leader is relayed to at once");
+    assert_eq!(stage.everything(), before);
+    // Control: the same for as long as a lease lasts isolates.
+    stage.orchestrator.kill_unnoticed();
+    make_old(&mut agent);
+    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Isolated);
+}
