@@ -6,6 +6,9 @@
 /// The first of the 256 characters that stand for a byte: the last of Unicode's private use.
 const FIRST: u32 = 0x10_FF00;
 
+/// How many bytes of text a byte of a value adds at most.
+pub const GROWTH_MAX: usize = 3;
+
 /// The byte that this character stands for.
 pub fn byte_of(letter: char) -> Option<u8> {
     u8::try_from(u32::from(letter).checked_sub(FIRST)?).ok()

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod foreign;
 pub mod logging;
+pub mod loopback;
 pub mod orchestrator;
 pub mod proxysql;
 pub mod report;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod scenario;
 pub mod secret;
 pub mod state;
+pub mod tls;
 pub mod watch;
 
 pub use commands::run;

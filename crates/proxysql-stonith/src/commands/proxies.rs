@@ -90,6 +90,7 @@ pub fn agent(
         proxy: ProxySettings {
             address: proxy.address.clone(),
             credential: sources.proxysql().map_err(bad)?,
+            tls: None,
             timeout: ADMIN_TIMEOUT,
         },
         allow_untested_version: proxy.allow_untested_version,

@@ -1,7 +1,7 @@
 //! TLS to Orchestrator: verified by the system's CAs or an own one, with ring.
 
 use std::error::Error as StdError;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
@@ -9,9 +9,10 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use crate::tls;
+pub use crate::tls::TlsError;
 
 /// How certificates are judged.
 #[derive(Debug, Clone, Default)]
@@ -24,42 +25,15 @@ pub struct TlsSettings {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why TLS can't be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file.
-    #[error("{path}: {cause}; expected a PEM file with {what}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// Why not.
-        cause: String,
-    },
-    /// No CA at all.
-    #[error(
-        "the system has no CA certificates to verify Orchestrator with: install ca-certificates, or set orchestrator.ca_file"
-    )]
-    NoSystemCas,
-    /// The certificate and the key don't fit.
-    #[error("the client certificate cannot be used: {0}")]
-    Client(String),
-}
-
 /// A connector for these settings.
 ///
 /// # Errors
 /// A file can't be read, or the system has no CAs.
 pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
-        Some(path) => roots.add_parsable_certificates(certificates(path, "a CA certificate")?),
-        None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-    };
+    let roots = tls::roots(settings.ca_file.as_deref())?;
     if roots.is_empty() && !settings.insecure {
-        return Err(TlsError::NoSystemCas);
+        return Err(TlsError::NoSystemCas("Orchestrator"));
     }
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -75,7 +49,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
             let file = |cause: String| TlsError::File { path: key.clone(), what: "a private key", cause };
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| file(error.to_string()))?;
             builder
-                .with_client_auth_cert(certificates(certificate, "a certificate")?, private)
+                .with_client_auth_cert(tls::certificates(certificate, "a certificate")?, private)
                 .map_err(|error| TlsError::Client(error.to_string()))?
         }
     };
@@ -84,17 +58,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
 
 /// What TLS itself found wrong, somewhere below an error, and what to do about it.
 pub fn cause_and_advice(error: &(dyn StdError + 'static)) -> Option<(String, &'static str)> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // An I/O error gives what it carries as its own text, not as its source.
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let found = carried.and_then(|carried| carried.downcast_ref()).or_else(|| error.downcast_ref::<Error>());
-        if let Some(found) = found {
-            return Some((found.to_string(), advice(found)));
-        }
-        next = carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| error.source());
-    }
-    None
+    tls::found(error).map(|found| (found.to_string(), advice(found)))
 }
 
 fn advice(error: &Error) -> &'static str {
@@ -114,13 +78,6 @@ fn advice(error: &Error) -> &'static str {
         Error::InvalidMessage(_) => "It does not speak TLS: is the endpoint http://, not https://?",
         _ => "Check Orchestrator's certificate, and orchestrator.ca_file",
     }
-}
-
-fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| file(error.to_string()))?;
-    let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| file(error.to_string()))?;
-    if read.is_empty() { Err(file("no certificate in it".to_owned())) } else { Ok(read) }
 }
 
 /// `tls_verify = false`: takes any certificate, still checks that the peer holds its key.
