@@ -21,7 +21,7 @@ fn stand_in(byte: u8) -> char {
 /// A value as text.
 pub fn to_text(bytes: Vec<u8>) -> String {
     let bytes = match String::from_utf8(bytes) {
-        Ok(text) if text.chars().all(|letter| byte_of(letter).is_none()) => return text,
+        Ok(text) if text.is_ascii() || text.chars().all(|letter| byte_of(letter).is_none()) => return text,
         Ok(text) => text.into_bytes(),
         Err(error) => error.into_bytes(),
     };

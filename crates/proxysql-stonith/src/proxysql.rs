@@ -15,5 +15,5 @@ mod wire;
 pub use admin::{Admin, AdminError, Answer, Credential, Settings};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use observe::{ObserveError, Reading, Seen, monitor_round, observe, version};
-pub use tls::{ServerCheck, Tls, TlsSettings};
+pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
@@ -28,15 +28,6 @@ pub enum ServerCheck {
     Identity,
 }
 
-/// TLS as it was chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// What the certificate has to prove.
-    pub check: ServerCheck,
-    /// The CA; `None` is the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
 /// TLS, ready to connect.
 #[derive(Clone)]
 pub struct Tls(TlsConnector);
@@ -48,20 +39,20 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the CA.
+    /// Reads the CA; `None` is the system's.
     ///
     /// # Errors
     /// It can't be read, or the system has none.
-    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub fn new(check: ServerCheck, ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let roots = tls::roots(settings.ca_file.as_deref())?;
+        let roots = tls::roots(ca_file)?;
         if roots.is_empty() {
             return Err(TlsError::NoSystemCas("ProxySQL"));
         }
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Client(error.to_string()))?;
-        let builder = match settings.check {
+        let builder = match check {
             ServerCheck::Identity => builder.with_root_certificates(roots),
             ServerCheck::Ca => {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(SignedByCa { roots, provider }))

@@ -7,6 +7,7 @@ mod answers;
 mod localhost;
 mod login;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

@@ -2,10 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::PASSWORD;
 
@@ -16,6 +18,9 @@ pub const SALT: &[u8; 20] = b"ABCDEFGHIJKLMNOPQRST";
 
 /// Protocol 4.1, plugins, no TLS, as ProxySQL with mysql-have_ssl=false.
 pub const WITHOUT_TLS: u32 = 0x808f_a22f;
+
+/// The same with mysql-have_ssl=true.
+pub const WITH_TLS: u32 = WITHOUT_TLS | 0x800;
 
 pub const NATIVE: &str = "mysql_native_password";
 
@@ -46,8 +51,8 @@ impl<T: Send + 'static> Fake<T> {
 }
 
 /// A conversation with a client.
-pub struct Talk {
-    pub stream: TcpStream,
+pub struct Talk<S = TcpStream> {
+    pub stream: S,
     pub next: u8,
 }
 
@@ -58,7 +63,7 @@ pub struct Login {
     pub plugin: String,
 }
 
-impl Talk {
+impl<S: Read + Write> Talk<S> {
     /// Sends a payload, if the client still listens.
     pub fn say(&mut self, payload: &[u8]) {
         self.say_often(payload, 1);
@@ -85,9 +90,7 @@ impl Talk {
     pub fn hear(&mut self) -> Option<Vec<u8>> {
         let mut head = [0; 4];
         match self.stream.read_exact(&mut head) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof || error.kind() == ErrorKind::ConnectionReset => {
-                return None;
-            }
+            Err(error) if is_end(&error) => return None,
             read => read.unwrap(),
         }
         self.next = head[3].wrapping_add(1);
@@ -100,7 +103,7 @@ impl Talk {
     pub fn rest(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) if is_end(&error) => {}
             read => drop(read.unwrap()),
         }
         rest
@@ -119,11 +122,16 @@ impl Talk {
 
     /// The client's login.
     pub fn login(&mut self) -> Login {
-        let packet = self.hear().expect("a login");
+        self.try_login().expect("a login")
+    }
+
+    /// The same, if it is not gone.
+    pub fn try_login(&mut self) -> Option<Login> {
+        let packet = self.hear()?;
         let rest = packet[32..].strip_prefix(b"radmin\0").expect("the user");
         let (proof, plugin) = rest[1..].split_at(usize::from(rest[0]));
         let plugin = plugin.strip_suffix(b"\0").expect("a plugin");
-        Login { proof: proof.to_vec(), plugin: String::from_utf8(plugin.to_vec()).unwrap() }
+        Some(Login { proof: proof.to_vec(), plugin: String::from_utf8(plugin.to_vec()).unwrap() })
     }
 
     pub fn switch(&mut self, plugin: &str) {
@@ -170,6 +178,19 @@ impl Talk {
     pub fn end_of_set(&mut self) {
         self.say(&[0xfe, 0, 0, 2, 2]);
     }
+}
+
+impl Talk {
+    /// Hears the wish for TLS and grants it.
+    pub fn over_tls(mut self, config: Arc<ServerConfig>) -> Talk<StreamOwned<ServerConnection, TcpStream>> {
+        assert_eq!(self.hear().expect("a wish").len(), 32, "no user, no proof");
+        Talk { stream: StreamOwned::new(ServerConnection::new(config).unwrap(), self.stream), next: self.next }
+    }
+}
+
+/// The connection's end in any form; of TLS also the client's refusal.
+fn is_end(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::InvalidData)
 }
 
 /// As a server checks it that stores `SHA1(SHA1(password))`.
