@@ -139,9 +139,9 @@ impl Admin {
     pub async fn connect(settings: &Settings) -> Result<Self, AdminError> {
         let address = settings.address.clone();
         let opening = async {
-            let host = loopback::numeric(address.host.as_str());
-            let stream = TcpStream::connect((host, address.port)).await?;
+            let host = address.host.as_str();
             let tls = settings.tls.as_ref().map(|tls| tls.towards(host)).transpose()?;
+            let stream = TcpStream::connect((loopback::numeric(host), address.port)).await?;
             Connection::open(stream, &settings.credential, tls).await
         };
         let connection = match tokio::time::timeout(settings.timeout, opening).await {

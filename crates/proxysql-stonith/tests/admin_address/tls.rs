@@ -48,7 +48,11 @@ impl Pki {
     }
 
     fn settings(&self, check: ServerCheck, port: u16) -> Settings {
-        Settings { tls: Some(Tls::new(check, Some(&self.ca_file())).unwrap()), ..settings("127.0.0.1", port) }
+        self.settings_for("127.0.0.1", check, port)
+    }
+
+    fn settings_for(&self, host: &str, check: ServerCheck, port: u16) -> Settings {
+        Settings { tls: Some(Tls::new(check, Some(&self.ca_file())).unwrap()), ..settings(host, port) }
     }
 }
 
@@ -107,11 +111,14 @@ async fn d1_a_certificate_of_another_ca_or_for_another_name_gets_no_login() {
 #[tokio::test]
 async fn a_certificate_that_proves_what_is_asked_for_is_logged_in_to() {
     let pki = Pki::new();
-    for (check, names) in
-        [(ServerCheck::Ca, &[][..]), (ServerCheck::Ca, &["proxy1"][..]), (ServerCheck::Identity, &["127.0.0.1"][..])]
-    {
+    for (host, check, names) in [
+        ("127.0.0.1", ServerCheck::Ca, &[][..]),
+        ("127.0.0.1", ServerCheck::Ca, &["proxy1"][..]),
+        ("127.0.0.1", ServerCheck::Identity, &["127.0.0.1"][..]),
+        ("localhost", ServerCheck::Identity, &["localhost"][..]),
+    ] {
         let fake = over_tls(pki.serving(names));
-        let mut admin = Admin::connect(&pki.settings(check, fake.port)).await.unwrap();
+        let mut admin = Admin::connect(&pki.settings_for(host, check, fake.port)).await.unwrap();
         admin.query("SELECT 1").await.unwrap();
         assert!(fake.end(), "{check:?}");
     }
