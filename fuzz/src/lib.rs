@@ -12,11 +12,8 @@ macro_rules! run {
     ($target:ident) => {
         use $crate::libfuzzer_sys;
 
-        libfuzzer_sys::fuzz_target!(
-            init: $crate::targets::pass_over_the_drivers_panics(),
-            |bytes: &[u8]| {
-                $crate::targets::$target(bytes);
-            }
-        );
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            $crate::targets::$target(bytes);
+        });
     };
 }

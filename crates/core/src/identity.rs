@@ -27,7 +27,7 @@ impl Identity {
         let stands: BTreeSet<Node> = learned.server_of.values().cloned().collect();
         for (name, server) in std::mem::take(&mut self.server_of) {
             let is_known = learned.server_of.contains_key(&name) || stands.contains(&name);
-            if !is_known && !(listed.contains(&name) && listed.contains(&server)) {
+            if !(is_known || listed.contains(&name) && listed.contains(&server)) {
                 let server = learned.server(&server).clone();
                 learned.server_of.insert(name, server);
             }

@@ -6,6 +6,9 @@
 /// The first of the 256 characters that stand for a byte: the last of Unicode's private use.
 const FIRST: u32 = 0x10_FF00;
 
+/// How many bytes of text a byte of a value adds at most.
+pub const GROWTH_MAX: usize = 3;
+
 /// The byte that this character stands for.
 pub fn byte_of(letter: char) -> Option<u8> {
     u8::try_from(u32::from(letter).checked_sub(FIRST)?).ok()
@@ -18,7 +21,7 @@ fn stand_in(byte: u8) -> char {
 /// A value as text.
 pub fn to_text(bytes: Vec<u8>) -> String {
     let bytes = match String::from_utf8(bytes) {
-        Ok(text) if text.chars().all(|letter| byte_of(letter).is_none()) => return text,
+        Ok(text) if text.is_ascii() || text.chars().all(|letter| byte_of(letter).is_none()) => return text,
         Ok(text) => text.into_bytes(),
         Err(error) => error.into_bytes(),
     };

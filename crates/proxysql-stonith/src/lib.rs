@@ -9,6 +9,7 @@ pub mod config;
 pub mod files;
 pub mod foreign;
 pub mod logging;
+pub mod loopback;
 pub mod orchestrator;
 pub mod proxysql;
 pub mod report;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod scenario;
 pub mod secret;
 pub mod state;
+pub mod tls;
 pub mod watch;
 
 pub use commands::run;

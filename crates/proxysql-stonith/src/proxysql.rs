@@ -8,9 +8,12 @@ pub mod answers;
 mod drive;
 mod observe;
 mod sql;
+mod tls;
 mod version;
+mod wire;
 
 pub use admin::{Admin, AdminError, Answer, Credential, Settings};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use observe::{ObserveError, Reading, Seen, monitor_round, observe, version};
+pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};

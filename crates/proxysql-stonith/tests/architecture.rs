@@ -84,3 +84,16 @@ fn the_table_of_what_came_back_is_the_codes_and_names_tests_that_exist() {
         }
     }
 }
+
+#[test]
+fn the_page_on_security_names_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut code = String::new();
+    sources(&root().join("crates"), &mut code);
+    let words = page.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = words.filter(|word| word.matches('_').count() >= 5 && !word.contains(' ')).collect();
+    assert!(named.len() >= 10, "{named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "docs/security.md names {name}, which is no test");
+    }
+}

@@ -3,10 +3,11 @@
 use crate::agent::{Agent, AgentSettings, Credentials, owner_of_process};
 use crate::clock::Now;
 use crate::commands::Failure;
-use crate::config::{Config, CredentialSource, Enforcement, Mode, ProxyConfig};
+use crate::config::{Config, CredentialSource, Enforcement, Mode, ProxyConfig, ProxyTls};
 use crate::orchestrator::{Basic, Client, Endpoint, Settings as OrchestratorSettings, TlsSettings};
-use crate::proxysql::{Credential, Settings as ProxySettings};
+use crate::proxysql::{Credential, ServerCheck, Settings as ProxySettings, Tls};
 use crate::state::StateDir;
+use crate::tls::TlsError;
 use crate::watch::{HEARTBEAT_MAX_MS, peeked_memory};
 use stonith_core::memory::Memory;
 
@@ -35,6 +36,16 @@ impl Credentials for Sources {
 fn admin_credential(source: &CredentialSource) -> Result<Credential, String> {
     let read = source.read().map_err(|error| error.to_string())?;
     Ok(Credential { user: read.user, password: read.password })
+}
+
+/// TLS to an admin interface, if it is asked for.
+fn admin_tls(proxy: &ProxyConfig) -> Result<Option<Tls>, TlsError> {
+    let check = match proxy.tls {
+        ProxyTls::Off => return Ok(None),
+        ProxyTls::VerifyCa => ServerCheck::Ca,
+        ProxyTls::VerifyIdentity => ServerCheck::Identity,
+    };
+    Tls::new(check, proxy.ca_file.as_deref()).map(Some)
 }
 
 fn basic(source: &CredentialSource) -> Result<Basic, String> {
@@ -90,6 +101,7 @@ pub fn agent(
         proxy: ProxySettings {
             address: proxy.address.clone(),
             credential: sources.proxysql().map_err(bad)?,
+            tls: admin_tls(proxy).map_err(|error| bad(error.to_string()))?,
             timeout: ADMIN_TIMEOUT,
         },
         allow_untested_version: proxy.allow_untested_version,

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use stonith_core::node::Node;
 
+use crate::loopback;
+
 /// The most endpoints, and the most proxies: a limit on what one tick may ask.
 pub const ADDRESSES_MAX: usize = 64;
 
@@ -106,11 +108,9 @@ pub fn parse_proxy(text: &str) -> Result<Node, String> {
 
 /// What is equal for two spellings of one ProxySQL: addresses in any notation, and `localhost`.
 pub fn proxy_identity(node: &Node) -> (String, u16) {
-    let host = match node.host.as_str() {
-        "localhost" => "127.0.0.1".to_owned(),
-        name => name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_canonical().to_string()),
-    };
-    (host, node.port)
+    let host = loopback::numeric(node.host.as_str());
+    let address = host.parse::<IpAddr>().map(|address| address.to_canonical().to_string());
+    (address.unwrap_or_else(|_| host.to_owned()), node.port)
 }
 
 #[cfg(test)]

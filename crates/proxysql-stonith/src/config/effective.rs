@@ -16,7 +16,7 @@ use super::secrets::SecretSource;
 use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, Word};
 use super::{
     ADDRESSES_MAX, ClientCertificate, Config, DEFAULT_STATE_DIR, IsolationConfig, LogConfig, OrchestratorConfig,
-    PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address, duration,
+    PolicyConfig, ProxyConfig, ProxyTls, RunConfig, TlsConfig, address, duration,
 };
 use crate::secret::Secret;
 
@@ -315,13 +315,13 @@ impl Resolver<'_> {
             return Err(ConfigError::new(file.origin.clone(), "proxysql.defaults_file", problem));
         }
         let mut in_file = Layer::default();
-        let mut allow = None;
+        let (mut allow, mut tls, mut ca_file) = (None, None, None);
         if let Some(raw) = raw {
             let written = raw.address.and_then(|text| address::parse_proxy(&text.value).ok());
             in_file.user = raw.user;
             in_file.password =
                 password_in_file(self.file.as_deref(), written, raw.password, raw.password_file, raw.defaults_file);
-            allow = raw.allow_untested_version;
+            (allow, tls, ca_file) = (raw.allow_untested_version, raw.tls, raw.ca_file);
         }
         let client = |path: Maybe<PathBuf>| path.map(|path| option_file(path, "client"));
         let env_user = self.env.first(&["PROXYSQL_STONITH_PROXYSQL_USER"])?;
@@ -339,7 +339,9 @@ impl Resolver<'_> {
         };
         let above = flag(self.flags.allow_untested_version.then_some(true), "--allow-untested-version");
         let allow_untested_version = self.pick(&format!("{key}.allow_untested_version"), above, allow, false);
-        Ok(ProxyConfig { address: node, credential, allow_untested_version })
+        let tls = self.pick(&format!("{key}.tls"), None, tls, ProxyTls::Off);
+        let ca_file = self.note(&format!("{key}.ca_file"), ca_file);
+        Ok(ProxyConfig { address: node, credential, tls, ca_file, allow_untested_version })
     }
 
     fn defaults_files(&self) -> Result<(Maybe<PathBuf>, Maybe<PathBuf>), ConfigError> {

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::origin::{ConfigError, Origin, Sourced};
 use super::section::{Section, SourceText};
-use super::words::{Enforcement, LogFormat, LogLevel, OnBlind};
+use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls};
 use crate::files::{Links, NOT_SECRET, OTHERS_WRITE, Regular};
 use crate::secret::Secret;
 
@@ -99,6 +99,10 @@ pub struct RawProxy {
     pub password_file: Maybe<PathBuf>,
     /// A MySQL option file with user and password.
     pub defaults_file: Maybe<PathBuf>,
+    /// TLS, and what the certificate has to prove.
+    pub tls: Maybe<ProxyTls>,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Maybe<PathBuf>,
     /// Whether to work on a version that was never tried.
     pub allow_untested_version: Maybe<bool>,
 }
@@ -211,6 +215,8 @@ fn read_proxy(mut section: Section<'_>) -> Result<RawProxy, ConfigError> {
         password: section.secret("password")?,
         password_file: section.path("password_file")?,
         defaults_file: section.path("defaults_file")?,
+        tls: section.word("tls")?,
+        ca_file: section.path("ca_file")?,
         allow_untested_version: section.boolean("allow_untested_version")?,
     };
     section.finish()?;
@@ -219,6 +225,20 @@ fn read_proxy(mut section: Section<'_>) -> Result<RawProxy, ConfigError> {
     if let [_, second, ..] = given[..] {
         let problem = "more than one source of the password; expected one of password, password_file, defaults_file";
         return Err(ConfigError::new(second.clone(), "proxysql.password", problem));
+    }
+    let wrong = match (&raw.tls, &raw.ca_file) {
+        (Some(tls), None) if tls.value == ProxyTls::VerifyCa => {
+            let problem = "a certificate of any public CA would do; expected ca_file with it";
+            Some((&tls.origin, "proxysql.tls", problem))
+        }
+        (tls, Some(file)) if tls.as_ref().is_none_or(|tls| tls.value == ProxyTls::Off) => {
+            let problem = "there is no TLS; expected tls = \"verify-ca\" or tls = \"verify-identity\" with it";
+            Some((&file.origin, "proxysql.ca_file", problem))
+        }
+        _ => None,
+    };
+    if let Some((origin, key, problem)) = wrong {
+        return Err(ConfigError::new(origin.clone(), key, problem));
     }
     Ok(raw)
 }

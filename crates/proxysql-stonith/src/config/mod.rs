@@ -40,7 +40,7 @@ pub use file::{FILE_MAX_BYTES, RawFile};
 pub use flags::{Flags, word};
 pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
 pub use secrets::{Credential, CredentialSource, SecretError, SecretSource};
-pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, Word};
+pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
 
 /// The config file that is read if it exists and no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxysql-stonith.toml";
@@ -128,6 +128,10 @@ pub struct ProxyConfig {
     pub address: Node,
     /// The admin user.
     pub credential: CredentialSource,
+    /// TLS, and what the certificate has to prove.
+    pub tls: ProxyTls,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
     /// Whether to work on a version that was never tried.
     pub allow_untested_version: bool,
 }

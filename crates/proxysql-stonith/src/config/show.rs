@@ -35,6 +35,10 @@ pub(super) fn to_toml(config: &Config) -> String {
         page.text.push_str("\n[[proxysql]]\n");
         page.line(&name, "address", quoted(&proxy.address.to_string()));
         page.credential(&name, &proxy.credential);
+        page.line(&name, "tls", quoted(proxy.tls.word()));
+        if let Some(path) = &proxy.ca_file {
+            page.line(&name, "ca_file", path_text(path));
+        }
         page.line(&name, "allow_untested_version", proxy.allow_untested_version);
     }
 

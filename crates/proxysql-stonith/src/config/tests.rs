@@ -304,6 +304,24 @@ fn two_sources_of_one_password_are_refused() {
 }
 
 #[test]
+fn tls_to_proxysql_is_off_or_proves_something() {
+    let tls = |more: &str| Case::with(&after_minimal(more)).load().map(|config| config.proxies[0].tls);
+    assert_eq!(tls("").unwrap(), ProxyTls::Off);
+    assert_eq!(tls("tls = \"off\"\n").unwrap(), ProxyTls::Off);
+    assert_eq!(tls("tls = \"verify-ca\"\nca_file = \"ca.pem\"\n").unwrap(), ProxyTls::VerifyCa);
+    assert_eq!(tls("tls = \"verify-identity\"\n").unwrap(), ProxyTls::VerifyIdentity, "by the system's CAs");
+    assert_eq!(tls("tls = \"verify-identity\"\nca_file = \"ca.pem\"\n").unwrap(), ProxyTls::VerifyIdentity);
+    let found = refused(&after_minimal("tls = \"verify-ca\"\n"));
+    assert!(found.contains(":8: proxysql.tls: a certificate of any public CA would do"), "{found}");
+    for off in ["", "tls = \"off\"\n"] {
+        let found = refused(&after_minimal(&format!("ca_file = \"ca.pem\"\n{off}")));
+        assert!(found.contains(":8: proxysql.ca_file: there is no TLS; expected tls = \"verify-ca\""), "{found}");
+    }
+    let found = refused(&after_minimal("tls = \"required\"\n"));
+    assert!(found.contains("\"off\" or \"verify-ca\" or \"verify-identity\""), "{found}");
+}
+
+#[test]
 fn proxysql_is_written_in_one_form_and_the_other_is_explained() {
     let found = refused(&MINIMAL.replace("[[proxysql]]", "[proxysql]"));
     assert_eq!(found, "DIR/stonith.toml:4: proxysql: expected tables, one for each, written [[proxysql]]; found table");

@@ -43,6 +43,17 @@ pub enum OnBlind {
     Isolate,
 }
 
+/// TLS to ProxySQL's admin interface, in the words of the MySQL client's `--ssl-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyTls {
+    /// Plain TCP.
+    Off,
+    /// The CA of `ca_file` signed its certificate, for whichever name.
+    VerifyCa,
+    /// And it is for the name or address that is connected to.
+    VerifyIdentity,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -87,6 +98,11 @@ impl Word for FenceOn {
 impl Word for IsolationScope {
     const WORDS: &'static [(&'static str, Self)] =
         &[("all", Self::All), ("writers", Self::Writers), ("off", Self::Off)];
+}
+
+impl Word for ProxyTls {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("verify-ca", Self::VerifyCa), ("verify-identity", Self::VerifyIdentity)];
 }
 
 impl Word for LogFormat {

@@ -1,25 +1,17 @@
 //! One plain connection to the admin interface.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use stonith_core::node::Node;
 use stonith_core::table::Record;
+use tokio::net::TcpStream;
 
-use crate::bytes;
+use super::tls::Tls;
+use super::wire::{ANSWER_MAX_BYTES, Connection, WireError};
 use crate::foreign::shown;
+use crate::loopback;
 use crate::secret::Secret;
-
-/// The most rows read from one table. ProxySQL with 5,000 servers was measured (FACTS §1).
-const ROWS_MAX: usize = 200_000;
-
-/// The largest packet read or written, in bytes: ProxySQL's own default.
-const PACKET_MAX_BYTES: usize = 64 << 20;
 
 /// Who logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +29,8 @@ pub struct Settings {
     pub address: Node,
     /// Who logs in.
     pub credential: Credential,
+    /// TLS, and how the other side proves who it is; `None` is plain TCP.
+    pub tls: Option<Tls>,
     /// The longest wait for the connection, and for any one reply.
     pub timeout: Duration,
 }
@@ -56,7 +50,7 @@ pub enum AdminError {
     },
     /// The password or user is wrong.
     #[error(
-        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\""
+        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\", and a password must stand there as text or as \"*...\", not as \"$A$...\""
     )]
     AccessDenied {
         /// Where.
@@ -65,6 +59,26 @@ pub enum AdminError {
         user: String,
         /// ProxySQL's words.
         cause: String,
+    },
+    /// The server asks for the password itself, or for a proof that gives it away.
+    #[error(
+        "the server at {address} asks for {asked}, not for mysql_native_password, as ProxySQL's admin interface does: the login was given up, and it got nothing of the password. Is this ProxySQL, and is this its admin (not its client) port?"
+    )]
+    Asks {
+        /// Where.
+        address: Node,
+        /// The plugin it named.
+        asked: String,
+    },
+    /// TLS was asked for, and can't be had or not be trusted.
+    #[error("TLS to ProxySQL's admin interface at {address}: {cause}. {advice}")]
+    Tls {
+        /// Where.
+        address: Node,
+        /// Why.
+        cause: String,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// The statement was refused.
     #[error("ProxySQL at {address} refused {statement:?}: {cause}")]
@@ -87,8 +101,8 @@ pub enum AdminError {
         cause: String,
     },
     /// More than we are ready to read.
-    #[error("ProxySQL at {address} answered {statement:?} with more than {ROWS_MAX} rows")]
-    TooManyRows {
+    #[error("ProxySQL at {address} answered {statement:?} with more than {} MiB", ANSWER_MAX_BYTES >> 20)]
+    TooMuch {
         /// Where.
         address: Node,
         /// What was tried; shortened.
@@ -110,7 +124,7 @@ pub struct Answer {
 /// A connection to the admin interface.
 #[derive(Debug)]
 pub struct Admin {
-    conn: Conn,
+    connection: Connection,
     /// Which connection of this process it is.
     number: u64,
     address: Node,
@@ -124,31 +138,28 @@ impl Admin {
     /// [`AdminError::Connect`], or [`AdminError::AccessDenied`].
     pub async fn connect(settings: &Settings) -> Result<Self, AdminError> {
         let address = settings.address.clone();
-        let opts: Opts = OptsBuilder::default()
-            .ip_or_hostname(address.host.as_str())
-            .tcp_port(address.port)
-            .user(Some(settings.credential.user.clone()))
-            .pass(Some(settings.credential.password.expose().to_owned()))
-            // Each of these spares a query that the admin interface answers with an error (FACTS §1).
-            .prefer_socket(false)
-            .max_allowed_packet(Some(PACKET_MAX_BYTES))
-            .wait_timeout(Some(28_800))
-            .stmt_cache_size(0)
-            .into();
-        let conn = match tokio::time::timeout(settings.timeout, caught(Conn::new(opts))).await {
+        let opening = async {
+            let host = address.host.as_str();
+            let tls = settings.tls.as_ref().map(|tls| tls.towards(host)).transpose()?;
+            let stream = TcpStream::connect((loopback::numeric(host), address.port)).await?;
+            Connection::open(stream, &settings.credential, tls).await
+        };
+        let connection = match tokio::time::timeout(settings.timeout, opening).await {
             Err(_) => {
                 return Err(AdminError::Connect { address, cause: format!("no answer within {:?}", settings.timeout) });
             }
-            Ok(Ok(conn)) => conn,
-            Ok(Err(mysql_async::Error::Server(error))) => {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(WireError::Refused(words))) => {
                 let user = settings.credential.user.clone();
-                return Err(AdminError::AccessDenied { address, user, cause: shown(&error.message) });
+                return Err(AdminError::AccessDenied { address, user, cause: shown(&words) });
             }
-            Ok(Err(error)) => return Err(AdminError::Connect { address, cause: whole_cause(&error) }),
+            Ok(Err(WireError::Asks(asked))) => return Err(AdminError::Asks { address, asked }),
+            Ok(Err(WireError::Tls { cause, advice })) => return Err(AdminError::Tls { address, cause, advice }),
+            Ok(Err(error)) => return Err(AdminError::Connect { address, cause: shown(&error.to_string()) }),
         };
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { conn, number, address, timeout: settings.timeout })
+        Ok(Self { connection, number, address, timeout: settings.timeout })
     }
 
     /// Where this connects to.
@@ -169,61 +180,22 @@ impl Admin {
         let address = self.address.clone();
         let short = || shorten(statement);
         let timeout = self.timeout;
-        match tokio::time::timeout(timeout, caught(read(&mut self.conn, statement))).await {
+        match tokio::time::timeout(timeout, self.connection.query(statement)).await {
             Err(_) => {
                 Err(AdminError::Lost { address, statement: short(), cause: format!("no answer within {timeout:?}") })
             }
-            Ok(Ok(Some(answer))) => Ok(answer),
-            Ok(Ok(None)) => Err(AdminError::TooManyRows { address, statement: short() }),
-            Ok(Err(mysql_async::Error::Server(error))) => {
-                Err(AdminError::Refused { address, statement: short(), cause: shown(&error.message) })
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(WireError::TooMuch)) => Err(AdminError::TooMuch { address, statement: short() }),
+            Ok(Err(WireError::Refused(words))) => {
+                Err(AdminError::Refused { address, statement: short(), cause: shown(&words) })
             }
-            Ok(Err(error)) => Err(AdminError::Lost { address, statement: short(), cause: whole_cause(&error) }),
+            Ok(Err(error)) => Err(AdminError::Lost { address, statement: short(), cause: shown(&error.to_string()) }),
         }
     }
 
     /// Says goodbye; a connection that is simply dropped is closed by ProxySQL at its leisure.
     pub async fn close(self) {
-        let _ = tokio::time::timeout(self.timeout, self.conn.disconnect()).await;
-    }
-}
-
-/// The driver panics on some packets that no ProxySQL sends, an empty one for instance. One ProxySQL gone mad must not
-/// end an agent that serves others too: an error like any other, which ends the connection.
-async fn caught<T>(asked: impl Future<Output = Result<T, mysql_async::Error>>) -> Result<T, mysql_async::Error> {
-    let mut asked = pin!(asked);
-    let gone_mad = || std::io::Error::new(std::io::ErrorKind::InvalidData, "a packet that makes no sense");
-    let poll = |context: &mut Context<'_>| {
-        catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(context)))
-            .unwrap_or_else(|_| Poll::Ready(Err(mysql_async::Error::from(gone_mad()))))
-    };
-    std::future::poll_fn(poll).await
-}
-
-async fn read(conn: &mut Conn, statement: &str) -> Result<Option<Answer>, mysql_async::Error> {
-    let mut result = conn.query_iter(statement).await?;
-    let columns: Vec<String> = result.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
-    let mut records = Vec::new();
-    while let Some(row) = result.next().await? {
-        if records.len() == ROWS_MAX {
-            return Ok(None);
-        }
-        records.push(texts(row));
-    }
-    let affected = result.affected_rows();
-    drop(result);
-    Ok(Some(Answer { columns, records, affected }))
-}
-
-fn texts(row: Row) -> Record {
-    row.unwrap().into_iter().map(text).collect()
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::NULL => None,
-        Value::Bytes(bytes) => Some(bytes::to_text(bytes)),
-        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
+        let _ = tokio::time::timeout(self.timeout, self.connection.quit()).await;
     }
 }
 
@@ -233,19 +205,4 @@ fn shorten(statement: &str) -> String {
         return statement.to_owned();
     }
     statement.chars().take(MOST).chain("...".chars()).collect()
-}
-
-/// An error with all its causes, once each.
-fn whole_cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    shown(&text)
 }

@@ -84,7 +84,7 @@ fn the_repaired_node_of_the_seeds_comes_back_at_the_third_look_and_the_recorded_
     assert!(comes_back(&repaired()) && !comes_back(INSTANCES));
 }
 
-/// What the driver panics on: `proxysql::Admin` makes errors of it.
+/// An empty packet, and more columns than there is room for: a stock driver panics on both, or ends the process.
 #[test]
 fn a_conversation_that_nobody_touched_is_understood_and_one_gone_mad_is_an_error() {
     engine::hear_every_panic();
@@ -96,7 +96,10 @@ fn a_conversation_that_nobody_touched_is_understood_and_one_gone_mad_is_an_error
             let mut changed = turns().to_vec();
             changed[at] = packet.clone();
             let error = play(changed, Some(at)).expect_err("it makes no sense");
-            assert!(matches!(error, ObserveError::Admin(AdminError::Lost { .. })), "turn {at}: {error}");
+            assert!(
+                matches!(error, ObserveError::Admin(AdminError::Lost { .. } | AdminError::TooMuch { .. })),
+                "turn {at}: {error}"
+            );
         }
     }
 }

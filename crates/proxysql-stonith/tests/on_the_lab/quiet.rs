@@ -18,6 +18,7 @@ impl Reader {
         let settings = Settings {
             address: Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap(),
             credential: radmin("radmin"),
+            tls: None,
             timeout: std::time::Duration::from_secs(5),
         };
         Self { admin: Admin::connect(&settings).await.unwrap(), known: None }

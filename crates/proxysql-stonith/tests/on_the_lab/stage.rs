@@ -185,6 +185,7 @@ impl Stage {
             proxy: AdminSettings {
                 address: Node::new("127.0.0.1", self.proxysql.address().port()).unwrap(),
                 credential: radmin("radmin"),
+                tls: None,
                 timeout: Duration::from_secs(5),
             },
             allow_untested_version: false,

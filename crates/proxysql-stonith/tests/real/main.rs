@@ -3,6 +3,7 @@
 mod apply;
 mod by_hand;
 mod failover;
+mod login;
 mod orders;
 mod partitions;
 mod rows;

@@ -5,8 +5,6 @@
 //! is understood is what another reader reads, or reads back; and no decision that comes of it lets a fenced node back.
 //! It says whether it understood the bytes, so that an engine sees when its inputs never get past the door.
 
-use std::cell::Cell;
-
 mod admin_rows;
 mod config;
 pub mod decision;
@@ -66,23 +64,6 @@ fn may_be_said(text: &str) {
     assert!(!text.trim().is_empty(), "an error that says nothing");
     assert!(text.len() <= SAID_MAX_BYTES, "{} bytes: {}...", text.len(), text.chars().take(400).collect::<String>());
     assert!(!text.contains(char::is_control), "more than one line: {text:?}");
-}
-
-thread_local! {
-    /// This thread is at the MySQL driver, whose panics `proxysql::Admin` makes errors of.
-    static AT_THE_DRIVER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Lets the driver's panics pass; an engine's hook, set before, hears all others.
-pub fn pass_over_the_drivers_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let is_ours = panic.location().is_none_or(|at| at.file().contains("crates/"));
-        // One that gets out of there ends the target all the same.
-        if is_ours || !AT_THE_DRIVER.get() {
-            before(panic);
-        }
-    }));
 }
 
 fn owned(seeds: &[&[u8]]) -> Vec<Vec<u8>> {

@@ -1,0 +1,188 @@
+//! The login. Whatever the server asks for, the answer is that of `mysql_native_password`, or none.
+//!
+//! ProxySQL 2.7.1 needs no other, measured: one that greets with `caching_sha2_password` (2.6 and later, by
+//! `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it, on plain TCP and
+//! over TLS, for a password that is stored as text or as `*...`. One that is stored as `$A$...` is denied.
+
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::super::admin::Credential;
+use super::WireError;
+use super::packet::{Budget, Fields, Packets, refusal};
+use crate::bytes;
+use crate::foreign::shown;
+
+const PROTOCOL_41: u32 = 0x200;
+const TLS: u32 = 0x800;
+const SECURE_CONNECTION: u32 = 0x8000;
+const PLUGIN_AUTH: u32 = 0x8_0000;
+
+/// What is told and asked for: no more than that. Above all no LOCAL INFILE, and no second result set.
+const CAPABILITIES: u32 = 0x1 // long password
+    | 0x4 // long flag
+    | PROTOCOL_41
+    | 0x2000 // transactions: the status in each answer
+    | SECURE_CONNECTION
+    | PLUGIN_AUTH;
+
+/// What a server has to speak.
+const NEEDED: u32 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
+
+/// The longest packet that is taken; a hint.
+const PACKET_MAX_BYTES: u32 = super::ANSWER_MAX_BYTES as u32;
+
+/// utf8mb4_general_ci.
+const CHARSET: u8 = 45;
+
+const NATIVE: &[u8] = b"mysql_native_password";
+
+const SALT: usize = 20;
+
+/// The server's first packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Greeting {
+    capabilities: u32,
+    /// For `mysql_native_password`; none where it asks for another plugin.
+    salt: Option<[u8; SALT]>,
+}
+
+impl Greeting {
+    /// Whether TLS can be had.
+    pub fn offers_tls(&self) -> bool {
+        self.capabilities & TLS != 0
+    }
+}
+
+/// Reads it.
+pub fn greeting(packet: &[u8]) -> Result<Greeting, WireError> {
+    let mut fields = match packet {
+        [10, rest @ ..] => Fields(rest),
+        [0xff, rest @ ..] => return Err(refusal(rest)),
+        _ => return Err(WireError::Senseless("it does not greet as MySQL does")),
+    };
+    fields.until_zero()?; // its version
+    fields.bytes(4)?; // the connection's number
+    let mut salt = fields.bytes(8)?.to_vec();
+    fields.bytes(1)?;
+    let [low_a, low_b] = fields.array()?;
+    fields.bytes(3)?; // charset, status
+    let [high_a, high_b] = fields.array()?;
+    let capabilities = u32::from_le_bytes([low_a, low_b, high_a, high_b]);
+    if capabilities & NEEDED != NEEDED {
+        return Err(WireError::Senseless("it speaks a MySQL protocol older than 4.1 and its plugins"));
+    }
+    let [size] = fields.array()?;
+    fields.bytes(10)?;
+    salt.extend(&fields.bytes(usize::from(size).saturating_sub(8).max(13))?[..SALT - 8]);
+    let is_native = fields.until_zero().unwrap_or(fields.0) == NATIVE;
+    Ok(Greeting { capabilities, salt: salt.try_into().ok().filter(|_| is_native) })
+}
+
+/// Asks for TLS.
+pub fn tls_request() -> Vec<u8> {
+    head(CAPABILITIES | TLS)
+}
+
+fn head(capabilities: u32) -> Vec<u8> {
+    let mut packet = capabilities.to_le_bytes().to_vec();
+    packet.extend(PACKET_MAX_BYTES.to_le_bytes());
+    packet.push(CHARSET);
+    packet.extend([0; 23]);
+    packet
+}
+
+/// Logs in over TCP, or over TLS where that was asked for.
+pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
+    packets: &mut Packets<S>,
+    greeting: &Greeting,
+    credential: &Credential,
+    over_tls: bool,
+    budget: &mut Budget,
+) -> Result<(), WireError> {
+    let (user, password) = (credential.user.as_bytes(), credential.password.expose().as_bytes());
+    if user.contains(&0) {
+        return Err(std::io::Error::other("the user's name has a zero byte in it").into());
+    }
+    let mut login = head(CAPABILITIES | if over_tls { TLS } else { 0 });
+    login.extend(user);
+    login.push(0);
+    let given = greeting.salt.map(|salt| proof(password, &salt)).unwrap_or_default();
+    login.push(given.len() as u8); // 20, or 0
+    login.extend(given);
+    login.extend(NATIVE);
+    login.push(0);
+    packets.write(&login).await?;
+    let mut is_switched = false;
+    loop {
+        let mut fields = match packets.read(budget).await? {
+            [0, ..] => return Ok(()),
+            [0xff, rest @ ..] => return Err(refusal(rest)),
+            [0xfe] => return Err(WireError::Asks("mysql_old_password".to_owned())),
+            [0xfe, rest @ ..] => Fields(rest),
+            [1, ..] => return Err(WireError::Asks("more, as caching_sha2_password does".to_owned())),
+            _ => return Err(WireError::Senseless("it is no answer to a login")),
+        };
+        let plugin = fields.until_zero()?;
+        if plugin != NATIVE {
+            return Err(WireError::Asks(shown(&bytes::to_text(plugin.to_vec()))));
+        }
+        if is_switched {
+            return Err(WireError::Senseless("it asks for the same again"));
+        }
+        is_switched = true;
+        let salt: [u8; SALT] = fields.array()?;
+        packets.write(&proof(password, &salt)).await?;
+    }
+}
+
+/// `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`; nothing for no password.
+fn proof(password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let once = Sha1::digest(password);
+    let twice = Sha1::digest(once);
+    let salted = Sha1::new().chain_update(salt).chain_update(twice).finalize();
+    once.iter().zip(salted).map(|(a, b)| a ^ b).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proof_is_the_one_that_proxysql_checks() {
+        let salt = b"the-lab's-fixed-salt";
+        assert!(proof(b"", salt).is_empty());
+        let given = proof(b"radmin", salt);
+        assert_eq!(given[..4], [0xd0, 0x69, 0x29, 0x2d]); // by a client that logged in to ProxySQL 2.7.1
+        let twice = Sha1::digest(Sha1::digest(b"radmin"));
+        assert_eq!(twice[..4], [0xe1, 0xd3, 0x4e, 0x8f], "what ProxySQL stores as *E1D34E8F...");
+        let salted = Sha1::new().chain_update(salt).chain_update(twice).finalize();
+        let once: Vec<u8> = given.iter().zip(salted).map(|(a, b)| a ^ b).collect();
+        assert_eq!(Sha1::digest(once), twice);
+    }
+
+    /// As ProxySQL 2.7.1 greets, with TLS on and off, and with `mysql-default_authentication_plugin` set.
+    #[test]
+    fn a_greeting_says_whether_tls_can_be_had_and_which_proof_is_asked_for() {
+        let recorded = |capabilities: u32, plugin: &[u8]| {
+            let [a, b, c, d] = capabilities.to_le_bytes();
+            let mut packet = b"\x0a8.0.11\0\x02\0\0\0ABCDEFGH\0".to_vec();
+            packet.extend([a, b, 33, 2, 0, c, d, 21]);
+            packet.extend(b"\0\0\0\0\0\0\0\0\0\0IJKLMNOPQRST\0");
+            packet.extend([plugin, b"\0"].concat());
+            packet
+        };
+        let plain = greeting(&recorded(0x808f_a22f, NATIVE)).unwrap();
+        assert_eq!((plain.offers_tls(), plain.salt), (false, Some(*b"ABCDEFGHIJKLMNOPQRST")));
+        let other = greeting(&recorded(0x808f_fa2f, b"caching_sha2_password")).unwrap();
+        assert_eq!((other.offers_tls(), other.salt), (true, None));
+        let whole = recorded(0x808f_fa2f, b"");
+        for end in 0..whole.len() - 1 {
+            assert!(greeting(&whole[..end]).is_err(), "{end}");
+        }
+        assert!(greeting(&recorded(0x0000_fa2f, NATIVE)).is_err(), "no plugins: a server of before 5.5");
+    }
+}

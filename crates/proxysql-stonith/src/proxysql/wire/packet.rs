@@ -1,0 +1,184 @@
+//! Packets: a length of three bytes, a number, a payload. One of 16 MiB - 1 goes on in the next.
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::WireError;
+use crate::bytes;
+
+/// The longest payload of one packet.
+const PIECE_MAX_BYTES: usize = 0xff_ffff;
+
+/// The room for a payload that is kept from one answer to the next, and that is read ahead.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// How much more may be read.
+#[derive(Debug)]
+pub struct Budget(usize);
+
+impl Budget {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// Takes so many off it, before room is made for them.
+    pub fn take(&mut self, bytes: usize) -> Result<(), WireError> {
+        self.0 = self.0.checked_sub(bytes).ok_or(WireError::TooMuch)?;
+        Ok(())
+    }
+}
+
+/// A stream of packets.
+pub struct Packets<S> {
+    stream: BufReader<S>,
+    /// The number of the next packet, whoever sends it.
+    next: u8,
+    payload: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
+    /// From the beginning.
+    pub fn new(stream: S) -> Self {
+        Self::carried_on(stream, 0)
+    }
+
+    /// From this number on.
+    pub fn carried_on(stream: S, next: u8) -> Self {
+        Self { stream: BufReader::with_capacity(KEPT_BYTES, stream), next, payload: Vec::new() }
+    }
+
+    /// The stream itself, to put TLS on it.
+    ///
+    /// # Errors
+    /// Something was said in the clear already that would be taken for said over TLS.
+    pub fn into_stream(self) -> Result<S, WireError> {
+        if !self.stream.buffer().is_empty() {
+            return Err(WireError::Senseless("it goes on in the clear where TLS begins"));
+        }
+        Ok(self.stream.into_inner())
+    }
+
+    /// A new command begins.
+    pub fn begin(&mut self) {
+        self.next = 0;
+        self.payload.clear();
+        self.payload.shrink_to(KEPT_BYTES);
+    }
+
+    /// The next payload.
+    pub async fn read(&mut self, budget: &mut Budget) -> Result<&[u8], WireError> {
+        self.payload.clear();
+        loop {
+            let mut head = [0; 4];
+            self.stream.read_exact(&mut head).await?;
+            let [a, b, c, number] = head;
+            if number != self.next {
+                return Err(WireError::Senseless("its number is not its turn"));
+            }
+            self.next = self.next.wrapping_add(1);
+            let size = u32::from_le_bytes([a, b, c, 0]);
+            budget.take(size as usize)?;
+            let before = self.payload.len();
+            (&mut self.stream).take(size.into()).read_to_end(&mut self.payload).await?;
+            if self.payload.len() - before < size as usize {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+            if (size as usize) < PIECE_MAX_BYTES {
+                return Ok(&self.payload);
+            }
+        }
+    }
+
+    /// Sends a payload.
+    pub async fn write(&mut self, payload: &[u8]) -> Result<(), WireError> {
+        let mut packets = Vec::with_capacity(payload.len() + 4);
+        let mut rest = payload;
+        loop {
+            let (piece, after) = rest.split_at(rest.len().min(PIECE_MAX_BYTES));
+            packets.extend(&(piece.len() as u32).to_le_bytes()[..3]);
+            packets.push(self.next);
+            packets.extend(piece);
+            self.next = self.next.wrapping_add(1);
+            rest = after;
+            if piece.len() < PIECE_MAX_BYTES {
+                break;
+            }
+        }
+        self.stream.write_all(&packets).await?;
+        Ok(self.stream.flush().await?)
+    }
+}
+
+/// What is left of a payload.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'p>(pub &'p [u8]);
+
+impl<'p> Fields<'p> {
+    /// So many bytes.
+    pub fn bytes(&mut self, size: usize) -> Result<&'p [u8], WireError> {
+        let (bytes, rest) = self.0.split_at_checked(size).ok_or(WireError::Senseless("it ends too early"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// The same, where the number is known.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.bytes(N)?);
+        Ok(array)
+    }
+
+    /// All up to the next zero byte, which is dropped.
+    pub fn until_zero(&mut self) -> Result<&'p [u8], WireError> {
+        let end = self.0.iter().position(|byte| *byte == 0).ok_or(WireError::Senseless("a text in it has no end"))?;
+        let text = self.bytes(end)?;
+        self.bytes(1)?;
+        Ok(text)
+    }
+
+    /// A number in the protocol's own writing: one byte, or two, three, eight behind a byte that says so.
+    pub fn number(&mut self) -> Result<u64, WireError> {
+        let mut wide = [0; 8];
+        let size = match self.array()? {
+            [small @ ..=0xfa] => return Ok(small.into()),
+            [0xfc] => 2,
+            [0xfd] => 3,
+            [0xfe] => 8,
+            _ => return Err(WireError::Senseless("a number in it is none")),
+        };
+        wide[..size].copy_from_slice(self.bytes(size)?);
+        Ok(u64::from_le_bytes(wide))
+    }
+
+    /// Bytes behind their number.
+    pub fn text(&mut self) -> Result<&'p [u8], WireError> {
+        let size = self.number()?;
+        self.bytes(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    /// The same, or NULL.
+    pub fn value(&mut self) -> Result<Option<&'p [u8]>, WireError> {
+        match self.0 {
+            [0xfb, rest @ ..] => {
+                self.0 = rest;
+                Ok(None)
+            }
+            _ => self.text().map(Some),
+        }
+    }
+
+    /// Nothing may be left.
+    pub fn end(self) -> Result<(), WireError> {
+        if self.0.is_empty() { Ok(()) } else { Err(WireError::Senseless("it goes on behind its end")) }
+    }
+}
+
+/// The most of a refusal that is kept.
+const REFUSAL_MAX_BYTES: usize = 1_024;
+
+/// What an error packet says, behind its first byte.
+pub fn refusal(packet: &[u8]) -> WireError {
+    let text = packet.get(2..).unwrap_or_default(); // behind the code, which is the same for all (FACTS §1)
+    let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
+    WireError::Refused(bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()))
+}

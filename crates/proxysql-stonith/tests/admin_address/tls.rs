@@ -1,0 +1,210 @@
+//! TLS to the admin interface: who can't prove to be ProxySQL hears neither the user nor a proof of the password.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use proxysql_stonith::proxysql::{Admin, AdminError, ServerCheck, Settings, Tls};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::server::{Fake, NATIVE, Talk, WITH_TLS, WITHOUT_TLS, is_proof_of_the_password};
+use crate::{PASSWORD, settings};
+
+/// A CA, what it signs, and the file that a config names.
+struct Pki {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    dir: tempfile::TempDir,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ProxySQL_Auto_Generated_CA_Certificate");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), dir }
+    }
+
+    /// With a certificate for these names; for none, as ProxySQL makes its own.
+    fn serving(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = rcgen::CertificateParams::new(names).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap())
+    }
+
+    fn ca_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    fn settings(&self, check: ServerCheck, port: u16) -> Settings {
+        self.settings_for("127.0.0.1", check, port)
+    }
+
+    fn settings_for(&self, host: &str, check: ServerCheck, port: u16) -> Settings {
+        Settings { tls: Some(Tls::new(check, Some(&self.ca_file())).unwrap()), ..settings(host, port) }
+    }
+}
+
+fn refused_for(error: &AdminError, says: &[&str]) {
+    let text = error.to_string();
+    assert!(matches!(error, AdminError::Tls { .. }), "{text}");
+    assert!(says.iter().all(|says| text.contains(says)), "{text}");
+}
+
+#[tokio::test]
+async fn d1_where_tls_is_asked_for_a_server_that_offers_none_hears_nothing_at_all() {
+    let fake = Fake::start(|mut talk| {
+        talk.greet(WITHOUT_TLS, NATIVE);
+        talk.rest()
+    });
+    let error = Admin::connect(&Pki::new().settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+    assert_eq!(fake.end(), b"");
+    refused_for(&error, &["it offers no TLS", "mysql-have_ssl"]);
+}
+
+/// A fake that serves TLS with this: whether a login came.
+fn over_tls(config: Arc<ServerConfig>) -> Fake<bool> {
+    Fake::start(move |mut talk| {
+        talk.greet(WITH_TLS, NATIVE);
+        let mut talk = talk.over_tls(config);
+        if talk.stream.conn.complete_io(&mut talk.stream.sock).is_err() {
+            return false;
+        }
+        // The alert of a client that refuses comes after the handshake of TLS 1.3.
+        let Some(login) = talk.try_login() else { return false };
+        assert!(is_proof_of_the_password(&login.proof));
+        talk.done();
+        talk.statement().expect("a statement");
+        talk.done();
+        true
+    })
+}
+
+#[tokio::test]
+async fn d1_a_certificate_of_another_ca_or_for_another_name_gets_no_login() {
+    let (ours, another) = (Pki::new(), Pki::new());
+    for (check, config, advice) in [
+        (ServerCheck::Ca, another.serving(&["127.0.0.1"]), "proxysql-ca.pem"),
+        (ServerCheck::Identity, another.serving(&["127.0.0.1"]), "proxysql-ca.pem"),
+        (ServerCheck::Identity, ours.serving(&["proxy1"]), "verify-ca"),
+        (ServerCheck::Identity, ours.serving(&[]), "verify-ca"),
+    ] {
+        let fake = over_tls(config);
+        let error = Admin::connect(&ours.settings(check, fake.port)).await.unwrap_err();
+        assert!(!fake.end(), "{check:?}: it logged in");
+        refused_for(&error, &["certificate", advice]);
+    }
+}
+
+/// The control of the above.
+#[tokio::test]
+async fn a_certificate_that_proves_what_is_asked_for_is_logged_in_to() {
+    let pki = Pki::new();
+    for (host, check, names) in [
+        ("127.0.0.1", ServerCheck::Ca, &[][..]),
+        ("127.0.0.1", ServerCheck::Ca, &["proxy1"][..]),
+        ("127.0.0.1", ServerCheck::Identity, &["127.0.0.1"][..]),
+        ("localhost", ServerCheck::Identity, &["localhost"][..]),
+    ] {
+        let fake = over_tls(pki.serving(names));
+        let mut admin = Admin::connect(&pki.settings_for(host, check, fake.port)).await.unwrap();
+        admin.query("SELECT 1").await.unwrap();
+        assert!(fake.end(), "{check:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_in_the_clear_before_tls_begins_is_not_taken_for_said_over_it() {
+    let pki = Pki::new();
+    let config = pki.serving(&[]);
+    let fake = Fake::start(move |mut talk| {
+        // One piece, so that it is there when the greeting is read.
+        let mut bytes = Vec::new();
+        let mut both = Talk { stream: std::io::Cursor::new(&mut bytes), next: 0 };
+        both.greet(WITH_TLS, NATIVE);
+        both.say(&[0, 0, 0, 2, 2, 0, 0]);
+        talk.raw(&bytes);
+        talk.next = 1;
+        let _ = talk.hear();
+        drop(config);
+        talk.rest()
+    });
+    let error = Admin::connect(&pki.settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+    assert_eq!(fake.end(), b"", "no handshake, no login");
+    assert!(error.to_string().contains("in the clear"), "{error}");
+}
+
+#[tokio::test]
+async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() {
+    let pki = Pki::new();
+    for plugin in ["mysql_clear_password", "caching_sha2_password"] {
+        let config = pki.serving(&[]);
+        let fake = Fake::start(move |mut talk| {
+            talk.greet(WITH_TLS, "caching_sha2_password");
+            let mut talk = talk.over_tls(config);
+            let login = talk.login();
+            talk.switch(plugin);
+            talk.say(&[1, 4]);
+            (login.proof, talk.hear())
+        });
+        let error = Admin::connect(&pki.settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+        assert!(matches!(&error, AdminError::Asks { asked, .. } if asked == plugin), "{error}");
+        assert_eq!(fake.end(), (Vec::new(), None));
+    }
+}
+
+/// From the config file to the wire, by the program itself.
+#[test]
+fn d1_the_program_with_tls_in_its_config_says_nothing_to_a_server_without_tls() {
+    let pki = Pki::new();
+    let plan = |tls: &str, port: u16| {
+        let file = pki.dir.path().join("stonith.toml");
+        let text = format!(
+            "[orchestrator]\nendpoints = [\"http://127.0.0.1:9\"]\n[run]\nstate_dir = \"state\"\n\
+             [[proxysql]]\naddress = \"127.0.0.1:{port}\"\nuser = \"radmin\"\npassword = \"{PASSWORD}\"\n{tls}"
+        );
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        run(&file)
+    };
+    let silent = || {
+        Fake::start(|mut talk| {
+            talk.greet(WITHOUT_TLS, NATIVE);
+            talk.rest().len()
+        })
+    };
+    for mode in ["verify-ca", "verify-identity"] {
+        let fake = silent();
+        let (code, said) = plan(&format!("tls = \"{mode}\"\nca_file = \"ca.pem\"\n"), fake.port);
+        assert_eq!((code, fake.end()), (1, 0), "{said}");
+        assert!(said.contains("it offers no TLS") && !said.contains(PASSWORD), "{said}");
+    }
+    // The control: without TLS in the config it logs in.
+    let fake = Fake::start(|mut talk| {
+        talk.greet(WITHOUT_TLS, NATIVE);
+        is_proof_of_the_password(&talk.login().proof)
+    });
+    let (code, said) = plan("", fake.port);
+    assert_eq!((code, fake.end()), (1, true), "{said}");
+    let (code, said) = plan("tls = \"verify-ca\"\nca_file = \"absent.pem\"\n", 1);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("absent.pem"), "{said}");
+}
+
+fn run(config: &Path) -> (i32, String) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+    let ran = program.env_clear().arg("plan").arg("--config").arg(config).output().unwrap();
+    let said = [ran.stdout, ran.stderr].concat();
+    (ran.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
