@@ -54,11 +54,11 @@ fn least(once: impl Fn()) -> Duration {
 
 /// node0 the primary, all others its replicas.
 fn observed(rows: usize, known: bool) -> Observed {
-    let node = |n: usize| Node::new(&format!("node{n}"), 3306).expect("a node");
+    let node = |n: usize| Node::new(&format!("node{n:06}"), 3306).expect("a node");
     let row = |n: usize| Row {
         key: RowKey {
             hostgroup: Hostgroup(if n == 0 { 10 } else { 20 }),
-            hostname: format!("node{n}").into(),
+            hostname: format!("node{n:06}").into(),
             port: 3306,
         },
         status: Status::Online,
@@ -69,7 +69,7 @@ fn observed(rows: usize, known: bool) -> Observed {
     };
     let instance = |n: usize| Instance {
         node: node(n),
-        cluster: "node0:3306".to_owned(),
+        cluster: "node000000:3306".to_owned(),
         alias: String::new(),
         valid: true,
         read_only: n > 0,

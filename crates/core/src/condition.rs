@@ -512,8 +512,10 @@ fn unprotected(
     if decision.memory.instances_asked_ms.is_none() && decision.memory.known.is_empty() {
         return None;
     }
-    let is_unknown = |node: &&Node| matches!(decision.verdicts.get(*node), Some(Verdict::Ignore(Why::NotKnown)));
-    if served.iter().all(|node| is_unknown(&node)) {
+    let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(Why::NotKnown));
+    let unknown = decision.verdicts.iter().filter(|(_, verdict)| is_unknown(verdict));
+    let unknown: BTreeSet<Node> = unknown.map(|(node, _)| node.clone()).collect();
+    if served.is_subset(&unknown) {
         let instances = match &observed.leader {
             LeaderView::Led(answer) => answer.instances.as_deref().unwrap_or_default(),
             _ => &[],
@@ -523,9 +525,8 @@ fn unprotected(
     }
     // Other servers may well be none of Orchestrator's business.
     let replicating = in_force(&observed.proxy, |hostgroup| managed.writer_beside(hostgroup).is_some());
-    let unknown: Vec<&Node> = replicating.iter().filter(is_unknown).collect();
-    let nodes = NodeList::of(unknown.iter().copied());
-    (!unknown.is_empty()).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })
+    let nodes = NodeList::of(replicating.intersection(&unknown));
+    (nodes.count() > 0).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })
 }
 
 fn unarmed(observed: &Observed, decision: &Decision) -> Option<UnarmedReason> {

@@ -82,12 +82,13 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         of(&before.released).and(of(&ordered_releases))
     };
     let unreleased = all.iter().copied().filter(|record| record.at_ns > released(&record.failed).recovery_ns);
-    let history = History {
+    let shown = answer.and_then(|answer| answer.instances.as_ref());
+    let history = || History {
         records: unreleased.collect(),
         old_before_ns: watching_since_ns(&before),
         companions: companions(&before, &rows),
     };
-    let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &history));
+    let topology = shown.map(|shown| Topology::new(shown, &history()));
     let clusters = topology.as_ref().map(|topology| clusters_seen(&memory.cluster, topology, &rows));
     let downtimes: BTreeMap<&Node, &Downtime> =
         answer.iter().flat_map(|answer| &answer.downtimes).map(|downtime| (&downtime.node, downtime)).collect();
@@ -209,14 +210,15 @@ type Judged = (BTreeMap<Node, Verdict>, BTreeMap<Node, Directive>);
 fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
     let (seen, second_writers) = facts.second_writers();
     next.second_writers = seen;
-    let mut verdicts = BTreeMap::new();
+    // In the order of the servers: a tree is made of them at once.
+    let mut quiet = Vec::new();
     let mut fenced = Fenced::default();
     let cluster_of = |node: &Node| facts.topology.and_then(|topology| topology.cluster_of(node));
     let mut for_downtime = Vec::new();
     for (node, rows) in facts.rows.servers() {
-        let marked = facts.marked(node);
+        let marked = facts.marked_in(rows);
         if let Some(why) = hands_off(facts, node, rows, marked.is_empty()) {
-            verdicts.insert(node.clone(), why);
+            quiet.push((node.clone(), why));
             continue;
         }
         let found = facts.of_recovery(node, rows, &marked);
@@ -235,11 +237,12 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
             }
         }
         if evidence.is_empty() {
-            verdicts.insert(node.clone(), not_fenced(facts, next, node, &marked, found.held, now_ms));
+            quiet.push((node.clone(), not_fenced(facts, next, node, &marked, found.held, now_ms)));
             continue;
         }
         fenced.add(cluster_of(node), node, evidence);
     }
+    let mut verdicts: BTreeMap<Node, Verdict> = quiet.into_iter().collect();
     for (node, fact) in for_downtime {
         match may_fence_for_downtime(facts, &node, &fenced) {
             Ok(()) => fenced.add(cluster_of(&node), &node, ByKind::from([(fact.kind, fact)])),
@@ -303,15 +306,17 @@ fn not_fenced(
 
 /// What was judged of a server holds for each name that its rows have.
 fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Judged {
-    let (mut verdicts, mut directives) = (BTreeMap::new(), BTreeMap::new());
-    for (server, verdict) in by_server {
-        let directive = directive(&verdict, facts, &server);
-        for name in facts.rows.of(&server).map(ServerRows::names).into_iter().flatten() {
+    let (mut verdicts, mut directives) = (Vec::with_capacity(by_server.len()), BTreeMap::new());
+    let mut by_server = by_server.into_iter().peekable();
+    for (server, rows) in facts.rows.servers() {
+        let Some((_, verdict)) = by_server.next_if(|(judged, _)| judged == server) else { continue };
+        let directive = directive(&verdict, facts, server);
+        for name in rows.names() {
             directives.extend(directive.iter().map(|directive| (name.clone(), directive.clone())));
-            verdicts.insert(name.clone(), verdict.clone());
+            verdicts.push((name.clone(), verdict.clone()));
         }
     }
-    (verdicts, directives)
+    (verdicts.into_iter().collect(), directives)
 }
 
 /// What can't or mustn't be judged.

@@ -136,8 +136,15 @@ impl<'a> Facts<'a> {
     /// What the markers in this node's rows say. Once its return is live, one that is left in memory or on disk says
     /// nothing: the journal of the apply that was cut off tells it from a fence that was.
     pub fn marked(&self, node: &Node) -> ByKind {
+        self.rows.of(node).map(|rows| self.marked_in(rows)).unwrap_or_default()
+    }
+
+    /// The same, of a server whose rows are at hand.
+    pub fn marked_in(&self, rows: &ServerRows<'_>) -> ByKind {
         let mut found = ByKind::new();
-        let Some(rows) = self.rows.of(node).filter(|rows| rows.has_note()) else { return found };
+        if !rows.has_note() {
+            return found;
+        }
         let is_back = rows.names().iter().any(|name| self.observed.proxy.returned.contains(name));
         for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
             if layer != Layer::Runtime && found.is_empty() && is_back {

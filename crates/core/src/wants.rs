@@ -1,13 +1,16 @@
 //! What to ask the leader in this tick besides who is downtimed: as little as a decision needs (FACTS §9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
-use crate::managed::{Managed, ManagedRows};
+use crate::identity::Identity;
+use crate::managed::Managed;
+use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::{Downtime, ProxyView};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
+use crate::row::{Hostgroup, Row, Status};
 use crate::superseded::Newest;
 
 /// What the client asks.
@@ -32,35 +35,84 @@ pub fn wants(
 ) -> Wants {
     let due = |asked: Option<u64>| asked.is_none_or(|asked| asked > now_ms || now_ms - asked >= HISTORY_EVERY_MS);
     let managed = Managed::of(proxy, policy);
-    let rows = ManagedRows::new(proxy, &managed, &memory.identity);
+    let noted = Noted::of(proxy, &managed);
     let history = due(memory.history_asked_ms)
         || memory.history.leader != leader
         || memory.history.under_way.is_some()
         // Its end lets nodes back, which takes a history that is known up to now.
-        || rows.any_marker(Kind::Isolation)
+        || noted.isolation
         || downtimes_changed(&memory.history_downtimes, downtimes)
         // A node is about to be let back, and a recovery's record can come later than its downtime.
         || !memory.proofs.is_empty();
-    let newest = Newest::of_each(memory.records.values());
-    let unsettled = rows.servers().any(|(node, _)| {
-        let released = memory.released.get(node).copied().unwrap_or_default();
-        newest.superseding(node).is_some_and(|record| record.at_ns > released.recovery_ns)
-    });
     let unconfirmed = memory.records.values().any(|record| !record.successful);
-    let two_writers = managed.writers().any(|hostgroup| rows.online(hostgroup).len() > 1);
-    let a_node_is_new = due(memory.instances_asked_ms) && rows.servers().any(|(node, _)| !memory.known.contains(node));
     let instances = !memory.armed
-        || rows.any_note()
-        || unsettled
+        || noted.any
         || unconfirmed
-        || two_writers
-        || a_node_is_new
+        || has_two_writers(proxy, &managed, &memory.identity)
+        || (due(memory.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.known.contains(server)))
         || history // a record that arrives now needs the topology now
-        || memory.evidence.keys().any(|node| rows.serves(node))
-        || downtimes.iter().any(|downtime| rows.serves(memory.identity.server(&downtime.node)));
+        || has_suspect(proxy, &managed, memory, downtimes);
     let lease_lost = memory.isolated
         || memory.lease_asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
     Wants { history, instances, backing: instances || lease_lost }
+}
+
+/// What the rows' comments say.
+#[derive(Default)]
+struct Noted {
+    any: bool,
+    isolation: bool,
+}
+
+impl Noted {
+    fn of(proxy: &ProxyView, managed: &Managed) -> Self {
+        let mut noted = Self::default();
+        for row in managed_rows(proxy, managed) {
+            match Comment::parse(&row.comment) {
+                Comment::Plain => continue,
+                Comment::Marked(_, marker) => noted.isolation |= marker.kind == Kind::Isolation,
+                Comment::Unreadable(_) => {}
+            }
+            noted.any = true;
+        }
+        noted
+    }
+}
+
+/// The managed rows of every layer that stand for a node. No index of them is made: most ticks need no more than a look.
+fn managed_rows<'a>(proxy: &'a ProxyView, managed: &'a Managed) -> impl Iterator<Item = &'a Row> {
+    let rows = [&proxy.runtime, &proxy.memory, &proxy.disk].into_iter().flatten();
+    rows.filter(|row| managed.contains(row.key.hostgroup) && row.key.hostname.host().is_some())
+}
+
+/// Whether a server that is meant has a managed row.
+fn has_row_of(proxy: &ProxyView, managed: &Managed, memory: &Memory, is_meant: impl Fn(&Node) -> bool) -> bool {
+    managed_rows(proxy, managed).filter_map(Row::node).any(|name| is_meant(memory.identity.server(&name)))
+}
+
+fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) -> bool {
+    let mut online: BTreeMap<Hostgroup, Node> = BTreeMap::new();
+    let writers =
+        proxy.runtime.iter().filter(|row| row.status == Status::Online && managed.is_writer(row.key.hostgroup));
+    writers.filter(|row| managed.contains(row.key.hostgroup)).any(|row| {
+        let Some(name) = row.node() else { return false };
+        let server = identity.server(&name);
+        online.entry(row.key.hostgroup).or_insert_with(|| server.clone()) != server
+    })
+}
+
+/// Whether something may speak against a server that has a managed row.
+fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes: &[Downtime]) -> bool {
+    let newest = Newest::of_each(memory.records.values());
+    let released = |server: &Node| memory.released.get(server).copied().unwrap_or_default();
+    let superseded = newest.records().filter_map(|record| {
+        let server = memory.identity.server(&record.failed);
+        let counts = newest.superseding(&record.failed).is_some() && record.at_ns > released(server).recovery_ns;
+        counts.then_some(server)
+    });
+    let downtimed = downtimes.iter().map(|downtime| memory.identity.server(&downtime.node));
+    let suspects: BTreeSet<&Node> = memory.evidence.keys().chain(superseded).chain(downtimed).collect();
+    !suspects.is_empty() && has_row_of(proxy, managed, memory, |server| suspects.contains(server))
 }
 
 /// A recovery writes its mark over an operator's downtime: the reason tells them apart, however near they began.
