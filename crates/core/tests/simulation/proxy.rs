@@ -46,11 +46,13 @@ pub struct Edit {
     pub loaded: bool,
 }
 
+type Read = BTreeMap<(Place, bool), Rc<Vec<Row>>>;
+
 #[derive(Debug, Clone)]
 pub struct Proxy {
     pub world: World,
     /// Rows are read once, until somebody touches them: the rules look at each step. With the crowd, and without it.
-    read: RefCell<BTreeMap<(Place, bool), Rc<Vec<Row>>>>,
+    read: RefCell<Read>,
     /// The rules have looked at its rows as they are.
     pub judged: bool,
     pub edits: Vec<Edit>,
