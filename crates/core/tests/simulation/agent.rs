@@ -358,7 +358,7 @@ fn short(statement: &Statement) -> String {
 /// The rows in service of a node, of the managed hostgroups, by its name or its address.
 pub fn in_service(rows: &[Row], n: usize) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| {
-        [NODES[n], ADDRESSES[n]].contains(&row.key.hostname.as_str())
+        [NODES[n], ADDRESSES[n]].contains(&&*row.key.hostname)
             && row.key.hostgroup.0 != super::proxy::EXCLUDED
             && row.status.in_service()
     })

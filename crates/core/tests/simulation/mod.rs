@@ -349,6 +349,8 @@ impl Simulation {
             if matches!(agent.state, State::Down) {
                 // Not at once: who was stopped for nodes to be switched by hand is stopped long enough for a gap.
                 agent.wake_ms = agent.wake_ms.min(self.now_ms + 3_000);
+                let troubled_ms = &mut self.proxies[agent.proxy].troubled_ms;
+                *troubled_ms = agent.wake_ms.max(*troubled_ms);
             }
         }
     }
