@@ -223,7 +223,7 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
         }
         let found = facts.of_recovery(node, rows, &marked);
         let mut evidence = found.evidence;
-        evidence.extend(other_evidence(facts, node, &marked));
+        evidence.extend(other_evidence(facts, node, rows, &marked));
         evidence.extend(second_writers.get(node).map(|fact| (fact.kind, fact.clone())));
         if let Some(fact) = facts.of_downtime(node) {
             // An isolation, which ends by itself, must not carry it past the guards.
@@ -263,9 +263,15 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
     under_every_name(facts, verdicts)
 }
 
-/// Evidence that is not of a recovery: what was kept, what markers say, a lease that is over, an order.
-fn other_evidence(facts: &Facts<'_>, node: &Node, marked: &ByKind) -> ByKind {
-    let is_other = |kind: &Kind| !crate::gather::OF_RECOVERY.contains(kind) && *kind != Kind::Replica;
+/// Evidence that is not of a recovery: what was kept, what markers say, a lease that is over, an order. A downtime of before
+/// is nothing against a node that is in service and bears no marker: somebody let it back.
+fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
+    let was_let_back = marked.is_empty() && rows.in_service();
+    let is_other = |kind: &Kind| {
+        !crate::gather::OF_RECOVERY.contains(kind)
+            && *kind != Kind::Replica
+            && !(*kind == Kind::Downtime && was_let_back)
+    };
     let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
     for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
         evidence.entry(*kind).or_insert_with(|| fact.clone());

@@ -328,7 +328,12 @@ impl<'a> Facts<'a> {
                 let other = &primary.node;
                 // Where no monitor moves them, replicas stand beside the primary; read-only ones do no harm.
                 let is_harmless = !is_monitored && topology.instance(node).is_some_and(|i| i.read_only);
-                if other == node || !online.contains(other) || topology.co_primaries(node, other) || is_harmless {
+                // Its record may be still to come: the leader itself says that this one is no primary any more.
+                let was_lost = self.lost_in_recovery(other, false).is_some();
+                if other == node || !online.contains(other) || topology.co_primaries(node, other) {
+                    continue;
+                }
+                if is_harmless || was_lost {
                     continue;
                 }
                 let since_s = *self.memory.second_writers.get(node).unwrap_or(&answer.date_s);

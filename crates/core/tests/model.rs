@@ -28,6 +28,8 @@ mod step;
 #[path = "model/without.rs"]
 mod without;
 
+use std::sync::Arc;
+
 use apply_world::scene::node;
 use run::{holds, matters};
 use state::{NODES, State};
@@ -241,6 +243,23 @@ fn old_record_against_replicas() -> Model {
     Model { happens: &["isolated"], ..Model::new("old record against replicas", start, 10, &faults) }
 }
 
+/// node01 is fenced. While the agent is stopped for a minute, somebody makes node01 the primary again, ends its mark and
+/// puts its rows back in as they were.
+fn switched_back_unwatched() -> Model {
+    let mut start = fenced(1);
+    start.now_s += 60;
+    start.orc.primary = 0;
+    start.servers = healthy(1).servers;
+    start.orc.members.iter_mut().for_each(|member| member.downtimes.clear());
+    Arc::make_mut(&mut start.proxy).tables = healthy(1).proxy.tables.clone();
+    (start.seen.superseded[0], start.seen.fenced[0]) = (false, false);
+    start.poll();
+    let mut start = after(start, &[Crashes]); // a new process, with the state of before, and a lease that counts from now
+    start.agents[0].reached_s = Some(start.wall_s());
+    let faults = [(LeaderForgets, 1), (Stalls, 1), (Silence, 1), (Heals, 1)];
+    Model::new("switched back unwatched", start, 6, &faults)
+}
+
 fn database_is_gone() -> Model {
     let faults = [(DatabaseGoes, 1), (Silence, 1), (Heals, 1)];
     Model { happens: &["isolated"], ..Model::new("database is gone", healthy(1), 14, &faults) }
@@ -306,6 +325,7 @@ models! {
     i2_promoted_without_reset: promoted_without_reset();
     read_only_nodes_get_no_writer_row: read_only_beside_a_dead_primary();
     i9_an_old_record_against_replicas: old_record_against_replicas();
+    i9_switched_back_unwatched: switched_back_unwatched();
     i9_a_database_that_is_gone: database_is_gone();
     i9_only_a_follower_is_reached: only_a_follower_is_reached();
     i9_a_history_that_stalls: history_stalls();
@@ -332,6 +352,7 @@ rules! {
     without_the_lock: Lock, two_agents(), "I12";
     without_the_newest_record: NewestRecord, promoted_while_fenced(), "live: the primary";
     without_a_live_proof_of_what_is_old: OldRecordsNeedLiveProof, old_history(), "I9";
+    without_a_watch_that_a_gap_ends: AGapEndsTheWatch, switched_back_unwatched(), "I9";
     without_beginning_early: BeginsEarly, drifting_agent(90), "I4: in service";
     without_a_shared_lease: SharedLease, one_cut_off(), "I7";
     without_a_note_of_returns: NoteOfReturns, return_is_forgotten_in_silence(), "I9";

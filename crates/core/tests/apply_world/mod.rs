@@ -98,9 +98,24 @@ impl World {
 
     /// The rows of one host, without a look at the others.
     pub fn rows_of(&self, place: Place, name: &str) -> Vec<Row> {
+        self.part(place, |_, host| host == name).rows().expect("every row can be read")
+    }
+
+    /// Servers of some hostgroups and hosts, without a look at the others.
+    pub fn part(&self, place: Place, is_meant: impl Fn(&str, &str) -> bool) -> Content {
         let content = self.content(place, SERVERS);
-        let records = content.records.values().filter(|record| record[1].as_deref() == Some(name)).cloned();
-        Content::new(SERVERS, content.columns.clone(), records).rows().expect("every row can be read")
+        let is_meant = |record: &&Record| match &record[..2] {
+            [Some(hostgroup), Some(host)] => is_meant(hostgroup, host),
+            _ => false,
+        };
+        Content::new(SERVERS, content.columns.clone(), content.records.values().filter(is_meant).cloned())
+    }
+
+    /// Puts other servers in the place of these.
+    pub fn set_part(&mut self, place: Place, before: &Content, after: Content) {
+        let records = &mut self.content_mut(place, SERVERS).records;
+        before.records.keys().for_each(|key| drop(records.remove(key)));
+        records.extend(after.records);
     }
 
     /// Rows in force, without ghosts.
@@ -469,7 +484,8 @@ impl World {
             }
             after.insert(row.key.clone(), row);
         }
-        if after.is_empty() || self.content(Place::Memory, PAIRS).records.is_empty() {
+        let has_pairs = |place| !self.content(place, PAIRS).records.is_empty();
+        if after.is_empty() || (has_pairs(Place::Runtime) && !has_pairs(Place::Memory)) {
             self.broken.push("a LOAD emptied a table".to_owned());
         }
         for row in before {
@@ -479,13 +495,22 @@ impl World {
                 after.insert(row.key.clone(), Row { status: Status::OfflineHard, ..row });
             }
         }
-        self.set_rows(Place::Runtime, &after.into_values().collect::<Vec<_>>());
+        self.set_runtime(after.into_values());
         for table in COVERED.into_iter().filter(|table| *table != SERVERS) {
             if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
                 self.tables.insert((Place::Runtime, table), content);
             }
         }
         self.version += 1;
+    }
+
+    /// Runtime cuts a comment at a NUL.
+    fn set_runtime(&mut self, rows: impl IntoIterator<Item = Row>) {
+        let cut = |mut row: Row| {
+            row.comment.truncate(row.comment.find('\0').unwrap_or(row.comment.len()));
+            row
+        };
+        self.set_rows(Place::Runtime, &rows.into_iter().map(cut).collect::<Vec<_>>());
     }
 
     /// SAVE MYSQL SERVERS TO DISK, by anybody.
@@ -517,8 +542,7 @@ impl World {
                 self.tables.insert((Place::Runtime, table), content);
             }
         }
-        let live = self.live();
-        self.set_rows(Place::Runtime, &live);
+        self.set_runtime(self.live());
     }
 
     /// The monitor sees `read_only` and puts a node's row into the other hostgroup, settings and status as they are.

@@ -53,6 +53,8 @@ pub enum Rule {
     NewestRecord,
     /// §7: what is older than the first start fences like anything else.
     OldRecordsNeedLiveProof,
+    /// §7: a gap ends no watch: what was kept from before it fences like anything else.
+    AGapEndsTheWatch,
     /// §7: isolation begins when the lease is over, not so much earlier that it is done by then.
     BeginsEarly,
     /// §7: no agent hears of another's lease.
@@ -138,6 +140,7 @@ pub fn decide_without(
             memory.records.retain(|_, record| of_node01(record));
         }
         Some(Rule::OldRecordsNeedLiveProof) => memory.watching_since_s = Some(0),
+        Some(Rule::AGapEndsTheWatch) => drop(memory.watching_since_s.get_or_insert(0)),
         Some(Rule::SharedLease) => observed.proxy.lease = None,
         Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {

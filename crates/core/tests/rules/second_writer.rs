@@ -2,9 +2,10 @@
 
 use stonith_core::evidence::Kind::SecondWriter;
 use stonith_core::proof::Missing;
+use stonith_core::row::Status;
 use stonith_core::verdict::Lacks;
 
-use crate::world::{Decided, Lab, node};
+use crate::world::{Decided, HistoryRead, Lab, node, row};
 
 /// node01 died, and somebody promoted node03 by hand: no record, no downtime.
 fn promoted_by_hand() -> Lab {
@@ -54,6 +55,22 @@ fn i5_right_after_a_promotion_stale_rows_never_fence_the_new_primary() {
         lab.run_s(5);
         assert_eq!(lab.fenced(), ["node01"], "with a record: {with_record}");
     }
+}
+
+#[test]
+fn i5_a_node_that_was_lost_in_a_recovery_is_no_primary_to_fence_its_successor_for() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").repaired("node01").run_s(10);
+    // node02 was promoted before, and so will node03 be, which keeps its replica settings; its record does not come.
+    lab.history = HistoryRead::Nothing;
+    lab.failover("node02", "node03").run_s(1);
+    lab.returns_writable("node02").has_settings_left("node03", "node02").server("node03").replicating = true;
+    for _ in 0..30 {
+        // Its fence does not get through: another applier has the lock, say.
+        lab.put(row(10, "node02", Status::Online)).next();
+        assert!(!lab.is_fenced("node03"), "{}", lab.rows("node03"));
+    }
+    assert_eq!(lab.fenced(), ["node02"]);
 }
 
 #[test]

@@ -52,6 +52,20 @@ fn i9_what_was_kept_from_before_a_gap_fences_nothing_while_no_leader_is_heard() 
 }
 
 #[test]
+fn i5_a_downtime_of_before_a_gap_does_not_fence_a_node_that_was_let_back_and_made_the_primary() {
+    let mut lab = Lab::healthy();
+    lab.downtime("node02", "maintenance").run_s(3);
+    assert_eq!(lab.fenced(), ["node02"]);
+    lab.switched_by_hand("node02").downtime_ends("node02");
+    lab.edit(20, "node02", |row| (row.comment, row.status) = (String::new(), Status::Online));
+    lab.agent_restarts(600);
+    for _ in 0..30 {
+        lab.next();
+        assert_eq!(lab.fenced().len(), 0, "{}", lab.rows("node02"));
+    }
+}
+
+#[test]
 fn a_superseded_node_that_was_put_in_while_nobody_watched_is_fenced_if_the_live_view_agrees() {
     let mut lab = switched_back_unwatched(true);
     // node03 is the primary all the same, and node01 stands alone beside it.

@@ -14,9 +14,9 @@ use stonith_core::table::SERVERS;
 use stonith_core::verdict::{Lacks, Verdict};
 use stonith_core::wants::wants;
 
-use super::event::{Act, NODES};
-use super::orchestrator::{Cluster, node, now_s};
-use super::proxy::{EXCLUDED, Proxy};
+use super::event::{ADDRESSES, Act, Hostgroups, NODES, Topology};
+use super::orchestrator::{Cluster, node, now_s, number};
+use super::proxy::{EXCLUDED, Proxy, WRITER};
 use super::rng::Rng;
 use super::rules::Rules;
 use super::sabotage::{self, Sabotage};
@@ -88,7 +88,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(id: usize, proxy: usize, rng: &mut Rng, now_ms: u64, sabotage: Option<Sabotage>) -> Self {
+    pub fn new(id: usize, topology: Topology, rng: &mut Rng, now_ms: u64, sabotage: Option<Sabotage>) -> Self {
+        let proxy = id.min(topology.proxies - 1);
+        let writer_hostgroups = (topology.hostgroups == Hostgroups::OneForWrites).then_some(Hostgroup(WRITER));
+        let policy = Policy {
+            excluded_hostgroups: [Hostgroup(EXCLUDED)].into(),
+            writer_hostgroups: writer_hostgroups.into_iter().collect(),
+            ..Policy::default()
+        };
         let memory = Memory::first_start("boot", now_ms);
         Self {
             id,
@@ -111,7 +118,7 @@ impl Agent {
             order: None,
             lacks_operator: BTreeSet::new(),
             unfence: BTreeSet::new(),
-            policy: Policy { excluded_hostgroups: [Hostgroup(EXCLUDED)].into(), ..Policy::default() },
+            policy,
             rng: Rng::new(rng.draw()),
             ticks: 0,
             sabotage,
@@ -198,7 +205,7 @@ impl Agent {
             sabotage::of_decision(sabotage, &mut decision, &observed, self, boot_ms);
         }
         if let Some(Order::Unfence { node, .. }) = &observed.orders.now
-            && let Some(n) = NODES.iter().position(|name| super::orchestrator::node(name) == *node)
+            && let Some(n) = number(node)
             && matches!(decision.verdicts.get(node), Some(Verdict::Keep) | None)
         {
             self.unfence.remove(&n);
@@ -294,7 +301,7 @@ impl Agent {
         if now.starts != proxy.starts || now_ms - now.began_ms > APPLY_DEADLINE_MS {
             return rules.broken_off(proxy, now_ms);
         }
-        let before = matches!(now.statement, Statement::Load).then(|| proxy.world.rows(Place::Runtime));
+        let before = matches!(now.statement, Statement::Load).then(|| proxy.rows(Place::Runtime));
         let raced = proxy.moved;
         let reply = match self.sabotage.and_then(|sabotage| sabotage::of_statement(sabotage, proxy, &now.statement)) {
             Some(reply) => reply,
@@ -348,9 +355,11 @@ fn short(statement: &Statement) -> String {
     }
 }
 
-/// The rows in service of a node, of the managed hostgroups.
-pub fn in_service<'a>(rows: &'a [Row], name: &'a str) -> impl Iterator<Item = &'a Row> {
+/// The rows in service of a node, of the managed hostgroups, by its name or its address.
+pub fn in_service(rows: &[Row], n: usize) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| {
-        row.key.hostname == name && row.key.hostgroup.0 != super::proxy::EXCLUDED && row.status.in_service()
+        [NODES[n], ADDRESSES[n]].contains(&&*row.key.hostname)
+            && row.key.hostgroup.0 != super::proxy::EXCLUDED
+            && row.status.in_service()
     })
 }

@@ -1,5 +1,7 @@
 //! What can happen, and a seed's list of it: drawn before the run, so that a run can be had again with less.
 
+use stonith_core::observed::Part;
+
 use super::rng::Rng;
 
 /// How long things go wrong, ms; after it everything is repaired.
@@ -7,6 +9,21 @@ pub const TROUBLE_MS: u64 = 120_000;
 pub const START_MS: u64 = 1_000_000;
 /// A run has the first few of them.
 pub const NODES: [&str; 6] = ["node01", "node02", "node03", "node04", "node05", "node06"];
+/// Their second names.
+pub const ADDRESSES: [&str; 6] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"];
+/// Rows of servers that Orchestrator knows nothing of, where there are many.
+const CROWD: usize = 200;
+
+/// How ProxySQL tells writers from readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hostgroups {
+    /// A pair, which the monitor looks after.
+    Pair,
+    /// All nodes are in one hostgroup, and nothing names it.
+    One,
+    /// The same, and the config names it as one that takes writes.
+    OneForWrites,
+}
 
 /// What there is: drawn with the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +39,15 @@ pub struct Topology {
     has_one_alias: bool,
     /// Whoever is promoted keeps its replica settings: its replication finds the old primary again.
     pub promotes_without_reset: bool,
+    /// Orchestrator lists this node under its address, too, and tells of it by either name.
+    pub two_names: Option<usize>,
+    pub hostgroups: Hostgroups,
+    /// No comparison finds the rows of this node.
+    pub odd_rows: Option<usize>,
+    /// The comments of this node's rows have a NUL and a byte that is no text.
+    pub odd_comments: Option<usize>,
+    /// So many rows of servers that Orchestrator does not list.
+    pub crowd: usize,
     pub agents: usize,
     pub proxies: usize,
 }
@@ -32,10 +58,43 @@ impl Topology {
         if self.has_one_alias { "main" } else { "other" }
     }
 
+    /// What is odd of it.
+    pub fn odd(&self) -> Vec<&'static str> {
+        let odd = [
+            (self.is_chained, "a chain"),
+            (self.has_rows_beside, "rows beside the pair"),
+            (self.has_other_cluster, "another cluster"),
+            (self.has_other_cluster && self.has_one_alias, "two clusters under one alias"),
+            (self.promotes_without_reset, "promotions without RESET"),
+            (self.two_names.is_some(), "two names of one server"),
+            (self.hostgroups == Hostgroups::One, "no pairs, and no hostgroup is named"),
+            (self.hostgroups == Hostgroups::OneForWrites, "no pairs, and a hostgroup that is named"),
+            (self.odd_rows.is_some(), "rows that no comparison finds"),
+            (self.odd_comments.is_some(), "comments with odd bytes"),
+            (self.crowd > 0, "hundreds of rows"),
+            (self.agents > self.proxies, "two agents of one ProxySQL"),
+            (self.proxies > 1, "two ProxySQLs"),
+        ];
+        odd.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect()
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let (agents, proxies) = [(1, 1), (2, 1), (2, 2)][rng.below(3)];
         let nodes = 3 + rng.below(NODES.len() - 2);
+        let mut node_in = |one_in| rng.one_in(one_in).then(|| rng.below(nodes));
+        let (two_names, odd_rows, odd_comments) = (node_in(6), node_in(8), node_in(8));
+        let hostgroups = match rng.below(12) {
+            0 => Hostgroups::One,
+            1 => Hostgroups::OneForWrites,
+            _ => Hostgroups::Pair,
+        };
+        let crowd = if rng.one_in(15) { CROWD } else { 0 };
         Self {
+            two_names,
+            hostgroups,
+            odd_rows,
+            odd_comments,
+            crowd,
             nodes,
             is_chained: nodes > 3 && rng.one_in(3),
             has_rows_beside: rng.one_in(3),
@@ -68,6 +127,14 @@ pub enum What {
     /// Somebody sets read_only=0 on a replica.
     Writable(usize),
     Takeover(usize),
+    /// Somebody makes another node the primary, and Orchestrator records nothing: this one, or the one that was it before.
+    Switched {
+        to: Option<usize>,
+        /// `RESET SLAVE ALL` on the new primary; else it goes on replicating from the old one.
+        resets: bool,
+        /// The agents are stopped for so long around it, and the new primary's rows are put in by hand meanwhile; 0: they run.
+        stopped_ms: u64,
+    },
     // Orchestrator
     Election {
         ms: u64,
@@ -85,6 +152,12 @@ pub enum What {
         ms: u64,
     },
     RecordMissingOnFollower,
+    /// What it says of this node can't be read for a while.
+    Unreadable {
+        part: Part,
+        node: usize,
+        ms: u64,
+    },
     Forgotten(usize),
     Downtimed(usize),
     DowntimeEnds(usize),
@@ -236,6 +309,10 @@ pub fn draw(rng: &mut Rng, topology: Topology) -> Vec<Event> {
                         at(&mut events, back + rng.between(3_000, 20_000), What::Repaired(n));
                     }
                 }
+                if rng.one_in(3) {
+                    let (resets, stopped_ms) = (rng.one_in(2), stopped_ms(rng));
+                    at(&mut events, t + rng.between(8_000, 40_000), What::Switched { to: None, resets, stopped_ms });
+                }
             }
             What::Downtimed(n) => at(&mut events, t + rng.between(1_000, 30_000), What::DowntimeEnds(n)),
             What::Writable(n) => at(&mut events, t + rng.between(1_000, 20_000), What::Repaired(n)),
@@ -250,20 +327,26 @@ pub fn draw(rng: &mut Rng, topology: Topology) -> Vec<Event> {
 
 fn failure(rng: &mut Rng, nodes: usize) -> What {
     let n = rng.below(nodes);
-    match rng.below(8) {
+    match rng.below(10) {
         0 => What::Dies(n),
         1 => What::Hangs(n),
         2 | 3 => What::PrimaryDies,
         4 => What::PrimaryHangs,
         5 => What::Repaired(n),
         6 => What::Writable(n),
+        7 | 8 => What::Switched { to: Some(n), resets: rng.one_in(2), stopped_ms: stopped_ms(rng) },
         _ => What::Takeover(n),
     }
 }
 
+/// Long enough that it is a gap in an agent's watch, or not at all.
+fn stopped_ms(rng: &mut Rng) -> u64 {
+    if rng.one_in(2) { 0 } else { rng.between(3_000, 30_000) }
+}
+
 fn orchestrator(rng: &mut Rng, nodes: usize, failures: bool) -> What {
     let ms = rng.between(500, 4_500);
-    match rng.below(if failures { 9 } else { 6 }) {
+    match rng.below(if failures { 12 } else { 6 }) {
         0 => What::Election { ms },
         1 => What::LeaderKilled { ms },
         2 => What::LeaderDeposed { ms: ms.min(1_000) },
@@ -271,6 +354,10 @@ fn orchestrator(rng: &mut Rng, nodes: usize, failures: bool) -> What {
         4 => What::RecordMissingOnFollower,
         5 => What::HistoryStalls { ms: rng.between(1_000, 30_000) },
         6 => What::Forgotten(rng.below(nodes)),
+        7..=9 => {
+            let part = [Part::Marks, Part::Instances, Part::History][rng.below(3)];
+            What::Unreadable { part, node: rng.below(nodes), ms: rng.between(1_000, 40_000) }
+        }
         _ => What::Downtimed(rng.below(nodes)),
     }
 }

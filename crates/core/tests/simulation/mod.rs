@@ -8,15 +8,18 @@ pub mod rng;
 pub mod rules;
 pub mod sabotage;
 
+use std::collections::BTreeSet;
+
 use stonith_core::apply::Place;
+use stonith_core::evidence::Kind;
 use stonith_core::marker::Comment;
 use stonith_core::row::Status;
 
 use crate::apply_world;
 use agent::{Agent, State};
-use event::{Act, Event, NODES, START_MS, TROUBLE_MS, Topology, What};
-use orchestrator::{Cluster, Life, at};
-use proxy::{EXCLUDED, Proxy, READER, WRITER};
+use event::{Act, Event, Hostgroups, NODES, START_MS, TROUBLE_MS, Topology, What};
+use orchestrator::{Cluster, Life, at, number};
+use proxy::{CROWD, EXCLUDED, Proxy, READER, WRITER};
 use rng::Rng;
 use rules::Rules;
 use sabotage::Sabotage;
@@ -42,6 +45,7 @@ pub struct Report {
 
 struct Simulation {
     now_ms: u64,
+    topology: Topology,
     cluster: Cluster,
     proxies: Vec<Proxy>,
     agents: Vec<Agent>,
@@ -57,14 +61,31 @@ impl Run {
         Self { seed, events, topology, sabotage }
     }
 
+    /// What is odd in this seed's world.
+    pub fn worlds(&self) -> BTreeSet<String> {
+        let switched = |stopped_ms: &u64| if *stopped_ms > 0 { "while agents are stopped" } else { "while agents run" };
+        let of_event = |event: &Event| match &event.what {
+            What::Switched { resets, stopped_ms, .. } => {
+                let reset = if *resets { "with" } else { "without" };
+                Some(format!("switched by hand {reset} RESET {}", switched(stopped_ms)))
+            }
+            What::Unreadable { part, .. } => Some(format!("{part:?} that can't be read")),
+            What::HistoryStalls { .. } => Some("a history that stalls".to_owned()),
+            _ => None,
+        };
+        let odd = self.topology.odd().into_iter().map(str::to_owned);
+        odd.chain(self.events.iter().filter_map(of_event)).collect()
+    }
+
     pub fn go(&self) -> Report {
         let mut rng = Rng::new(self.seed.wrapping_mul(31));
         let topology = self.topology;
         let Topology { agents, proxies, .. } = topology;
         let all_proxies = (0..proxies).map(|_| Proxy::new(&mut rng, topology, START_MS)).collect();
-        let all_agents = (0..agents).map(|id| Agent::new(id, id.min(proxies - 1), &mut rng, START_MS, self.sabotage));
+        let all_agents = (0..agents).map(|id| Agent::new(id, topology, &mut rng, START_MS, self.sabotage));
         let mut simulation = Simulation {
             now_ms: START_MS,
+            topology,
             cluster: Cluster::new(topology),
             proxies: all_proxies,
             agents: all_agents.collect(),
@@ -173,7 +194,7 @@ impl Simulation {
             let p = agent.proxy;
             let starts = self.proxies[p].starts;
             let before = matches!(agent.state, State::Applying(_))
-                .then(|| (self.proxies[p].world.rows(Place::Runtime), self.proxies[p].disk_spoiled));
+                .then(|| (self.proxies[p].rows(Place::Runtime), self.proxies[p].disk_spoiled));
             agent.step(&self.cluster, &mut self.proxies[p], &mut self.rules, next_ms);
             self.rules.statements += 1;
             if let Some((before, spoiled)) = before
@@ -213,6 +234,7 @@ impl Simulation {
             What::Repaired(n) => self.cluster.repair(*n),
             What::Writable(n) => self.cluster.servers[*n].read_only = false,
             What::Takeover(n) => self.cluster.takeover(*n, now_ms),
+            What::Switched { to, resets, stopped_ms } => self.switched(*to, *resets, *stopped_ms),
             What::Election { ms } => self.cluster.elects(now_ms, *ms),
             What::LeaderKilled { ms } => self.cluster.leader_killed(now_ms, *ms),
             What::LeaderDeposed { ms } => {
@@ -222,6 +244,7 @@ impl Simulation {
             What::HistoryPurged => self.cluster.purge(),
             What::HistoryStalls { ms } => self.cluster.history_stalls_ms = now_ms + ms,
             What::RecordMissingOnFollower => self.cluster.lacking = self.cluster.leader.map(|leader| (leader + 1) % 3),
+            What::Unreadable { part, node, ms } => self.cluster.unreadable.push((*part, *node, now_ms + ms)),
             What::Forgotten(n) => self.cluster.forget(*n),
             What::Downtimed(n) => self.cluster.downtime(*n, now_ms),
             What::DowntimeEnds(n) => self.cluster.end_plain(*n),
@@ -263,12 +286,33 @@ impl Simulation {
         }
     }
 
+    fn switched(&mut self, to: Option<usize>, resets: bool, stopped_ms: u64) {
+        let (now_ms, are_stopped) = (self.now_ms, stopped_ms > 0);
+        let Some(to) = self.cluster.switch(to, resets, are_stopped, now_ms) else { return };
+        self.rules.saw("switched by hand");
+        if are_stopped {
+            self.rules.saw("switched by hand while agents were stopped");
+            for agent in &mut self.agents {
+                if matches!(agent.state, State::Applying(_)) {
+                    self.rules.broken_off(&mut self.proxies[agent.proxy], now_ms);
+                }
+                agent.crashes(now_ms, stopped_ms);
+            }
+            for (p, proxy) in self.proxies.iter_mut().enumerate() {
+                proxy.troubled_ms = proxy.troubled_ms.max(now_ms + stopped_ms);
+                if proxy.put_in(to) {
+                    self.rules.back_by_hand(p, to);
+                }
+            }
+        }
+    }
+
     fn dies(&mut self, n: usize, life: Life) {
         self.cluster.servers[n].life = life;
     }
 
     fn acts(&mut self, p: usize, act: &Act) {
-        let before = self.proxies[p].world.rows(Place::Runtime);
+        let before = self.proxies[p].rows(Place::Runtime);
         let (spoiled, starts) = (self.proxies[p].disk_spoiled, self.proxies[p].starts);
         let applying = self.agents.iter().any(|a| a.proxy == p && matches!(a.state, State::Applying(_)));
         self.proxies[p].act(act, &self.cluster, self.now_ms, applying);
@@ -287,6 +331,7 @@ impl Simulation {
         self.cluster.leader.get_or_insert(0);
         self.cluster.deposed = None;
         self.cluster.history_stalls_ms = 0;
+        self.cluster.unreadable.clear();
         self.cluster.abandon();
         for n in 0..self.cluster.servers.len() {
             self.cluster.repair(n);
@@ -302,7 +347,10 @@ impl Simulation {
             (agent.blind_ms, agent.conflict_ms, agent.no_majority_ms) = (0, 0, 0);
             agent.acts.clear();
             if matches!(agent.state, State::Down) {
-                agent.wake_ms = self.now_ms;
+                // Not at once: who was stopped for nodes to be switched by hand is stopped long enough for a gap.
+                agent.wake_ms = agent.wake_ms.min(self.now_ms + 3_000);
+                let troubled_ms = &mut self.proxies[agent.proxy].troubled_ms;
+                *troubled_ms = agent.wake_ms.max(*troubled_ms);
             }
         }
     }
@@ -328,7 +376,14 @@ impl Simulation {
             }
             for place in [Place::Runtime, Place::Memory, Place::Disk] {
                 for row in proxy.world.rows(place) {
-                    if Comment::parse(&row.comment) != Comment::Plain {
+                    let is_primary = row.node().and_then(|node| number(&node)) == Some(self.cluster.primary);
+                    let waits = proxy.hostgroups == Hostgroups::OneForWrites && !is_primary;
+                    let may_be = match Comment::parse(&row.comment) {
+                        Comment::Plain => true,
+                        Comment::Marked(_, marker) => waits && marker.kind == Kind::Replica,
+                        Comment::Unreadable(_) => false,
+                    };
+                    if !may_be {
                         found.push(format!("{} in {place:?} has our marker still: {:?}", row.key, row.comment));
                     }
                 }
@@ -341,12 +396,22 @@ impl Simulation {
                     })
                 };
                 let is_primary = n == self.cluster.primary;
-                if has(WRITER) != is_primary || (!is_primary && !has(READER)) {
+                let is_in_its_role = match proxy.hostgroups {
+                    Hostgroups::Pair => has(WRITER) == is_primary && (is_primary || has(READER)),
+                    Hostgroups::One => has(WRITER),
+                    Hostgroups::OneForWrites => has(WRITER) || !is_primary, // or it waits, as its marker says
+                };
+                if !is_in_its_role {
                     found.push(format!("{name} is not back in its role (the primary: {is_primary})"));
                 }
             }
-            if !runtime.iter().any(|row| row.key.hostgroup.0 == EXCLUDED) {
-                found.push("rows that are not ours are gone".to_owned());
+            for place in [Place::Runtime, Place::Memory, Place::Disk] {
+                let rows = proxy.world.rows(place);
+                let of = |hostgroup| rows.iter().filter(move |row| row.key.hostgroup.0 == hostgroup);
+                let is_as_it_was = of(CROWD).all(|row| row.status == Status::Online && row.comment.is_empty());
+                if of(EXCLUDED).next().is_none() || of(CROWD).count() != self.topology.crowd || !is_as_it_was {
+                    found.push(format!("rows that are not ours are not as they were in {place:?}"));
+                }
             }
             for what in found {
                 self.rules.violated(self.now_ms, format!("liveness: proxy {}: {what}", p + 1));

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::node::Node;
 use stonith_core::observed::{
-    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
+    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Part, Recovery, RecoveryHistory,
+    Skipped,
 };
 use stonith_core::wants::Wants;
 
-use super::event::{NODES, START_MS, Topology};
+use super::event::{ADDRESSES, NODES, START_MS, Topology};
 
 /// The nodes of another cluster: its primary, and a replica.
 pub const OTHER_CLUSTER: [&str; 2] = ["my01", "my02"];
@@ -17,6 +18,12 @@ pub const WALL_S: i64 = 1_750_000_000;
 
 pub fn node(name: &str) -> Node {
     format!("{name}:3306").parse().expect("a node")
+}
+
+/// Which node of ours has this name, or this address.
+pub fn number(of: &Node) -> Option<usize> {
+    let names = NODES.iter().zip(ADDRESSES);
+    names.into_iter().position(|(name, address)| [*name, address].contains(&of.host.as_str()))
 }
 
 pub fn now_s(now_ms: u64) -> i64 {
@@ -83,8 +90,15 @@ pub struct Cluster {
     has_other: bool,
     other_alias: &'static str,
     promotes_without_reset: bool,
+    two_names: Option<usize>,
     /// The history does not come until then, ms.
     pub history_stalls_ms: u64,
+    /// What can't be read, of which node, until when, ms.
+    pub unreadable: Vec<(Part, usize, u64)>,
+    /// Who was the primary before.
+    pub primary_before: usize,
+    /// When somebody last made another node the primary, and whether the agents were stopped then.
+    pub switched: Option<(u64, bool)>,
     running: Option<Running>,
     missed: u32,
     last_recovery_ms: u64,
@@ -123,7 +137,11 @@ impl Cluster {
             has_other: topology.has_other_cluster,
             other_alias: topology.other_alias(),
             promotes_without_reset: topology.promotes_without_reset,
+            two_names: topology.two_names,
             history_stalls_ms: 0,
+            unreadable: vec![],
+            primary_before: 0,
+            switched: None,
             running: None,
             missed: 0,
             last_recovery_ms: 0,
@@ -185,7 +203,7 @@ impl Cluster {
                 replicating: self.replicates(n),
                 checked_s: now_s(now_ms),
                 downtimed: false,
-                uuid: String::new(),
+                uuid: self.two_names.map(|_| format!("uuid-{n}")).unwrap_or_default(),
                 errant_gtid: String::new(),
                 replication_error: String::new(),
             };
@@ -210,7 +228,7 @@ impl Cluster {
         let replicates: Vec<bool> = (0..self.servers.len()).map(|n| self.is_well(n) && self.replicates(n)).collect();
         for orc in &mut self.orcs {
             orc.lost.retain(|mark| {
-                let n = NODES.iter().position(|name| node(name) == mark.node).expect("a node of ours");
+                let n = number(&mark.node).expect("a node of ours");
                 !(replicates[n] && now_s(now_ms) - mark.begin_s >= 60)
             });
         }
@@ -305,6 +323,7 @@ impl Cluster {
     }
 
     fn promote(&mut self, n: usize, now_ms: u64) {
+        self.primary_before = self.primary;
         (self.primary, self.promoted_at_ms) = (n, now_ms);
         self.servers[n].read_only = false;
         if !self.promotes_without_reset {
@@ -337,6 +356,35 @@ impl Cluster {
         self.orcs.iter_mut().for_each(|orc| orc.records.push(record.clone()));
         self.mark_lost(leader, from, now_ms);
         self.last_recovery_ms = now_ms;
+    }
+
+    /// Somebody makes another node the primary, by hand: no record and no mark.
+    pub fn switch(&mut self, to: Option<usize>, resets: bool, are_stopped: bool, now_ms: u64) -> Option<usize> {
+        let (from, to) = (self.primary, to.unwrap_or(self.primary_before));
+        let ready = |n: usize| self.servers[n].life == Life::Up && self.listed.contains(&n);
+        if to == from || !ready(from) || !ready(to) || self.running.is_some() {
+            return None;
+        }
+        self.promote(to, now_ms);
+        self.servers[to].follows = (!resets).then_some(from);
+        for (_, server) in self.servers.iter_mut().enumerate().filter(|(n, s)| *n != to && s.life == Life::Up) {
+            (server.follows, server.read_only) = (Some(to), true);
+        }
+        self.end_downtime(to);
+        self.switched = Some((now_ms, are_stopped));
+        Some(to)
+    }
+
+    /// Whether somebody made this node the primary while no agent watched, it is that still, and another node, not the one
+    /// that was it before, runs from it.
+    pub fn was_switched_unwatched(&self, n: usize) -> bool {
+        let runs = |(other, server): (usize, &Server)| {
+            other != n && server.life == Life::Up && server.follows == Some(n) && server.read_only
+        };
+        n == self.primary
+            && self.switched == Some((self.promoted_at_ms, true))
+            && self.servers[n].life == Life::Up
+            && self.servers.iter().enumerate().filter(|(other, _)| *other != self.primary_before).any(runs)
     }
 
     /// The lead is lost, and comes to another node after so long.
@@ -417,24 +465,75 @@ impl Cluster {
             _ => return LeaderView::Leaderless,
         };
         let known = &self.orcs[orc];
-        let downtimes: Vec<Downtime> = known.lost.iter().chain(&self.downtimes).cloned().collect();
+        let is_unreadable = |part: Part, n: usize| {
+            self.unreadable.iter().any(|(of, node, until_ms)| (*of, *node) == (part, n) && now_ms < *until_ms)
+        };
+        let mut skipped = vec![];
+        let mut is_read = |part: Part, of: &[Node]| {
+            let is_read = !of.iter().filter_map(number).any(|n| is_unreadable(part, n));
+            if !is_read {
+                let nodes = of.iter().cloned().collect();
+                skipped.push(Skipped { part, nodes, what: format!("{part:?} of {of:?}") });
+            }
+            is_read
+        };
+        let marks = known.lost.iter().chain(&self.downtimes);
+        let marks =
+            marks.map(|mark| Downtime { node: self.told(&mark.node, mark.begin_s.unsigned_abs()), ..mark.clone() });
+        let downtimes: Vec<Downtime> =
+            marks.filter(|mark| is_read(Part::Marks, std::slice::from_ref(&mark.node))).collect();
         let leader = format!("orc{}", orc + 1);
         let wants = wants(&leader, &downtimes);
-        let instances = known.polled.values().map(|instance| Instance {
-            downtimed: downtimes.iter().any(|mark| mark.node == instance.node),
-            ..instance.clone()
+        let history = (wants.history && now_ms >= self.history_stalls_ms).then(|| {
+            let records = known.records.iter().map(|record| Recovery {
+                failed: self.told(&record.failed, record.at_ns),
+                successor: record.successor.as_ref().map(|successor| self.told(successor, record.at_ns)),
+                ..record.clone()
+            });
+            let names = |r: &Recovery| std::iter::once(&r.failed).chain(&r.successor).cloned().collect::<Vec<_>>();
+            let read = records.filter(|record| is_read(Part::History, &names(record)));
+            RecoveryHistory::whole(&leader, read.collect())
+        });
+        let instances = wants.instances.then(|| {
+            let polled = known.polled.values().flat_map(|seen| self.under_every_name(seen));
+            let shown = polled.map(|instance| Instance {
+                downtimed: downtimes.iter().any(|mark| mark.node == instance.node),
+                ..instance
+            });
+            let read = shown.filter(|instance| is_read(Part::Instances, std::slice::from_ref(&instance.node)));
+            read.chain(self.other_cluster(now_ms)).collect()
         });
         LeaderView::Led(Answer {
-            history: (wants.history && now_ms >= self.history_stalls_ms)
-                .then(|| RecoveryHistory::whole(&leader, known.records.clone())),
+            history,
             leader,
             asked_ms,
             date_s: now_s(now_ms),
             backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
-            instances: wants.instances.then(|| instances.chain(self.other_cluster(now_ms)).collect()),
-            skipped: Vec::new(),
+            instances,
+            skipped,
             downtimes,
         })
+    }
+
+    /// A node as it is told of this time: by its name, or by its address if that is known too.
+    fn told(&self, of: &Node, time: u64) -> Node {
+        match number(of) {
+            Some(n) if self.two_names == Some(n) && !time.is_multiple_of(2) => node(ADDRESSES[n]),
+            _ => of.clone(),
+        }
+    }
+
+    /// An instance as it is listed: a node that has two names, twice. Every other replica has the address as its primary's.
+    fn under_every_name(&self, seen: &Instance) -> Vec<Instance> {
+        let n = number(&seen.node).expect("a node of ours");
+        let primary = seen.primary.as_ref().map(|primary| self.told(primary, n as u64));
+        let by_name = Instance { primary, ..seen.clone() };
+        let by_address = (self.two_names == Some(n)).then(|| {
+            let cluster =
+                if by_name.primary.is_none() { node(ADDRESSES[n]).to_string() } else { by_name.cluster.clone() };
+            Instance { node: node(ADDRESSES[n]), cluster, ..by_name.clone() }
+        });
+        std::iter::once(by_name).chain(by_address).collect()
     }
 
     /// A healthy primary and its replica, always as they were.

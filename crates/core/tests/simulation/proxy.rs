@@ -1,18 +1,21 @@
 //! One ProxySQL: the tests' in-memory world, with its monitor on virtual time, clients, and people at its tables.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use stonith_core::apply::{Place, Reply, Statement};
 use stonith_core::evidence::Kind;
-use stonith_core::marker::Comment;
+use stonith_core::marker::{Comment, mark, unmarked};
 use stonith_core::observed::ProxyView;
 use stonith_core::row::{CheckType, Hostgroup, Pair, Row, Status};
 use stonith_core::table::{Content, SERVERS};
 
 use super::apply_world::scene::SERVER_COLUMNS;
 use super::apply_world::{Client, LAYERS, PAIRS, World};
-use super::event::{Act, NODES, Topology};
-use super::orchestrator::{Cluster, Life, OTHER_CLUSTER, node};
+use super::event::{ADDRESSES, Act, Hostgroups, NODES, Topology};
+use super::orchestrator::{Cluster, Life, OTHER_CLUSTER, node, number};
 use super::rng::Rng;
 
 pub const WRITER: u32 = 10;
@@ -21,6 +24,12 @@ pub const READER: u32 = 20;
 pub const BESIDE: u32 = 50;
 /// The config excludes it.
 pub const EXCLUDED: u32 = 99;
+
+/// Servers that Orchestrator does not list.
+pub const CROWD: u32 = 70;
+const CROWD_TEXT: &str = "70";
+/// A byte that is no text, as the client of ProxySQL carries it, and a NUL, at which runtime cuts a comment.
+const ODD_COMMENT: &str = "B\u{10fffc}ro\0 3";
 
 /// An edit that somebody staged: a column of a row, or a row, in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +46,15 @@ pub struct Edit {
     pub loaded: bool,
 }
 
+type Read = BTreeMap<(Place, bool), Rc<Vec<Row>>>;
+
 #[derive(Debug, Clone)]
 pub struct Proxy {
     pub world: World,
+    /// Rows are read once, until somebody touches them: the rules look at each step. With the crowd, and without it.
+    read: RefCell<Read>,
+    /// The rules have looked at its rows as they are.
+    pub judged: bool,
     pub edits: Vec<Edit>,
     /// Every comment that an operator gave a row, per node.
     pub comments: BTreeMap<String, BTreeSet<String>>,
@@ -48,6 +63,7 @@ pub struct Proxy {
     /// Nodes with a row of a status that nobody knows.
     pub odd: BTreeSet<String>,
     also_reader: bool,
+    pub hostgroups: Hostgroups,
     hung: BTreeMap<usize, u32>,
     dead_since: BTreeMap<usize, u64>,
     edited: u64,
@@ -73,21 +89,30 @@ impl Proxy {
         let mut records = vec![];
         let mut comments: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut row = |hostgroup: u32, name: &str, comment: &str| {
+            let is_odd = hostgroup != EXCLUDED && topology.odd_comments.is_some_and(|n| NODES[n] == name);
+            let comment = if is_odd { ODD_COMMENT } else { comment };
             comments.entry(name.to_owned()).or_default().insert(comment.to_owned());
             let values = [&hostgroup.to_string(), name, "3306", "ONLINE", "1", "0", comment];
             records.push(values.map(|value| Some(value.to_owned())).to_vec());
         };
+        let mut pairs = vec![];
         row(WRITER, NODES[0], "it's the [first]");
-        for name in &NODES[usize::from(!also_reader)..topology.nodes] {
-            row(READER, name, "");
+        if topology.hostgroups == Hostgroups::Pair {
+            pairs.push(["10", "20", "read_only", "main"]);
+            NODES[usize::from(!also_reader)..topology.nodes].iter().for_each(|name| row(READER, name, ""));
+        } else {
+            NODES[1..topology.nodes].iter().for_each(|name| row(WRITER, name, ""));
         }
         if topology.has_rows_beside {
             row(BESIDE, NODES[0], "reports");
             row(BESIDE, NODES[2], "reports");
+            topology.two_names.into_iter().for_each(|n| row(BESIDE, ADDRESSES[n], "reports"));
         }
-        let mut pairs = vec![["10", "20", "read_only", "main"]];
+        (0..topology.crowd).for_each(|n| row(CROWD, &format!("server{n:03}"), ""));
         if topology.has_other_cluster {
-            pairs.push(["30", "40", "read_only", "other"]);
+            if topology.hostgroups == Hostgroups::Pair {
+                pairs.push(["30", "40", "read_only", "other"]);
+            }
             row(30, OTHER_CLUSTER[0], "");
             row(40, OTHER_CLUSTER[1], "");
         }
@@ -115,16 +140,19 @@ impl Proxy {
             version: 1,
             checksums: !rng.one_in(4),
             watched: None,
-            odd: BTreeSet::new(),
+            odd: topology.odd_rows.map(|n| NODES[n].to_owned()).into_iter().collect(),
             broken: vec![],
         };
         Self {
             world,
+            read: RefCell::default(),
+            judged: false,
             edits: vec![],
             comments,
             by_hand: BTreeSet::new(),
             odd: BTreeSet::new(),
             also_reader,
+            hostgroups: topology.hostgroups,
             hung: BTreeMap::new(),
             dead_since: BTreeMap::new(),
             edited: 0,
@@ -138,6 +166,35 @@ impl Proxy {
             now_ms,
             applied: BTreeMap::new(),
         }
+    }
+
+    /// The rows of a layer, without the crowd.
+    pub fn rows(&self, place: Place) -> Rc<Vec<Row>> {
+        let read = || self.without_crowd(place).rows().expect("every row can be read");
+        self.read.borrow_mut().entry((place, false)).or_insert_with(|| Rc::new(read())).clone()
+    }
+
+    fn all_rows(&self, place: Place) -> Vec<Row> {
+        let read = || self.world.rows(place);
+        self.read.borrow_mut().entry((place, true)).or_insert_with(|| Rc::new(read())).to_vec()
+    }
+
+    /// Whoever may change a row, or what is known of rows, says so.
+    pub fn touched(&mut self) {
+        self.read.get_mut().clear();
+        self.judged = false;
+    }
+
+    fn without_crowd(&self, place: Place) -> Content {
+        self.world.part(place, |hostgroup, _| hostgroup != CROWD_TEXT)
+    }
+
+    /// Puts these in the place of all rows but the crowd's.
+    fn set_rows(&mut self, place: Place, rows: &[Row]) {
+        let before = self.without_crowd(place);
+        let after = before.with_rows(rows);
+        self.world.set_part(place, &before, after);
+        self.touched();
     }
 
     fn pairs(&self) -> Vec<Pair> {
@@ -155,9 +212,9 @@ impl Proxy {
         self.world.now_ms = now_ms;
         ProxyView {
             lease: self.world.shared_lease(owner),
-            runtime: self.world.rows(Place::Runtime),
-            memory: self.world.rows(Place::Memory),
-            disk: self.world.rows(Place::Disk),
+            runtime: self.all_rows(Place::Runtime),
+            memory: self.all_rows(Place::Memory),
+            disk: self.all_rows(Place::Disk),
             pairs: self.pairs(),
             conn_used: self.world.used(),
             unfinished: self.world.unfinished(),
@@ -180,6 +237,9 @@ impl Proxy {
             return refused("database or disk is full");
         }
         let reply = self.world.ask(owner, statement);
+        if !matches!(statement, Statement::Read { .. } | Statement::Names | Statement::Used | Statement::Sessions) {
+            self.touched();
+        }
         match statement {
             Statement::Read { place: Place::Runtime, table: SERVERS } => self.moved = false,
             // A move between the last look and the LOAD: known (FACTS §2).
@@ -196,8 +256,8 @@ impl Proxy {
     /// The read_only monitor, once a second, and what traffic does to dead servers (FACTS §2).
     pub fn monitor(&mut self, cluster: &Cluster, now_ms: u64) {
         let used = self.world.used();
-        let before = self.world.content(Place::Runtime, SERVERS).clone();
-        let mut rows = self.world.rows(Place::Runtime);
+        let before = self.without_crowd(Place::Runtime);
+        let mut rows = self.rows(Place::Runtime).to_vec();
         // A ghost goes with its last connection.
         rows.retain(|row| row.status != Status::OfflineHard || row.node().is_some_and(|n| used.contains_key(&n)));
         for (n, server) in cluster.servers.iter().enumerate() {
@@ -215,15 +275,15 @@ impl Proxy {
         if after != before {
             self.moved = true;
             if self.world.old_monitor && placement(&before) != placement(&after) {
-                let mut memory = self.world.rows(Place::Memory);
+                let mut memory = self.rows(Place::Memory).to_vec();
                 for name in NODES {
                     follow(&mut memory, &rows, name);
                 }
-                self.world.set_rows(Place::Memory, &memory);
+                self.set_rows(Place::Memory, &memory);
                 self.world.version += 1;
                 self.edits.retain(|edit| edit.found(&memory) == Some(true)); // the old monitor loses what is staged
             }
-            self.world.set_rows(Place::Runtime, &rows);
+            self.set_rows(Place::Runtime, &rows);
         }
         self.clients(&rows);
     }
@@ -244,6 +304,9 @@ impl Proxy {
 
     /// Where a node belongs that says so, or is taken to say so.
     fn place(&self, name: &str, read_only: bool, rows: &mut Vec<Row>) {
+        if self.hostgroups != Hostgroups::Pair {
+            return;
+        }
         let of_pair = |row: &&Row| row.key.hostname == name && [WRITER, READER].contains(&row.key.hostgroup.0);
         let Some(like) = rows.iter().filter(of_pair).find(|row| row.status.in_service()).cloned() else { return };
         let to = if read_only { READER } else { WRITER };
@@ -300,6 +363,11 @@ impl Proxy {
     // --- by people ------------------------------------------------------------------------------------------------
 
     pub fn act(&mut self, act: &Act, cluster: &Cluster, now_ms: u64, applying: bool) {
+        self.act_on_rows(act, cluster, now_ms, applying);
+        self.touched();
+    }
+
+    fn act_on_rows(&mut self, act: &Act, cluster: &Cluster, now_ms: u64, applying: bool) {
         self.world.now_ms = now_ms;
         self.now_ms = now_ms;
         self.troubled_ms = self.troubled_ms.max(now_ms);
@@ -332,13 +400,14 @@ impl Proxy {
 
     fn restart(&mut self) {
         self.world.restart();
+        self.touched();
         self.starts += 1;
         self.edits.clear();
         self.disk_spoiled = false;
         self.hung.clear();
         self.dead_since.clear();
         // What was done by hand and not saved is gone.
-        let disk = self.world.rows(Place::Disk);
+        let disk = self.rows(Place::Disk);
         let has = |key: &(u32, String), status: &Status| {
             disk.iter().any(|row| row.key.hostgroup.0 == key.0 && row.key.hostname == key.1 && row.status == *status)
         };
@@ -353,8 +422,9 @@ impl Proxy {
     fn load(&mut self) {
         let broken = self.world.broken.len();
         self.world.load();
+        self.touched();
         self.world.broken.truncate(broken); // not ours
-        let memory = self.world.rows(Place::Memory);
+        let memory = self.rows(Place::Memory);
         self.edits.retain(|edit| edit.found(&memory) == Some(false));
         self.edits.iter_mut().for_each(|edit| edit.loaded = true);
         self.moved = true;
@@ -363,7 +433,7 @@ impl Proxy {
     fn stage(&mut self, name: &str, column: &'static str, in_apply: bool) {
         self.edited += 1;
         let value = (1_000 + self.edited).to_string();
-        let mut memory = self.world.rows(Place::Memory);
+        let mut memory = self.rows(Place::Memory).to_vec();
         let ours = |row: &&mut Row| row.key.hostname == name && [WRITER, READER].contains(&row.key.hostgroup.0);
         let Some(row) = memory.iter_mut().find(ours) else { return };
         let hostgroup = row.key.hostgroup.0;
@@ -374,12 +444,12 @@ impl Proxy {
             let comment = format!("note {value}");
             self.comments.entry(name.to_owned()).or_default().insert(comment.clone());
             row.comment = match Comment::parse(&row.comment) {
-                Comment::Marked(before, _) => format!("{comment}{}", &row.comment[before.len()..]),
+                Comment::Marked(_, marker) => mark(&comment, &marker),
                 _ => comment.clone(),
             };
             comment
         };
-        self.world.set_rows(Place::Memory, &memory);
+        self.set_rows(Place::Memory, &memory);
         self.edits.retain(|edit| (edit.hostgroup, edit.name.as_str(), edit.column) != (hostgroup, name, column));
         self.edits.push(Edit {
             hostgroup,
@@ -395,13 +465,13 @@ impl Proxy {
     fn stage_row(&mut self, in_apply: bool) {
         self.edited += 1;
         let name = format!("new{}", self.edited);
-        let mut memory = self.world.rows(Place::Memory);
+        let mut memory = self.rows(Place::Memory).to_vec();
         let Some(mut row) = memory.first().cloned() else { return };
         (row.key.hostgroup.0, row.key.hostname, row.status) = (READER, name.as_str().into(), Status::Online);
         row.comment.clear();
         memory.push(row);
         self.comments.entry(name.clone()).or_default().insert(String::new());
-        self.world.set_rows(Place::Memory, &memory);
+        self.set_rows(Place::Memory, &memory);
         self.edits.push(Edit {
             hostgroup: READER,
             name,
@@ -417,7 +487,7 @@ impl Proxy {
     fn by_hand(&mut self, name: &str, from: &Status, to: &Status) -> Vec<(u32, String)> {
         let mut done = vec![];
         for place in LAYERS {
-            let mut rows = self.world.rows(place);
+            let mut rows = self.rows(place).to_vec();
             for row in rows.iter_mut().filter(|row| row.key.hostname == name && row.key.hostgroup.0 != EXCLUDED) {
                 let key = (row.key.hostgroup.0, name.to_owned());
                 let shunned = *from == Status::Online && row.status == Status::Shunned;
@@ -426,7 +496,7 @@ impl Proxy {
                     done.push(key);
                 }
             }
-            self.world.set_rows(place, &rows);
+            self.set_rows(place, &rows);
         }
         self.moved = true;
         self.world.version += 1;
@@ -441,10 +511,30 @@ impl Proxy {
     }
 
     pub fn back_by_hand(&mut self, name: &str) {
+        self.touched();
         if !self.world.unfinished() {
             self.by_hand.retain(|(_, other)| other != name);
             self.by_hand(name, &Status::OfflineSoft, &Status::Online);
         }
+    }
+
+    /// Somebody takes our markers off and puts a node's rows back in, in every layer.
+    pub fn put_in(&mut self, n: usize) -> bool {
+        if self.world.unfinished() || self.odd.contains(NODES[n]) {
+            return false;
+        }
+        for place in LAYERS {
+            let mut rows = self.rows(place).to_vec();
+            let is_ours = |row: &&mut Row| row.node().and_then(|node| number(&node)) == Some(n);
+            for row in rows.iter_mut().filter(is_ours).filter(|row| Comment::parse(&row.comment) != Comment::Plain) {
+                row.comment = unmarked(&row.comment);
+                row.status = Status::Online;
+            }
+            self.set_rows(place, &rows);
+        }
+        self.moved = true;
+        self.world.version += 1;
+        true
     }
 
     fn unknown_status(&mut self, name: &str, applying: bool) {
@@ -461,14 +551,18 @@ impl Proxy {
     pub fn ordered_out(&self) -> BTreeSet<usize> {
         let manual =
             |row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == Kind::Manual);
-        let rows = self.world.rows(Place::Runtime).into_iter().filter(manual);
-        rows.filter_map(|row| NODES.iter().position(|name| row.key.hostname == *name)).collect()
+        let rows = self.rows(Place::Runtime);
+        rows.iter()
+            .filter(|row| manual(row))
+            .filter_map(|row| NODES.iter().position(|name| row.key.hostname == *name))
+            .collect()
     }
 
     pub fn status_known_again(&mut self) {
         for name in std::mem::take(&mut self.odd) {
             self.by_hand(&name, &Status::Unknown("DRAINING".to_owned()), &Status::Online);
         }
+        self.touched();
     }
 }
 
@@ -486,11 +580,16 @@ impl Edit {
 }
 
 /// The comment without our marker.
-pub fn operators_part(comment: &str) -> &str {
+pub fn operators_part(comment: &str) -> Cow<'_, str> {
     match Comment::parse(comment) {
-        Comment::Marked(before, _) | Comment::Unreadable(before) => before,
-        Comment::Plain => comment,
+        Comment::Marked(..) => Cow::Owned(unmarked(comment)),
+        Comment::Plain | Comment::Unreadable(_) => Cow::Borrowed(comment),
     }
+}
+
+/// What runtime has of a comment.
+pub fn cut(comment: &str) -> &str {
+    comment.split('\0').next().unwrap_or_default()
 }
 
 fn set(rows: &mut [Row], name: &str, from: &Status, to: &Status) {

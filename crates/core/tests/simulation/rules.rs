@@ -7,15 +7,15 @@ use stonith_core::decide::Decision;
 use stonith_core::evidence::Kind;
 use stonith_core::lease::Standing;
 use stonith_core::marker::Comment;
-use stonith_core::observed::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Observed, Order};
+use stonith_core::observed::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Observed, Order, Part, Skipped};
 use stonith_core::plan::Directive;
 use stonith_core::policy::APPLY_MS;
 use stonith_core::row::{Row, Status};
 
 use super::agent::{Agent, Applying, in_service};
-use super::event::NODES;
-use super::orchestrator::{Cluster, at, node, now_s};
-use super::proxy::{EXCLUDED, Edit, Proxy, WRITER, operators_part};
+use super::event::{Hostgroups, NODES};
+use super::orchestrator::{Cluster, OTHER_CLUSTER, at, node, now_s, number};
+use super::proxy::{CROWD, EXCLUDED, Edit, Proxy, WRITER, cut, operators_part};
 
 /// The largest gap between ticks, an answer, and an apply: so long after an agent could know, no row is in service.
 const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
@@ -30,6 +30,8 @@ struct OfProxy {
     fenced: BTreeSet<usize>,
     /// Nodes that an operator ordered back, in whatever role is shown of them.
     ordered_back: BTreeSet<usize>,
+    /// Nodes fenced for a recovery that take no writes before they are the primary again, where no monitor moves rows.
+    waiting: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,8 @@ pub struct Rules {
     pub fences: u64,
     pub isolations: u64,
     pub returns: u64,
+    /// What came true of the odd things that chance can draw.
+    pub seen: BTreeSet<&'static str>,
 }
 
 impl Rules {
@@ -63,6 +67,10 @@ impl Rules {
 
     pub fn fault(&mut self) {
         self.faults += 1;
+    }
+
+    pub fn saw(&mut self, what: &'static str) {
+        self.seen.insert(what);
     }
 
     pub fn violated(&mut self, now_ms: u64, what: String) {
@@ -84,9 +92,12 @@ impl Rules {
         let of_agent = &mut self.agents[agent.id];
         of_agent.empty_plans = if decision.plan.is_empty() { of_agent.empty_plans + 1 } else { 0 };
         for (fenced, directive) in &decision.plan.directives {
-            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else {
-                if !matches!(directive, Directive::Unfence(_) | Directive::Fence { kind: Kind::Isolation, .. }) {
-                    self.violated(now_ms, format!("I9: {fenced} of the other cluster: {directive:?}"));
+            let Some(n) = number(fenced) else {
+                let is_known = OTHER_CLUSTER.iter().any(|name| node(name) == *fenced);
+                let of_isolation =
+                    matches!(directive, Directive::Unfence(_) | Directive::Fence { kind: Kind::Isolation, .. });
+                if !is_known || !of_isolation {
+                    self.violated(now_ms, format!("I9: {fenced}, which has nothing to do with it: {directive:?}"));
                 }
                 continue;
             };
@@ -95,12 +106,26 @@ impl Rules {
                     self.proxies[agent.proxy].fenced.remove(&n);
                     self.proxies[agent.proxy].due_ms.remove(&n);
                     self.proxies[agent.proxy].ordered_back.insert(n);
+                    self.proxies[agent.proxy].waiting.remove(&n);
+                } else if let LeaderView::Led(answer) = &observed.leader {
+                    let names_it = |s: &&Skipped| s.nodes.iter().any(|node| number(node) == Some(n));
+                    let was_fenced = self.proxies[agent.proxy].fenced.contains(&n);
+                    let mut missed = answer.skipped.iter().filter(names_it);
+                    if let Some(missed) = missed.find(|s| was_fenced || s.part != Part::Instances) {
+                        let what = &missed.what;
+                        self.violated(now_ms, format!("I2: {fenced} is let back, and {what} can't be read"));
+                    }
                 }
                 continue;
             };
             let blamed = cluster.servers[n].blamed;
             if *kind != Kind::Isolation && !blamed {
                 self.violated(now_ms, format!("I9: {fenced} is fenced as {kind}, and nothing ever befell it"));
+            }
+            let is_in = in_service(&observed.proxy.runtime, n).next().is_some();
+            let of_recovery = matches!(kind, Kind::Superseded | Kind::LostInRecovery);
+            if is_in && of_recovery && cluster.was_switched_unwatched(n) {
+                self.violated(now_ms, format!("A10: {fenced}, made the primary unwatched, is fenced as {kind}"));
             }
             let since_ms = cluster.promoted_at_ms.max(cluster.servers[n].last_down_ms);
             let steady = n == cluster.primary && now_ms - since_ms > 5_000;
@@ -163,8 +188,8 @@ impl Rules {
         if excused || agent.boot_ms(now_ms) <= over_ms {
             return;
         }
-        let rows = proxy.world.rows(Place::Runtime);
-        let mut left = NODES.iter().filter(|name| !proxy.odd.contains(**name)).flat_map(|name| in_service(&rows, name));
+        let rows = proxy.rows(Place::Runtime);
+        let mut left = (0..NODES.len()).filter(|n| !proxy.odd.contains(NODES[*n])).flat_map(|n| in_service(&rows, n));
         if let Some(row) = left.next() {
             let what = format!("isolation: {} in service, and the lease is over", row.key);
             self.violated(now_ms, what);
@@ -189,7 +214,7 @@ impl Rules {
         raced: bool,
         now_ms: u64,
     ) {
-        let after = proxy.world.rows(Place::Runtime);
+        let after = proxy.rows(Place::Runtime);
         let writes = |rows: &[Row], n: usize, status: fn(&Status) -> bool| {
             rows.iter().any(|row| row.key.hostgroup.0 == WRITER && row.key.hostname == NODES[n] && status(&row.status))
         };
@@ -205,6 +230,7 @@ impl Rules {
             let was_primary = cluster.servers[n].last_primary_ms + 3_000 >= applying.asked_ms;
             if has
                 && !shown
+                && proxy.hostgroups == Hostgroups::Pair
                 && !raced
                 && !was_primary
                 && !self.proxies[agent_proxy].ordered_back.contains(&n)
@@ -213,7 +239,7 @@ impl Rules {
                 self.violated(now_ms, format!("role: a LOAD made {} a writer, which it is not", NODES[n]));
             }
         }
-        for row in &after {
+        for row in after.iter() {
             let same = before.iter().any(|was| was.key == row.key && was.status == row.status);
             let planned = row.node().is_some_and(|node| directives.contains_key(&node));
             if row.key.hostgroup.0 == EXCLUDED && !same && row.status != Status::Online && !planned {
@@ -251,7 +277,7 @@ impl Rules {
         for edit in proxy.edits.iter_mut().filter(|edit| edit.in_apply) {
             (edit.in_apply, edit.may_live) = (false, may_live);
         }
-        let runtime = proxy.world.rows(Place::Runtime);
+        let runtime = proxy.rows(Place::Runtime);
         if made_up {
             // What they had staged is live, as their LOAD asked.
             let (loaded, staged) = std::mem::take(&mut proxy.edits).into_iter().partition(|edit| edit.loaded);
@@ -267,13 +293,13 @@ impl Rules {
         proxy.applied.insert(agent.id, now_ms);
         let used = proxy.world.used();
         for (fenced, directive) in &decision.plan.directives {
-            let Some(n) = NODES.iter().position(|name| node(name) == *fenced) else { continue };
+            let Some(n) = number(fenced) else { continue };
             let Directive::Fence { kind, sessions, .. } = directive else {
                 self.returns += 1;
                 continue;
             };
             self.fences += 1;
-            let left: Vec<String> = in_service(&runtime, NODES[n]).map(|row| row.key.to_string()).collect();
+            let left: Vec<String> = in_service(&runtime, n).map(|row| row.key.to_string()).collect();
             if !left.is_empty() && !troubled && !proxy.odd.contains(NODES[n]) {
                 self.violated(now_ms, format!("I4: an apply left {left:?} of a fenced node in service"));
             }
@@ -283,8 +309,9 @@ impl Rules {
             }
             if left.is_empty() && matches!(kind, Kind::Superseded | Kind::LostInRecovery | Kind::SecondWriter) {
                 self.proxies[agent.proxy].fenced.insert(n);
-                let disk = proxy.world.rows(Place::Disk);
-                let on_disk = in_service(&disk, NODES[n]).next().is_some();
+                self.proxies[agent.proxy].waiting.insert(n);
+                let disk = proxy.rows(Place::Disk);
+                let on_disk = in_service(&disk, n).next().is_some();
                 if on_disk && done.disk_error.is_none() && !troubled && !proxy.disk_spoiled {
                     self.violated(now_ms, format!("I4: {fenced} is fenced, and in service on disk"));
                 }
@@ -303,20 +330,24 @@ impl Rules {
     /// Somebody puts back what they had taken out, whatever else speaks against it: from here on it is to be fenced.
     pub fn back_by_hand(&mut self, p: usize, n: usize) {
         self.proxies[p].fenced.remove(&n);
+        self.proxies[p].waiting.remove(&n);
     }
 
     /// A ProxySQL starts anew: what is fenced in runtime comes back so (I10).
     pub fn restarted(&mut self, p: usize, before: &[Row], spoiled: bool, proxy: &Proxy, now_ms: u64) {
-        let after = proxy.world.rows(Place::Runtime);
+        let after = proxy.rows(Place::Runtime);
         for n in self.proxies[p].fenced.clone() {
-            let was = in_service(before, NODES[n]).next().is_some();
-            let is = in_service(&after, NODES[n]).next().is_some();
+            let was = in_service(before, n).next().is_some();
+            let is = in_service(&after, n).next().is_some();
             if is && !was && !spoiled {
                 self.violated(now_ms, format!("I10: a restart brought {} back into service", NODES[n]));
             }
             if is {
                 self.proxies[p].fenced.remove(&n);
             }
+        }
+        if spoiled {
+            self.proxies[p].waiting.clear();
         }
     }
 
@@ -325,26 +356,35 @@ impl Rules {
         for broken in std::mem::take(&mut proxy.world.broken) {
             self.violated(now_ms, format!("I12 or LOAD: {broken}"));
         }
-        let runtime = proxy.world.rows(Place::Runtime);
+        let runtime = proxy.rows(Place::Runtime);
         let of = &mut self.proxies[p];
         of.due_ms.retain(|n, _| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
         of.fenced.retain(|n| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
+        of.waiting.retain(|n| *n != cluster.primary && !proxy.odd.contains(NODES[*n]));
         let mut found = vec![];
+        let waiting = of.waiting.iter().filter(|_| proxy.hostgroups == Hostgroups::OneForWrites);
+        for n in waiting {
+            if let Some(row) = in_service(&runtime, *n).find(|row| row.key.hostgroup.0 == WRITER) {
+                found.push(format!("role: {} takes writes, and is not the primary", row.key));
+            }
+        }
         for n in &of.fenced {
-            if let Some(row) = in_service(&runtime, NODES[*n]).next() {
+            if let Some(row) = in_service(&runtime, *n).next() {
                 found.push(format!("I2: {} of a fenced node came back, and it is not proven well", row.key));
             }
         }
-        of.fenced.retain(|n| in_service(&runtime, NODES[*n]).next().is_none());
+        of.fenced.retain(|n| in_service(&runtime, *n).next().is_none());
         let excused_ms = proxy.troubled_ms + BOUND_MS;
         for (n, due_ms) in &mut of.due_ms {
             let late = now_ms > (*due_ms).max(excused_ms) && *due_ms != u64::MAX;
-            if let Some(row) = in_service(&runtime, NODES[*n]).next().filter(|_| late) {
+            if let Some(row) = in_service(&runtime, *n).next().filter(|_| late) {
                 found.push(format!("late: {} in service, an agent knew by {}", row.key, at(*due_ms, String::new())));
                 *due_ms = u64::MAX;
             }
         }
-        found.extend(operators(proxy, &runtime));
+        if !std::mem::replace(&mut proxy.judged, true) {
+            found.extend(operators(proxy));
+        }
         if !proxy.world.unfinished() {
             found.extend(staged(proxy, &runtime));
         }
@@ -356,37 +396,40 @@ impl Rules {
 
 /// A recovery that this answer tells of speaks against a node that has not been well since.
 fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
-    let (node, well_ms) = (node(NODES[n]), cluster.servers[n].last_well_ms);
+    let well_ms = cluster.servers[n].last_well_ms;
+    let is_it = |of: &stonith_core::node::Node| number(of) == Some(n);
     let marked = answer
         .downtimes
         .iter()
-        .any(|mark| mark.node == node && mark.reason == LOST_IN_RECOVERY && mark.begin_s > now_s(well_ms));
+        .any(|mark| is_it(&mark.node) && mark.reason == LOST_IN_RECOVERY && mark.begin_s > now_s(well_ms));
     let concerns = |record: &&stonith_core::observed::Recovery| {
-        record.successful && (record.failed == node || record.successor.as_ref() == Some(&node))
+        record.successful && (is_it(&record.failed) || record.successor.as_ref().is_some_and(is_it))
     };
     let newest =
         answer.history.iter().flat_map(|history| &history.records).filter(concerns).max_by_key(|record| record.at_ns);
     let superseded = newest.is_some_and(|record| {
-        record.failed == node && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
+        is_it(&record.failed) && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
     });
-    marked || superseded
+    // Beside a record that can't be read, one that can may not be the newest.
+    let mut unreadable = answer.skipped.iter().filter(|skipped| skipped.part == Part::History);
+    marked || (superseded && !unreadable.any(|skipped| skipped.nodes.iter().any(is_it)))
 }
 
 /// I1 and I3: what is not ours is as its people left it.
-fn operators(proxy: &Proxy, runtime: &[Row]) -> Vec<String> {
+fn operators(proxy: &Proxy) -> Vec<String> {
     let mut found = vec![];
     for place in [Place::Runtime, Place::Memory, Place::Disk] {
-        let read;
-        let rows = if place == Place::Runtime {
-            runtime
-        } else {
-            read = proxy.world.rows(place);
-            &read
-        };
-        for row in rows {
+        for row in proxy.rows(place).iter() {
             let name: &str = &row.key.hostname;
-            let known = proxy.comments.get(name).is_some_and(|known| known.contains(operators_part(&row.comment)));
-            if !known {
+            if row.key.hostgroup.0 == CROWD {
+                continue; // looked at in the end
+            }
+            let part = operators_part(&row.comment);
+            let may_be_cut = place == Place::Runtime || proxy.world.unfinished() || proxy.world.old_monitor;
+            let is_known = proxy.comments.get(name).is_some_and(|known| {
+                known.contains(part.as_ref()) || (may_be_cut && known.iter().any(|known| cut(known) == part))
+            });
+            if !is_known {
                 found.push(format!("I3: the comment of {} in {place:?} is nobody's: {:?}", row.key, row.comment));
             }
             let marked = Comment::parse(&row.comment) != Comment::Plain;
@@ -414,7 +457,7 @@ fn staged(proxy: &mut Proxy, runtime: &[Row]) -> Vec<String> {
     if proxy.edits.is_empty() {
         return found;
     }
-    let memory = proxy.world.rows(Place::Memory);
+    let memory = proxy.rows(Place::Memory);
     let mut edits = std::mem::take(&mut proxy.edits);
     edits.retain(|edit| {
         let row = format!("{} of {}/{}", edit.column, edit.hostgroup, edit.name);

@@ -4,6 +4,7 @@ use stonith_core::apply::{Place, Reply, Statement};
 use stonith_core::decide::{Decision, decide};
 use stonith_core::managed::Managed;
 use stonith_core::marker::Comment;
+use stonith_core::memory::Memory;
 use stonith_core::observed::{LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::proof::Role;
@@ -33,6 +34,10 @@ pub enum Sabotage {
     NoSessions,
     /// A lease that nobody renewed for one second is over.
     Hasty,
+    /// What was kept from before the agent stopped counts as if it had watched all the while.
+    NoGap,
+    /// Two names are two servers, whatever their UUIDs.
+    TwoServers,
 }
 
 pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Observed, agent: &Agent, boot_ms: u64) {
@@ -62,6 +67,16 @@ pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Obser
             policy.isolation_after_ms = policy.tick_ms + 2_000;
             *decision = decide(observed, &agent.memory, &policy, boot_ms);
         }
+        Sabotage::NoGap => {
+            let memory = Memory { watching_since_s: Some(0), ..agent.memory.clone() };
+            *decision = decide(observed, &memory, &agent.policy, boot_ms);
+        }
+        Sabotage::TwoServers => {
+            let mut shown = observed.clone();
+            let LeaderView::Led(answer) = &mut shown.leader else { return };
+            answer.instances.iter_mut().flatten().for_each(|instance| instance.uuid.clear());
+            *decision = decide(&shown, &agent.memory, &agent.policy, boot_ms);
+        }
         _ => {}
     }
 }
@@ -77,6 +92,7 @@ pub fn of_statement(sabotage: Sabotage, proxy: &mut Proxy, statement: &Statement
                 (row.status, row.comment) = (Status::parse(&to.0), to.1.clone());
             }
             proxy.world.set_rows(*place, &rows);
+            proxy.touched();
             Some(Reply::Changed(keys.len() as u64))
         }
         Sabotage::NoDisk if writes && statement.place() == Some(Place::Disk) => Some(Reply::Changed(1)),
