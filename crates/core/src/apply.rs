@@ -271,6 +271,7 @@ impl Apply {
             }
             // What it would have told is done without.
             Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
+            Reply::Refused(_) if statement.is_about_saves() => {}
             // Without it we can't tell whose LOAD it was; that is all.
             Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == check::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),

@@ -134,7 +134,7 @@ impl Apply {
             }
         }
         self.drop_copies(whose);
-        if self.watched || self.watched_earlier {
+        if self.copied || self.watched_earlier {
             self.ask([Statement::DropWatch]);
         }
         (self.watched, self.watched_earlier) = (false, false);

@@ -193,6 +193,11 @@ impl Statement {
         )
     }
 
+    /// Whether it is about a SAVE by somebody else. The apply goes on without its answer: a fence comes first.
+    pub fn is_about_saves(&self) -> bool {
+        matches!(self, Self::NoteWatch | Self::MarkDisk | Self::WasSaved | Self::DropWatch)
+    }
+
     /// How many records it is to change, where it compares them first.
     pub fn names(&self) -> u64 {
         match self {
@@ -210,7 +215,7 @@ impl Statement {
             | Self::Swap { place, .. }
             | Self::SwapByKey { place, .. }
             | Self::Restate { place, .. } => Some(*place),
-            Self::MarkDisk | Self::WasSaved | Self::Save => Some(Place::Disk),
+            Self::Save => Some(Place::Disk),
             _ => None,
         }
     }
