@@ -78,21 +78,43 @@ async fn d8_one_value_without_end_is_given_up_within_the_budget() {
     assert!((3..6).contains(&pieces), "{pieces} pieces of 16 MiB");
 }
 
+/// Each byte that is not UTF-8 is a character of four here.
 #[tokio::test]
-async fn a_value_of_two_packets_comes_whole() {
-    for size in [0xff_fffb, 20_000_000] {
+async fn d8_bytes_that_grow_when_they_are_read_count_as_what_they_become() {
+    for (byte, fits) in [(b'x', true), (0xfc, false)] {
         let ((), answer) = ask(move |talk| {
             talk.columns(&["a"]);
-            let mut record = vec![0xfd];
-            record.extend(&(size as u32).to_le_bytes()[..3]);
-            match size {
-                20_000_000 => {
-                    record[0] = 0xfe;
-                    record.truncate(1);
-                    record.extend((size as u64).to_le_bytes());
-                }
-                _ => {}
-            }
+            let mut record = b"\xfe\x00\x2d\x31\x01\0\0\0\0".to_vec();
+            record.resize(record.len() + 20_000_000, byte);
+            record.chunks(0xff_ffff).for_each(|piece| talk.say(piece));
+            talk.end_of_set();
+        })
+        .await;
+        if fits { drop(answer.unwrap()) } else { too_much(answer) }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_of_two_packets_is_sent_whole() {
+    let fake = Fake::start(|mut talk| {
+        talk.let_in();
+        talk.done();
+        let pieces = [talk.hear().unwrap(), talk.hear().unwrap()];
+        talk.done();
+        pieces.map(|piece| piece.len())
+    });
+    let mut admin = Admin::connect(&settings("127.0.0.1", fake.port)).await.unwrap();
+    admin.query("SELECT 1").await.unwrap();
+    admin.query(&"x".repeat(17_000_000)).await.unwrap();
+    assert_eq!(fake.end(), [0xff_ffff, 17_000_001 - 0xff_ffff]);
+}
+
+#[tokio::test]
+async fn a_value_of_two_packets_comes_whole() {
+    for (head, size) in [(&b"\xfd\xfb\xff\xff"[..], 0xff_fffb), (b"\xfe\x00\x2d\x31\x01\0\0\0\0", 20_000_000)] {
+        let ((), answer) = ask(move |talk| {
+            talk.columns(&["a"]);
+            let mut record = head.to_vec();
             record.resize(record.len() + size, b'x');
             for piece in record.chunks(0xff_ffff) {
                 talk.say(piece);

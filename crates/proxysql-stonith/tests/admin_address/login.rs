@@ -155,3 +155,17 @@ async fn a_refusal_in_the_greeting_or_after_the_login_is_shown_in_the_servers_wo
         assert!(text.contains("Access denied") && !text.contains(char::is_control), "{text}");
     }
 }
+
+/// The server would read what follows the name's end as something else.
+#[tokio::test]
+async fn a_user_with_a_zero_byte_is_not_sent() {
+    let fake = Fake::start(|mut talk| {
+        talk.greet(WITHOUT_TLS, NATIVE);
+        talk.rest()
+    });
+    let mut settings = settings("127.0.0.1", fake.port);
+    settings.credential.user = "radmin\0\0".to_owned();
+    let error = Admin::connect(&settings).await.unwrap_err();
+    assert!(error.to_string().contains("zero byte"), "{error}");
+    assert_eq!(fake.end(), b"");
+}

@@ -166,7 +166,7 @@ async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() 
 
 /// From the config file to the wire, by the program itself.
 #[test]
-fn d1_the_program_with_tls_in_its_config_says_nothing_to_a_server_without_tls() {
+fn d1_the_program_checks_who_answers_as_its_config_says() {
     let pki = Pki::new();
     let plan = |tls: &str, port: u16| {
         let file = pki.dir.path().join("stonith.toml");
@@ -189,6 +189,12 @@ fn d1_the_program_with_tls_in_its_config_says_nothing_to_a_server_without_tls() 
         let (code, said) = plan(&format!("tls = \"{mode}\"\nca_file = \"ca.pem\"\n"), fake.port);
         assert_eq!((code, fake.end()), (1, 0), "{said}");
         assert!(said.contains("it offers no TLS") && !said.contains(PASSWORD), "{said}");
+    }
+    // A certificate that carries no name is enough for the one and not for the other.
+    for (mode, logs_in) in [("verify-ca", true), ("verify-identity", false)] {
+        let fake = over_tls(pki.serving(&[]));
+        let (code, said) = plan(&format!("tls = \"{mode}\"\nca_file = \"ca.pem\"\n"), fake.port);
+        assert_eq!((code, fake.end()), (1, logs_in), "{mode}: {said}");
     }
     // The control: without TLS in the config it logs in.
     let fake = Fake::start(|mut talk| {
