@@ -123,6 +123,8 @@ pub enum Condition {
     },
     /// Nothing proves that what answers is Orchestrator.
     OrchestratorUnverified(String),
+    /// Nothing proves that what answers is this ProxySQL.
+    ProxyUnverified(String),
     /// ProxySQL could not be read.
     ProxyUnread(String),
     /// ProxySQL's version is untested, so that `run` changes nothing.
@@ -214,6 +216,7 @@ impl Condition {
             Self::LeaderUnreached(_) => "leader-unreached",
             Self::AnswerSkipped { .. } => "answer-skipped",
             Self::OrchestratorUnverified(_) => "orchestrator-unverified",
+            Self::ProxyUnverified(_) => "proxysql-unverified",
             Self::ProxyUnread(_) => "proxysql-unread",
             Self::UntestedVersion(_) => "untested-version",
             Self::NothingManaged => "nothing-managed",
@@ -263,6 +266,7 @@ impl Condition {
             Self::AnswerSkipped { nodes, .. } if nodes.count() > 0 => Severity::Unprotected,
             Self::AnswerSkipped { .. }
             | Self::OrchestratorUnverified(_)
+            | Self::ProxyUnverified(_)
             | Self::ReturnsByHand { .. }
             | Self::NoWriterHostgroup
             | Self::Unmatched(_)
@@ -322,7 +326,9 @@ impl fmt::Display for Condition {
             Self::LeaderUnusable(why) => {
                 write!(f, "Orchestrator's answers cannot be used; nothing is changed: {why}")
             }
-            Self::LeaderConflict(why) | Self::OrchestratorUnverified(why) => f.write_str(why),
+            Self::LeaderConflict(why) | Self::OrchestratorUnverified(why) | Self::ProxyUnverified(why) => {
+                f.write_str(why)
+            }
             Self::LeaderUnreached(why) => write!(f, "Orchestrator's leader was not reached: {why}"),
             Self::AnswerSkipped { count, first, nodes } => {
                 write!(

@@ -319,8 +319,10 @@ impl Agent {
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
         let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
+        let open = proxysql::unverified(&self.settings.proxy.address, self.settings.proxy.tls.is_some());
+        let open = open.map(Condition::ProxyUnverified);
         let seen = conditions(observed, decision, &self.settings.policy);
-        untested.into_iter().chain(unverified).chain(seen).collect()
+        untested.into_iter().chain(unverified).chain(open).chain(seen).collect()
     }
 
     /// How long ProxySQL's monitor takes at most to move a row again: its interval and its timeout.

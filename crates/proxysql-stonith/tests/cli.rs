@@ -96,6 +96,22 @@ fn i11_config_check_prints_what_is_in_force_without_secrets() {
 }
 
 #[test]
+fn config_check_says_where_whoever_answers_is_believed() {
+    let says = |config: &str| {
+        let (text, code) = Desk::new(config).run("config check");
+        assert_eq!(code, 0, "{text}");
+        ["plain HTTP", "tls_verify is false", "without TLS"].map(|words| text.contains(words))
+    };
+    assert_eq!(says(MINIMAL), [false; 3], "all of it on this host");
+    let endpoint = MINIMAL.split('"').find(|part| part.starts_with("http://")).expect("an endpoint");
+    assert_eq!(says(&MINIMAL.replace(endpoint, "http://orc1:3000")), [true, false, false]);
+    let any = format!("orchestrator.tls_verify = false\n{}", MINIMAL.replace(endpoint, "https://orc1"));
+    assert_eq!(says(&any), [false, true, false]);
+    assert_eq!(says(&MINIMAL.replace(endpoint, "https://orc1")), [false; 3]);
+    assert_eq!(says(&MINIMAL.replace("127.0.0.1:9\"\nuser", "10.0.0.5:6032\"\nuser")), [false, false, true]);
+}
+
+#[test]
 fn a_proxysql_that_is_not_there_is_an_error_with_its_whole_cause() {
     let desk = Desk::new(MINIMAL);
     for command in ["run --once", "plan", "status", "fence node01:3306"] {

@@ -9,8 +9,8 @@ use stonith_core::verdict::{Verdict, Why};
 use super::proxies::{looking_agent, orchestrator_settings};
 use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::cli::CheckArgs;
-use crate::config::{Config, Mode, ProxyConfig};
-use crate::orchestrator;
+use crate::config::{Config, Mode, ProxyConfig, ProxyTls};
+use crate::{orchestrator, proxysql};
 
 /// Prints the effective config, and tries it where that is asked for.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
@@ -22,11 +22,13 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
         let Failure::BadInput(text) = error else { return Ok(DONE) };
         return Err(Failure::BadInput(text.clone()));
     }
-    let endpoints_of_config = super::proxies::endpoints(config)?;
+    let all = super::proxies::endpoints(config)?;
     answer(&config.to_toml());
     let of_orchestrator = &config.orchestrator;
     let has_password = of_orchestrator.credential.is_some();
-    if let Some(why) = orchestrator::unverified(&endpoints_of_config, !of_orchestrator.tls.verify, has_password) {
+    let whoever_answers = orchestrator::unverified(&all, !of_orchestrator.tls.verify, has_password);
+    let proxies = config.proxies.iter().filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off));
+    for why in whoever_answers.into_iter().chain(proxies) {
         answer(&format!("# {why}"));
     }
     for (mode, name) in [(daemon, "run"), (once, "run --once")] {
@@ -39,7 +41,7 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     }
     let mut worst = endpoints(config).await?;
     for proxy in &config.proxies {
-        worst = worst.max(proxysql(config, proxy).await?);
+        worst = worst.max(look_at(config, proxy).await?);
     }
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
@@ -63,7 +65,7 @@ async fn endpoints(config: &Config) -> Result<Severity, Failure> {
 }
 
 /// Looks at one ProxySQL as a tick does, and says what can't protect.
-async fn proxysql(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failure> {
+async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failure> {
     let mut agent = looking_agent(config, proxy)?;
     let looked = agent.look(Orders::default()).await;
     let found = match &looked {

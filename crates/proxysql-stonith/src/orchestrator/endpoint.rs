@@ -1,10 +1,11 @@
 //! Where an Orchestrator node's API is: `http://orc1:3000`, with or without `/api`, with a URL prefix or not.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use hyper::Uri;
+
+use crate::loopback::is_here;
 
 /// One Orchestrator node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,7 @@ impl Endpoint {
 
     /// Whether somebody on the network is on the path to it and can change what it says: plain HTTP, and not to this host.
     pub fn is_open(&self) -> bool {
-        let is_here =
-            self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        !self.https && !is_here
+        !self.https && !is_here(&self.host)
     }
 
     /// The host, without brackets.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::tls::Tls;
 use super::wire::{ANSWER_MAX_BYTES, Connection, WireError};
 use crate::foreign::shown;
-use crate::loopback;
+use crate::loopback::{is_here, numeric};
 use crate::secret::Secret;
 
 /// Who logs in.
@@ -33,6 +33,19 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// The longest wait for the connection, and for any one reply.
     pub timeout: Duration,
+}
+
+/// Why what answers at this address may be another than this ProxySQL, in words; `None` where TLS or this host's own network
+/// vouches.
+pub fn unverified(address: &Node, has_tls: bool) -> Option<String> {
+    let is_open = !has_tls && !is_here(address.host.as_str());
+    is_open.then(|| {
+        format!(
+            "ProxySQL's admin interface at {address} is spoken to without TLS: whoever is on the network path to it can pass \
+             a login on and run its commands. Set tls = \"verify-ca\" and ca_file at this [[proxysql]], or use a network \
+             that you trust"
+        )
+    })
 }
 
 /// What went wrong on the admin interface.
@@ -141,7 +154,7 @@ impl Admin {
         let opening = async {
             let host = address.host.as_str();
             let tls = settings.tls.as_ref().map(|tls| tls.towards(host)).transpose()?;
-            let stream = TcpStream::connect((loopback::numeric(host), address.port)).await?;
+            let stream = TcpStream::connect((numeric(host), address.port)).await?;
             Connection::open(stream, &settings.credential, tls).await
         };
         let connection = match tokio::time::timeout(settings.timeout, opening).await {
