@@ -52,6 +52,8 @@ pub const UNPROTECTED: u8 = 3;
 
 /// Runs the program: reads the command line, does what it says, gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A core dump would hold passwords. Where that can't be had, all else works.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let cli = match Cli::read(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// A secret text. `Debug` and `Display` show `***`.
+use zeroize::Zeroizing;
+
+/// A secret text. `Debug` and `Display` show `***`, and memory that held it is overwritten.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps it.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself, for the one place that sends it.

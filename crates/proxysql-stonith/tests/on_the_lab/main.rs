@@ -12,6 +12,7 @@ mod layers;
 mod names;
 mod operators;
 mod orders;
+mod outside;
 mod quiet;
 mod recorded;
 mod side_by_side;

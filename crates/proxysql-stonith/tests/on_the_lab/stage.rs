@@ -232,8 +232,12 @@ impl Stage {
 pub struct Daemon(Child);
 
 impl Daemon {
-    pub fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    pub fn start(command: Command) -> Self {
+        Self::with_log(command, Stdio::null())
+    }
+
+    pub fn with_log(mut command: Command, log: impl Into<Stdio>) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     pub fn signal(&self, name: &str) {

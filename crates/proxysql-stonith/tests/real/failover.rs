@@ -127,6 +127,29 @@ fn a_planned_takeover_and_back_leaves_each_old_primary_as_a_reader() {
     println!("--- the daemon's log\n{}", world.proxy.stonith_log());
 }
 
+/// With inserts going on. It is Orchestrator's own doing that clients see errors: it sets read_only before ProxySQL's monitor
+/// knows of the new primary.
+#[test]
+fn a_planned_takeover_costs_writing_clients_errors_of_a_read_only_server_and_no_other() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let (mut world, writers) = guarded(binaries);
+    let before = writers.errors();
+    world.take_over(1, 2);
+    eventually("the new primary", seconds(20), || world.proxy.writer() == Some(2));
+    eventually("writes", seconds(10), || world.proxy.write());
+    let left = world.nodes.written_on(1);
+    assert!((0..20).all(|_| world.proxy.write()));
+    assert_eq!(world.nodes.written_on(1), left, "the old primary takes none any more");
+    let errors = writers.end();
+    assert_eq!(errors[..before.len()], before);
+    println!("--- errors that the clients of a takeover saw: {:#?}", &errors[before.len()..]);
+    let is_read_only = |error: &String| error.contains("1290") || error.contains("1836");
+    let others: Vec<_> = errors[before.len()..].iter().filter(|error| !is_read_only(error)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert_eq!(world.proxy.end_daemon("TERM"), Some(0));
+}
+
 #[test]
 fn proxysqls_own_scheduler_fences_and_lets_back_without_a_daemon() {
     let Some(binaries) = Binaries::find() else { return };
