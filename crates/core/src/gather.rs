@@ -150,7 +150,7 @@ impl<'a> Facts<'a> {
             if layer != Layer::Runtime && found.is_empty() && is_back {
                 break;
             }
-            for row in rows.of(layer) {
+            for row in rows.of(layer).filter(|row| !row.is_ghost_in(layer)) {
                 if let Comment::Marked(_, marker) = Comment::parse(&row.comment) {
                     let said = found.entry(marker.kind).or_insert(Evidence {
                         kind: marker.kind,
@@ -174,7 +174,8 @@ impl<'a> Facts<'a> {
             return false;
         }
         let is_marked = marked.keys().any(|kind| OF_RECOVERY.contains(kind));
-        rows.of(Layer::Runtime).any(shown) || (is_marked && !rows.in_service())
+        rows.of(Layer::Runtime).filter(|row| !row.is_ghost_in(Layer::Runtime)).any(shown)
+            || (is_marked && !rows.in_service())
     }
 
     /// What was kept from earlier ticks and is not released.

@@ -188,7 +188,8 @@ impl Plan {
             return Vec::new();
         }
         // No other row changes: of thousands most are copied for nothing.
-        let concerned = |row: &&Row| row.node().is_some_and(|node| self.directives.contains_key(&node));
+        let concerned =
+            |row: &&Row| !row.is_ghost_in(layer) && row.node().is_some_and(|node| self.directives.contains_key(&node));
         let rows: Vec<Row> = rows.iter().filter(concerned).cloned().collect();
         let before: BTreeMap<&RowKey, &Row> = rows.iter().map(|row| (&row.key, row)).collect();
         let after = self.carry_out(&rows);

@@ -170,6 +170,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is what runtime keeps of a row that is gone, until its last connection ends. Nothing changes it, and its
+    /// note is of before.
+    pub fn is_ghost_in(&self, layer: Layer) -> bool {
+        layer == Layer::Runtime && self.status == Status::OfflineHard
+    }
+
     /// See [`RowKey::node`].
     pub fn node(&self) -> Option<Node> {
         self.key.node()

@@ -8,7 +8,7 @@ use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Release};
 use stonith_core::plan::Directive;
 use stonith_core::policy::ErrantGtid;
 use stonith_core::proof::{Missing, Role};
-use stonith_core::row::{CheckType, Layer, Status};
+use stonith_core::row::{CheckType, Layer, Row, Status};
 use stonith_core::verdict::{Lacks, Verdict, Why};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
@@ -576,4 +576,21 @@ fn a_replica_with_transactions_that_its_primary_lacks_returns_and_is_said_where_
     assert_eq!(said.len(), 1, "with the return: {said:?}");
     assert!(said[0].to_string().contains("node01:3306") && said[0].to_string().contains(ERRANT), "{}", said[0]);
     assert_eq!(said[0].nodes(), [node("node01")]);
+}
+
+#[test]
+fn i7_a_ghost_that_bears_our_note_is_no_reason_for_an_apply() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").run_s(3);
+    let note = lab.row(Layer::Runtime, 10, "node01").unwrap().comment.clone();
+    assert!(note.contains("[stonith:1 "), "{note}");
+    lab.repaired("node01").run_s(6);
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+    // A session that the fence could not end holds a connection of the row that is gone: runtime keeps that as it was.
+    lab.proxy.runtime.push(Row { comment: note, ..row(10, "node01", Status::OfflineHard) });
+    for _ in 0..5 {
+        let decision = lab.next();
+        assert!(decision.plan.is_empty(), "{:?}", decision.plan.changes);
+    }
+    assert!(lab.rows("node01").contains("10:OFFLINE_HARD"), "{}", lab.rows("node01"));
 }

@@ -359,7 +359,7 @@ impl Simulation {
     fn operators_let_go(&mut self) {
         for proxy in self.proxies.iter_mut().filter(|proxy| !proxy.by_hand.is_empty()) {
             NODES.iter().for_each(|name| proxy.back_by_hand(name));
-            proxy.troubled_ms = self.now_ms;
+            proxy.troubled_ms = proxy.troubled_ms.max(self.now_ms);
         }
         for agent in &mut self.agents {
             agent.unfence.extend(self.proxies[agent.proxy].ordered_out());
@@ -380,6 +380,7 @@ impl Simulation {
                     let waits = proxy.hostgroups == Hostgroups::OneForWrites && !is_primary;
                     let may_be = match Comment::parse(&row.comment) {
                         Comment::Plain => true,
+                        Comment::Marked(..) if row.status == Status::OfflineHard => place == Place::Runtime, // a ghost
                         Comment::Marked(_, marker) => waits && marker.kind == Kind::Replica,
                         Comment::Unreadable(_) => false,
                     };
