@@ -357,8 +357,12 @@ impl Simulation {
 
     /// What people took out they let back, once nobody is at work there.
     fn operators_let_go(&mut self) {
-        for proxy in self.proxies.iter_mut().filter(|proxy| !proxy.by_hand.is_empty()) {
-            NODES.iter().for_each(|name| proxy.back_by_hand(name));
+        for (p, proxy) in self.proxies.iter_mut().enumerate().filter(|(_, proxy)| !proxy.by_hand.is_empty()) {
+            let by_hand: BTreeSet<String> = proxy.by_hand.iter().map(|(_, name)| name.clone()).collect();
+            for (n, name) in NODES.iter().enumerate().filter(|(_, name)| by_hand.contains(**name)) {
+                proxy.back_by_hand(name);
+                self.rules.back_by_hand(p, n);
+            }
             proxy.troubled_ms = proxy.troubled_ms.max(self.now_ms);
         }
         for agent in &mut self.agents {
