@@ -1,7 +1,5 @@
 //! The commands, as an operator types them.
 
-use std::time::Duration;
-
 use crate::stage::{Daemon, Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,12 +192,13 @@ async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_was_changed_is_read_again_by_the_running_daemon() {
     let stage = Stage::set().await;
-    let _daemon = Daemon::start(stage.command("run --interval 200ms"));
+    let log = stage.dir.path().join("log");
+    let _daemon = Daemon::with_log(stage.command("run --interval 200ms"), std::fs::File::create(&log).unwrap());
     let secret = stage.dir.path().join("admin.cnf");
     eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
     stage.proxysql.set_users(vec![("radmin".to_owned(), "changed".to_owned())]);
     stage.proxysql.restart().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("its password is refused", || std::fs::read_to_string(&log).unwrap().contains("Access denied")).await;
     std::fs::write(&secret, "[client]\nuser=radmin\npassword=changed\n").unwrap();
     stage.fail_over().await;
     eventually("it fences", || stage.is_fenced("node01")).await;

@@ -69,6 +69,12 @@ impl Stage {
         stage
     }
 
+    /// Waits until ProxySQL's monitor has been through as many rounds of checks.
+    pub async fn checks(&self, count: u64) {
+        let until = self.proxysql.checks() + count;
+        eventually("the monitor checks", || self.proxysql.checks() >= until).await;
+    }
+
     pub fn sql(&self, sql: &str) {
         self.proxysql.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
