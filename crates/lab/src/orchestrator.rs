@@ -137,6 +137,8 @@ struct Inner {
     history_times: Vec<u128>,
     /// How many records were ever written.
     recoveries: usize,
+    /// How many times it was time to poll.
+    rounds: u64,
     requests: Vec<String>,
     unknown: Vec<String>,
 }
@@ -186,6 +188,7 @@ impl Orchestrator {
             history: Vec::new(),
             history_times: Vec::new(),
             recoveries: 0,
+            rounds: 0,
             requests: Vec::new(),
             unknown: Vec::new(),
             settings,
@@ -327,6 +330,11 @@ impl Orchestrator {
     /// A planned takeover.
     pub fn take_over(&self, old: &str, new: &str) {
         self.inner().take_over(old, new);
+    }
+
+    /// How many times it was time to poll, whether or not anybody led.
+    pub fn rounds(&self) -> u64 {
+        self.inner().rounds
     }
 
     /// Looks at all nodes at once instead of at the next poll.

@@ -111,6 +111,8 @@ struct Engine {
     timeouts: BTreeMap<(String, u16), u32>,
     /// Pings in a row that nothing answered.
     unanswered: BTreeMap<(String, u16), u32>,
+    /// Rounds of checks since the start.
+    checks: u64,
     turn: usize,
     paused: bool,
     read_only: bool,
@@ -152,6 +154,7 @@ impl ProxySql {
             under_way: BTreeSet::new(),
             timeouts: BTreeMap::new(),
             unanswered: BTreeMap::new(),
+            checks: 0,
             turn: 0,
             paused: false,
             read_only: false,
@@ -203,6 +206,11 @@ impl ProxySql {
     pub fn rows(&self) -> Vec<ServerRow> {
         let mut engine = self.engine();
         engine.purge().and_then(|()| engine.layers.rows()).unwrap_or_default()
+    }
+
+    /// How many rounds of checks the monitor has been through.
+    pub fn checks(&self) -> u64 {
+        self.engine().checks
     }
 
     /// Every statement that came over a socket.

@@ -9,7 +9,7 @@ mod members;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::{TICK, eventually, get, start, start_failed_over, start_with};
+use client::{TICK, eventually, get, rounds, start, start_failed_over, start_with};
 use lab::orchestrator::Settings;
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn a_dead_primary_is_failed_over_after_two_polls_unless_it_is_downtimed() 
     orchestrator.begin_downtime("node01", "maintenance");
     orchestrator.auto_failover(true);
     nodes.stop("node01");
-    tokio::time::sleep(TICK * 5).await;
+    rounds(&orchestrator, 5).await;
     assert_eq!(get(&orchestrator, 0, "audit-recovery").await.1, json!([]), "a downtimed primary is not recovered");
     orchestrator.end_downtime("node01");
     eventually("a failover", async || orchestrator.downtimed() == ["node01"]).await;
@@ -119,7 +119,7 @@ async fn a_recoverys_downtime_ends_by_itself_only_once_the_node_replicates_again
     nodes.kill("node01");
     orchestrator.fail_over("node01", Some("node02"));
     nodes.start("node01");
-    tokio::time::sleep(TICK * 6).await;
+    rounds(&orchestrator, 6).await;
     assert_eq!(orchestrator.downtimed(), ["node01"], "it is back, writable, and no replica");
     nodes.make_replica("node01", "node02");
     eventually("the downtime ends", async || orchestrator.downtimed().is_empty()).await;

@@ -40,10 +40,13 @@ fn rows(proxy: &ProxySql) -> String {
     proxy.rows().iter().map(|row| row.text()).collect::<Vec<_>>().join(" ")
 }
 
-/// Waits for as many checks of the monitor; one by one, so that a busy machine leaves none out.
-async fn checks(count: u32) {
-    for _ in 0..count {
-        tokio::time::sleep(TICK).await;
+/// Waits until the monitor has been through as many rounds of checks.
+async fn checks(proxy: &ProxySql, count: u64) {
+    let until = proxy.checks() + count;
+    let soon = std::time::Instant::now() + Duration::from_secs(10);
+    while proxy.checks() < until {
+        assert!(std::time::Instant::now() < soon, "does it check at all?");
+        tokio::time::sleep(TICK / 4).await;
     }
 }
 
@@ -51,7 +54,7 @@ async fn checks(count: u32) {
 async fn fail_over(nodes: &Nodes, proxy: &ProxySql) {
     nodes.kill("node01");
     nodes.make_primary("node02");
-    checks(3).await;
+    checks(proxy, 2).await;
     assert!(rows(proxy).contains("10/node02:ONLINE"), "{}", rows(proxy));
 }
 
@@ -93,7 +96,7 @@ async fn a_node_with_all_rows_offline_soft_is_never_probed_and_never_moved() {
     proxy.query("UPDATE mysql_servers SET status='OFFLINE_SOFT' WHERE hostname='node01'").unwrap();
     proxy.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
     nodes.start("node01");
-    checks(8).await;
+    checks(&proxy, 8).await;
     for _ in 0..10 {
         assert_eq!(proxy.connect().write(), Ok("node02".to_owned()));
     }
@@ -107,7 +110,7 @@ async fn without_a_fence_a_returned_primary_takes_writes_again() {
         let _ = proxy.connect().write();
     }
     nodes.start("node01");
-    checks(6).await;
+    checks(&proxy, 6).await;
     for _ in 0..20 {
         proxy.connect().write().unwrap();
     }
@@ -121,7 +124,7 @@ async fn a_hung_writer_becomes_a_ghost_and_offline_soft_revives_its_sessions() {
     pinned.pin();
     pinned.write().unwrap();
     nodes.stop("node01");
-    checks(6).await;
+    checks(&proxy, 6).await;
     assert!(rows(&proxy).contains("10/node01:OFFLINE_HARD"), "{}", rows(&proxy));
     proxy.query("UPDATE mysql_servers SET status='OFFLINE_SOFT' WHERE hostname='node01'").unwrap();
     proxy.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();

@@ -21,6 +21,7 @@ pub(super) async fn poll_nodes(shared: Weak<Shared>, interval: Duration) {
         let Some(shared) = shared.upgrade() else { return };
         let mut inner = lock(&shared);
         inner.poll();
+        inner.rounds += 1;
         if inner.settings.auto_failover && inner.leader.is_some() {
             inner.fail_over_the_dead();
         }

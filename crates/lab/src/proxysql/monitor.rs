@@ -36,6 +36,7 @@ async fn every(shared: Weak<Shared>, interval: Duration, look: fn(&mut Engine) -
 
 impl Engine {
     fn probe(&mut self) -> rusqlite::Result<()> {
+        self.checks += 1;
         self.count_timeouts()?;
         let rows = self.layers.rows()?;
         // Only nodes with some row that is not OFFLINE_*: one that is all OFFLINE_SOFT is never probed.

@@ -63,6 +63,14 @@ pub async fn hangs(orchestrator: &Orchestrator, member: usize, path: &str) -> bo
     tokio::time::timeout(TICK * 5, ask(&orchestrator.endpoints()[member], path, "")).await.is_err()
 }
 
+/// Waits until it was time to poll as many times.
+pub async fn rounds(orchestrator: &Orchestrator, count: u64) {
+    let until = orchestrator.rounds() + count;
+    while orchestrator.rounds() < until {
+        tokio::time::sleep(TICK / 4).await;
+    }
+}
+
 pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let until = tokio::time::Instant::now() + SOON;
     while !is_so().await {

@@ -5,14 +5,14 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{TICK, ask, eventually, get, hangs, start, start_with};
+use crate::client::{TICK, ask, eventually, get, hangs, rounds, start, start_with};
 
 #[tokio::test]
 async fn without_a_leader_a_member_answers_stale_data_with_200() {
     let (nodes, orchestrator) = start_with(Settings { poll_interval: TICK, ..Settings::default() }).await;
     orchestrator.set_leader(None);
     nodes.kill("node01");
-    tokio::time::sleep(TICK * 3).await;
+    rounds(&orchestrator, 3).await;
     orchestrator.poll();
     assert_eq!(get(&orchestrator, 0, "leader-check").await.0, 404);
     assert_eq!(get(&orchestrator, 0, "routed-leader-check").await.0, 404);

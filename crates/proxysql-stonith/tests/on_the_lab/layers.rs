@@ -24,7 +24,7 @@ async fn a_fence_is_right_with_every_kind_of_monitor() {
             );
             assert!(stage.runtime().contains("10/node02:ONLINE[]"), "I5");
             stage.nodes.start("node01");
-            tokio::time::sleep(TICK * 8).await;
+            stage.checks(8).await;
             assert!(stage.is_fenced("node01"), "{}", stage.everything());
         }
     }
@@ -43,7 +43,7 @@ async fn a_dead_primary_that_the_monitor_took_out_is_fenced_in_every_layer_and_s
         tick(&mut stage.agent()).await.unwrap();
         assert!(stage.is_fenced("node01"), "{}", stage.everything());
         stage.nodes.start("node01");
-        tokio::time::sleep(TICK * 8).await;
+        stage.checks(8).await;
         assert!(stage.is_fenced("node01"), "{}", stage.everything());
         assert!((0..6).all(|_| stage.proxysql.connect().write() == Ok("node02".to_owned())), "{}", stage.runtime());
     }
