@@ -61,8 +61,11 @@ async fn the_program_fences_over_https_with_basic_auth_and_a_client_certificate_
         (format!("{}{client}", ca(&pki)), "401"),
         (right.replace("sesame", "wrong"), "401"),
     ] {
-        let (text, code) = stage.stonith(&line(&section)).await;
-        assert!(code == 1 && text.contains(says), "{says}: {text}");
+        let run = line(&section);
+        let (text, code) = stage.stonith(&run).await;
+        assert_eq!(code, 1, "{says}: {text}");
+        let (text, code) = stage.stonith(&run.replace("run --once", "status")).await;
+        assert!(code == 1 && text.contains(says), "{says}: {code} {text}");
         assert_eq!(stage.everything(), before, "what can't be read is held, however old the lease: {text}");
     }
     let (text, code) = stage.stonith(&line(&right)).await;

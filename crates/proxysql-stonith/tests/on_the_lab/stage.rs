@@ -224,6 +224,13 @@ impl Stage {
         self.program(line, &[]).await
     }
 
+    /// The program, which ends well; what it says.
+    pub async fn succeeds(&self, line: &str) -> String {
+        let (text, code) = self.stonith(line).await;
+        assert_eq!(code, 0, "{line}: {text}");
+        text
+    }
+
     /// The same with variables in its environment.
     #[must_use = "it may have failed"]
     pub async fn program(&self, line: &str, env: &[(&str, &str)]) -> (String, i32) {
