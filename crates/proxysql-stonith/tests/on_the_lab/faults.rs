@@ -172,7 +172,8 @@ async fn a_state_directory_that_cannot_be_written_still_fences_on_evidence() {
         stage.orchestrator.hang(member);
     }
     let before = stage.everything();
-    stage.succeeds("run --once").await;
+    let (text, code) = stage.stonith("run --once").await;
+    assert!(code == 1 && text.contains("within 2s"), "{text}");
     assert_eq!(stage.everything(), before, "no isolation");
 }
 

@@ -71,6 +71,23 @@ async fn an_unfence_where_no_agent_runs_makes_no_state_and_reaches_the_agent_all
     }
 }
 
+/// What is on record in ProxySQL goes with it: the agent's own directory has it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_outlives_a_restart_of_proxysql() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    with_a_node_that_is_not_proven(&stage).await;
+    stage.succeeds("run --once").await;
+    assert!(stage.is_fenced("node01"), "{}", stage.runtime());
+    stage.succeeds("unfence node01 --without-lease").await;
+    let records = "SELECT name FROM main.sqlite_master WHERE name='stonith_released'";
+    assert_eq!(stage.select(records), "stonith_released");
+    stage.proxysql.restart().await.unwrap();
+    assert_eq!(stage.select(records), "", "the control: nothing is on record there");
+    stage.succeeds("run --once").await;
+    assert!(is_in_service(&stage, "node01"), "{}", stage.runtime());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_on_one_host_stays_for_the_agent_on_another_until_it_is_let_back() {
     let stage = Stage::set().await;
