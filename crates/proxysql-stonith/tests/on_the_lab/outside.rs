@@ -1,4 +1,4 @@
-//! What the process meets outside ProxySQL and Orchestrator: whoever reads its log, and signals.
+//! What the process meets outside: whoever reads its log or writes what goes into it, and signals.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -48,4 +48,26 @@ async fn a_hangup_ends_nothing() {
     eventually("it ticks on", || served.load(Ordering::SeqCst) > at + 25).await;
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_downtimes_reason_moves_no_terminal_and_forges_no_line() {
+    let stage = Stage::set().await;
+    let mut said = stage.succeeds("run --once").await;
+    let forged = "\nERROR forged\r\u{1b}[2J\u{202e}";
+    stage.orchestrator.begin_downtime("node03", &format!("disk{forged}{}", "x".repeat(1_000_000)));
+    for line in ["plan", "run --once", "status", "status --json"] {
+        let (text, code) = stage.stonith(line).await;
+        assert_eq!(code, if line == "plan" { 10 } else { 0 }, "{text}");
+        said.push_str(&text);
+    }
+    assert!(stage.is_fenced("node03") && said.contains("disk") && said.contains("forged"), "the control: it is told");
+    assert!(!said.lines().any(|line| line.starts_with("ERROR forged")), "{said}");
+    assert!(!said.contains(['\r', '\u{1b}', '\u{202e}']), "{said}");
+    assert!(said.len() < 100_000, "{} bytes", said.len());
+    let kept: u64 = std::fs::read_dir(stage.dir.path().join("state"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(kept < 100_000, "{kept} bytes of state");
 }
