@@ -138,6 +138,14 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
+    fn the_process_makes_no_core_dump_and_its_memory_is_closed_to_its_user() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable, "before");
+        super::run(["proxysql-stonith", "--version"].map(Into::into));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
     fn a_look_up_that_hangs_does_not_hold_up_the_end() {
         let ((begun, has_begun), (_answers, answer)) = (mpsc::channel(), mpsc::channel::<()>());
         let mut ending = Instant::now();

@@ -27,6 +27,7 @@ impl Desk {
         self.0.path()
     }
 
+    #[must_use = "it may have failed"]
     fn run(&self, line: &str) -> (String, i32) {
         let config = format!("--config={}", self.path().join("stonith.toml").display());
         let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"))
@@ -119,14 +120,15 @@ fn a_proxysql_that_is_not_there_is_an_error_with_its_whole_cause() {
         assert_eq!(code, 1, "{command}: {text}");
         assert!(text.contains("127.0.0.1:9") && text.contains("refused"), "{command}: {text}");
     }
-    let (text, _) = desk.run("plan");
-    assert!(text.contains("0 of 1 configured"), "{text}");
+    let (text, code) = desk.run("plan");
+    assert!(code == 1 && text.contains("0 of 1 configured"), "{text}");
 }
 
 #[test]
 fn the_same_error_is_not_said_again_by_the_next_start() {
     let desk = Desk::new(MINIMAL);
-    assert!(desk.run("run --once").0.contains("refused"));
+    let (text, code) = desk.run("run --once");
+    assert!(code == 1 && text.contains("refused"), "{text}");
     let (text, code) = desk.run("run --once");
     assert_eq!((text.as_str(), code), ("", 1));
 }
@@ -134,12 +136,14 @@ fn the_same_error_is_not_said_again_by_the_next_start() {
 #[test]
 fn suspend_and_resume_work_with_everything_else_dead_and_the_config_broken() {
     let desk = Desk::new(MINIMAL);
-    desk.run("run --once");
+    assert_eq!(desk.run("run --once").1, 1, "it reaches nothing, and keeps its state");
     let (text, code) = desk.run("suspend --for 2h --reason upgrade");
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("suspended for 2h: 127.0.0.1:9"), "{text}");
-    assert!(desk.run("resume").0.contains("suspended until now: 127.0.0.1:9"));
-    assert!(desk.run("resume").0.contains("suspended until now: none"));
+    for was in ["127.0.0.1:9", "none"] {
+        let (text, code) = desk.run("resume");
+        assert!(code == 0 && text.contains(&format!("suspended until now: {was}")), "{text}");
+    }
     desk.file("stonith.toml", "[orchestrator\n");
     let (text, code) = desk.run(&format!("suspend --reason x --state-dir={}", desk.path().join("state").display()));
     assert_eq!(code, 0, "{text}");
@@ -160,7 +164,7 @@ fn suspend_is_refused_and_makes_nothing_where_no_agent_keeps_its_state() {
     std::fs::create_dir(desk.path().join("state")).unwrap();
     refused("suspend --reason x");
     assert_eq!(std::fs::read_dir(desk.path().join("state")).unwrap().count(), 0);
-    desk.run("run --once");
+    assert_eq!(desk.run("run --once").1, 1, "it reaches nothing, and keeps its state");
     refused("suspend --reason x --proxysql=127.0.0.1:10");
     assert_eq!(desk.run("suspend --reason x --proxysql=127.0.0.1:9").1, 0, "the control");
 }
@@ -182,8 +186,8 @@ fn a_state_from_a_newer_version_is_left_alone_and_said() {
     std::fs::create_dir(desk.path().join("state")).unwrap();
     let path = desk.path().join("state/state-127.0.0.1_9.json");
     std::fs::write(&path, r#"{"version":7,"future":true}"#).unwrap();
-    let (text, _) = desk.run("run --once");
-    assert!(text.contains("newer version") && text.contains("isolation is not armed"), "{text}");
+    let (text, code) = desk.run("run --once");
+    assert!(code == 1 && text.contains("newer version") && text.contains("isolation is not armed"), "{text}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"version":7,"future":true}"#);
 }
 

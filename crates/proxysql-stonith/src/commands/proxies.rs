@@ -13,6 +13,9 @@ use stonith_core::memory::Memory;
 
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// The longest wait for ProxySQL's admin interface: LOAD with 5,000 rows takes 0.15 s (FACTS §1).
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -30,11 +30,14 @@ pub enum ServerCheck {
 
 /// TLS, ready to connect.
 #[derive(Clone)]
-pub struct Tls(TlsConnector);
+pub struct Tls {
+    check: ServerCheck,
+    connector: TlsConnector,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
+        f.debug_struct("Tls").field("check", &self.check).finish_non_exhaustive()
     }
 }
 
@@ -58,7 +61,7 @@ impl Tls {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(SignedByCa { roots, provider }))
             }
         };
-        Ok(Self(TlsConnector::from(Arc::new(builder.with_no_client_auth()))))
+        Ok(Self { check, connector: TlsConnector::from(Arc::new(builder.with_no_client_auth())) })
     }
 
     /// The connector, and the name that a certificate may have to carry.
@@ -67,7 +70,7 @@ impl Tls {
             cause: error.to_string(),
             advice: "Name ProxySQL by a host name or an address that a certificate can have",
         })?;
-        Ok((&self.0, name))
+        Ok((&self.connector, name))
     }
 }
 

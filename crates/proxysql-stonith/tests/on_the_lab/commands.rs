@@ -7,7 +7,7 @@ use crate::stage::{Daemon, Stage, eventually};
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_says_what_the_next_tick_would_do_and_changes_nothing() {
     let stage = Stage::set().await;
-    assert_eq!(stage.stonith("run --once").await.1, 0);
+    stage.succeeds("run --once").await;
     let (text, code) = stage.stonith("plan").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("nothing to do") && text.contains("1 of 1 configured"), "{text}");
@@ -23,16 +23,16 @@ async fn plan_says_what_the_next_tick_would_do_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.nodes.start("node01");
     stage.orchestrator.poll();
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("fence(sessions)") && text.contains("armed"), "{text}");
     assert!(text.contains("back when: "), "{text}");
-    let (text, _) = stage.stonith("status --json").await;
+    let text = stage.succeeds("status --json").await;
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["configured"], 1);
     let proxy = &json["proxies"][0];
@@ -71,7 +71,7 @@ async fn a_node_without_its_port_is_the_only_one_of_that_host_or_an_error_with_t
 #[tokio::test(flavor = "multi_thread")]
 async fn fence_and_unfence_by_order_survive_the_agents_ticks() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let before = stage.everything();
     let pinned = stage.proxysql.connect();
     pinned.pin();
@@ -81,12 +81,12 @@ async fn fence_and_unfence_by_order_survive_the_agents_ticks() {
     assert!(text.contains("node03:3306 fenced(sessions) on 1 of 1 configured"), "{text}");
     assert!(stage.runtime().contains("20/node03:OFFLINE_SOFT[ [stonith:1 manual was=ONLINE]]"));
     let fenced = stage.everything();
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     assert_eq!(stage.everything(), fenced, "the agent leaves it");
     let (text, code) = stage.stonith("unfence node03:3306 --wait 5s").await;
     assert_eq!(code, 0, "{text}");
     assert_eq!(stage.everything(), before);
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     assert_eq!(stage.everything(), before);
 }
 
@@ -97,16 +97,16 @@ async fn the_last_online_writer_wants_a_yes() {
     assert_eq!(code, 2);
     assert!(text.contains("last ONLINE writer of hostgroup 10") && text.contains("--yes"), "{text}");
     assert_eq!(stage.proxysql.writes(), 0);
-    assert_eq!(stage.stonith("fence node01:3306 --yes").await.1, 0);
+    stage.succeeds("fence node01:3306 --yes").await;
     assert!(stage.is_fenced("node01"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfence_makes_no_second_primary_and_without_a_lease_it_does_as_told() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.nodes.start("node01");
     stage.orchestrator.poll();
     let before = stage.everything();
@@ -125,27 +125,27 @@ async fn unfence_makes_no_second_primary_and_without_a_lease_it_does_as_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_nothing_is_fenced_until_resume() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
-    assert_eq!(stage.stonith("suspend --for 1h --reason upgrade").await.1, 0);
+    stage.succeeds("run --once").await;
+    stage.succeeds("suspend --for 1h --reason upgrade").await;
     stage.fail_over().await;
     let before = stage.everything();
-    let (text, _) = stage.stonith("run --once").await;
+    let text = stage.succeeds("run --once").await;
     assert_eq!(stage.everything(), before);
     assert!(text.contains("nothing is fenced or let back: upgrade"), "{text}");
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("suspended") && text.contains("upgrade"), "{text}");
-    assert_eq!(stage.stonith("resume").await.1, 0);
-    stage.stonith("run --once").await;
+    stage.succeeds("resume").await;
+    stage.succeeds("run --once").await;
     assert!(stage.is_fenced("node01"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn observe_mode_reports_and_never_writes() {
     let stage = Stage::set().await;
-    stage.stonith("run --once --mode=observe").await;
+    stage.succeeds("run --once --mode=observe").await;
     stage.fail_over().await;
-    let (text, _) = stage.stonith("run --once --mode=observe").await;
+    let text = stage.succeeds("run --once --mode=observe").await;
     assert!(text.contains("nothing is changed") && text.contains("superseded by=node02:3306"), "{text}");
     assert_eq!(stage.proxysql.writes(), 0);
     assert_eq!(stage.stonith("fence node03:3306 --mode=observe").await.1, 2);
@@ -172,7 +172,7 @@ async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
     eventually("it ticks", || stage.proxysql.statements().len() > 20).await;
     daemon.signal("-STOP");
     stage.fail_over().await;
-    assert_eq!(stage.stonith("run --once").await.1, 0);
+    stage.succeeds("run --once").await;
     assert!(!stage.is_fenced("node01"), "it may only be slow");
     // Half a minute later, by what it kept.
     let port = stage.proxysql.address().port();
@@ -218,8 +218,7 @@ async fn i11_no_output_shows_a_password_at_any_log_level() {
     stage.proxysql.set_users(vec![("radmin".to_owned(), "sesame-sesame".to_owned())]);
     stage.fail_over().await;
     for command in ["run --once", "plan", "status --json", "config check", "fence node03:3306", "unfence node03:3306"] {
-        let (text, _) =
-            stage.stonith(&format!("{command} --log-level=trace --defaults-file={}", secret.display())).await;
+        let text = stage.succeeds(&format!("{command} --log-level=trace --defaults-file={}", secret.display())).await;
         assert!(!text.contains("sesame"), "{command}: {text}");
         assert!(!text.contains("c2VzYW1l"), "nor in base64: {command}: {text}");
     }
@@ -230,15 +229,18 @@ async fn several_proxysqls_are_each_fenced_and_the_output_counts_them() {
     let stage = Stage::set().await;
     let other = Stage::set().await;
     let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
-    assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 0);
+    stage.succeeds(&format!("run --once {both}")).await;
     let (text, code) = stage.stonith(&format!("fence node03:3306 {both}")).await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("on 2 of 2 configured"), "{text}");
     assert!(stage.is_fenced("node03") && other.is_fenced("node03"));
     other.proxysql.kill();
-    let (text, code) = stage.stonith(&format!("unfence node03:3306 {both}")).await;
-    assert_eq!(code, 1, "{text}");
-    assert!(text.contains("on 1 of 2 configured") && text.contains(&other.proxysql.address().to_string()), "{text}");
+    for order in ["fence", "unfence"] {
+        let (text, code) = stage.stonith(&format!("{order} node03:3306 {both}")).await;
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("on 1 of 2 configured"), "{text}");
+        assert!(text.contains(&other.proxysql.address().to_string()), "{text}");
+    }
     stage.fail_over().await;
     assert_eq!(stage.stonith(&format!("run --once {both}")).await.1, 1);
     assert!(stage.is_fenced("node01"), "the one that is there is fenced all the same");
@@ -262,7 +264,7 @@ async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_chan
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
     let (text, code) = stage.stonith("config check --connect").await;
     assert!(code == 1 && text.contains("nothing is protected here") && text.contains("0 of 3 nodes"), "{text}");
-    assert_eq!(stage.stonith("config check").await.1, 0, "which connects to nothing");
+    stage.succeeds("config check").await;
     stage.sql("UPDATE mysql_servers SET hostname='node0'||substr(hostname,8)");
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
     assert_eq!((stage.everything(), stage.proxysql.writes()), (before, 0));
@@ -298,8 +300,8 @@ async fn commands_decide_by_the_interval_of_the_agent_that_runs_here() {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         json["proxies"][0]["isolates_in_ms"].as_u64().unwrap()
     };
-    stage.stonith("run --once").await;
-    let by_scheduler = isolates_in_ms(stage.stonith("status --json").await.0);
+    stage.succeeds("run --once").await;
+    let by_scheduler = isolates_in_ms(stage.succeeds("status --json").await);
     // 16 s less a scheduler's interval of 5 s and an apply: a daemon's 10 s come to 7.8 s.
     assert!((8_000..=10_500).contains(&by_scheduler), "{by_scheduler}");
 }

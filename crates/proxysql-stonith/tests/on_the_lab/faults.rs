@@ -143,7 +143,7 @@ async fn a_full_disk_of_proxysql_still_fences_in_runtime_and_memory_and_says_so(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_every_tick_tries_in_vain_is_said_once_and_its_end_once() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
     stage.proxysql.before_statement(|sql| {
         let writes_disk = sql.contains("disk.mysql_servers") && !sql.starts_with("SELECT");
@@ -162,7 +162,7 @@ async fn what_every_tick_tries_in_vain_is_said_once_and_its_end_once() {
 async fn a_state_directory_that_cannot_be_written_still_fences_on_evidence() {
     let stage = Stage::set().await;
     std::fs::write(stage.dir.path().join("state"), "in the way").unwrap();
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
     let (text, code) = stage.stonith("run --once").await;
     assert_eq!(code, 0, "{text}");
@@ -172,16 +172,17 @@ async fn a_state_directory_that_cannot_be_written_still_fences_on_evidence() {
         stage.orchestrator.hang(member);
     }
     let before = stage.everything();
-    stage.stonith("run --once").await;
+    let (text, code) = stage.stonith("run --once").await;
+    assert!(code == 1 && text.contains("within 2s"), "{text}");
     assert_eq!(stage.everything(), before, "no isolation");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_is_lost_or_corrupt_unfences_nothing() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     assert!(stage.is_fenced("node01"));
     let before = stage.everything();
     stage.nodes.start("node01");
@@ -196,7 +197,7 @@ async fn a_state_that_is_lost_or_corrupt_unfences_nothing() {
                 Some(text) => std::fs::write(path, text).unwrap(),
             }
         }
-        stage.stonith("run --once").await;
+        stage.succeeds("run --once").await;
         assert_eq!(stage.everything(), before, "{content:?}");
     }
 }

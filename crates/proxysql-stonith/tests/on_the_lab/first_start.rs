@@ -1,11 +1,15 @@
 //! The first start, right or wrong: no traffic is taken away (I9).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::nodes::Nodes;
 use lab::{orchestrator, proxysql};
+use proxysql_stonith::config::Mode;
+use proxysql_stonith::state::StateDir;
+use proxysql_stonith::watch::{Kept, Start, Watch};
+use stonith_core::node::Node;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, TICK};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -35,8 +39,8 @@ async fn i9_a_wrong_endpoint_fences_nothing_and_says_so() {
         let (_, code) = stage.stonith("run --once --orchestrator=http://127.0.0.1:9").await;
         assert_eq!(code, 1);
     }
-    let (text, _) = stage.stonith("status --orchestrator=http://127.0.0.1:9").await;
-    assert!(text.contains("not armed") && text.contains("http://127.0.0.1:9"), "{text}");
+    let (text, code) = stage.stonith("status --orchestrator=http://127.0.0.1:9").await;
+    assert!(code == 3 && text.contains("not armed") && text.contains("http://127.0.0.1:9"), "{text}");
     assert_eq!(stage.everything(), before);
 }
 
@@ -85,7 +89,7 @@ async fn an_untested_version_is_said_at_start_in_status_and_in_plan_and_is_not_w
     let (text, code) = stage.stonith("fence node03").await;
     assert!(code == 1 && says(&text), "{text}");
     assert_eq!(stage.everything(), before);
-    assert_eq!(stage.stonith("run --once --allow-untested-version").await.1, 0);
+    stage.succeeds("run --once --allow-untested-version").await;
     assert!(stage.is_fenced("node01"));
 }
 
@@ -96,14 +100,15 @@ async fn rows_by_address_where_orchestrator_has_names_are_said_once_at_start_in_
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
     stage.sql("SAVE MYSQL SERVERS TO DISK");
     let says = |text: &str| text.contains("nothing is protected here") && text.contains("it lists node01:3306");
-    let (text, _) = stage.stonith("run --once").await;
+    let text = stage.succeeds("run --once").await;
     assert!(says(&text), "{text}");
-    let (text, _) = stage.stonith("run --once").await;
+    let text = stage.succeeds("run --once").await;
     assert_eq!(text, "", "once");
     let (text, code) = stage.stonith("status").await;
     assert!(code == 3 && says(&text), "{text}");
-    assert!(says(&stage.stonith("plan").await.0));
-    let (text, _) = stage.stonith("status --json").await;
+    assert!(says(&stage.succeeds("plan").await));
+    let (text, code) = stage.stonith("status --json").await;
+    assert_eq!(code, 3, "{text}");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["proxies"][0]["conditions"][0]["label"], "nothing-protected", "{text}");
 }
@@ -115,11 +120,11 @@ async fn unknown_nodes_are_one_line_in_the_log_however_many_they_are() {
         stage.sql(&format!("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (20,'unknown{n:03}')"));
     }
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
-    let (text, _) = stage.stonith("run --once").await;
+    let text = stage.succeeds("run --once").await;
     assert_eq!(text.matches("unknown").count(), 5, "{text}");
     assert!(text.contains("250 of 253 nodes cannot be fenced") && text.contains("and 245 more"), "{text}");
     for _ in 0..3 {
-        assert_eq!(stage.stonith("run --once").await.0, "", "once");
+        assert_eq!(stage.succeeds("run --once").await, "", "once");
     }
 }
 
@@ -128,13 +133,67 @@ async fn status_ends_with_a_code_that_a_monitoring_check_can_use() {
     let stage = Stage::set().await;
     let (text, code) = stage.stonith("status").await;
     assert!(code == 3 && text.contains("no agent has run here"), "{text}");
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 0, "well and armed: {text}");
     let (text, code) = stage.stonith("status --orchestrator=http://127.0.0.1:9").await;
     assert_eq!(code, 1, "not reached: {text}");
-    stage.stonith("suspend --reason upgrade").await;
+    stage.succeeds("suspend --reason upgrade").await;
     assert_eq!(stage.stonith("status --orchestrator=http://127.0.0.1:9").await.1, 3, "suspended counts more");
     stage.proxysql.kill();
     assert_eq!(stage.stonith("status").await.1, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_makes_no_sense_is_set_aside_and_the_run_goes_on_and_fences() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    stage.fail_over().await;
+    let file = format!("state-127.0.0.1_{}.json", stage.proxysql.address().port());
+    let path = stage.dir.path().join("state").join(file);
+    std::fs::write(&path, "{\"version\":1,").unwrap();
+    let text = stage.succeeds("run --once").await;
+    assert!(text.contains("makes no sense") && text.contains("starting afresh"), "{text}");
+    assert!(stage.is_fenced("node01"), "{text}");
+    let aside = path.with_extension("json.bad-1");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "{\"version\":1,");
+    let again = stage.succeeds("run --once").await;
+    assert!(!again.contains("makes no sense"), "{again}");
+}
+
+/// An agent with what it keeps in the stage's directory, and a lease of half a second.
+fn watch(stage: &Stage) -> Watch {
+    let proxy = Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap();
+    let dir = StateDir::new(&stage.dir.path().join("state"), &proxy);
+    let Start::Ready(kept) = Kept::start(dir, Mode::Daemon, 20) else { panic!("another is at work") };
+    let mut agent = stage.agent_with(kept.memory());
+    agent.settings.policy.isolation_after_ms = 1_600;
+    agent.settings.policy.tick_ms = 50;
+    Watch::new(proxy, agent, *kept)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_what_can_not_keep_its_state_isolates_nothing_where_another_isolates_and_still_fences() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    std::fs::write(stage.dir.path().join("state"), "a file where the directory should be").unwrap();
+    let (mut keeps_nothing, mut keeps) = (watch(&stage), watch(&other));
+    assert!(keeps_nothing.tick().await && keeps.tick().await);
+    let before = stage.everything();
+    let lease_of_both_began = Instant::now();
+    for stage in [&stage, &other] {
+        stage.orchestrator.cut_off();
+    }
+    while !other.is_fenced("node02") {
+        assert!(lease_of_both_began.elapsed() < Duration::from_secs(20), "the control: {}", other.runtime());
+        assert!(!keeps.tick().await && !keeps_nothing.tick().await);
+        tokio::time::sleep(TICK).await;
+    }
+    for _ in 0..5 {
+        assert!(!keeps_nothing.tick().await);
+    }
+    assert_eq!(stage.everything(), before);
+    stage.orchestrator.heal();
+    stage.fail_over().await;
+    assert!(keeps_nothing.tick().await);
+    assert!(stage.is_fenced("node01"), "{}", stage.runtime());
 }

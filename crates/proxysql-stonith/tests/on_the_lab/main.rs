@@ -8,13 +8,17 @@ mod crash;
 mod crash_returns;
 mod faults;
 mod first_start;
+mod https;
 mod layers;
 mod names;
 mod operators;
 mod orders;
 mod outside;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod quiet;
 mod recorded;
+mod settings;
 mod side_by_side;
 mod sigkill;
 mod stage;

@@ -120,7 +120,7 @@ async fn the_log_says_what_was_made_up_for() {
         (None, "somebody"),
     ] {
         let stage = Stage::set().await;
-        stage.stonith("run --once").await;
+        stage.succeeds("run --once").await;
         stage.fail_over().await;
         stage.stage_edits();
         let (proxy, mut once) = (stage.proxysql.clone(), sql);

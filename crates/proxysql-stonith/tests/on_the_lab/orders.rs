@@ -23,7 +23,7 @@ async fn with_a_node_that_is_not_proven(stage: &Stage) {
 async fn two_hosts(stage: &Stage) -> [String; 2] {
     let hosts = ["a", "b"].map(|host| format!("--state-dir={}", stage.dir.path().join(host).display()));
     for host in &hosts {
-        stage.stonith(&format!("run --once {host}")).await;
+        stage.succeeds(&format!("run --once {host}")).await;
     }
     hosts
 }
@@ -38,7 +38,7 @@ async fn an_unfence_on_one_host_reaches_the_agent_on_another() {
     let [a, b] = two_hosts(&stage).await;
     with_a_node_that_is_not_proven(&stage).await;
     for host in [&a, &b] {
-        stage.stonith(&format!("run --once {host}")).await;
+        stage.succeeds(&format!("run --once {host}")).await;
     }
     assert!(stage.is_fenced("node01"), "{}", stage.runtime());
     let (text, code) = stage.stonith(&format!("unfence node01:3306 --without-lease {a}")).await;
@@ -50,7 +50,7 @@ async fn an_unfence_on_one_host_reaches_the_agent_on_another() {
     }
     stage.nodes.kill("node02");
     stage.orchestrator.fail_over("node02", Some("node03"));
-    stage.stonith(&format!("run --once {b}")).await;
+    stage.succeeds(&format!("run --once {b}")).await;
     assert!(stage.is_fenced("node02"), "the control: what is new fences");
 }
 
@@ -58,17 +58,34 @@ async fn an_unfence_on_one_host_reaches_the_agent_on_another() {
 async fn an_unfence_where_no_agent_runs_makes_no_state_and_reaches_the_agent_all_the_same() {
     let stage = Stage::set().await;
     let admin = stage.dir.path().join("admin");
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     with_a_node_that_is_not_proven(&stage).await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let line = format!("unfence node01 --without-lease --orchestrator={NOBODY} --state-dir={}", admin.display());
     let (text, code) = stage.stonith(&line).await;
     assert_eq!(code, 0, "{text}");
     assert!(!admin.exists(), "nothing is made");
     for _ in 0..2 {
-        stage.stonith("run --once").await;
+        stage.succeeds("run --once").await;
         assert!(is_in_service(&stage, "node01"), "{}", stage.runtime());
     }
+}
+
+/// What is on record in ProxySQL goes with it: the agent's own directory has it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_outlives_a_restart_of_proxysql() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    with_a_node_that_is_not_proven(&stage).await;
+    stage.succeeds("run --once").await;
+    assert!(stage.is_fenced("node01"), "{}", stage.runtime());
+    stage.succeeds("unfence node01 --without-lease").await;
+    let records = "SELECT name FROM main.sqlite_master WHERE name='stonith_released'";
+    assert_eq!(stage.select(records), "stonith_released");
+    stage.proxysql.restart().await.unwrap();
+    assert_eq!(stage.select(records), "", "the control: nothing is on record there");
+    stage.succeeds("run --once").await;
+    assert!(is_in_service(&stage, "node01"), "{}", stage.runtime());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,13 +93,13 @@ async fn a_fence_on_one_host_stays_for_the_agent_on_another_until_it_is_let_back
     let stage = Stage::set().await;
     let [a, b] = two_hosts(&stage).await;
     let before = stage.everything();
-    assert_eq!(stage.stonith(&format!("fence node03 {a}")).await.1, 0);
+    stage.succeeds(&format!("fence node03 {a}")).await;
     let fenced = stage.everything();
-    stage.stonith(&format!("run --once {b}")).await;
+    stage.succeeds(&format!("run --once {b}")).await;
     assert!(stage.everything() == fenced && stage.is_fenced("node03"));
-    assert_eq!(stage.stonith(&format!("unfence node03 {a}")).await.1, 0);
+    stage.succeeds(&format!("unfence node03 {a}")).await;
     for host in [&b, &a] {
-        stage.stonith(&format!("run --once {host}")).await;
+        stage.succeeds(&format!("run --once {host}")).await;
         assert_eq!(stage.everything(), before);
     }
 }
@@ -150,7 +167,7 @@ async fn all_proxysqls_are_fenced_before_any_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_not_fenced_is_not_said_to_be_let_back() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let (text, code) = stage.stonith("unfence node03").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("node03:3306 was not fenced on 1 of 1") && !text.contains("let back on"), "{text}");
@@ -160,7 +177,7 @@ async fn a_node_that_is_not_fenced_is_not_said_to_be_let_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_command_takes_an_isolation_back_once_the_agent_is_suspended() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let before = stage.everything();
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
@@ -172,30 +189,30 @@ async fn one_command_takes_an_isolation_back_once_the_agent_is_suspended() {
     let all = format!("unfence --all --without-lease --orchestrator={NOBODY}");
     let (text, code) = stage.stonith(&format!("{all} --yes")).await;
     assert!(code == 2 && text.contains("Suspend it first"), "{text}");
-    assert_eq!(stage.stonith("suspend --reason break-glass").await.1, 0);
+    stage.succeeds("suspend --reason break-glass").await;
     let (text, code) = stage.stonith(&all).await;
     assert!(code == 2 && text.contains("node01:3306, node02:3306, node03:3306") && text.contains("--yes"), "{text}");
     assert_eq!(stage.everything(), isolated, "it only said so");
     let (text, code) = stage.stonith(&format!("{all} --yes")).await;
     assert!(code == 0 && text.contains("taken back on 1 of 1"), "{text}");
     assert_eq!(stage.everything(), before);
-    stage.stonith(&format!("run --once --orchestrator={NOBODY}")).await;
+    assert_eq!(stage.stonith(&format!("run --once --orchestrator={NOBODY}")).await.1, 1);
     assert_eq!(stage.everything(), before, "the suspended agent leaves it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_superseded_before_an_isolation_stays_out_when_that_is_taken_back() {
     let stage = Stage::set().await;
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     stage.fail_over().await;
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
-    stage.stonith("run --once").await;
+    stage.succeeds("run --once").await;
     let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
     make_old(&mut cut_off);
     tick(&mut cut_off).await.unwrap();
     assert!(stage.is_fenced("node02"));
-    stage.stonith("suspend --reason break-glass").await;
+    stage.succeeds("suspend --reason break-glass").await;
     let (text, code) = stage.stonith(&format!("unfence --all --without-lease --yes --orchestrator={NOBODY}")).await;
     assert!(code == 0 && text.contains("node01:3306 stays out: superseded by=node02:3306"), "{text}");
     assert!(stage.is_fenced("node01") && is_in_service(&stage, "node02"), "{}", stage.runtime());

@@ -195,9 +195,47 @@ impl Stage {
         Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory, owner_of_process())
     }
 
+    /// A config file, for its owner alone.
+    pub fn config(&self, text: &str) -> String {
+        let path = self.dir.path().join("stonith.toml");
+        let state_dir = format!("run.state_dir = {:?}\n", self.dir.path().join("state"));
+        let more = if text.contains("state_dir") { "" } else { &state_dir };
+        std::fs::write(&path, format!("{more}{text}")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        format!("--config={}", path.display())
+    }
+
+    /// What the program kept, as if Orchestrator had last answered 20 s earlier: longer than a lease lasts.
+    pub fn make_kept_lease_old(&self) {
+        let port = self.proxysql.address().port();
+        let path = self.dir.path().join(format!("state/tick-127.0.0.1_{port}.json"));
+        let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let memory = &mut kept["memory"];
+        let asked_ms = memory["lease_asked_ms"].as_u64().unwrap() - 20_000;
+        for time in ["lease_asked_ms", "silent_ms", "started_ms"] {
+            memory[time] = asked_ms.into();
+        }
+        std::fs::write(&path, kept.to_string()).unwrap();
+    }
+
     /// The program, with what it needs to know of this stage; in another thread, so that the lab goes on.
+    #[must_use = "it may have failed"]
     pub async fn stonith(&self, line: &str) -> (String, i32) {
+        self.program(line, &[]).await
+    }
+
+    /// The program, which ends well; what it says.
+    pub async fn succeeds(&self, line: &str) -> String {
+        let (text, code) = self.stonith(line).await;
+        assert_eq!(code, 0, "{line}: {text}");
+        text
+    }
+
+    /// The same with variables in its environment.
+    #[must_use = "it may have failed"]
+    pub async fn program(&self, line: &str, env: &[(&str, &str)]) -> (String, i32) {
         let mut command = self.command(line);
+        command.envs(env.iter().copied());
         let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         (text, done.status.code().unwrap_or(-1))
@@ -220,7 +258,7 @@ impl Stage {
         if !line.contains("--defaults-file") {
             command.arg(format!("--defaults-file={}", secret.display()));
         }
-        if !line.contains("--state-dir") {
+        if !line.contains("--state-dir") && !line.contains("--config") {
             command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
         }
         command
@@ -245,6 +283,7 @@ impl Daemon {
     }
 
     /// Its exit code, once it has ended.
+    #[must_use = "it may have failed"]
     pub async fn ended(mut self) -> Option<i32> {
         eventually("it ends", || self.0.try_wait().unwrap().is_some()).await;
         self.0.wait().unwrap().code()

@@ -1,6 +1,5 @@
 //! The client under test, and the servers that it talks to.
 
-pub use std::path::PathBuf;
 pub use std::sync::Arc;
 pub use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub use std::time::{Duration, Instant};
@@ -11,10 +10,6 @@ pub use proxysql_stonith::secret::Secret;
 pub use stonith_core::history::Progress;
 pub use stonith_core::observed::{Answer, Backing, LeaderView, Part};
 pub use stonith_core::wants::Wants;
-pub use tokio_rustls::rustls::crypto::ring;
-pub use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-pub use tokio_rustls::rustls::server::WebPkiClientVerifier;
-pub use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 pub const NOTHING_MORE: Wants = Wants { history: false, instances: false, backing: false };
 pub const HISTORY: Wants = Wants { history: true, instances: false, backing: false };

@@ -7,6 +7,8 @@ mod client;
 mod closing;
 mod history;
 mod https;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod raft;
 mod relayed;
 mod scripted_http;

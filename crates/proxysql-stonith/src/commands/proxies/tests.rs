@@ -1,0 +1,369 @@
+//! Every key, flag and variable is seen in what an agent is made of. The lists of them are the code's own: one more of any
+//! kind fails here until it is tried too.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use stonith_core::policy::Policy;
+
+use super::*;
+use crate::cli::Cli;
+use crate::config::{Environment, Flags, IsolationConfig, LogConfig, RawFile, RunConfig};
+
+/// What nobody can leave out.
+const LEAST: &str = r#"
+orchestrator.endpoints = ["http://orc1:3000"]
+[[proxysql]]
+address = "127.0.0.1:6032"
+user = "least"
+password = "least"
+"#;
+
+/// Every key there is, none as it is by default and no two alike; each source of a ProxySQL's password once.
+const FULL: &str = r#"
+[orchestrator]
+endpoints = ["https://orc2:3002/orc"]
+user = "orc-user"
+password = "orc-password"
+tls_verify = false
+ca_file = "ca.pem"
+client_cert = "agent.pem"
+client_key = "agent.key"
+connect_timeout = "1100ms"
+read_timeout = "1200ms"
+tick_timeout = "1300ms"
+
+[[proxysql]]
+address = "10.0.0.1:6001"
+user = "user-1"
+password = "password-1"
+tls = "verify-ca"
+ca_file = "ca.pem"
+allow_untested_version = true
+[[proxysql]]
+address = "10.0.0.2:6002"
+user = "user-2"
+password_file = "proxy.password"
+tls = "verify-identity"
+ca_file = "ca.pem"
+[[proxysql]]
+address = "10.0.0.3:6003"
+defaults_file = "proxy.cnf"
+
+[policy]
+fence_on = "lost-in-recovery"
+max_downtime_fences = 7
+exclude_hostgroups = [30, 31]
+writer_hostgroups = [32]
+errant_gtid = "warn"
+on_blind = "isolate"
+end_possible_holders = false
+mode = "observe"
+
+[isolation]
+after = "77s"
+scope = "writers"
+
+[run]
+interval = "2s"
+scheduler_interval = "3s"
+state_dir = "state"
+
+[log]
+format = "json"
+level = "debug"
+"#;
+
+/// What `FULL` comes to.
+const FULL_SEEN: &str = r#"
+endpoints: https://orc2:3002/orc
+auth: orc-user orc-password
+insecure: true
+orchestrator_ca: DIR/ca.pem
+client: DIR/agent.pem DIR/agent.key
+timeouts: 1.1s 1.2s 1.3s
+proxies: 10.0.0.1:6001 10.0.0.2:6002 10.0.0.3:6003
+logins: user-1 password-1, user-2 password-2, user-3 password-3
+logins_read_again: user-1 password-1, user-2 password-2, user-3 password-3
+tls: Tls { check: Ca, .. }, Tls { check: Identity, .. }, none
+untested: true false false
+fence_on: LostInRecovery
+max_downtime_fences: 7
+excluded: 30 31
+writers: 32
+errant_gtid: Warn
+blind_isolates: true
+end_possible_holders: false
+observe_only: true
+isolation: 77000 Writers
+tick: 2400 3000
+interval: 2s
+state_dir: DIR/state
+log: Json Debug
+"#;
+
+/// A directory with the files that a config names.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["agent".into()]).unwrap();
+        desk.file("ca.pem", &cert.pem());
+        desk.file("agent.pem", &cert.pem());
+        desk.file("agent.key", &signing_key.serialize_pem());
+        desk.file("proxy.password", "password-2\n");
+        desk.file("proxy.cnf", "[client]\nuser=user-3\npassword=password-3\n");
+        desk.file("other.cnf", "[client]\nuser=o-user\npassword=o-password\n[orchestrator]\nuser=oo\npassword=op\n");
+        desk.file("other.toml", &LEAST.replace("least", "another"));
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// A config file, and flags and variables above it, in which DIR is this directory.
+    fn config(&self, text: &str, line: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        self.file("stonith.toml", text);
+        let here = |text: &str| text.replace("DIR", &self.0.path().to_string_lossy());
+        let typed = here(line);
+        let words = std::iter::once("proxysql-stonith").chain(typed.split_whitespace()).map(OsString::from);
+        let mut flags: Flags = Cli::read(words).unwrap().flags;
+        let env = Environment::of(|name| env.iter().find(|(set, _)| *set == name).map(|(_, value)| here(value).into()));
+        if flags.config.is_none() && !format!("{env:?}").contains("PROXYSQL_STONITH_CONFIG") {
+            flags.config = Some(self.path("stonith.toml"));
+        }
+        Config::load(&flags, &env).map_err(|error| error.to_string())
+    }
+
+    /// What comes of it, by name.
+    fn seen(&self, text: &str, line: &str, env: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let config = self.config(text, line, env).unwrap();
+        let shown = shown(&config).replace(&*self.0.path().to_string_lossy(), "DIR");
+        parsed(&shown)
+    }
+}
+
+fn parsed(shown: &str) -> BTreeMap<String, String> {
+    let line = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    shown.trim().lines().map(|text| line(text).unwrap_or_else(|| panic!("{text}"))).collect()
+}
+
+fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn path(path: Option<&Path>) -> String {
+    path.map_or("none".to_owned(), |path| path.display().to_string())
+}
+
+/// Everything that an agent goes by, a line each. Taken apart field by field: one more has to be shown.
+fn shown(config: &Config) -> String {
+    let orchestrator = orchestrator_settings(config).unwrap();
+    let OrchestratorSettings { endpoints, auth, tls, connect_timeout, read_timeout, tick_timeout } = orchestrator;
+    let TlsSettings { insecure, ca_file, client } = tls;
+    let login = |user: &str, password: &str| format!("{user} {password}");
+    let auth = auth.map_or("none".to_owned(), |auth| login(&auth.user, auth.password.expose()));
+    let client = client.map_or("none".to_owned(), |(cert, key)| list([cert.display(), key.display()]));
+    let agent_of = |proxy, mode| agent(config, proxy, mode, Memory::default(), String::new()).unwrap().settings;
+    let settings: Vec<AgentSettings> = config.proxies.iter().map(|proxy| agent_of(proxy, Mode::Daemon)).collect();
+    let (mut addresses, mut logins, mut checks, mut untested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for AgentSettings { proxy, allow_untested_version, .. } in &settings {
+        let ProxySettings { address, credential, tls, timeout } = proxy;
+        assert_eq!(*timeout, ADMIN_TIMEOUT);
+        addresses.push(address);
+        logins.push(login(&credential.user, credential.password.expose()));
+        checks.push(tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls:?}")));
+        untested.push(allow_untested_version);
+    }
+    let again = config.proxies.iter().map(|proxy| sources(config, proxy).proxysql().unwrap());
+    let again: Vec<String> = again.map(|found| login(&found.user, found.password.expose())).collect();
+    assert_eq!(
+        sources(config, &config.proxies[0]).orchestrator().unwrap().map(|auth| auth.user),
+        orchestrator_settings(config).unwrap().auth.map(|auth| auth.user)
+    );
+    let AgentSettings { policy, observe_only, .. } = settings[0].clone();
+    let Policy {
+        fence_on,
+        max_downtime_fences,
+        isolation_scope,
+        isolation_after_ms,
+        tick_ms,
+        blind_isolates,
+        end_possible_holders,
+        excluded_hostgroups,
+        writer_hostgroups,
+        errant_gtid,
+    } = policy;
+    let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
+    let IsolationConfig { after: _, scope: _ } = &config.isolation; // both in the policy
+    let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
+    let LogConfig { format, level } = config.log;
+    format!(
+        "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
+         timeouts: {connect_timeout:?} {read_timeout:?} {tick_timeout:?}\nproxies: {}\nlogins: {}\n\
+         logins_read_again: {}\ntls: {}\nuntested: {}\nfence_on: {fence_on:?}\n\
+         max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\nerrant_gtid: {errant_gtid:?}\n\
+         blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
+         isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
+         state_dir: {}\nlog: {format:?} {level:?}\n",
+        list(&endpoints),
+        path(ca_file.as_deref()),
+        list(addresses),
+        logins.join(", "),
+        again.join(", "),
+        checks.join(", "),
+        list(untested),
+        list(&excluded_hostgroups),
+        list(&writer_hostgroups),
+        state_dir.display(),
+    )
+}
+
+/// The keys that the code reads in a section, by the error that lists them.
+fn known(section: &str) -> Vec<String> {
+    const NO_SUCH: &str = "nothing_that_is_like_any_key = 1";
+    let text = match section {
+        "" => NO_SUCH.to_owned(),
+        "proxysql" => format!("[[proxysql]]\n{NO_SUCH}"),
+        section => format!("[{section}]\n{NO_SUCH}"),
+    };
+    let error = RawFile::parse(Path::new("x"), &text).unwrap_err().to_string();
+    let (_, known) = error.split_once("known here: ").unwrap_or_else(|| panic!("{error}"));
+    known.split(", ").map(str::to_owned).collect()
+}
+
+/// What differs from the values before.
+fn changed(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    assert!(before.keys().eq(after.keys()));
+    let differs = after.iter().filter(|(name, value)| before[*name] != **value);
+    differs.map(|(name, value)| format!("{name}: {value}")).collect()
+}
+
+#[test]
+fn every_key_of_the_config_file_is_seen_in_what_runs() {
+    let desk = Desk::new();
+    let seen = desk.seen(FULL, "plan", &[]);
+    assert_eq!(seen, parsed(FULL_SEEN));
+    let least = desk.seen(LEAST, "plan", &[]);
+    assert_eq!(changed(&least, &seen).len(), seen.len(), "nothing is as it is by default");
+    let file: toml::Table = FULL.parse().unwrap();
+    let mut sections = known("");
+    sections.sort();
+    assert!(file.keys().eq(&sections), "{sections:?}");
+    for section in sections {
+        let set: Vec<&toml::Table> = match &file[&section] {
+            toml::Value::Array(tables) => tables.iter().filter_map(toml::Value::as_table).collect(),
+            table => table.as_table().into_iter().collect(),
+        };
+        for key in known(&section) {
+            // The one that can't stand beside another of them.
+            let is_tried_below = (section.as_str(), key.as_str()) == ("orchestrator", "password_file");
+            assert!(is_tried_below || set.iter().any(|table| table.contains_key(&key)), "{section}.{key} is not tried");
+        }
+    }
+    let text = FULL.replace("password = \"orc-password\"", "password_file = \"proxy.password\"");
+    assert_eq!(changed(&seen, &desk.seen(&text, "plan", &[])), ["auth: orc-user password-2"]);
+}
+
+#[test]
+fn no_line_of_the_config_file_can_go_without_a_change() {
+    let desk = Desk::new();
+    let seen = desk.seen(FULL, "plan", &[]);
+    for line in FULL.lines().filter(|line| line.contains(" = ")) {
+        let text = FULL.replacen(&format!("{line}\n"), "", 1);
+        let Ok(config) = desk.config(&text, "plan", &[]) else { continue };
+        let now = parsed(&shown(&config).replace(&*desk.0.path().to_string_lossy(), "DIR"));
+        assert_ne!(now, seen, "{line}");
+    }
+}
+
+/// Each flag, and what it changes over the full file.
+const FLAGS: &[(&str, &str, &[&str])] = &[
+    ("config", "--config=DIR/other.toml", &["logins: another another", "proxies: 127.0.0.1:6032"]),
+    ("orchestrator", "--orchestrator=http://a,http://b", &["endpoints: http://a:80 http://b:80"]),
+    ("proxysql", "--proxysql=10.0.0.2:6002", &["proxies: 10.0.0.2:6002", "logins: user-2 password-2"]),
+    (
+        "defaults-file",
+        "--defaults-file=DIR/other.cnf",
+        &["auth: oo op", "logins: o-user o-password, o-user o-password, o-user o-password"],
+    ),
+    ("allow-untested-version", "--allow-untested-version", &["untested: true true true"]),
+    ("mode", "--mode=enforce", &["observe_only: false"]),
+    ("isolation-after", "--isolation-after=88s", &["isolation: 88000 Writers"]),
+    ("isolation-scope", "--isolation-scope=off", &["isolation: 77000 Off"]),
+    ("state-dir", "--state-dir=DIR/elsewhere", &["state_dir: DIR/elsewhere"]),
+    ("log-format", "--log-format=text", &["log: Text Debug"]),
+    ("log-level", "--log-level=error", &["log: Json Error"]),
+    ("interval", "--interval=5s", &["interval: 5s", "tick: 6000 3000"]),
+    ("once", "--once --interval=5s", &["tick: 2400 5000"]),
+];
+
+#[test]
+fn every_flag_is_seen_in_what_runs_and_wins_over_file_and_environment() {
+    let desk = Desk::new();
+    let whole = Cli::command();
+    let run = whole.find_subcommand("run").unwrap();
+    let named = whole.get_arguments().chain(run.get_arguments()).filter_map(|argument| argument.get_long());
+    let mut named: Vec<&str> = named.filter(|name| !["help", "version"].contains(name)).collect();
+    named.sort_unstable();
+    let mut tried: Vec<&str> = FLAGS.iter().map(|(name, ..)| *name).collect();
+    tried.sort_unstable();
+    assert_eq!(named, tried);
+    let before = desk.seen(FULL, "run", &[]);
+    for (name, typed, changes) in FLAGS {
+        let variable = format!("PROXYSQL_STONITH_{}", name.to_uppercase().replace('-', "_"));
+        let below = VARIABLES.iter().find(|(name, ..)| *name == variable).map(|(name, value, ..)| (*name, *value));
+        for env in [&[][..], below.as_slice()] {
+            let now = changed(&before, &desk.seen(FULL, &format!("run {typed}"), env));
+            for change in *changes {
+                assert!(now.iter().any(|line| line == change), "--{name} over {env:?}: {change}: {now:#?}");
+            }
+        }
+    }
+}
+
+/// Each variable with a value, the config file below it, and what it changes.
+const VARIABLES: &[(&str, &str, &str, &[&str])] = &[
+    ("PROXYSQL_STONITH_CONFIG", "DIR/other.toml", FULL, &["logins: another another"]),
+    ("PROXYSQL_STONITH_ORCHESTRATOR", "http://c", FULL, &["endpoints: http://c:80"]),
+    ("ORCHESTRATOR_API", "http://d", FULL, &["endpoints: http://d:80"]),
+    ("PROXYSQL_STONITH_ORCHESTRATOR_USER", "e-user", FULL, &["auth: e-user orc-password"]),
+    ("ORCHESTRATOR_AUTH_USER", "f-user", FULL, &["auth: f-user orc-password"]),
+    ("PROXYSQL_STONITH_ORCHESTRATOR_PASSWORD", "e-password", FULL, &["auth: orc-user e-password"]),
+    ("ORCHESTRATOR_AUTH_PASSWORD", "f-password", FULL, &["auth: orc-user f-password"]),
+    ("PROXYSQL_STONITH_PROXYSQL", "10.0.0.1:6001", FULL, &["proxies: 10.0.0.1:6001"]),
+    ("PROXYSQL_STONITH_PROXYSQL_USER", "g-user", LEAST, &["logins: g-user least"]),
+    ("PROXYSQL_STONITH_PROXYSQL_PASSWORD", "g-password", LEAST, &["logins: least g-password"]),
+    ("PROXYSQL_STONITH_DEFAULTS_FILE", "DIR/other.cnf", LEAST, &["auth: oo op", "logins: o-user o-password"]),
+    ("PROXYSQL_STONITH_STATE_DIR", "/h", FULL, &["state_dir: /h"]),
+    ("STATE_DIRECTORY", "/i:/j", LEAST, &["state_dir: /i"]),
+    ("PROXYSQL_STONITH_MODE", "enforce", FULL, &["observe_only: false"]),
+    ("PROXYSQL_STONITH_ISOLATION_AFTER", "99s", FULL, &["isolation: 99000 Writers"]),
+    ("PROXYSQL_STONITH_ISOLATION_SCOPE", "off", FULL, &["isolation: 77000 Off"]),
+    ("PROXYSQL_STONITH_LOG_FORMAT", "text", FULL, &["log: Text Debug"]),
+    ("PROXYSQL_STONITH_LOG_LEVEL", "trace", FULL, &["log: Json Trace"]),
+];
+
+#[test]
+fn every_variable_is_seen_in_what_runs_and_wins_over_the_file() {
+    let desk = Desk::new();
+    let tried: Vec<&str> = VARIABLES.iter().map(|(name, ..)| *name).collect();
+    let read: Vec<&str> = Environment::READ.iter().map(|(name, _)| *name).collect();
+    assert_eq!(tried, read);
+    for (name, value, below, changes) in VARIABLES {
+        let now = changed(&desk.seen(below, "run", &[]), &desk.seen(below, "run", &[(name, value)]));
+        for change in *changes {
+            assert!(now.iter().any(|line| line == change), "{name}: {change}: {now:#?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What is set counts in a run: the same situation once with it and once without.
+
+use lab::orchestrator::Fault;
+
+use crate::stage::{Daemon, Stage, eventually};
+
+/// Nobody listens there.
+const NOBODY: &str = "--orchestrator=http://127.0.0.1:9";
+
+/// The nodes that are fenced, or isolated.
+fn out(stage: &Stage) -> Vec<&'static str> {
+    ["node01", "node02", "node03"].into_iter().filter(|node| stage.is_fenced(node)).collect()
+}
+
+/// A stage where a run has armed isolation, by these settings.
+async fn armed(config: &str) -> (Stage, String) {
+    let stage = Stage::set().await;
+    let line = format!("run --once {}", stage.config(config));
+    let (text, code) = stage.stonith(&line).await;
+    assert_eq!(code, 0, "{text}");
+    (stage, line)
+}
+
+/// What is out once an armed agent has heard nothing for 20 s.
+async fn out_when_cut_off(config: &str, flags: &str) -> Vec<&'static str> {
+    let (stage, line) = armed(config).await;
+    stage.make_kept_lease_old();
+    let (text, code) = stage.stonith(&format!("{line} {flags} {NOBODY}")).await;
+    assert!(code == 1 && text.contains("was not reached"), "{text}");
+    out(&stage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn isolation_scope_and_isolation_after_say_what_goes_out_and_when() {
+    let all = ["node01", "node02", "node03"];
+    assert_eq!(out_when_cut_off("", "").await, all);
+    assert_eq!(out_when_cut_off("isolation.scope = \"writers\"", "").await, ["node01"]);
+    assert_eq!(out_when_cut_off("isolation.scope = \"off\"", "").await, [""; 0]);
+    assert_eq!(out_when_cut_off("isolation.scope = \"off\"", "--isolation-scope=all").await, all);
+    assert_eq!(out_when_cut_off("isolation.after = \"1h\"", "").await, [""; 0]);
+    assert_eq!(out_when_cut_off("isolation.after = \"1h\"", "--isolation-after=16s").await, all);
+    assert_eq!(out_when_cut_off("run.scheduler_interval = \"20s\"", "").await, [""; 0], "its isolation is after 46 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_blind_says_whether_answers_that_can_not_be_read_isolate() {
+    for (config, isolated) in [("", 0), ("policy.on_blind = \"isolate\"", 3)] {
+        let (stage, line) = armed(config).await;
+        (0..3).for_each(|member| stage.orchestrator.fault(member, Some(Fault::InternalError)));
+        stage.make_kept_lease_old();
+        let (text, code) = stage.stonith(&line).await;
+        assert_eq!((code, out(&stage).len()), (1, isolated), "{config}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fence_on_max_downtime_fences_and_exclude_hostgroups_say_what_fences() {
+    for (config, for_downtime, for_failover) in [
+        ("", true, true),
+        ("policy.fence_on = \"lost-in-recovery\"", false, true),
+        ("policy.max_downtime_fences = 0", false, true),
+        ("policy.exclude_hostgroups = [20]", false, false),
+        ("policy.exclude_hostgroups = [21]", true, true),
+    ] {
+        let (stage, line) = armed(config).await;
+        stage.orchestrator.begin_downtime("node03", "disk");
+        let (text, code) = stage.stonith(&line).await;
+        assert_eq!((code, stage.is_fenced("node03")), (0, for_downtime), "{config}: {text}");
+        stage.fail_over().await;
+        let (text, code) = stage.stonith(&line).await;
+        assert_eq!((code, stage.is_fenced("node01")), (0, for_failover), "{config}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writer_hostgroups_count_as_writers_though_they_are_in_no_pair() {
+    for (more, isolated) in [("", &["node01"][..]), ("policy.writer_hostgroups = [30]", &["node01", "node03"])] {
+        let (stage, line) = armed(&format!("isolation.scope = \"writers\"\n{more}")).await;
+        stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (30,'node03')");
+        stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+        stage.sql("SAVE MYSQL SERVERS TO DISK");
+        stage.make_kept_lease_old();
+        let (text, code) = stage.stonith(&format!("{line} {NOBODY}")).await;
+        assert_eq!((code, &out(&stage)[..]), (1, isolated), "{more}: {text}");
+    }
+}
+
+/// A staged variable hides who holds which node (FACTS §4).
+#[tokio::test(flavor = "multi_thread")]
+async fn end_possible_holders_says_whether_a_session_that_may_hold_the_node_is_ended() {
+    for (config, ended) in [("", true), ("policy.end_possible_holders = false", false)] {
+        let (stage, line) = armed(config).await;
+        stage.sql("SET mysql-shun_recovery_time_sec='77'");
+        let (holder, reader) = (stage.proxysql.connect(), stage.proxysql.connect());
+        holder.pin();
+        assert_eq!(holder.write(), Ok("node01".to_owned()));
+        assert_ne!(holder.read(), Ok("node01".to_owned()), "which hides that it holds node01");
+        reader.begin();
+        assert_ne!(reader.read(), Ok("node01".to_owned()));
+        stage.nodes.stop("node01");
+        stage.orchestrator.fail_over("node01", Some("node02"));
+        eventually("the monitor has moved both", || stage.runtime().contains("10/node02:ONLINE")).await;
+        let (text, code) = stage.stonith(&line).await;
+        assert_eq!((code, stage.is_fenced("node01")), (i32::from(!ended), true), "a node still in use is said: {text}");
+        assert_eq!(reader.read().is_err(), ended, "{config}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mode_of_the_environment_writes_nothing_and_without_it_the_same_run_fences() {
+    let (stage, line) = armed("").await;
+    stage.fail_over().await;
+    let before = stage.everything();
+    let (text, code) = stage.program(&line, &[("PROXYSQL_STONITH_MODE", "observe")]).await;
+    assert!(code == 0 && text.contains("nothing is changed") && text.contains("superseded by=node02:3306"), "{text}");
+    assert_eq!((stage.everything(), stage.proxysql.writes()), (before, 0));
+    let (text, code) = stage.stonith(&line).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(stage.is_fenced("node01") && stage.proxysql.writes() > 0, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_the_format_and_the_level_that_are_set() {
+    let (stage, line) = armed("").await;
+    let says = async |flags: &str| {
+        let (text, code) = stage.stonith(&format!("{line} {flags}")).await;
+        assert_eq!(code, 0, "{text}");
+        text
+    };
+    assert_eq!(says("").await, "", "a quiet tick says nothing by default");
+    let text = says("--log-level=debug").await;
+    assert!(text.contains("quiet tick") && !text.starts_with('{'), "{text}");
+    let json = says("--log-level=debug --log-format=json").await;
+    let lines: Result<Vec<serde_json::Value>, _> = json.lines().map(serde_json::from_str).collect();
+    assert!(!lines.unwrap().is_empty(), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeouts_of_orchestrator_are_those_that_are_set() {
+    let stage = Stage::set().await;
+    (0..3).for_each(|member| stage.orchestrator.hang(member));
+    let line = format!("run --once {}", stage.config("orchestrator.read_timeout = \"123ms\""));
+    let (text, code) = stage.stonith(&line).await;
+    assert!(code == 1 && text.contains("within 123ms"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_interval_and_the_state_directory_are_those_that_are_set() {
+    let stage = Stage::set().await;
+    let elsewhere = stage.dir.path().join("elsewhere");
+    let config = stage.config(&format!("[run]\ninterval = \"100ms\"\nstate_dir = {elsewhere:?}\n"));
+    let asked = || stage.orchestrator.requests().iter().filter(|path| path.ends_with("downtimed")).count();
+    let daemon = Daemon::start(stage.command(&format!("run {config}")));
+    // A tick a second, as it is by default, would need twice the time that is waited here.
+    eventually("it ticks ten times", || asked() >= 10).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0));
+    let kept = format!("state-127.0.0.1_{}.json", stage.proxysql.address().port());
+    assert!(elsewhere.join(kept).exists() && !stage.dir.path().join("state").exists());
+}
