@@ -479,6 +479,34 @@ mod tests {
         assert_eq!(of("my01").checked_s, DATE_S - 1, "SecondsSinceLastSeen");
     }
 
+    /// Whoever may write to Orchestrator chooses these texts.
+    #[test]
+    fn d7_texts_of_others_are_one_clean_line_and_bounded_when_they_come_in() {
+        let hostile = format!("x\u{1b}[2J\n2026 ERROR forged\u{202e}{}", "y".repeat(3_000_000));
+        let is_clean = |text: &str| text.chars().count() <= GTID_SET_MAX_CHARS && !text.contains(is_obeyed);
+        let json = |name: &str| serde_json::from_slice::<serde_json::Value>(&recorded(name)).unwrap();
+        let mut marks = json("2-failover/downtimed");
+        for key in ["DowntimeReason", "DowntimeOwner"] {
+            marks[0][key] = hostile.clone().into();
+        }
+        let read = downtimes(marks.to_string().as_bytes(), DATE_S).unwrap().read;
+        assert!(is_clean(&read[0].reason) && is_clean(&read[0].owner), "{:?}", read[0]);
+        let mut shown = json("2-failover/all-instances");
+        for key in ["SuggestedClusterAlias", "GtidErrant", "LastIOError"] {
+            shown[0][key] = hostile.clone().into();
+        }
+        let read = &instances(shown.to_string().as_bytes(), DATE_S).unwrap().read[0];
+        assert!([&read.alias, &read.errant_gtid, &read.replication_error].into_iter().all(|text| is_clean(text)));
+        let mut history = json("2-failover/audit-recovery");
+        let uid = history[0]["UID"].as_str().unwrap().to_owned();
+        for (uid, is_read) in [(format!("{uid}\n"), false), (format!("{uid}{hostile}"), false), (uid.clone(), true)] {
+            history[0]["UID"] = uid.into();
+            let said = recoveries(history.to_string().as_bytes(), DATE_S).unwrap();
+            assert_eq!(said.read.len(), usize::from(is_read));
+            assert!(said.skipped.iter().all(|skipped| is_clean(&skipped.what)), "{:?}", said.skipped);
+        }
+    }
+
     #[test]
     fn the_recorded_raft_status_names_the_leader_and_three_peers() {
         let status = raft_status(&recorded("1-healthy/follower__raft-status")).unwrap();
