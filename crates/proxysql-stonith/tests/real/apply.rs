@@ -152,7 +152,7 @@ fn a_load_that_runs_after_it_was_given_up_leaves_the_fence_in_force_and_is_finis
     });
     let fence = Directive::Fence { kind: Kind::Superseded, by: None, sessions: false };
     let loads = world.proxy.loads();
-    let given_up = try_apply(&world, 1, fence.clone(), Some(world.proxy.signal("STOP")));
+    let given_up = try_apply(&world, 1, fence.clone(), Some(world.proxy.stop()));
     assert!(matches!(given_up, Err(DriveError::Admin(_))), "{given_up:?}");
     assert!(world.proxy.signal("CONT").status().unwrap().success());
     eventually("the LOAD that was given up runs", Duration::from_secs(10), || world.proxy.loads() == loads + 1);

@@ -120,8 +120,21 @@ impl Proxy {
     /// What sends ProxySQL a signal.
     pub fn signal(&self, signal: &str) -> Command {
         let mut command = Command::new("kill");
-        command.arg(format!("-{signal}")).arg(self.proxysql.as_ref().expect("it runs").0.id().to_string());
+        command.arg(format!("-{signal}")).arg(self.id());
         command
+    }
+
+    /// Stops it, and waits until each of its threads has stopped: on a loaded machine one may still carry a statement out.
+    pub fn stop(&self) -> Command {
+        const STOP: &str =
+            "kill -STOP $1; while grep -h ^State: /proc/$1/task/*/status | grep -qv stopped; do sleep 0.01; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", STOP, "sh"]).arg(self.id());
+        command
+    }
+
+    fn id(&self) -> String {
+        self.proxysql.as_ref().expect("it runs").0.id().to_string()
     }
 
     /// Kills it and starts it again from its disk.
