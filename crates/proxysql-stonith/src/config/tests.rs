@@ -205,6 +205,20 @@ fn i11_a_config_file_with_a_password_that_others_can_read_is_refused() {
 }
 
 #[test]
+fn a_config_file_that_others_can_write_is_refused_though_no_password_is_in_it() {
+    let case = Case::with(MINIMAL);
+    let text = MINIMAL.replace("password = \"hunter2\"", "password_file = \"secret\"");
+    case.write("secret", "hunter2\n", 0o600);
+    case.write("stonith.toml", &text, 0o664);
+    assert!(case.load().is_ok(), "the control");
+    for mode in [0o666, 0o602] {
+        case.write("stonith.toml", &text, mode);
+        let error = case.error();
+        assert!(error.contains("chmod o-w DIR/stonith.toml"), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
     for (more, error) in [
         ("[run]\ninterval = \"0s\"", ":9: run.interval: \"0s\" is zero; expected at least 1ms"),

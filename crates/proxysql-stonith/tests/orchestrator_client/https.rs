@@ -56,6 +56,22 @@ async fn a_client_certificate_is_shown_where_orchestrator_asks_for_one_and_missi
     led(look_over_tls(server.url_as("localhost"), TlsSettings { client, ..trusting(&pki) }).await);
 }
 
+#[test]
+fn a_private_key_that_others_can_read_is_refused_with_the_way_out() {
+    let pki = Pki::new();
+    let (certificate, key) = pki.client_certificate();
+    let client = || {
+        let tls = TlsSettings { client: Some((certificate.clone(), key.clone())), ..trusting(&pki) };
+        Client::new(Settings { tls, ..settings(&["https://localhost:1".to_owned()]) }).map(drop)
+    };
+    assert!(client().is_ok(), "the control");
+    for mode in [0o644, 0o660, 0o604] {
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let error = client().unwrap_err().to_string();
+        assert!(error.contains(&format!("chmod g-w,o-rwx {}", key.display())), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn https_where_http_is_spoken_and_the_other_way_round_is_blind_and_told() {
     let pki = Pki::new();

@@ -67,6 +67,15 @@ async fn i8_a_member_that_is_its_own_only_peer_is_no_majority() {
     assert_eq!(answer.backing, Backing::Majority, "two of three name it");
 }
 
+/// Three members, one of them under two addresses and one gone: two of three name the leader.
+#[tokio::test]
+async fn one_node_by_two_names_makes_the_raft_no_larger() {
+    let (leader, follower, gone) = (node(1, 1), node(2, 1), Server::start(|_| Reply::Close));
+    let urls = [leader.url(), follower.url(), follower.url_as("localhost"), gone.url()];
+    let view = look(&mut Client::new(settings(&urls)).unwrap(), BACKING).await;
+    assert_eq!(led(view).backing, Backing::Majority);
+}
+
 #[tokio::test]
 async fn a_leader_is_held_while_a_majority_names_another() {
     let (two, three) = (node(2, 3), node(3, 3));
