@@ -169,7 +169,7 @@ impl<'a> Facts<'a> {
 
     /// Whether the rows in force show a fence for a recovery: none in service, or a marker of one in runtime.
     fn is_fenced_for_recovery(&self, rows: &ServerRows<'_>, marked: &ByKind) -> bool {
-        let shown = |row: &crate::row::Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if OF_RECOVERY.contains(&marker.kind));
+        let shown = |row: &crate::row::Row| Comment::kind(&row.comment).is_some_and(|kind| OF_RECOVERY.contains(&kind));
         if !rows.has_note() {
             return false;
         }

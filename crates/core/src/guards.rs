@@ -67,10 +67,7 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -
 
 /// Whether a row takes traffic. What an isolation took out comes back with the lease.
 fn serves(row: &Row) -> bool {
-    let is_isolated = || {
-        row.status == Status::OfflineSoft
-            && matches!(Comment::parse(&row.comment), Comment::Marked(_, marker) if marker.kind == Kind::Isolation)
-    };
+    let is_isolated = || row.status == Status::OfflineSoft && Comment::kind(&row.comment) == Some(Kind::Isolation);
     row.status == Status::Online || is_isolated()
 }
 

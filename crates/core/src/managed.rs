@@ -160,15 +160,13 @@ impl<'a> ManagedRows<'a> {
     pub fn new(proxy: &'a ProxyView, managed: &Managed, identity: &Identity) -> Self {
         let mut index = Self::default();
         let mut named = Vec::with_capacity(3 * proxy.runtime.len());
-        for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
-            for row in proxy.layer(layer).iter().filter(|row| managed.contains(row.key.hostgroup)) {
-                let Some(name) = row.node() else { continue };
-                let server = identity.server(&name).clone();
-                if layer == Layer::Runtime {
-                    index.in_runtime.entry(row.key.hostgroup).or_default().push((server.clone(), row));
-                }
-                named.push((server, name, layer, row));
+        for (layer, row) in managed_rows(proxy, managed) {
+            let Some(name) = row.node() else { continue };
+            let server = identity.server(&name).clone();
+            if layer == Layer::Runtime {
+                index.in_runtime.entry(row.key.hostgroup).or_default().push((server.clone(), row));
             }
+            named.push((server, name, layer, row));
         }
         // Tables come sorted, so this is no more than a merge. It keeps the order of the layers.
         named.sort_by(|(a, ..), (b, ..)| a.cmp(b));
@@ -227,6 +225,15 @@ impl<'a> ManagedRows<'a> {
 
 /// The names of the nodes that have managed rows.
 pub fn served(proxy: &ProxyView, managed: &Managed) -> BTreeSet<Node> {
-    let rows = [Layer::Runtime, Layer::Memory, Layer::Disk].into_iter().flat_map(|layer| proxy.layer(layer));
-    rows.filter(|row| managed.contains(row.key.hostgroup)).filter_map(Row::node).collect()
+    managed_rows(proxy, managed).filter_map(|(_, row)| row.node()).collect()
+}
+
+/// The managed rows that stand for a node, runtime first: a look at them, without an index.
+pub fn managed_rows<'a, 'm>(
+    proxy: &'a ProxyView,
+    managed: &'m Managed,
+) -> impl Iterator<Item = (Layer, &'a Row)> + use<'a, 'm> {
+    let layers = [Layer::Runtime, Layer::Memory, Layer::Disk].into_iter();
+    let rows = layers.flat_map(|layer| proxy.layer(layer).iter().map(move |row| (layer, row)));
+    rows.filter(|(_, row)| managed.contains(row.key.hostgroup) && row.key.hostname.host().is_some())
 }

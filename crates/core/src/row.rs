@@ -78,7 +78,7 @@ pub struct Hostname {
 }
 
 impl Hostname {
-    /// The canonical host; `None` where it is none that can be a node's (a socket path, say).
+    /// The canonical host; `None` where the text cannot name a node (a socket path, say).
     pub fn host(&self) -> Option<&Host> {
         self.host.as_ref()
     }
@@ -144,7 +144,7 @@ pub struct RowKey {
 }
 
 impl RowKey {
-    /// The node this row stands for; `None` where its name is none that can be a node.
+    /// The node that this row stands for; `None` where the host cannot name a node.
     pub fn node(&self) -> Option<Node> {
         self.hostname.host().map(|host| Node { host: host.clone(), port: self.port })
     }

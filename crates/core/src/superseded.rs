@@ -50,7 +50,7 @@ impl<'a> Newest<'a> {
         self.of(node).filter(|record| record.failed != *node)
     }
 
-    /// All of them; one that is the newest of both its nodes comes twice.
+    /// The newest record of every node. A record that is the newest of both its nodes comes twice.
     pub fn records(&self) -> impl Iterator<Item = &'a Recovery> {
         self.by_node.values().copied()
     }

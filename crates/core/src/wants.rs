@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
 use crate::identity::Identity;
-use crate::managed::Managed;
+use crate::managed::{Managed, managed_rows};
 use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::{Downtime, ProxyView};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
-use crate::row::{Hostgroup, Row, Status};
+use crate::row::{Hostgroup, Status};
 use crate::superseded::Newest;
 
 /// What the client asks.
@@ -67,7 +67,7 @@ struct Noted {
 impl Noted {
     fn of(proxy: &ProxyView, managed: &Managed) -> Self {
         let mut noted = Self::default();
-        for row in managed_rows(proxy, managed) {
+        for (_, row) in managed_rows(proxy, managed) {
             match Comment::parse(&row.comment) {
                 Comment::Plain => continue,
                 Comment::Marked(_, marker) => noted.isolation |= marker.kind == Kind::Isolation,
@@ -79,22 +79,17 @@ impl Noted {
     }
 }
 
-/// The managed rows of every layer that stand for a node. No index of them is made: most ticks need no more than a look.
-fn managed_rows<'a>(proxy: &'a ProxyView, managed: &'a Managed) -> impl Iterator<Item = &'a Row> {
-    let rows = [&proxy.runtime, &proxy.memory, &proxy.disk].into_iter().flatten();
-    rows.filter(|row| managed.contains(row.key.hostgroup) && row.key.hostname.host().is_some())
-}
-
 /// Whether a server that is meant has a managed row.
 fn has_row_of(proxy: &ProxyView, managed: &Managed, memory: &Memory, is_meant: impl Fn(&Node) -> bool) -> bool {
-    managed_rows(proxy, managed).filter_map(Row::node).any(|name| is_meant(memory.identity.server(&name)))
+    let mut names = managed_rows(proxy, managed).filter_map(|(_, row)| row.node());
+    names.any(|name| is_meant(memory.identity.server(&name)))
 }
 
 fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) -> bool {
     let mut online: BTreeMap<Hostgroup, Node> = BTreeMap::new();
-    let writers =
+    let mut writers =
         proxy.runtime.iter().filter(|row| row.status == Status::Online && managed.is_writer(row.key.hostgroup));
-    writers.filter(|row| managed.contains(row.key.hostgroup)).any(|row| {
+    writers.any(|row| {
         let Some(name) = row.node() else { return false };
         let server = identity.server(&name);
         online.entry(row.key.hostgroup).or_insert_with(|| server.clone()) != server

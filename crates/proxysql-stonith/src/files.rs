@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -32,7 +32,33 @@ pub struct Regular {
     pub mode: u32,
 }
 
+/// A file that must be closed to others, and is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "others than its owner and its group can read {what} {path}, or others than its owner can change it (mode {mode:04o}); \
+     do: chmod g-w,o-rwx {path}"
+)]
+pub struct OpenToOthers {
+    /// What it is, such as "the private key".
+    pub what: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+}
+
 impl Regular {
+    /// Takes it only if nobody besides its owner and its group can read it, and nobody besides its owner change it.
+    ///
+    /// # Errors
+    /// Somebody can.
+    pub fn closed_to_others(self, what: &'static str, path: &Path) -> Result<Self, OpenToOthers> {
+        match self.mode & NOT_SECRET {
+            0 => Ok(self),
+            _ => Err(OpenToOthers { what, path: path.to_owned(), mode: self.mode }),
+        }
+    }
+
     /// Opens a file to read it.
     ///
     /// # Errors

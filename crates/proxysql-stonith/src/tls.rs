@@ -1,13 +1,17 @@
 //! What TLS to Orchestrator and TLS to ProxySQL have in common: PEM files, CAs, and what TLS itself found wrong.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{Error, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::files::{Links, NOT_SECRET, Regular};
+use crate::files::{Links, OpenToOthers, Regular};
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +27,8 @@ pub enum TlsError {
         cause: String,
     },
     /// Others can read the key, or change it.
-    #[error(
-        "others than its owner and its group can read the private key {path}, or others than its owner can change it \
-         (mode {mode:04o}); do: chmod g-w,o-rwx {path}"
-    )]
-    OpenKey {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    #[error(transparent)]
+    OpenKey(#[from] OpenToOthers),
     /// No CA at all.
     #[error("the system has no CA certificates to verify {0} with: install ca-certificates, or set ca_file")]
     NoSystemCas(&'static str),
@@ -60,7 +56,7 @@ pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 /// It can't be read, or has none.
 pub fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
-    let (bytes, _) = pem(path).map_err(file)?;
+    let bytes = open(path, what)?.read(PEM_MAX_BYTES).map_err(|error| file(error.to_string()))?;
     let read = CertificateDer::pem_slice_iter(&bytes);
     let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| file(error.to_string()))?;
     if read.is_empty() { Err(file("no certificate in it".to_owned())) } else { Ok(read) }
@@ -71,22 +67,80 @@ pub fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDe
 /// # Errors
 /// It can't be read, has none, or others can read it.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let file = |cause: String| TlsError::File { path: path.to_owned(), what: "a private key", cause };
-    let (bytes, mode) = pem(path).map_err(file)?;
-    if mode & NOT_SECRET != 0 {
-        return Err(TlsError::OpenKey { path: path.to_owned(), mode });
-    }
+    let what = "a private key";
+    let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
+    let closed = open(path, what)?.closed_to_others("the private key", path)?;
+    let bytes = closed.read(PEM_MAX_BYTES).map_err(|error| file(error.to_string()))?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| file(error.to_string()))
 }
 
 /// The largest PEM file that is read, in bytes: a system's bundle of CAs has a fifth of it.
 const PEM_MAX_BYTES: u64 = 1024 * 1024;
 
-/// A PEM file, and its mode.
-fn pem(path: &Path) -> Result<(Vec<u8>, u32), String> {
-    let file = Regular::open(path, Links::Follow).map_err(|error| error.to_string())?;
-    let mode = file.mode;
-    Ok((file.read(PEM_MAX_BYTES).map_err(|error| error.to_string())?, mode))
+fn open(path: &Path, what: &'static str) -> Result<Regular, TlsError> {
+    let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
+    Regular::open(path, Links::Follow).map_err(|error| file(error.to_string()))
+}
+
+/// Takes a server's certificate by a rule of ours. That the server holds its key is checked as ever.
+pub struct JudgedBy<J> {
+    provider: Arc<CryptoProvider>,
+    judge: J,
+}
+
+impl<J> JudgedBy<J> {
+    /// `judge` is given the certificate, the intermediates, the time, and what signatures are checked with.
+    pub fn new(provider: Arc<CryptoProvider>, judge: J) -> Self
+    where
+        J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime, &CryptoProvider) -> Result<(), Error>,
+    {
+        Self { provider, judge }
+    }
+}
+
+impl<J> fmt::Debug for JudgedBy<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JudgedBy").finish_non_exhaustive()
+    }
+}
+
+impl<J> ServerCertVerifier for JudgedBy<J>
+where
+    J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime, &CryptoProvider) -> Result<(), Error> + Send + Sync,
+{
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        (self.judge)(certificate, intermediates, now, &self.provider)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// What TLS itself found wrong, somewhere below an error.

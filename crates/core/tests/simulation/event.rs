@@ -132,7 +132,8 @@ pub enum What {
         to: Option<usize>,
         /// `RESET SLAVE ALL` on the new primary; else it goes on replicating from the old one.
         resets: bool,
-        /// The agents are stopped for so long around it, and the new primary's rows are put in by hand meanwhile; 0: they run.
+        /// The agents are stopped for this long around the switch; at 0 they run. While they are stopped, the operator puts
+        /// the new primary's rows in.
         stopped_ms: u64,
     },
     // Orchestrator

@@ -8,7 +8,7 @@ use stonith_core::node::Node;
 use super::address;
 use super::file::RawFile;
 use super::option_file::{OptionGroup, read_group};
-use crate::files::{Links, NOT_SECRET, Regular};
+use crate::files::{Links, OpenToOthers, Regular};
 use crate::secret::Secret;
 
 /// The largest secret file that is read, in bytes.
@@ -26,16 +26,8 @@ pub enum SecretError {
         reason: String,
     },
     /// Others can read it, or change it.
-    #[error(
-        "others than its owner and its group can read the secret file {path}, or others than its owner can change it \
-         (mode {mode:04o}); do: chmod g-w,o-rwx {path}"
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] OpenToOthers),
     /// It doesn't say what is needed.
     #[error("{path} has no {what}")]
     Missing {
@@ -142,11 +134,10 @@ fn is_proxy(address: Option<&super::origin::Sourced<String>>, proxy: &Node) -> b
 fn read_secret_file(path: &Path) -> Result<String, SecretError> {
     let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
     let file = Regular::open(path, Links::Follow).map_err(|error| unreadable(error.to_string()))?;
-    let mode = file.mode;
-    if mode & NOT_SECRET != 0 {
-        return Err(SecretError::Open { path: path.to_owned(), mode });
-    }
-    let bytes = file.read(SECRET_MAX_BYTES).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = file
+        .closed_to_others("the secret file", path)?
+        .read(SECRET_MAX_BYTES)
+        .map_err(|error| unreadable(error.to_string()))?;
     String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))
 }
 
@@ -177,7 +168,7 @@ mod tests {
             assert!(problem.contains(&format!("chmod g-w,o-rwx {}", path.display())), "{problem}");
             assert!(!problem.contains("hunter2"));
             let group = SecretSource::OptionFile { path, group: "client" };
-            assert!(matches!(source(group).read(), Err(SecretError::Open { .. })));
+            assert!(matches!(source(group).read(), Err(SecretError::Open(_))));
         }
         for mode in [0o600, 0o400, 0o640] {
             let (_dir, path) = file("hunter2\n", mode);

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 
-use crate::tls;
 pub use crate::tls::TlsError;
+use crate::tls::{self, JudgedBy};
 
 /// How certificates are judged.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +36,9 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Client(error.to_string()))?;
     let builder = if settings.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        // `tls_verify = false`: any certificate, whose key the peer holds.
+        let any = JudgedBy::new(provider, |_, _, _, _| Ok(()));
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
     } else {
         builder.with_root_certificates(roots)
     };
@@ -75,44 +75,5 @@ fn advice(error: &Error) -> &'static str {
         }
         Error::InvalidMessage(_) => "It does not speak TLS: is the endpoint http://, not https://?",
         _ => "Check Orchestrator's certificate, and orchestrator.ca_file",
-    }
-}
-
-/// `tls_verify = false`: takes any certificate, still checks that the peer holds its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

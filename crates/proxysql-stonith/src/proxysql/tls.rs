@@ -6,18 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 use super::wire::WireError;
 use crate::foreign::shown;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, JudgedBy, TlsError};
 
 /// What a certificate has to prove. The words are those of the MySQL client's `--ssl-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +55,7 @@ impl Tls {
             .map_err(|error| TlsError::Client(error.to_string()))?;
         let builder = match check {
             ServerCheck::Identity => builder.with_root_certificates(roots),
-            ServerCheck::Ca => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(SignedByCa { roots, provider }))
-            }
+            ServerCheck::Ca => builder.dangerous().with_custom_certificate_verifier(signed_by_ca(roots, provider)),
         };
         Ok(Self { check, connector: TlsConnector::from(Arc::new(builder.with_no_client_auth())) })
     }
@@ -97,46 +93,10 @@ pub(super) fn failure(error: io::Error) -> WireError {
 }
 
 /// [`ServerCheck::Ca`].
-#[derive(Debug)]
-struct SignedByCa {
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for SignedByCa {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let algorithms = self.provider.signature_verification_algorithms.all;
+fn signed_by_ca(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(JudgedBy::new(provider, move |certificate, intermediates, now, provider| {
+        let algorithms = provider.signature_verification_algorithms.all;
         let certificate = ParsedCertificate::try_from(certificate)?;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms)
+    }))
 }

@@ -134,6 +134,17 @@ fn a_dead_primary_that_the_monitor_took_out_of_the_writers_is_fenced_where_it_is
     assert!(!since.contains(&world.nodes.address(1)), "{since}");
 }
 
+/// The primary is dead and another one promoted, an operator has a weight staged, and this is the fence that is due.
+fn failed_over_beside_a_staged_weight(binaries: Binaries) -> (World, Directive) {
+    let mut world = World::start(binaries);
+    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.3'");
+    world.nodes.signal(1, "KILL");
+    eventually("a new primary", Duration::from_secs(30), || {
+        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
+    });
+    (world, Directive::Fence { kind: Kind::Superseded, by: None, sessions: false })
+}
+
 /// The weight that an operator staged, or not.
 fn staged(world: &World, layer: &str) -> String {
     world.proxy.admin(&format!("SELECT weight FROM {layer}mysql_servers WHERE hostname='127.0.1.3'"))
@@ -144,13 +155,7 @@ fn staged(world: &World, layer: &str) -> String {
 fn a_load_that_runs_after_it_was_given_up_leaves_the_fence_in_force_and_is_finished() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
-    let mut world = World::start(binaries);
-    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.3'");
-    world.nodes.signal(1, "KILL");
-    eventually("a new primary", Duration::from_secs(30), || {
-        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
-    });
-    let fence = Directive::Fence { kind: Kind::Superseded, by: None, sessions: false };
+    let (world, fence) = failed_over_beside_a_staged_weight(binaries);
     let loads = world.proxy.loads();
     let given_up = try_apply(&world, 1, fence.clone(), Some(world.proxy.stop()));
     assert!(matches!(given_up, Err(DriveError::Admin(_))), "{given_up:?}");
@@ -173,13 +178,7 @@ fn a_load_that_runs_after_it_was_given_up_leaves_the_fence_in_force_and_is_finis
 fn an_operators_save_while_memory_is_lent_saves_what_was_staged() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
-    let mut world = World::start(binaries);
-    world.proxy.admin("UPDATE mysql_servers SET weight=7 WHERE hostname='127.0.1.3'");
-    world.nodes.signal(1, "KILL");
-    eventually("a new primary", Duration::from_secs(30), || {
-        world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
-    });
-    let fence = Directive::Fence { kind: Kind::Superseded, by: None, sessions: false };
+    let (world, fence) = failed_over_beside_a_staged_weight(binaries);
     let save = world.proxy.admin_command("SAVE MYSQL SERVERS TO DISK");
     let outcome = try_apply(&world, 1, fence, Some(save));
     assert!(matches!(&outcome, Ok(Outcome::Applied(done)) if done.save_made_up == Some(true)), "{outcome:?}");
