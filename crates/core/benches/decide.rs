@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use stonith_core::decide::decide;
+use stonith_core::decide::{decide, wants};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, Instance, LeaderView, Observed, Orders, ProxyView};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Answer, Backing, Instance, LeaderView};
+use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
-use stonith_core::wants::wants;
+use stonith_core::table::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
 
 const NOW_MS: u64 = 5_000_000;
 

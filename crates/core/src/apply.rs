@@ -22,28 +22,27 @@
 //! for 30 s from then, and the driver hands out no statement later than 20 s after the first (`APPLY_DEADLINE`). So
 //! `DropLock`, which can't name an owner in SQL, drops ours or none.
 
-mod check;
-mod finish;
 mod merge;
-mod returns;
+mod put_back;
+mod recheck;
+mod return_journal;
 mod sessions;
 mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use finish::{WATCHED_NAME, copy_name};
-pub use returns::RETURNS_NAME;
+pub use put_back::{WATCHED_NAME, copy_name};
+pub use return_journal::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
 pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
 
 use crate::lease::Share;
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
-use crate::proof::Role;
-use crate::row::{Layer, Row, Status};
-use crate::table::{COVERED, Content, Record, SERVERS, Table};
-use check::Look;
-use finish::{PutBack, Whose};
+use crate::role::Role;
+use crate::table::{COVERED, Content, Layer, Record, Row, SERVERS, Status, Table};
+use put_back::{PutBack, Whose};
+use recheck::Look;
 use sessions::Ending;
 
 /// How often a lock that vanishes while we look is tried again, and how often somebody else's copies are finished.
@@ -273,7 +272,7 @@ impl Apply {
             Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             Reply::Refused(_) if statement.is_about_saves() => {}
             // Without it we can't tell whose LOAD it was; that is all.
-            Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == check::CHECKSUMS) => {}
+            Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == recheck::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),
             // The lock is somebody else's by now, and so are the copies: hands off, they finish what we began.
             Reply::Changed(0) if matches!(statement, Statement::RenewLock { .. }) => {
@@ -447,7 +446,7 @@ impl Apply {
         if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let tables = self.tables.clone();
             self.copied = true;
-            self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
+            self.ask([Statement::Read { place: Place::Runtime, table: recheck::CHECKSUMS }]);
             self.ask([Statement::NoteWatch, Statement::MarkDisk]);
             // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
             for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
@@ -471,7 +470,7 @@ impl Apply {
                 match place {
                     Place::Kept => drop(lent.insert(table, content)),
                     Place::Target => drop(self.target.insert(table, content)),
-                    _ => self.expected = check::counts_loads(&content),
+                    _ => self.expected = recheck::counts_loads(&content),
                 }
             }
         }

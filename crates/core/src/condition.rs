@@ -7,16 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::apply::Outcome;
-use crate::decide::Decision;
-use crate::gather::OF_RECOVERY;
+use crate::decide::{Decision, Lacks, Verdict, Why};
 use crate::lease::Standing;
 use crate::managed::Managed;
 use crate::node::Node;
-use crate::observed::{LeaderView, Observed, ProxyView};
+use crate::observed::{Observed, ProxyView};
+use crate::orchestrator::LeaderView;
 use crate::policy::{IsolationScope, Policy};
-use crate::proof::Role;
-use crate::row::{CheckType, Hostgroup, Row, Status};
-use crate::verdict::{Lacks, Verdict, Why};
+use crate::role::Role;
+use crate::table::{CheckType, Hostgroup, Row, Status};
 
 /// The most nodes that one text names.
 const NAMED_MAX: usize = 5;
@@ -571,7 +570,7 @@ fn errant_transactions(observed: &Observed, decision: &Decision) -> Option<Condi
     let LeaderView::Led(answer) = &observed.leader else { return None };
     let returns = |node: &Node| {
         matches!(decision.verdicts.get(node), Some(Verdict::Unfence { role: Role::Replica, evidence })
-            if evidence.iter().any(|fact| OF_RECOVERY.contains(&fact.kind)))
+            if evidence.iter().any(|fact| fact.kind.ends_by_proof()))
     };
     let shown = answer.instances.iter().flatten();
     let errant: Vec<_> = shown.filter(|i| !i.errant_gtid.is_empty() && returns(&i.node)).collect();

@@ -6,26 +6,37 @@
 //!
 //! Pure: the same input gives the same decision, and every verdict carries its evidence as data.
 
+mod discharge;
+mod facts;
+mod guards;
+mod leader_query;
+mod learn;
+mod proof;
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{History, Topology};
-use crate::discharge::{discharge, return_as_primary, settle_old};
+use crate::decide::discharge::{discharge, return_as_primary, settle_old};
+use crate::decide::facts::{ByKind, Facts, knows_a_server_of};
+use crate::decide::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
+use crate::decide::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
 use crate::evidence::{Evidence, Kind, Level};
-use crate::gather::{ByKind, Facts, knows_a_server_of};
-use crate::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
-use crate::identity::Identity;
-use crate::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
 use crate::lease::{AtProxy, Share, Standing, advance, share};
 use crate::managed::{Managed, ManagedRows, ServerRows};
-use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Downtime, LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders, Recovery, Release};
+use crate::observed::Observed;
+use crate::orchestrator::{Downtime, History, Identity, LOST_IN_RECOVERY, LeaderView, Newest, Recovery, Topology};
+use crate::orders::{Order, Orders, Release};
 use crate::plan::{Directive, Plan};
 use crate::policy::Policy;
-use crate::row::{Hostgroup, Row, Status};
-use crate::superseded::Newest;
-use crate::verdict::{Verdict, Why};
+use crate::table::{Comment, Hostgroup, Row, Status};
+
+pub use discharge::release_by_order;
+pub use guards::Guard;
+pub use leader_query::{Wants, wants};
+pub use proof::{Gaps, Judge, Missing, prove_bad};
+pub use verdict::{Lacks, Verdict, Why};
 
 /// What one tick decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,11 +278,8 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
 /// is nothing against a node that is in service and bears no marker: somebody let it back.
 fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
     let was_let_back = marked.is_empty() && rows.in_service();
-    let is_other = |kind: &Kind| {
-        !crate::gather::OF_RECOVERY.contains(kind)
-            && *kind != Kind::Replica
-            && !(*kind == Kind::Downtime && was_let_back)
-    };
+    let is_other =
+        |kind: &Kind| !kind.ends_by_proof() && *kind != Kind::Replica && !(*kind == Kind::Downtime && was_let_back);
     let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
     for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
         evidence.entry(*kind).or_insert_with(|| fact.clone());

@@ -46,6 +46,11 @@ impl Kind {
         KINDS.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
     }
 
+    /// Whether it ends by proof: a recovery left it, or it stands for one.
+    pub fn ends_by_proof(self) -> bool {
+        matches!(self, Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier)
+    }
+
     /// How far a fence for this reason goes unless told otherwise (DESIGN §5).
     pub fn default_level(self) -> Level {
         match self {

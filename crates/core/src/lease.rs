@@ -10,7 +10,8 @@
 use std::fmt;
 
 use crate::memory::{Memory, SteadyLeader};
-use crate::observed::{Answer, Backing, LeaderView, SharedLease};
+use crate::observed::SharedLease;
+use crate::orchestrator::{Answer, Backing, LeaderView};
 use crate::policy::{
     APPLY_MS, IsolationScope, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS, WANTED_EVERY_MS, WANTED_FOR_MS,
 };

@@ -8,27 +8,17 @@
 //! milliseconds; what was read comes in as plain data. Every mode of the program runs these same two.
 
 pub mod apply;
-pub mod cluster;
 pub mod condition;
 pub mod decide;
-pub mod discharge;
 pub mod evidence;
-pub mod gather;
-pub mod guards;
-pub mod history;
-pub mod identity;
-mod learn;
 pub mod lease;
 pub mod managed;
-pub mod marker;
 pub mod memory;
 pub mod node;
 pub mod observed;
+pub mod orchestrator;
+pub mod orders;
 pub mod plan;
 pub mod policy;
-pub mod proof;
-pub mod row;
-pub mod superseded;
+pub mod role;
 pub mod table;
-pub mod verdict;
-pub mod wants;

@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
-use crate::identity::Identity;
-use crate::marker::Comment;
 use crate::node::Node;
 use crate::observed::ProxyView;
+use crate::orchestrator::Identity;
 use crate::policy::Policy;
-use crate::row::{CheckType, Hostgroup, Layer, Pair, Row, Status};
+use crate::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, Status};
 
 /// Which hostgroups are ours to touch, and what they are for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, Kind};
-use crate::history::Progress;
-use crate::identity::Identity;
 use crate::node::Node;
-use crate::observed::{Downtime, Recovery, Release};
+use crate::orchestrator::{Downtime, Identity, Progress, Recovery};
+use crate::orders::Release;
 
 /// The most records kept; the oldest go first. A served node needs at most two.
 pub const RECORDS_MAX: usize = 1_000;
@@ -92,7 +91,7 @@ pub struct SteadyLeader {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstProof {
     /// As what.
-    pub role: crate::proof::Role,
+    pub role: crate::role::Role,
     /// When, ms.
     pub at_ms: u64,
 }

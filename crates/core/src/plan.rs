@@ -9,11 +9,11 @@ use std::fmt;
 use crate::evidence::Kind;
 use crate::lease::Share;
 use crate::managed::Managed;
-use crate::marker::{Comment, Marker, mark, unmarked};
 use crate::node::Node;
-use crate::observed::{ProxyView, Release};
-use crate::proof::Role;
-use crate::row::{Layer, Row, RowKey, Status};
+use crate::observed::ProxyView;
+use crate::orders::Release;
+use crate::role::Role;
+use crate::table::{Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
 
 /// What is to happen to all managed rows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -284,7 +284,7 @@ fn waiting(row: &Row, marker: &Marker) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{Hostgroup, Status};
+    use crate::table::{Hostgroup, Status};
 
     #[test]
     fn a_change_reads_as_layer_row_and_what_becomes_of_it() {

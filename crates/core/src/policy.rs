@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::row::Hostgroup;
+use crate::table::Hostgroup;
 
 /// Which downtimes fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

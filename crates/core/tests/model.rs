@@ -34,7 +34,7 @@ use apply_world::scene::node;
 use run::{holds, matters};
 use state::{NODES, State};
 use step::{Fault, Model, after, after_s};
-use stonith_core::observed::{Analysis, Recovery};
+use stonith_core::orchestrator::{Analysis, Recovery};
 use without::Rule;
 
 use Fault::*;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::condition::{Condition, conditions};
-use stonith_core::decide::{Decision, decide};
+use stonith_core::decide::{Decision, Wants, decide, wants};
 use stonith_core::lease::{AtProxy, advance};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{LeaderView, Observed, Orders, ProxyView};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::LeaderView;
+use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
-use stonith_core::wants::{Wants, wants};
 
 use crate::clock;
 use crate::foreign::shown as one_line;

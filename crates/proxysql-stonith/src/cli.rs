@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use stonith_core::evidence::Level;
-use stonith_core::proof::Role;
+use stonith_core::role::Role;
 
 use crate::config::{Flags, Word, duration, word};
 

@@ -26,9 +26,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stonith_core::history::Progress;
-use stonith_core::observed::{Answer, Backing, Downtime, Instance, LeaderView, Part, RecoveryHistory, Skipped};
-use stonith_core::wants::Wants;
+use stonith_core::decide::Wants;
+use stonith_core::orchestrator::{
+    Answer, Backing, Downtime, Instance, LeaderView, Part, Progress, RecoveryHistory, Skipped,
+};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::secret::Secret;

@@ -7,12 +7,11 @@ pub mod log;
 pub mod text;
 
 use stonith_core::condition::Condition;
-use stonith_core::decide::Decision;
+use stonith_core::decide::{Decision, Lacks, Verdict};
 use stonith_core::evidence::{Evidence, Level};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
 use stonith_core::policy::Policy;
-use stonith_core::verdict::{Lacks, Verdict};
 
 use crate::config::Word;
 

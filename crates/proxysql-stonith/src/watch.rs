@@ -11,9 +11,9 @@ use stonith_core::apply::Outcome;
 use stonith_core::condition::{Condition, Severity, of_outcome};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::LeaderView;
+use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
-use stonith_core::row::Layer;
+use stonith_core::table::Layer;
 
 use crate::agent::{Agent, Tick, host_name, owner_of_process};
 use crate::clock::Now;

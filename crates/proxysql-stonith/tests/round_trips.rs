@@ -174,8 +174,8 @@ mod on_the_lab {
     use stonith_core::observed::ProxyView;
     use stonith_core::plan::{Directive, Plan};
     use stonith_core::policy::Policy;
-    use stonith_core::proof::Role;
-    use stonith_core::row::Layer;
+    use stonith_core::role::Role;
+    use stonith_core::table::Layer;
 
     const LAYERS: [Layer; 3] = [Layer::Runtime, Layer::Memory, Layer::Disk];
 

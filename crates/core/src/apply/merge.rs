@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::live_rows;
 use crate::managed::Managed;
-use crate::marker::{Comment, mark, unmarked};
 use crate::plan::Plan;
-use crate::row::{Hostgroup, Row, RowKey};
-use crate::table::{Content, Record, SERVERS, Table};
+use crate::table::{Comment, Content, Hostgroup, Record, Row, RowKey, SERVERS, Table, mark, unmarked};
 
 /// What a record shall be: lent as `ours`, found as `theirs`, to be put back as `kept`.
 pub(super) fn merged(

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Apply, Phase, Reply, Session, Statement, Variables};
 use crate::node::Node;
-use crate::row::Hostgroup;
+use crate::table::Hostgroup;
 
 /// The name in `main` of the note that `mysql-show_processlist_extended` is on for a moment.
 pub const EXTENDED_NAME: &str = "stonith_extended";

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
-use crate::observed::Release;
-use crate::proof::Role;
-use crate::row::{Hostgroup, RowKey};
-use crate::table::{Content, Record, Table};
+use crate::orders::Release;
+use crate::role::Role;
+use crate::table::{Content, Hostgroup, Record, RowKey, Table};
 
 /// Where a table's content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use stonith_core::apply::{Outcome, Place, Statement};
-use stonith_core::proof::Role;
-use stonith_core::row::Row;
-use stonith_core::table::SERVERS;
+use stonith_core::role::Role;
+use stonith_core::table::{Row, SERVERS};
 
 use crate::apply_world::drive::{Point, Running, load_at, points};
 use crate::apply_world::scene::*;

@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 
 use stonith_core::apply::{Place, Statement};
-use stonith_core::marker::Comment;
 use stonith_core::plan::Plan;
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Row, RowKey, Status};
-use stonith_core::table::SERVERS;
+use stonith_core::role::Role;
+use stonith_core::table::{Comment, Hostgroup, Row, RowKey, SERVERS, Status};
 
 use crate::apply_world::drive::{Point, Running, load_at, points};
 use crate::apply_world::scene::*;

@@ -2,9 +2,8 @@
 
 use stonith_core::apply::{Outcome, Place, Statement};
 use stonith_core::plan::Plan;
-use stonith_core::proof::Role;
-use stonith_core::row::Status;
-use stonith_core::table::SERVERS;
+use stonith_core::role::Role;
+use stonith_core::table::{SERVERS, Status};
 
 use crate::apply_world::drive::{Running, points};
 use crate::apply_world::scene::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stonith_core::apply::{Place, Statement};
 use stonith_core::plan::Plan;
-use stonith_core::proof::Role;
+use stonith_core::role::Role;
 use stonith_core::table::{Content, SERVERS};
 
 use crate::apply_world::drive::{Running, points};

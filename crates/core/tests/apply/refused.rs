@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stonith_core::apply::{Outcome, Place, Reply, Statement};
 use stonith_core::plan::Directive;
-use stonith_core::proof::Role;
+use stonith_core::role::Role;
 use stonith_core::table::COVERED;
 
 use crate::apply_world::drive::{Running, load_at, points};

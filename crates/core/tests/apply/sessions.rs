@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{Done, Outcome, Place, Reply, Statement};
 use stonith_core::plan::{Directive, Plan};
-use stonith_core::proof::Role;
-use stonith_core::row::Hostgroup;
+use stonith_core::role::Role;
+use stonith_core::table::Hostgroup;
 
 use crate::apply_world::drive::{Running, points};
 use crate::apply_world::scene::*;

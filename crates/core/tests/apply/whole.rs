@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use stonith_core::apply::{Outcome, Place, Statement, copy_name};
 use stonith_core::lease::Share;
-use stonith_core::observed::Release;
+use stonith_core::orders::Release;
 use stonith_core::plan::Plan;
-use stonith_core::proof::Role;
-use stonith_core::row::Status;
-use stonith_core::table::SERVERS;
+use stonith_core::role::Role;
+use stonith_core::table::{SERVERS, Status};
 
 use crate::apply_world::drive::Running;
 use crate::apply_world::scene::*;

@@ -13,10 +13,10 @@ use stonith_core::apply::{
     WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
-use stonith_core::observed::{Release, SharedLease};
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Row, RowKey, Status};
-use stonith_core::table::{COVERED, Content, Record, SERVERS, Table};
+use stonith_core::observed::SharedLease;
+use stonith_core::orders::Release;
+use stonith_core::role::Role;
+use stonith_core::table::{COVERED, Content, Hostgroup, Record, Row, RowKey, SERVERS, Status, Table};
 
 pub const LOCK_TTL_MS: u64 = 30_000;
 pub const PAIRS: Table = COVERED[1];

@@ -9,9 +9,8 @@ use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::plan::{Directive, Plan};
-use stonith_core::proof::Role;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Row, Status};
-use stonith_core::table::{COVERED, Content, SERVERS, Table};
+use stonith_core::role::Role;
+use stonith_core::table::{COVERED, CheckType, Content, Hostgroup, Pair, Row, SERVERS, Status, Table};
 
 use super::{Client, LAYERS, World};
 

@@ -5,8 +5,7 @@
 //! ```
 
 use stonith_core::apply::Place;
-use stonith_core::marker::Comment;
-use stonith_core::row::Row;
+use stonith_core::table::{Comment, Row};
 
 use crate::apply_world::LAYERS;
 use crate::apply_world::scene::node;

@@ -14,15 +14,14 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use stonith_core::apply::Place;
+use stonith_core::decide::wants;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{
-    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, ProxyView, Recovery, RecoveryHistory,
-};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Answer, Backing, Downtime, Instance, LeaderView, Recovery, RecoveryHistory};
+use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Status};
-use stonith_core::table::{Content, SERVERS};
-use stonith_core::wants::wants;
+use stonith_core::table::{CheckType, Content, Hostgroup, Pair, SERVERS, Status};
 
 use crate::apply_world::scene::{SERVER_COLUMNS, node};
 use crate::apply_world::{Client, PAIRS, World};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use stonith_core::apply::{Outcome, Statement, Step};
 use stonith_core::lease::Standing;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Analysis, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
+use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;

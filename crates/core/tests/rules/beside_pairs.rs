@@ -1,7 +1,7 @@
 //! Rows beside the pair, and no pairs at all: managed is every row of a node that Orchestrator knows.
 
 use stonith_core::evidence::Kind;
-use stonith_core::row::{Hostgroup, Layer, Status};
+use stonith_core::table::{Hostgroup, Layer, Status};
 
 use crate::world::{Decided, LAYERS, Lab, row};
 

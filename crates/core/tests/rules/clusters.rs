@@ -1,12 +1,10 @@
 //! Several clusters behind one ProxySQL, and nodes that Orchestrator does not know: what happens to one is no
 //! evidence against another.
 
+use stonith_core::decide::{Guard, Lacks, Missing, Why};
 use stonith_core::evidence::Kind::{LostInRecovery, SecondWriter, Superseded};
-use stonith_core::guards::Guard;
-use stonith_core::observed::LOST_IN_RECOVERY;
-use stonith_core::proof::Missing;
-use stonith_core::row::Status;
-use stonith_core::verdict::{Lacks, Why};
+use stonith_core::orchestrator::LOST_IN_RECOVERY;
+use stonith_core::table::Status;
 
 use crate::world::{self, Decided, Lab, node, row};
 
@@ -33,8 +31,8 @@ fn beside(writer: u32, reader: u32) -> Lab {
 }
 
 /// The rows of the other cluster, in every layer.
-fn others(lab: &Lab) -> Vec<stonith_core::row::Row> {
-    let is_other = |row: &stonith_core::row::Row| OTHER.iter().any(|name| row.node() == Some(node(name)));
+fn others(lab: &Lab) -> Vec<stonith_core::table::Row> {
+    let is_other = |row: &stonith_core::table::Row| OTHER.iter().any(|name| row.node() == Some(node(name)));
     lab.layers().into_iter().flatten().filter(is_other).collect()
 }
 

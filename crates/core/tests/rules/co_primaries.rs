@@ -1,10 +1,8 @@
 //! Rings, and replica settings that were left on a primary: a MasterKey says nothing of a node's role.
 
-use stonith_core::discharge::release_by_order;
+use stonith_core::decide::{Guard, Lacks, Missing, Verdict, Why, release_by_order};
 use stonith_core::evidence::Kind::Superseded;
-use stonith_core::guards::Guard;
-use stonith_core::proof::{Missing, Role};
-use stonith_core::verdict::{Lacks, Verdict, Why};
+use stonith_core::role::Role;
 
 use crate::world::{Decided, Lab, node};
 

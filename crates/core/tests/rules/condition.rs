@@ -6,7 +6,7 @@ use stonith_core::condition::{Condition, Severity, UnarmedReason, Untold, condit
 use stonith_core::decide::decide;
 use stonith_core::evidence::Kind::SecondWriter;
 use stonith_core::policy::IsolationScope;
-use stonith_core::row::{CheckType, Status};
+use stonith_core::table::{CheckType, Status};
 
 use crate::world::{Decided, Lab, Raft, node, pair, row};
 

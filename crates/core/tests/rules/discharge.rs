@@ -1,15 +1,15 @@
 //! What lets a fenced node back: proof, in the role that it has now; never absence.
 
 use stonith_core::condition::conditions;
-use stonith_core::discharge::release_by_order;
+use stonith_core::decide::{Lacks, Missing, Verdict, Why, release_by_order};
 use stonith_core::evidence::Evidence;
 use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
-use stonith_core::observed::{Backing, LOST_IN_RECOVERY, Release};
+use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
+use stonith_core::orders::Release;
 use stonith_core::plan::Directive;
 use stonith_core::policy::ErrantGtid;
-use stonith_core::proof::{Missing, Role};
-use stonith_core::row::{CheckType, Layer, Row, Status};
-use stonith_core::verdict::{Lacks, Verdict, Why};
+use stonith_core::role::Role;
+use stonith_core::table::{CheckType, Layer, Row, Status};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 
@@ -288,7 +288,7 @@ fn i2_a_plain_downtime_does_not_end_by_being_absent_from_the_list() {
 #[test]
 fn a_barrier_marker_of_another_agent_stays_until_proof() {
     let mut lab = Lab::healthy();
-    let marked = |row: &mut stonith_core::row::Row| {
+    let marked = |row: &mut stonith_core::table::Row| {
         row.status = Status::OfflineSoft;
         row.comment = " [stonith:1 barrier was=ONLINE]".to_owned();
     };
@@ -382,7 +382,7 @@ fn evidence_that_arose_before_a_hold_is_not_lost_by_it() {
 #[test]
 fn a_node_of_several_pairs_is_proven_in_all_of_them() {
     let mut lab = Lab::new();
-    let other = stonith_core::row::Pair { check_type: CheckType::parse("innodb_read_only"), ..world::pair(11, 21) };
+    let other = stonith_core::table::Pair { check_type: CheckType::parse("innodb_read_only"), ..world::pair(11, 21) };
     lab.proxy.pairs.push(other);
     lab.put(row(11, "node01", Status::Online)).run_s(10);
     lab.failover("node01", "node03").run_s(10);
@@ -420,7 +420,7 @@ fn i10_what_a_live_return_left_in_memory_or_on_disk_fences_nothing() {
         }
         let mut unnoted = lab.clone();
         lab.proxy.returned = [node("node01")].into();
-        lab.state_lost().backed(stonith_core::observed::Backing::Unconfirmed).run_s(10);
+        lab.state_lost().backed(stonith_core::orchestrator::Backing::Unconfirmed).run_s(10);
         assert_eq!(lab.rows("node01"), "20:ONLINE", "memory {memory}, disk {disk}");
         // Without the note it is a fence that was cut off: finished, unless the leader shows that the node is well.
         let mut well = unnoted.clone();

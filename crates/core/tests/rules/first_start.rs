@@ -1,12 +1,13 @@
 //! The first start, arming, and starting again: what is old is no reason to take traffic away.
 
+use stonith_core::decide::Why;
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
-use stonith_core::observed::{Backing, Downtime, LOST_IN_RECOVERY, Release};
-use stonith_core::proof::Role;
-use stonith_core::row::CheckType;
-use stonith_core::verdict::Why;
+use stonith_core::orchestrator::{Backing, Downtime, LOST_IN_RECOVERY};
+use stonith_core::orders::Release;
+use stonith_core::role::Role;
+use stonith_core::table::CheckType;
 
 use crate::world::{DAY_S, Decided, Lab, Raft, START_MS, node};
 

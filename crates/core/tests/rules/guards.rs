@@ -1,11 +1,10 @@
 //! What a plain downtime may not take away, and what switches it off.
 
+use stonith_core::decide::{Guard, Why};
 use stonith_core::evidence::Kind::{Downtime, LostInRecovery};
-use stonith_core::guards::Guard;
-use stonith_core::observed::LOST_IN_RECOVERY;
+use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::policy::FenceOn;
-use stonith_core::row::{Hostgroup, Status};
-use stonith_core::verdict::Why;
+use stonith_core::table::{Hostgroup, Status};
 
 use crate::world::{Decided, Lab, node, row};
 

@@ -1,8 +1,8 @@
 //! The recovery history is read in pieces, and the lease lives without it (DESIGN §7).
 
+use stonith_core::decide::Lacks;
 use stonith_core::lease::Standing;
-use stonith_core::row::Status;
-use stonith_core::verdict::Lacks;
+use stonith_core::table::Status;
 
 use crate::world::{Decided, HistoryRead, Lab, node, row};
 

@@ -1,9 +1,9 @@
 //! The invariants of DESIGN §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
 
+use stonith_core::decide::{Lacks, Why};
 use stonith_core::evidence::Kind::{Isolation, Superseded};
-use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
-use stonith_core::row::{Hostgroup, Layer, Status};
-use stonith_core::verdict::{Lacks, Why};
+use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
+use stonith_core::table::{Hostgroup, Layer, Status};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node, row};
 
@@ -98,7 +98,7 @@ fn i3_a_row_that_an_operator_took_out_stays_out_through_fence_and_return() {
         for (what, harm) in harms() {
             let mut lab = Lab::healthy();
             let theirs =
-                stonith_core::row::Row { comment: "broken disk".to_owned(), ..row(30, "node01", status.clone()) };
+                stonith_core::table::Row { comment: "broken disk".to_owned(), ..row(30, "node01", status.clone()) };
             lab.put(theirs.clone());
             harm(&mut lab);
             assert!(lab.is_fenced("node01"), "{what}");

@@ -1,11 +1,11 @@
 //! A proxy that is cut off from Orchestrator's leader goes out of service, and comes back as it was.
 
+use stonith_core::decide::Lacks;
 use stonith_core::evidence::Kind::{Isolation, Superseded};
 use stonith_core::lease::Standing;
-use stonith_core::observed::Backing;
+use stonith_core::orchestrator::Backing;
 use stonith_core::policy::{APPLY_MS, ELECTION_MS, IsolationScope, Policy};
-use stonith_core::row::{Hostgroup, Status};
-use stonith_core::verdict::Lacks;
+use stonith_core::table::{Hostgroup, Status};
 
 use crate::world::{self, Decided, Lab, Raft, node, row};
 
@@ -118,7 +118,7 @@ fn nodes_whose_role_changed_meanwhile_come_back_in_the_role_they_now_have() {
     lab.failover("node01", "node03").returns_writable("node01").run_s(60);
     lab.led_by("orc1").run_s(3);
     assert_eq!(lab.fenced(), ["node01"]);
-    let marker = &lab.row(stonith_core::row::Layer::Disk, 10, "node01").unwrap().comment;
+    let marker = &lab.row(stonith_core::table::Layer::Disk, 10, "node01").unwrap().comment;
     assert_eq!(marker, " [stonith:1 superseded by=node03:3306 was=ONLINE]");
     assert_eq!((lab.rows("node02"), lab.rows("node03")), ("20:ONLINE".into(), "10:ONLINE 20:ONLINE".into()));
     lab.repaired("node01").run_s(5);
@@ -322,7 +322,7 @@ fn only_nodes_that_orchestrator_knows_or_knew_are_isolated() {
     let mut lab = Lab::healthy();
     lab.put(row(20, "stranger", Status::Online)).next();
     let writes = lab.writes;
-    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::verdict::Why::NotKnown));
+    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::decide::Why::NotKnown));
     assert_eq!(lab.rows("stranger"), "20:ONLINE");
     assert_eq!((lab.fenced(), lab.writes), (ALL.map(str::to_owned).to_vec(), writes + 1));
 }

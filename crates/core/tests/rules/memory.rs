@@ -1,15 +1,15 @@
 //! What is kept from tick to tick: over a process's end, a host boot, a clock set back, and in the state file.
 //! `Memory::resume` itself is in first_start.rs.
 
-use stonith_core::decide::Decision;
+use stonith_core::decide::{Decision, Lacks, Missing};
 use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::Standing;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Backing, Order, Orders, Release};
+use stonith_core::orchestrator::Backing;
+use stonith_core::orders::{Order, Orders, Release};
 use stonith_core::policy::Policy;
-use stonith_core::proof::{Missing, Role};
-use stonith_core::row::Layer;
-use stonith_core::verdict::Lacks;
+use stonith_core::role::Role;
+use stonith_core::table::Layer;
 
 use crate::world::{Decided, Lab, Raft, node};
 

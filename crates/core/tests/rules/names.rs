@@ -1,7 +1,7 @@
 //! One server under two names is one node, whichever of them a record, a mark or a row has.
 
 use stonith_core::evidence::Kind;
-use stonith_core::row::Status;
+use stonith_core::table::Status;
 
 use crate::world::{Decided, Lab, node, row};
 

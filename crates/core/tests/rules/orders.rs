@@ -1,13 +1,12 @@
 //! What an operator orders: fence, unfence, suspend. An order is for one node, and is remembered by id.
 
-use stonith_core::discharge::release_by_order;
+use stonith_core::decide::{Guard, Lacks, Missing, Verdict, Why, release_by_order};
 use stonith_core::evidence::Kind::{Downtime, LostInRecovery, Manual, Superseded};
 use stonith_core::evidence::Level;
-use stonith_core::guards::Guard;
-use stonith_core::observed::{LOST_IN_RECOVERY, Order};
-use stonith_core::proof::{Missing, Role};
-use stonith_core::row::{CheckType, Layer, Row, Status};
-use stonith_core::verdict::{Lacks, Verdict, Why};
+use stonith_core::orchestrator::LOST_IN_RECOVERY;
+use stonith_core::orders::Order;
+use stonith_core::role::Role;
+use stonith_core::table::{CheckType, Layer, Row, Status};
 
 use crate::world::{Decided, LAYERS, Lab, Raft, node, row};
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use stonith_core::decide::{Decision, decide};
+use stonith_core::decide::{Decision, Lacks, Verdict, decide};
 use stonith_core::evidence::Kind;
-use stonith_core::marker::Comment;
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, LeaderView, Observed, Order, RecoveryHistory};
-use stonith_core::row::{Hostgroup, Row, Status};
-use stonith_core::verdict::{Lacks, Verdict};
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::{Answer, LeaderView, RecoveryHistory};
+use stonith_core::orders::Order;
+use stonith_core::table::{Comment, Hostgroup, Row, Status};
 
 use crate::world::{Decided, LAYERS, Lab, Raft, node, row};
 
@@ -95,7 +95,7 @@ fn happens(lab: &mut Lab, event: Event) {
         Event::HandsOver(to) if NAMES[to] != primary => _ = lab.takeover(&primary, NAMES[to]),
         Event::Fails(_) | Event::HandsOver(_) => {}
         Event::RecoversNobody => {
-            lab.downtime(&primary, stonith_core::observed::LOST_IN_RECOVERY).record(0, &primary, None).successful =
+            lab.downtime(&primary, stonith_core::orchestrator::LOST_IN_RECOVERY).record(0, &primary, None).successful =
                 false;
         }
         Event::Dies(at) => _ = lab.dies(NAMES[at]),
@@ -171,7 +171,7 @@ fn emptied(lab: &Lab, instances: bool) -> LeaderView {
         leader: "orc1".to_owned(),
         asked_ms: lab.now_ms,
         date_s: lab.now_s(),
-        backing: stonith_core::observed::Backing::Majority,
+        backing: stonith_core::orchestrator::Backing::Majority,
         downtimes: vec![],
         history: Some(RecoveryHistory::whole("orc1", vec![])),
         instances: instances.then(Vec::new),
@@ -219,7 +219,7 @@ proptest! {
                     let back = !before.status.in_service() && after.is_some_and(|after| after.status.in_service());
                     let may = ours && before.status == Status::OfflineSoft;
                     // A ghost in runtime is set ONLINE by ProxySQL's own monitor.
-                    let monitors = before.status == Status::OfflineHard && layer == stonith_core::row::Layer::Runtime;
+                    let monitors = before.status == Status::OfflineHard && layer == stonith_core::table::Layer::Runtime;
                     assert!(!back || may || monitors, "{layer}: {before:?} -> {after:?}");
                     let unknown = matches!(before.status, Status::Unknown(_));
                     assert!(!unknown || after == Some(before), "{layer}: {before:?} -> {after:?}");

@@ -9,14 +9,14 @@ use proptest::sample::Index;
 use stonith_core::decide::{Decision, decide};
 use stonith_core::evidence::Kind;
 use stonith_core::managed::Managed;
-use stonith_core::marker::{Comment, mark, unmarked};
 use stonith_core::memory::Memory;
 use stonith_core::node::{Host, Node};
-use stonith_core::observed::{Analysis, LeaderView, Observed, ProxyView, Recovery};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Analysis, LeaderView, Recovery};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::Policy;
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Layer, Row, Status};
+use stonith_core::role::Role;
+use stonith_core::table::{Comment, Hostgroup, Layer, Row, Status, mark, unmarked};
 
 use crate::any::{self, comment, marker, named_row, node, observed, policy, role, rows};
 use crate::world;
@@ -37,7 +37,7 @@ fn carried_out(plan: &Plan, proxy: &ProxyView) -> ProxyView {
 
 fn directive() -> impl Strategy<Value = Directive> {
     let fence =
-        |marker: stonith_core::marker::Marker| Directive::Fence { kind: marker.kind, by: marker.by, sessions: true };
+        |marker: stonith_core::table::Marker| Directive::Fence { kind: marker.kind, by: marker.by, sessions: true };
     prop_oneof![marker().prop_map(fence), role().prop_map(Directive::Unfence)]
 }
 

@@ -1,9 +1,8 @@
 //! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
 
+use stonith_core::decide::{Lacks, Missing};
 use stonith_core::evidence::Kind::SecondWriter;
-use stonith_core::proof::Missing;
-use stonith_core::row::Status;
-use stonith_core::verdict::Lacks;
+use stonith_core::table::Status;
 
 use crate::world::{Decided, HistoryRead, Lab, node, row};
 
@@ -22,7 +21,7 @@ fn a_returned_primary_beside_the_present_one_is_fenced_without_any_record() {
     let decision = lab.returns_writable("node01").run_s(3);
     assert_eq!(decision.kinds("node01"), [SecondWriter]);
     assert_eq!((lab.fenced(), lab.rows("node03")), (vec!["node01".to_owned()], "10:ONLINE 20:ONLINE".to_owned()));
-    let comment = &lab.row(stonith_core::row::Layer::Disk, 10, "node01").unwrap().comment;
+    let comment = &lab.row(stonith_core::table::Layer::Disk, 10, "node01").unwrap().comment;
     assert_eq!(comment, " [stonith:1 second-writer by=node03:3306 was=ONLINE]");
 }
 

@@ -1,10 +1,9 @@
 //! A node that Orchestrator failed over away from goes out, and stays out whatever happens to anything.
 
+use stonith_core::decide::{Lacks, Missing, Verdict};
 use stonith_core::evidence::Kind::{LostInRecovery, Superseded};
-use stonith_core::observed::{Analysis, LOST_IN_RECOVERY};
-use stonith_core::proof::Missing;
-use stonith_core::row::{Layer, Row};
-use stonith_core::verdict::{Lacks, Verdict};
+use stonith_core::orchestrator::{Analysis, LOST_IN_RECOVERY};
+use stonith_core::table::{Layer, Row};
 
 use crate::world::{self, Decided, LAYERS, Lab, Raft, node};
 
@@ -248,12 +247,12 @@ fn records_that_moved_no_primary_fence_nobody() {
 #[test]
 fn every_row_of_a_node_goes_out_in_pairs_and_beside_them_but_for_excluded_hostgroups() {
     let mut lab = Lab::new();
-    lab.policy.excluded_hostgroups = [stonith_core::row::Hostgroup(40)].into();
+    lab.policy.excluded_hostgroups = [stonith_core::table::Hostgroup(40)].into();
     lab.proxy.pairs.push(world::pair(11, 21));
     for hostgroup in [11, 21, 30, 40] {
-        lab.put(world::row(hostgroup, "node01", stonith_core::row::Status::Online));
+        lab.put(world::row(hostgroup, "node01", stonith_core::table::Status::Online));
     }
-    lab.put(world::row(21, "node03", stonith_core::row::Status::Online)).run_s(60);
+    lab.put(world::row(21, "node03", stonith_core::table::Status::Online)).run_s(60);
     lab.failover("node01", "node03").next();
     let out = "10:OFFLINE_SOFT 11:OFFLINE_SOFT 20:OFFLINE_SOFT 21:OFFLINE_SOFT 30:OFFLINE_SOFT 40:ONLINE";
     assert_eq!(lab.rows("node01"), out, "40 is excluded");
@@ -265,10 +264,10 @@ fn every_row_of_a_node_goes_out_in_pairs_and_beside_them_but_for_excluded_hostgr
 #[test]
 fn a_port_and_a_case_tell_nodes_apart_as_the_design_says() {
     let mut lab = Lab::healthy();
-    let neighbour = world::row(20, "node01", stonith_core::row::Status::Online);
-    let key = stonith_core::row::RowKey { port: 3307, ..neighbour.key.clone() };
+    let neighbour = world::row(20, "node01", stonith_core::table::Status::Online);
+    let key = stonith_core::table::RowKey { port: 3307, ..neighbour.key.clone() };
     lab.put(Row { key, ..neighbour });
-    let upper = world::row(20, "NODE01.", stonith_core::row::Status::Online);
+    let upper = world::row(20, "NODE01.", stonith_core::table::Status::Online);
     lab.put(upper.clone());
     lab.failover("node01", "node03").next();
     let status = |port| {
@@ -283,7 +282,7 @@ fn a_port_and_a_case_tell_nodes_apart_as_the_design_says() {
 #[test]
 fn a_row_that_comes_back_by_itself_is_fenced_again() {
     let mut lab = failed_over();
-    lab.put(world::row(10, "node01", stonith_core::row::Status::Online));
+    lab.put(world::row(10, "node01", stonith_core::table::Status::Online));
     assert!(!lab.is_fenced("node01"));
     lab.next();
     assert!(lab.is_fenced("node01"));
@@ -293,7 +292,7 @@ fn a_row_that_comes_back_by_itself_is_fenced_again() {
         rows.retain(|row| row.node() != Some(node("node01")));
     }
     lab.leader_killed("orc2").purges_history().run_s(60);
-    lab.put(world::row(20, "node01", stonith_core::row::Status::Online)).next();
+    lab.put(world::row(20, "node01", stonith_core::table::Status::Online)).next();
     assert_eq!(lab.row(Layer::Runtime, 20, "node01").unwrap().status.as_str(), "OFFLINE_SOFT");
 }
 

@@ -2,9 +2,9 @@
 
 use stonith_core::decide::Decision;
 use stonith_core::lease::{Share, Standing};
-use stonith_core::observed::{Backing, LOST_IN_RECOVERY};
+use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
 use stonith_core::policy::{WANTED_EVERY_MS, WANTED_FOR_MS};
-use stonith_core::row::Layer;
+use stonith_core::table::Layer;
 
 use crate::world::{Lab, Raft};
 

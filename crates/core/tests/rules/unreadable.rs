@@ -1,8 +1,8 @@
 //! What can't be read of Orchestrator's answer concerns the nodes that it names, and nobody else.
 
+use stonith_core::decide::{Lacks, Verdict, Why};
 use stonith_core::evidence::Kind::LostInRecovery;
-use stonith_core::observed::{Part, Skipped};
-use stonith_core::verdict::{Lacks, Verdict, Why};
+use stonith_core::orchestrator::{Part, Skipped};
 
 use crate::world::{Decided, Lab, node};
 

@@ -1,9 +1,8 @@
 //! What was kept from before the agent stopped: nodes may have been switched by hand while nobody watched.
 
+use stonith_core::decide::Why;
 use stonith_core::evidence::Kind::Superseded;
-use stonith_core::marker::Comment;
-use stonith_core::row::Status;
-use stonith_core::verdict::Why;
+use stonith_core::table::{Comment, Status};
 
 use crate::world::{Decided, Lab, Raft};
 

@@ -1,13 +1,14 @@
 //! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (FACTS §9).
 
+use stonith_core::decide::{Wants, wants};
 use stonith_core::evidence::{Evidence, Kind};
 use stonith_core::lease::Standing;
 use stonith_core::memory::FirstProof;
-use stonith_core::observed::{LOST_IN_RECOVERY, Release};
+use stonith_core::orchestrator::LOST_IN_RECOVERY;
+use stonith_core::orders::Release;
 use stonith_core::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS};
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Layer, Status};
-use stonith_core::wants::{Wants, wants};
+use stonith_core::role::Role;
+use stonith_core::table::{Hostgroup, Layer, Status};
 
 use crate::world::{LAYERS, Lab, Raft, node, row};
 

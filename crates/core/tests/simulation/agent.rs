@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 
 use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
-use stonith_core::decide::{Decision, decide};
-use stonith_core::discharge::release_by_order;
+use stonith_core::decide::{Decision, Lacks, Verdict, decide, release_by_order, wants};
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Backing, LeaderView, Observed, Order, Orders, ProxyView};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Backing, LeaderView};
+use stonith_core::orders::{Order, Orders};
 use stonith_core::policy::Policy;
-use stonith_core::row::{Hostgroup, Row};
-use stonith_core::table::SERVERS;
-use stonith_core::verdict::{Lacks, Verdict};
-use stonith_core::wants::wants;
+use stonith_core::table::{Hostgroup, Row, SERVERS};
 
 use super::event::{ADDRESSES, Act, Hostgroups, NODES, Topology};
 use super::orchestrator::{Cluster, node, now_s, number};

@@ -1,6 +1,6 @@
 //! What can happen, and a seed's list of it: drawn before the run, so that a run can be had again with less.
 
-use stonith_core::observed::Part;
+use stonith_core::orchestrator::Part;
 
 use super::rng::Rng;
 

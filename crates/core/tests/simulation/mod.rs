@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 
 use stonith_core::apply::Place;
 use stonith_core::evidence::Kind;
-use stonith_core::marker::Comment;
-use stonith_core::row::Status;
+use stonith_core::table::{Comment, Status};
 
 use crate::apply_world;
 use agent::{Agent, State};

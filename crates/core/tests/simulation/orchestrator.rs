@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stonith_core::decide::Wants;
 use stonith_core::node::Node;
-use stonith_core::observed::{
+use stonith_core::orchestrator::{
     Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Part, Recovery, RecoveryHistory,
     Skipped,
 };
-use stonith_core::wants::Wants;
 
 use super::event::{ADDRESSES, NODES, START_MS, Topology};
 

@@ -7,10 +7,8 @@ use std::rc::Rc;
 
 use stonith_core::apply::{Place, Reply, Statement};
 use stonith_core::evidence::Kind;
-use stonith_core::marker::{Comment, mark, unmarked};
 use stonith_core::observed::ProxyView;
-use stonith_core::row::{CheckType, Hostgroup, Pair, Row, Status};
-use stonith_core::table::{Content, SERVERS};
+use stonith_core::table::{CheckType, Comment, Content, Hostgroup, Pair, Row, SERVERS, Status, mark, unmarked};
 
 use super::apply_world::scene::SERVER_COLUMNS;
 use super::apply_world::{Client, LAYERS, PAIRS, World};

@@ -6,11 +6,12 @@ use stonith_core::apply::{Outcome, Place};
 use stonith_core::decide::Decision;
 use stonith_core::evidence::Kind;
 use stonith_core::lease::Standing;
-use stonith_core::marker::Comment;
-use stonith_core::observed::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Observed, Order, Part, Skipped};
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Part, Skipped};
+use stonith_core::orders::Order;
 use stonith_core::plan::Directive;
 use stonith_core::policy::APPLY_MS;
-use stonith_core::row::{Row, Status};
+use stonith_core::table::{Comment, Row, Status};
 
 use super::agent::{Agent, Applying, in_service};
 use super::event::{Hostgroups, NODES};
@@ -402,7 +403,7 @@ fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
         .downtimes
         .iter()
         .any(|mark| is_it(&mark.node) && mark.reason == LOST_IN_RECOVERY && mark.begin_s > now_s(well_ms));
-    let concerns = |record: &&stonith_core::observed::Recovery| {
+    let concerns = |record: &&stonith_core::orchestrator::Recovery| {
         record.successful && (is_it(&record.failed) || record.successor.as_ref().is_some_and(is_it))
     };
     let newest =

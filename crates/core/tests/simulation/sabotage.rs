@@ -3,13 +3,13 @@
 use stonith_core::apply::{Place, Reply, Statement};
 use stonith_core::decide::{Decision, decide};
 use stonith_core::managed::Managed;
-use stonith_core::marker::Comment;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{LOST_IN_RECOVERY, LeaderView, Observed, Order, Orders};
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::{LOST_IN_RECOVERY, LeaderView};
+use stonith_core::orders::{Order, Orders};
 use stonith_core::plan::{Directive, Plan};
-use stonith_core::proof::Role;
-use stonith_core::row::Status;
-use stonith_core::table::SERVERS;
+use stonith_core::role::Role;
+use stonith_core::table::{Comment, SERVERS, Status};
 
 use super::agent::Agent;
 use super::proxy::Proxy;

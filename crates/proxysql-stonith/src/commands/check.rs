@@ -1,10 +1,11 @@
 //! `config check`: the config in force, with each value's origin; with `--connect` what it comes to.
 
 use stonith_core::condition::{Condition, Severity, in_force};
-use stonith_core::decide::Decision;
+use stonith_core::decide::{Decision, Verdict, Why};
 use stonith_core::node::Node;
-use stonith_core::observed::{LeaderView, Observed, Orders};
-use stonith_core::verdict::{Verdict, Why};
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::LeaderView;
+use stonith_core::orders::Orders;
 
 use super::proxies::{looking_agent, orchestrator_settings};
 use super::{DONE, Ended, FAILED, Failure, answer};

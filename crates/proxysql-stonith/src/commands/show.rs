@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::decide::Decision;
-use stonith_core::observed::{LeaderView, Observed};
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::LeaderView;
 use tokio::time::Instant;
 
 use super::proxies::{looking_agent, silent_agent, state_dir};

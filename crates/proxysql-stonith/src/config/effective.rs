@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
-use stonith_core::row::Hostgroup;
+use stonith_core::table::Hostgroup;
 
 use super::credential::{self, Layer};
 use super::environment::Environment;

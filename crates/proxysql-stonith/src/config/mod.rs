@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
-use stonith_core::row::Hostgroup;
+use stonith_core::table::Hostgroup;
 
 mod address;
 mod credential;

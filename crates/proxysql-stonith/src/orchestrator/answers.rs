@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Downtime, Instance, Part, Recovery, Skipped};
+use stonith_core::orchestrator::{Analysis, Downtime, Instance, Part, Recovery, Skipped};
 
 use super::json::{Bounded, Object};
 use crate::foreign::{is_obeyed, line, shown};
@@ -399,7 +399,7 @@ pub fn recoveries(body: &[u8], date_s: i64) -> Result<Entries<Recovery>, AnswerE
 }
 
 fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
-    let at_ns = stonith_core::gather::uid_ns(&json.uid)
+    let at_ns = stonith_core::orchestrator::uid_ns(&json.uid)
         .filter(|_| json.uid.len() <= UID_MAX_BYTES && !json.uid.contains(is_obeyed))
         .ok_or_else(|| AnswerError::Uid(json.uid.chars().take(80).collect()))?;
     let Object(entry) = &json.analysis_entry;
@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(record.failed.to_string(), "node01:3306");
         assert_eq!(record.successor.as_ref().unwrap().to_string(), "node03:3306");
         assert_eq!((record.at_ns, record.end_s), (1_795_414_811_497_811_603, Some(1_795_414_812)));
-        assert!(stonith_core::superseded::supersedes(record));
+        assert!(stonith_core::orchestrator::supersedes(record));
         let downtimes = downtimes(&recorded("2-failover/downtimed"), 1_000).unwrap().read;
         assert_eq!((downtimes[0].reason.as_str(), downtimes[0].begin_s), ("lost-in-recovery", 976));
         let instances = instances(&recorded("2-failover/all-instances"), DATE_S).unwrap().read;

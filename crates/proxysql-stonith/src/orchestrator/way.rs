@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use stonith_core::observed::Downtime;
+use stonith_core::orchestrator::Downtime;
 use tokio_rustls::TlsConnector;
 
 use super::Settings;

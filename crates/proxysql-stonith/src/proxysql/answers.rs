@@ -7,10 +7,10 @@ use serde_json::Value;
 use stonith_core::apply::{Backend, LockSeen, Session, Variables};
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
-use stonith_core::observed::{Release, SharedLease};
-use stonith_core::proof::Role;
-use stonith_core::row::{CheckType, Hostgroup, Pair};
-use stonith_core::table::{Content, Record, Table};
+use stonith_core::observed::SharedLease;
+use stonith_core::orders::Release;
+use stonith_core::role::Role;
+use stonith_core::table::{CheckType, Content, Hostgroup, Pair, Record, Table};
 
 use super::admin::Answer;
 use crate::foreign::shown;
@@ -215,7 +215,7 @@ pub fn variables(answer: &Answer) -> Option<Variables> {
 mod tests {
     use stonith_core::observed::ProxyView;
     use stonith_core::policy::Policy;
-    use stonith_core::row::CheckType::ReadOnly;
+    use stonith_core::table::CheckType::ReadOnly;
 
     use super::*;
 

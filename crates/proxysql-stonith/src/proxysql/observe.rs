@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use stonith_core::apply::RETURNS_NAME;
 use stonith_core::managed::Managed;
-use stonith_core::marker::Comment;
 use stonith_core::node::Node;
-use stonith_core::observed::{ProxyView, Release, SharedLease};
+use stonith_core::observed::{ProxyView, SharedLease};
+use stonith_core::orders::Release;
 use stonith_core::policy::Policy;
-use stonith_core::row::{Row, Status};
-use stonith_core::table::{Record, SERVERS, Unreadable};
+use stonith_core::table::{Comment, Record, Row, SERVERS, Status, Unreadable};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{

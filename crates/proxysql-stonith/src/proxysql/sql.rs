@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, WATCHED_NAME, copy_name};
 use stonith_core::node::Node;
-use stonith_core::row::RowKey;
-use stonith_core::table::{Record, Table};
+use stonith_core::table::{Record, RowKey, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 

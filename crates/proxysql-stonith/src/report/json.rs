@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use stonith_core::condition::Condition;
+use stonith_core::decide::Verdict;
 use stonith_core::evidence::Evidence;
 use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
-use stonith_core::observed::{Backing, LeaderView};
+use stonith_core::orchestrator::{Backing, LeaderView};
 use stonith_core::plan::Change;
-use stonith_core::verdict::Verdict;
 
 use super::{Snapshot, obstacles};
 use crate::config::Word;
@@ -99,7 +99,7 @@ fn fact(fact: &Evidence) -> Value {
 }
 
 fn change(change: &Change) -> Value {
-    let status = |row: &Option<_>| row.as_ref().map(|row: &stonith_core::row::Row| row.status.as_str().to_owned());
+    let status = |row: &Option<_>| row.as_ref().map(|row: &stonith_core::table::Row| row.status.as_str().to_owned());
     json!({
         "layer": change.layer.to_string(),
         "hostgroup": change.key().map(|key| key.hostgroup.0),

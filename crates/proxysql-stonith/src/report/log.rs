@@ -6,7 +6,7 @@ use stonith_core::apply::Outcome;
 use stonith_core::decide::Decision;
 use stonith_core::node::Node;
 use stonith_core::plan::Change;
-use stonith_core::row::{Layer, Row};
+use stonith_core::table::{Layer, Row};
 
 use super::{reason, word};
 

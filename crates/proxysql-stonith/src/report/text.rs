@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use stonith_core::decide::Decision;
+use stonith_core::decide::{Decision, Verdict, Why};
 use stonith_core::node::Node;
-use stonith_core::observed::LeaderView;
-use stonith_core::verdict::{Verdict, Why};
+use stonith_core::orchestrator::LeaderView;
 
 use super::{Snapshot, obstacles, reason, word};
 

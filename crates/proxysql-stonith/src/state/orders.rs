@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
-use stonith_core::observed::{Orders, Release};
+use stonith_core::orders::{Orders, Release};
 
 use super::error::StateError;
 use super::{StateDir, VERSION, durable_file, from_json, lock, to_json};

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use stonith_core::observed::Release;
+use stonith_core::orders::Release;
 
 use super::*;
 use crate::clock::Now;

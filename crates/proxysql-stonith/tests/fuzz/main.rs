@@ -12,7 +12,7 @@ use std::path::Path;
 
 use proxysql_stonith::orchestrator::answers;
 use proxysql_stonith::proxysql::{AdminError, ObserveError};
-use stonith_core::observed::{Answer, RecoveryHistory};
+use stonith_core::orchestrator::{Answer, RecoveryHistory};
 use targets::decision::{DATE_S, answer, of_answer};
 use targets::orchestrator::{HISTORY, INSTANCES, repaired};
 use targets::packets::{play, turns};

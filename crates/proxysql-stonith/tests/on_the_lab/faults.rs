@@ -8,7 +8,7 @@ use proxysql_stonith::agent::TickError;
 use proxysql_stonith::proxysql::Credential;
 use proxysql_stonith::secret::Secret;
 use stonith_core::lease::Standing;
-use stonith_core::observed::LeaderView;
+use stonith_core::orchestrator::LeaderView;
 
 use crate::stage::{Stage, tick};
 

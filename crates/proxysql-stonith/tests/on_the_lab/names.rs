@@ -5,7 +5,7 @@ use std::time::Instant;
 use lab::nodes::Nodes;
 use lab::{orchestrator, proxysql};
 use stonith_core::lease::Standing;
-use stonith_core::observed::LeaderView;
+use stonith_core::orchestrator::LeaderView;
 
 use crate::stage::{Stage, TICK, eventually, make_old, tick};
 

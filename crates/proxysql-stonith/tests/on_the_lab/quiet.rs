@@ -4,7 +4,7 @@ use proxysql_stonith::proxysql::{Admin, Reading, Seen, Settings, observe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;
-use stonith_core::row::Status;
+use stonith_core::table::Status;
 
 use crate::stage::{Stage, eventually, radmin, tick};
 

@@ -14,7 +14,7 @@ use proxysql_stonith::proxysql::{Credential, Settings as AdminSettings};
 use proxysql_stonith::secret::Secret;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::Orders;
+use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 
 impl Drop for Stage {

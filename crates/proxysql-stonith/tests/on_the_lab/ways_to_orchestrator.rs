@@ -8,7 +8,7 @@ use proxysql_stonith::agent::Agent;
 use proxysql_stonith::clock;
 use stonith_core::lease::Standing;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Backing, LeaderView};
+use stonith_core::orchestrator::{Backing, LeaderView};
 
 use crate::stage::{Stage, TICK, tick};
 

@@ -7,9 +7,8 @@ pub use std::time::{Duration, Instant};
 pub use crate::scripted_http::{DATE_S, Reply, Request, Server};
 pub use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 pub use proxysql_stonith::secret::Secret;
-pub use stonith_core::history::Progress;
-pub use stonith_core::observed::{Answer, Backing, LeaderView, Part};
-pub use stonith_core::wants::Wants;
+pub use stonith_core::decide::Wants;
+pub use stonith_core::orchestrator::{Answer, Backing, LeaderView, Part, Progress};
 
 pub const NOTHING_MORE: Wants = Wants { history: false, instances: false, backing: false };
 pub const HISTORY: Wants = Wants { history: true, instances: false, backing: false };

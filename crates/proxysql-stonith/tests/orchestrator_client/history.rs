@@ -89,7 +89,7 @@ async fn a_new_record_is_heard_at_once_while_the_rest_is_still_to_come() {
     assert!(!history.is_whole());
     records.fetch_add(1, Ordering::SeqCst);
     let next = led(client.look(|| 42, |_, _| HISTORY, &history.progress).await).history.unwrap();
-    let newest = |records: &[stonith_core::observed::Recovery]| records.iter().map(|record| record.at_ns).max();
+    let newest = |records: &[stonith_core::orchestrator::Recovery]| records.iter().map(|record| record.at_ns).max();
     assert!(newest(&next.records) > newest(&history.records));
     assert!(!next.is_whole());
 }

@@ -13,7 +13,7 @@ use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::Policy;
-use stonith_core::proof::Role;
+use stonith_core::role::Role;
 
 use crate::one_at_a_time;
 use crate::world::{Binaries, Client, World, eventually};

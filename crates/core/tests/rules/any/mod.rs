@@ -6,15 +6,15 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use stonith_core::evidence::Kind;
-use stonith_core::marker::{Marker, mark};
 use stonith_core::node::Node;
-use stonith_core::observed::{
-    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Observed, Orders, ProxyView, Recovery,
-    RecoveryHistory,
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{
+    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
 };
+use stonith_core::orders::Orders;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Row, RowKey, Status};
+use stonith_core::role::Role;
+use stonith_core::table::{Hostgroup, Marker, Row, RowKey, Status, mark};
 
 use crate::world::{self, WALL_S};
 

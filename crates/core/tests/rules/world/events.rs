@@ -3,8 +3,9 @@
 use stonith_core::decide::Decision;
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
-use stonith_core::observed::{Analysis, Backing, Downtime, LOST_IN_RECOVERY, Order, Recovery};
-use stonith_core::row::{Hostgroup, Row};
+use stonith_core::orchestrator::{Analysis, Backing, Downtime, LOST_IN_RECOVERY, Recovery};
+use stonith_core::orders::Order;
+use stonith_core::table::{Hostgroup, Row};
 
 use super::{Lab, Raft, Server, node};
 

@@ -8,20 +8,18 @@ mod see;
 
 use std::collections::BTreeMap;
 
-use stonith_core::decide::{Decision, decide};
-use stonith_core::history::{Progress, UnderWay};
+use stonith_core::decide::{Decision, decide, wants};
 use stonith_core::lease::Share;
-use stonith_core::marker::Comment;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{
-    Answer, Backing, Downtime, Instance, LeaderView, Observed, Orders, Part, ProxyView, Recovery, RecoveryHistory,
-    SharedLease, Skipped,
+use stonith_core::observed::{Observed, ProxyView, SharedLease};
+use stonith_core::orchestrator::{
+    Answer, Backing, Downtime, Instance, LeaderView, Part, Progress, Recovery, RecoveryHistory, Skipped, UnderWay,
 };
+use stonith_core::orders::Orders;
 use stonith_core::plan::Directive;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
-use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
-use stonith_core::wants::wants;
+use stonith_core::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, RowKey, Status};
 
 #[allow(unused_imports, reason = "a trait that not every test file uses")]
 pub use see::Decided;

@@ -1,12 +1,10 @@
 //! What a test looks at: rows, and what was decided of a node.
 
-use stonith_core::decide::Decision;
+use stonith_core::decide::{Decision, Lacks, Verdict, Why};
 use stonith_core::evidence::Kind;
 use stonith_core::lease::Standing;
-use stonith_core::marker::Comment;
-use stonith_core::proof::Role;
-use stonith_core::row::{Hostgroup, Layer, Row, RowKey};
-use stonith_core::verdict::{Lacks, Verdict, Why};
+use stonith_core::role::Role;
+use stonith_core::table::{Comment, Hostgroup, Layer, Row, RowKey};
 
 use super::{LAYERS, Lab, node};
 

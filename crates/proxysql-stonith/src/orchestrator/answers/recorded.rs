@@ -25,7 +25,8 @@ fn told(request: &str, body: &str) -> Option<String> {
         "all-instances" => whole(instances(bytes, 0)).iter().map(instance_told).collect(),
         "audit-recovery" => {
             let told = |one: &Recovery| {
-                let supersedes = if stonith_core::superseded::supersedes(one) { "" } else { ", which promotes nobody" };
+                let supersedes =
+                    if stonith_core::orchestrator::supersedes(one) { "" } else { ", which promotes nobody" };
                 format!("{} to {}{supersedes}", name(&one.failed), named(&one.successor))
             };
             let records = whole(recoveries(bytes, 0));

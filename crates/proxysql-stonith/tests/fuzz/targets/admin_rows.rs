@@ -8,8 +8,7 @@ use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Pair};
-use stonith_core::table::SERVERS;
+use stonith_core::table::{CheckType, Hostgroup, Pair, SERVERS};
 
 use super::decision::of_proxy;
 use super::{may_be_said, owned};

@@ -76,8 +76,9 @@ fn reads_back(config: &Config) {
     assert_eq!(raw.interval.unwrap().value, config.run.interval);
     assert_eq!(raw.state_dir.unwrap().value, config.run.state_dir);
     assert_eq!(raw.mode.unwrap().value, config.policy.mode);
-    let numbers =
-        |list: &[stonith_core::row::Hostgroup]| list.iter().map(|hostgroup| i64::from(hostgroup.0)).collect::<Vec<_>>();
+    let numbers = |list: &[stonith_core::table::Hostgroup]| {
+        list.iter().map(|hostgroup| i64::from(hostgroup.0)).collect::<Vec<_>>()
+    };
     assert_eq!(raw.exclude_hostgroups.unwrap().value, numbers(&config.policy.exclude_hostgroups));
     assert_eq!(raw.writer_hostgroups.unwrap().value, numbers(&config.policy.writer_hostgroups));
     assert_eq!(raw.errant_gtid.unwrap().value, config.policy.errant_gtid);

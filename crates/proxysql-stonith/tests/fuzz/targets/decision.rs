@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use proxysql_stonith::orchestrator::answers;
-use stonith_core::decide::{Decision, decide};
+use stonith_core::decide::{Decision, decide, wants};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
-use stonith_core::observed::{Answer, Backing, LeaderView, Observed, Orders, ProxyView, RecoveryHistory};
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Answer, Backing, LeaderView, RecoveryHistory};
+use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
-use stonith_core::row::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
-use stonith_core::wants::wants;
+use stonith_core::table::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
 
 use super::orchestrator::{DOWNTIMED, HISTORY, INSTANCES};
 

@@ -4,7 +4,7 @@ use proxysql_stonith::foreign::shown;
 use proxysql_stonith::orchestrator::answers;
 use serde_json::Value;
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Answer, Recovery, RecoveryHistory};
+use stonith_core::orchestrator::{Analysis, Answer, Recovery, RecoveryHistory};
 
 use super::decision::{DATE_S, answer, of_answer};
 use super::{may_be_said, owned};

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 use proxysql_stonith::secret::Secret;
-use stonith_core::history::Progress;
-use stonith_core::observed::LeaderView;
-use stonith_core::wants::Wants;
+use stonith_core::decide::Wants;
+use stonith_core::orchestrator::{LeaderView, Progress};
 
 use super::decision::of_answer;
 use super::may_be_said;

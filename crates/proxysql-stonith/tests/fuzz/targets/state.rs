@@ -10,8 +10,9 @@ use proxysql_stonith::state::{Loaded, State, StateDir, VERSION};
 use stonith_core::evidence::{Evidence, Kind};
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::node::Node;
-use stonith_core::observed::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery, Release};
-use stonith_core::proof::Role;
+use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery};
+use stonith_core::orders::Release;
+use stonith_core::role::Role;
 use tempfile::TempDir;
 
 use super::decision::{DATE_S, NOW_MS, of_kept};

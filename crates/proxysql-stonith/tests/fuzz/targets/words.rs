@@ -7,11 +7,10 @@ use proxysql_stonith::config::{Config, Enforcement, Environment, Flags, LogForma
 use proxysql_stonith::orchestrator::{Endpoint, answers};
 use proxysql_stonith::proxysql::Version;
 use stonith_core::evidence::Kind;
-use stonith_core::gather::uid_ns;
-use stonith_core::marker::{Comment, Marker, mark, unmarked};
 use stonith_core::node::{Host, Node};
+use stonith_core::orchestrator::uid_ns;
 use stonith_core::policy::{FenceOn, IsolationScope};
-use stonith_core::row::{CheckType, Status};
+use stonith_core::table::{CheckType, Comment, Marker, Status, mark, unmarked};
 
 use super::{may_be_said, owned};
 

@@ -4,26 +4,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::Topology;
+use crate::decide::{Gaps, Judge, prove_bad};
 use crate::evidence::{Evidence, Kind};
 use crate::lease::Standing;
 use crate::managed::{Managed, ManagedRows, ServerRows};
-use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Answer, Downtime, LOST_IN_RECOVERY, Observed, Part, Recovery, Release, Skipped};
+use crate::observed::Observed;
+use crate::orchestrator::{Answer, Downtime, LOST_IN_RECOVERY, Newest, Part, Recovery, Skipped, Topology, uid_ns};
+use crate::orders::Release;
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
-use crate::proof::{Gaps, Judge, Role, prove_bad};
-use crate::row::{Hostgroup, Layer};
-use crate::superseded::Newest;
-
-/// The kinds that a recovery leaves, or that stand for one: they end by proof.
-pub const OF_RECOVERY: [Kind; 4] = [Kind::Superseded, Kind::LostInRecovery, Kind::SecondWriter, Kind::Barrier];
+use crate::role::Role;
+use crate::table::{Comment, Hostgroup, Layer};
 
 /// Evidence per kind.
 pub type ByKind = BTreeMap<Kind, Evidence>;
 
-/// What this tick knows, gathered in one place for the rules. Nodes are servers: see [`crate::identity`].
+/// What this tick knows, gathered in one place for the rules. Nodes are servers: see [`crate::orchestrator::Identity`].
 pub struct Facts<'a> {
     /// What was seen.
     pub observed: &'a Observed,
@@ -116,7 +113,7 @@ impl<'a> Facts<'a> {
     fn recovered_s(&self, node: &Node) -> Option<i64> {
         let record = self.newest.of(node).map(|record| record.end_s.unwrap_or(i64::MAX));
         let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY).map(|d| d.begin_s);
-        let kept = self.kept(node).into_values().filter(|e| OF_RECOVERY.contains(&e.kind)).map(|e| e.at_s).max();
+        let kept = self.kept(node).into_values().filter(|e| e.kind.ends_by_proof()).map(|e| e.at_s).max();
         record.max(mark).max(kept)
     }
 
@@ -124,7 +121,7 @@ impl<'a> Facts<'a> {
     /// Orchestrator's own word, and its former successor, dead perhaps, need not follow it.
     pub fn was_promoted_since(&self, node: &Node, evidence: &ByKind) -> bool {
         let Some(promoted_s) = self.promoted_s(node) else { return false };
-        let mut of_recovery = evidence.values().filter(|e| OF_RECOVERY.contains(&e.kind));
+        let mut of_recovery = evidence.values().filter(|e| e.kind.ends_by_proof());
         of_recovery.all(|e| e.kind == Kind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
     }
 
@@ -169,11 +166,11 @@ impl<'a> Facts<'a> {
 
     /// Whether the rows in force show a fence for a recovery: none in service, or a marker of one in runtime.
     fn is_fenced_for_recovery(&self, rows: &ServerRows<'_>, marked: &ByKind) -> bool {
-        let shown = |row: &crate::row::Row| Comment::kind(&row.comment).is_some_and(|kind| OF_RECOVERY.contains(&kind));
+        let shown = |row: &crate::table::Row| Comment::kind(&row.comment).is_some_and(|kind| kind.ends_by_proof());
         if !rows.has_note() {
             return false;
         }
-        let is_marked = marked.keys().any(|kind| OF_RECOVERY.contains(kind));
+        let is_marked = marked.keys().any(|kind| kind.ends_by_proof());
         rows.of(Layer::Runtime).filter(|row| !row.is_ghost_in(Layer::Runtime)).any(shown)
             || (is_marked && !rows.in_service())
     }
@@ -199,7 +196,7 @@ impl<'a> Facts<'a> {
         let mut found = Found::default();
         let mut old = ByKind::new();
         let known = self.kept(node).into_values().chain(marked.values().cloned());
-        let mut facts: Vec<Evidence> = known.filter(|fact| OF_RECOVERY.contains(&fact.kind)).collect();
+        let mut facts: Vec<Evidence> = known.filter(|fact| fact.kind.ends_by_proof()).collect();
         facts.extend(self.superseding(node).map(record_evidence));
         facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
         for fact in facts {
@@ -391,9 +388,4 @@ fn downtime_evidence(downtime: &Downtime, kind: Kind) -> Evidence {
         id: format!("{}@{}", downtime.reason, downtime.begin_s),
         at_s: downtime.begin_s,
     }
-}
-
-/// The nanoseconds at the front of a recovery's UID (FACTS §8).
-pub fn uid_ns(uid: &str) -> Option<u64> {
-    uid.split(':').next()?.parse().ok()
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check;
+use super::recheck;
 use super::statement::key_record;
 use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
@@ -146,7 +146,7 @@ impl Apply {
         if self.expected.is_none() || self.broken_off.is_some() {
             return self.begin_sessions();
         }
-        self.ask([Statement::Read { place: Place::Runtime, table: check::CHECKSUMS }]);
+        self.ask([Statement::Read { place: Place::Runtime, table: recheck::CHECKSUMS }]);
         Phase::Counting
     }
 
@@ -154,7 +154,7 @@ impl Apply {
     /// placements that the monitor gave to rows meanwhile (I5).
     pub(super) fn loads_counted(&mut self, got: &[(Statement, Reply)]) -> Phase {
         let now = got.iter().find_map(|(_, reply)| match reply {
-            Reply::Content(content) => check::counts_loads(content),
+            Reply::Content(content) => recheck::counts_loads(content),
             _ => None,
         });
         if now.is_none_or(|now| Some(now) <= self.expected) {

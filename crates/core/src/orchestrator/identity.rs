@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
-use crate::observed::{Answer, Instance, Recovery};
+use crate::orchestrator::{Answer, Instance, Recovery};
 
 /// The other names of servers that have several: each with the one that stands for the server here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::shown::{instance, node};
+    use crate::orchestrator::shown::{instance, node};
 
     fn named(name: &str, primary: Option<&str>, uuid: &str) -> Instance {
         Instance { uuid: uuid.to_owned(), ..instance(name, primary) }

@@ -202,7 +202,7 @@ impl Apply {
     /// on by the monitor.
     fn not_as_planned(&self, live: &Content) -> Vec<String> {
         let (Ok(rows), Ok(target)) = (live.rows(), self.target[&SERVERS].rows()) else { return Vec::new() };
-        let planned = |key: &crate::row::RowKey| {
+        let planned = |key: &crate::table::RowKey| {
             self.plan.managed.contains(key.hostgroup)
                 && key.node().is_some_and(|node| self.plan.directives.contains_key(&node))
         };

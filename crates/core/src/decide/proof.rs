@@ -5,48 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Topology;
 use crate::node::Node;
-use crate::observed::Instance;
-
-/// The role in which a node goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Its reader row, and no writer row.
-    Replica,
-    /// Its writer row.
-    Primary,
-    /// The rows exactly as they were.
-    AsBefore,
-}
-
-const ROLES: [(Role, &str); 3] =
-    [(Role::Replica, "replica"), (Role::Primary, "primary"), (Role::AsBefore, "as before")];
-
-impl Role {
-    /// Reads the words that [`fmt::Display`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        ROLES.iter().find(|(_, name)| *name == text).map(|(role, _)| *role)
-    }
-}
-
-impl Role {
-    /// A stable name for programs.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Replica => "replica",
-            Self::Primary => "primary",
-            Self::AsBefore => "as-before",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ROLES.iter().find(|(role, _)| role == self).map_or("", |(_, name)| name))
-    }
-}
+use crate::orchestrator::{Instance, Topology};
+use crate::role::Role;
 
 /// One thing that speaks against a node's return: said to the operator as the next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,8 +203,8 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::History;
-    use crate::observed::shown::{instance, node};
+    use crate::orchestrator::History;
+    use crate::orchestrator::shown::{instance, node};
 
     fn topology(shown: &[Instance]) -> Topology<'_> {
         Topology::new(shown, &History::default())
@@ -322,13 +283,6 @@ mod tests {
         for missing in [Missing::NotValid, Missing::Writable, Missing::NotReplicating(String::new()), Missing::Unlisted]
         {
             assert!(missing.to_string().len() > 10, "{missing:?}");
-        }
-    }
-
-    #[test]
-    fn a_role_reads_back_from_its_words() {
-        for (role, words) in ROLES {
-            assert_eq!((role.to_string().as_str(), Role::parse(words)), (words, Some(role)));
         }
     }
 }

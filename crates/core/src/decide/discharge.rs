@@ -2,18 +2,18 @@
 //!
 //! Never absence (I2): what can't be shown now is no reason to let a node back.
 
-use crate::cluster::{History, Topology};
+use crate::decide::facts::{ByKind, Facts};
+use crate::decide::{Judge, Lacks, Missing, Verdict};
 use crate::evidence::{Evidence, Kind, Level};
-use crate::gather::{ByKind, Facts, OF_RECOVERY, uid_ns};
 use crate::lease::Standing;
 use crate::memory::{FirstProof, Memory};
 use crate::node::Node;
-use crate::observed::{LeaderView, Order, RecoveryHistory, Release};
+use crate::orchestrator::uid_ns;
+use crate::orchestrator::{History, LeaderView, Newest, RecoveryHistory, Topology};
+use crate::orders::{Order, Release};
 use crate::policy::PROOF_GAP_MS;
-use crate::proof::{Judge, Missing, Role};
-use crate::row::{Hostgroup, Layer, Status};
-use crate::superseded::Newest;
-use crate::verdict::{Lacks, Verdict};
+use crate::role::Role;
+use crate::table::{Hostgroup, Layer, Status};
 
 /// Ends the evidence that has been discharged, and says what is left.
 pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
@@ -106,7 +106,7 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
     }
     let judge = facts.judge(node).ok_or(Lacks::Instances)?;
     let by = evidence.values().find_map(|e| e.by.clone());
-    let needs_proof = evidence.keys().any(|kind| OF_RECOVERY.contains(kind));
+    let needs_proof = evidence.keys().any(|kind| kind.ends_by_proof());
     let mut proven = None;
     if needs_proof {
         let role = match facts.live_proof(node, by.as_ref()) {
@@ -135,7 +135,7 @@ fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKin
         if !proven_twice(next, node, role, now_ms) {
             return Err(Lacks::SecondProof(role));
         }
-        evidence.retain(|kind, _| !OF_RECOVERY.contains(kind));
+        evidence.retain(|kind, _| !kind.ends_by_proof());
         proven = Some(role);
     }
     if evidence.contains_key(&Kind::Downtime) {
@@ -291,7 +291,7 @@ fn released_by_operator(
     }
     // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
     let is_told = instance.primary.is_some() || topology.present_primary(node).is_some();
-    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| OF_RECOVERY.contains(kind)) {
+    if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| kind.ends_by_proof()) {
         return Err(Lacks::Proof(vec![Missing::NoPresentPrimary]));
     }
     release_all(evidence, role)

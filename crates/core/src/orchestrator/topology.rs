@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
-use crate::observed::{Instance, Recovery};
-use crate::superseded::Newest;
+use crate::orchestrator::{Instance, Newest, Recovery};
 
 /// What joins nodes besides what the instances show of themselves.
 #[derive(Debug, Clone, Default)]
@@ -266,8 +265,8 @@ impl<'a> Joined<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::Analysis;
-    use crate::observed::shown::{instance, node};
+    use crate::orchestrator::Analysis;
+    use crate::orchestrator::shown::{instance, node};
 
     const END_S: i64 = 100;
 

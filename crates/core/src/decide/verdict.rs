@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::decide::{Gaps, Guard, Missing};
 use crate::evidence::{Evidence, Level};
-use crate::guards::Guard;
-use crate::proof::{Gaps, Missing, Role};
+use crate::role::Role;
 
 /// What is to become of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -167,7 +167,7 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::Missing;
+    use crate::decide::Missing;
 
     #[test]
     fn what_keeps_a_node_out_or_holds_it_is_said_in_words() {

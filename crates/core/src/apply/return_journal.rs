@@ -11,12 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Apply, Phase, Place, Reply, Statement};
-use crate::marker::Comment;
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
-use crate::proof::Role;
-use crate::row::Row;
-use crate::table::SERVERS;
+use crate::role::Role;
+use crate::table::{Comment, Row, SERVERS};
 
 /// The note's name in `main`.
 pub const RETURNS_NAME: &str = "stonith_returns";

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::node::Node;
-use crate::observed::{Analysis, Recovery};
+use crate::orchestrator::{Analysis, Recovery};
 
 /// Whether a record moved the primary's role from one node to another.
 pub fn supersedes(record: &Recovery) -> bool {

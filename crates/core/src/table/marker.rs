@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::evidence::Kind;
 use crate::node::Node;
-use crate::row::Status;
+use crate::table::Status;
 
 const OPEN: &str = " [stonith:";
 const VERSION: &str = "1";

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Topology;
+use crate::decide::facts::is_armed_for;
 use crate::evidence::Kind;
-use crate::gather::is_armed_for;
-use crate::history::Progress;
-use crate::identity::Identity;
 use crate::lease::Standing;
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::{Memory, RECORDS_MAX};
 use crate::node::Node;
-use crate::observed::{Analysis, Answer, Instance, Observed, Part, Recovery, Release};
-use crate::row::Layer;
-use crate::superseded::{Newest, supersedes};
+use crate::observed::Observed;
+use crate::orchestrator::{
+    Analysis, Answer, Identity, Instance, Newest, Part, Progress, Recovery, Topology, supersedes,
+};
+use crate::orders::Release;
+use crate::table::Layer;
 
 /// The state file is lost, but the rows say that we were isolated: so we were armed (DESIGN §7).
 pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<'_>) {

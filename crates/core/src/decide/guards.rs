@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::facts::{ByKind, Facts};
 use crate::evidence::Kind;
-use crate::gather::{ByKind, Facts};
-use crate::marker::Comment;
 use crate::node::Node;
-use crate::row::{Hostgroup, Row, Status};
+use crate::table::{Comment, Hostgroup, Row, Status};
 
 /// Why a plain downtime does not fence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

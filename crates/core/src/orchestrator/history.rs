@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::observed::Recovery;
+use crate::orchestrator::Recovery;
 
 /// Records on a page of the recovery history (FACTS §8).
 pub const PAGE_RECORDS: usize = 20;
@@ -22,6 +22,28 @@ const OPEN_FOR_NS: u64 = 86_400_000_000_000;
 
 /// Another leader's history can lack a record or have one more. So much of it is read again after a change, ns.
 const AGAIN_NS: u64 = 3_600_000_000_000;
+
+/// What was read of the recovery history in one tick.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecoveryHistory {
+    /// The records, in any order.
+    pub records: Vec<Recovery>,
+    /// How far the history is known with them.
+    pub progress: Progress,
+}
+
+impl RecoveryHistory {
+    /// A history that was read to its end.
+    pub fn whole(leader: &str, records: Vec<Recovery>) -> Self {
+        let known_ns = records.iter().map(|record| record.at_ns).max().unwrap_or(0);
+        Self { progress: Progress { leader: leader.to_owned(), known_ns, under_way: None }, records }
+    }
+
+    /// Whether no record up to now is missing.
+    pub fn is_whole(&self) -> bool {
+        self.progress.under_way.is_none()
+    }
+}
 
 /// How far the history is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -111,8 +133,8 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::Analysis;
-    use crate::observed::shown::node;
+    use crate::orchestrator::Analysis;
+    use crate::orchestrator::shown::node;
 
     const NOW_S: i64 = 1_000_000_000;
 

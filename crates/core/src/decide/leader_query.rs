@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::Kind;
-use crate::identity::Identity;
 use crate::managed::{Managed, managed_rows};
-use crate::marker::Comment;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::observed::{Downtime, ProxyView};
+use crate::observed::ProxyView;
+use crate::orchestrator::{Downtime, Identity, Newest};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
-use crate::row::{Hostgroup, Status};
-use crate::superseded::Newest;
+use crate::table::{Comment, Hostgroup, Status};
 
 /// What the client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,20 @@
+//! What Orchestrator's leader said, as data: instances, downtimes, recoveries, and what follows from them.
+
+mod answer;
+mod history;
+mod identity;
+mod instance;
+mod recovery;
+mod superseded;
+mod topology;
+
+pub use answer::{Answer, Backing, LeaderView, Part, Skipped};
+pub use history::{PAGE_RECORDS, Progress, Reading, RecoveryHistory, UnderWay};
+pub use identity::Identity;
+pub use instance::{Downtime, Instance, LOST_IN_RECOVERY};
+pub use recovery::{Analysis, Recovery, uid_ns};
+pub use superseded::{Newest, supersedes};
+pub use topology::{History, Topology};
+
+#[cfg(test)]
+pub(crate) use instance::shown;

@@ -1,0 +1,200 @@
+//! ProxySQL's tables as records, whole: what LOAD MYSQL SERVERS covers must be compared and put back to the byte.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::table::{Hostgroup, Row, RowKey, Status};
+
+/// A table that LOAD MYSQL SERVERS covers (FACTS §2), and how many leading columns are its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Table {
+    /// Its name in `main`.
+    pub name: &'static str,
+    /// Leading columns that make the primary key.
+    pub key_columns: usize,
+}
+
+/// The server table.
+pub const SERVERS: Table = Table { name: "mysql_servers", key_columns: 3 };
+
+/// Every table that LOAD covers in 2.7.1; older versions lack the later ones.
+pub const COVERED: [Table; 7] = [
+    SERVERS,
+    Table { name: "mysql_replication_hostgroups", key_columns: 1 },
+    Table { name: "mysql_group_replication_hostgroups", key_columns: 1 },
+    Table { name: "mysql_galera_hostgroups", key_columns: 1 },
+    Table { name: "mysql_aws_aurora_hostgroups", key_columns: 1 },
+    Table { name: "mysql_hostgroup_attributes", key_columns: 1 },
+    Table { name: "mysql_servers_ssl_params", key_columns: 3 },
+];
+
+/// One record: a value per column; `None` is NULL.
+pub type Record = Vec<Option<String>>;
+
+/// A table's content, by key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Content {
+    /// Column names, in order.
+    pub columns: Vec<String>,
+    /// Records by their key columns.
+    pub records: BTreeMap<Record, Record>,
+}
+
+/// The most characters of a record in a message: a comment can be megabytes.
+const SHOWN_MAX_CHARS: usize = 200;
+
+/// What a server row of this program's could not be read from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("mysql_servers has a record that cannot be read: {0}")]
+pub struct Unreadable(pub String);
+
+impl Unreadable {
+    fn of(record: &Record) -> Self {
+        Self(format!("{record:?}").chars().take(SHOWN_MAX_CHARS).collect())
+    }
+}
+
+impl Content {
+    /// Takes records in by their key columns.
+    pub fn new(table: Table, columns: Vec<String>, records: impl IntoIterator<Item = Record>) -> Self {
+        let key = |record: &Record| record.iter().take(table.key_columns).cloned().collect();
+        Self { columns, records: records.into_iter().map(|record| (key(&record), record)).collect() }
+    }
+
+    /// The rows of the server table.
+    ///
+    /// # Errors
+    /// A record has not one value per column, a column is there twice or missing, a number is none, or two records are
+    /// of one row.
+    pub fn rows(&self) -> Result<Vec<Row>, Unreadable> {
+        let mut seen = BTreeSet::new();
+        let mut rows = Vec::with_capacity(self.records.len());
+        for record in self.records.values() {
+            let row = self.row(record)?;
+            if !seen.insert(row.key.clone()) {
+                return Err(Unreadable::of(record)); // which of the two is it?
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn row(&self, record: &Record) -> Result<Row, Unreadable> {
+        let unreadable = || Unreadable::of(record);
+        let mut values: BTreeMap<&str, &String> = BTreeMap::new();
+        if self.columns.len() != record.len() {
+            return Err(unreadable());
+        }
+        for (column, value) in self.columns.iter().zip(record) {
+            if values.insert(column, value.as_ref().ok_or_else(unreadable)?).is_some() {
+                return Err(unreadable()); // two columns of one name: which one is it?
+            }
+        }
+        let mut take = |column: &str| values.remove(column).cloned().ok_or_else(unreadable);
+        let key = RowKey {
+            hostgroup: Hostgroup(take("hostgroup_id")?.parse().map_err(|_| unreadable())?),
+            hostname: take("hostname")?.into(),
+            port: take("port")?.parse().map_err(|_| unreadable())?,
+        };
+        let status = Status::parse(&take("status")?);
+        let comment = take("comment")?;
+        let settings = values.into_iter().map(|(column, value)| (column.to_owned(), value.clone())).collect();
+        Ok(Row { key, status, comment, settings })
+    }
+
+    /// The same columns with these rows. A status that stays is spelled as it was: `online` is an operator's.
+    pub fn with_rows(&self, rows: &[Row]) -> Self {
+        let record = |row: &Row| -> Record {
+            let key = [row.key.hostgroup.to_string(), row.key.hostname.to_string(), row.key.port.to_string()].map(Some);
+            let before = self.records.get(&key[..]);
+            let status = |at: usize| {
+                let before = before.and_then(|record| record.get(at)?.as_ref());
+                let same = before.filter(|text| Status::parse(text) == row.status);
+                same.cloned().unwrap_or_else(|| row.status.as_str().to_owned())
+            };
+            let [hostgroup, hostname, port] = &key;
+            let value = |(at, column): (usize, &String)| match column.as_str() {
+                "hostgroup_id" => hostgroup.clone(),
+                "hostname" => hostname.clone(),
+                "port" => port.clone(),
+                "status" => Some(status(at)),
+                "comment" => Some(row.comment.clone()),
+                other => row.settings.get(other).cloned(),
+            };
+            self.columns.iter().enumerate().map(value).collect()
+        };
+        Self::new(SERVERS, self.columns.clone(), rows.iter().map(record))
+    }
+
+    /// The changes that turn this content into that: what takes rows out first, what is missing next, deletions
+    /// last, so that a LOAD by another admin in between does no harm (DESIGN §8.4).
+    pub fn changes_to(&self, to: &Self) -> Vec<(Option<Record>, Option<Record>)> {
+        let out_of_service = |record: &Option<Record>| {
+            let status = self.columns.iter().position(|column| column == "status");
+            let text = status.and_then(|at| record.as_ref()?.get(at)?.as_ref());
+            text.is_some_and(|text| !Status::parse(text).in_service())
+        };
+        let keys: BTreeSet<_> = self.records.keys().chain(to.records.keys()).collect();
+        let mut changes: Vec<_> = keys
+            .into_iter()
+            .map(|key| (self.records.get(key).cloned(), to.records.get(key).cloned()))
+            .filter(|(from, to)| from != to)
+            .collect();
+        changes.sort_by_key(|(from, to)| match (from, to) {
+            (_, None) => 3,
+            (Some(_), to) if out_of_service(to) => 0,
+            (None, Some(_)) => 1,
+            (Some(_), Some(_)) => 2,
+        });
+        changes
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod shown {
+    use super::*;
+
+    /// A server table of these columns.
+    pub fn servers<'a, const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [&'a str; N]>) -> Content {
+        let record = |row: [&str; N]| row.map(|text| Some(text.to_owned())).to_vec();
+        Content::new(SERVERS, columns.map(str::to_owned).to_vec(), rows.into_iter().map(record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown::servers;
+    use super::*;
+
+    fn content(ports: [&str; 2]) -> Content {
+        let columns = ["status", "comment", "weight", "hostgroup_id", "hostname", "port"];
+        let row = |(weight, port)| ["ONLINE", "", weight, "10", "node01", port];
+        servers(columns, ["1", "2"].into_iter().zip(ports).map(row))
+    }
+
+    #[test]
+    fn i1_two_records_of_one_row_are_refused() {
+        assert_eq!(content(["3306", "3307"]).rows().unwrap().len(), 2);
+        assert!(content(["3306", "3306"]).rows().is_err());
+        assert!(content(["3306", "03306"]).rows().is_err());
+    }
+
+    /// So that another admin's LOAD in between finds nobody in service who must not be, and nobody missing.
+    #[test]
+    fn i5_what_goes_out_of_service_comes_first_and_deletions_last() {
+        let content = |rows: [[&'static str; 3]; 4]| {
+            let row = |[name, status, comment]: [&'static str; 3]| ["10", name, "3306", status, comment];
+            servers(["hostgroup_id", "hostname", "port", "status", "comment"], rows.map(row))
+        };
+        let from = content([["a", "ONLINE", ""], ["b", "ONLINE", ""], ["d", "ONLINE", ""], ["e", "ONLINE", ""]]);
+        let to = content([["b", "ONLINE", "b"], ["c", "ONLINE", ""], ["d", "OFFLINE_SOFT", ""], ["e", "ONLINE", ""]]);
+        let changes = from.changes_to(&to);
+        let names = changes.iter().map(|(from, to)| to.as_ref().or(from.as_ref()).unwrap()[1].as_deref().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["d", "c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_shown_in_part() {
+        let error = content(["3306", &"9".repeat(1_000)]).rows().unwrap_err();
+        assert!(error.0.chars().count() == SHOWN_MAX_CHARS, "{error}");
+    }
+}
