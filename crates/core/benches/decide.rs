@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use stonith_core::decide::{decide, wants};
+use stonith_core::decide::{decide, leader_query};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
@@ -39,7 +39,7 @@ fn main() {
 
 /// What a tick asks and decides.
 fn tick(observed: &Observed, memory: &Memory, policy: &Policy) {
-    black_box(wants(&observed.proxy, memory, "orc1", &[], policy, NOW_MS + 1_000));
+    black_box(leader_query(&observed.proxy, memory, "orc1", &[], policy, NOW_MS + 1_000));
     let decision = decide(observed, memory, policy, NOW_MS + 1_000);
     assert!(decision.plan.changes.is_empty());
 }

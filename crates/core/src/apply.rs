@@ -36,7 +36,7 @@ pub use return_journal::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
 pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
 
-use crate::lease::Share;
+use crate::lease::LeaseAction;
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
 use crate::role::Role;
@@ -200,10 +200,10 @@ impl Apply {
     /// An apply of this plan by this owner: a name that no other process has, now or later.
     pub fn new(plan: Plan, owner: String) -> Self {
         // A lease needs no lock: whoever holds it must not keep the other agent from isolating, or from not.
-        let share = plan.share.map(|share| match share {
-            Share::Keep { good_ms } => Statement::LeaveLease { owner: owner.clone(), good_s: good_ms / 1_000 },
-            Share::Want => Statement::WantLease,
-            Share::End => Statement::DropLease,
+        let share = plan.lease_action.map(|share| match share {
+            LeaseAction::Keep { good_ms } => Statement::LeaveLease { owner: owner.clone(), good_s: good_ms / 1_000 },
+            LeaseAction::Want => Statement::WantLease,
+            LeaseAction::End => Statement::DropLease,
         });
         let (phase, names) = if plan.changes_rows() {
             (Phase::Start, Some(Statement::Names))

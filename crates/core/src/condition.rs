@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::apply::Outcome;
-use crate::decide::{Decision, Lacks, Verdict, Why};
-use crate::lease::Standing;
+use crate::decide::{Decision, HoldReason, ReturnBlocker, Verdict};
+use crate::lease::LeaseState;
 use crate::managed::Managed;
 use crate::node::Node;
 use crate::observed::{Observed, ProxyView};
@@ -168,7 +168,7 @@ pub enum Condition {
     /// Nodes that something speaks against, and that are not changed.
     Held {
         /// Why.
-        why: Why,
+        why: HoldReason,
         /// Which.
         nodes: NodeList,
     },
@@ -470,9 +470,9 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
         found.extend(clustered.or_else(unarmed));
     }
     found.extend(returns_by_hand(observed, &managed));
-    match (decision.standing, &observed.proxy.lease) {
-        (Standing::Isolated, _) => found.push(Condition::Isolated),
-        (Standing::Shared, Some(lease)) => found.push(Condition::AnsweredFor(lease.owner.clone())),
+    match (decision.lease_state, &observed.proxy.lease) {
+        (LeaseState::Isolated, _) => found.push(Condition::Isolated),
+        (LeaseState::Shared, Some(lease)) => found.push(Condition::AnsweredFor(lease.owner.clone())),
         _ => {}
     }
     found.extend(observed.orders.suspended.clone().map(Condition::Suspended));
@@ -517,7 +517,7 @@ fn unprotected(
     if decision.memory.instances_asked_ms.is_none() && decision.memory.known.is_empty() {
         return None;
     }
-    let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(Why::NotKnown));
+    let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(HoldReason::NotKnown));
     let unknown = decision.verdicts.iter().filter(|(_, verdict)| is_unknown(verdict));
     let unknown: BTreeSet<Node> = unknown.map(|(node, _)| node.clone()).collect();
     if served.is_subset(&unknown) {
@@ -579,10 +579,10 @@ fn errant_transactions(observed: &Observed, decision: &Decision) -> Option<Condi
 }
 
 fn held(decision: &Decision) -> Vec<Condition> {
-    let mut by_text: BTreeMap<String, (Why, Vec<&Node>)> = BTreeMap::new();
+    let mut by_text: BTreeMap<String, (HoldReason, Vec<&Node>)> = BTreeMap::new();
     for (node, verdict) in &decision.verdicts {
         match verdict {
-            Verdict::Hold(Why::Suspended(_)) => {}
+            Verdict::Hold(HoldReason::Suspended(_)) => {}
             Verdict::Hold(why) => by_text.entry(why.to_string()).or_insert((why.clone(), vec![])).1.push(node),
             _ => {}
         }
@@ -590,7 +590,7 @@ fn held(decision: &Decision) -> Vec<Condition> {
     let mut groups: Vec<_> = by_text.into_values().collect();
     groups.sort_by(|(_, one), (_, other)| one.cmp(other));
     let more: usize = groups.iter().skip(HELD_MAX).map(|(_, nodes)| nodes.len()).sum();
-    let condition = |(why, nodes): (Why, Vec<&Node>)| Condition::Held { why, nodes: NodeList::of(nodes) };
+    let condition = |(why, nodes): (HoldReason, Vec<&Node>)| Condition::Held { why, nodes: NodeList::of(nodes) };
     let mut found: Vec<_> = groups.into_iter().take(HELD_MAX).map(condition).collect();
     found.extend((more > 0).then_some(Condition::HeldMore(more)));
     found
@@ -653,11 +653,11 @@ impl Decision {
     pub fn untold(&self, observed: &Observed) -> Option<Untold> {
         // Where nothing depends on it, the raft's members are not asked whom they name.
         let is_asked = matches!(&observed.leader, LeaderView::Led(answer) if answer.instances.is_some());
-        match self.standing {
-            Standing::Led { good: true } => {}
-            Standing::Led { good: false } if !is_asked => return None,
-            Standing::Led { good: false } | Standing::Unconfirmed => return Some(Untold::LeaderUnconfirmed),
-            Standing::Isolated => return None,
+        match self.lease_state {
+            LeaseState::Led { good: true } => {}
+            LeaseState::Led { good: false } if !is_asked => return None,
+            LeaseState::Led { good: false } | LeaseState::Unconfirmed => return Some(Untold::LeaderUnconfirmed),
+            LeaseState::Isolated => return None,
             _ => return Some(Untold::NoLeader),
         }
         let is_fenced = |node: &&Node| matches!(self.verdicts.get(*node), Some(Verdict::Fence { .. }));
@@ -666,9 +666,13 @@ impl Decision {
             return Some(Untold::SecondWriters(NodeList::of(second)));
         }
         let seen_once = self.verdicts.iter().filter(|(_, verdict)| {
-            let is_open =
-                |lacks: &Lacks| matches!(lacks, Lacks::SecondProof(_) | Lacks::ConfirmedLeader | Lacks::History);
-            matches!(verdict, Verdict::Fence { lacks, .. } if is_open(lacks))
+            let is_open = |blocker: &ReturnBlocker| {
+                matches!(
+                    blocker,
+                    ReturnBlocker::SecondProof(_) | ReturnBlocker::ConfirmedLeader | ReturnBlocker::History
+                )
+            };
+            matches!(verdict, Verdict::Fence { blocker, .. } if is_open(blocker))
         });
         let seen_once: Vec<&Node> = seen_once.map(|(node, _)| node).collect();
         (!seen_once.is_empty()).then(|| Untold::SecondProof(NodeList::of(seen_once)))

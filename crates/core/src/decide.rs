@@ -20,13 +20,15 @@ use crate::decide::discharge::{discharge, return_as_primary, settle_old};
 use crate::decide::facts::{ByKind, Facts, knows_a_server_of};
 use crate::decide::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
 use crate::decide::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
-use crate::evidence::{Evidence, Kind, Level};
-use crate::lease::{AtProxy, Share, Standing, advance, share};
+use crate::evidence::{Evidence, EvidenceKind, Level};
+use crate::lease::{AtProxy, LeaseAction, LeaseState, advance, shared_lease_action};
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::Observed;
-use crate::orchestrator::{Downtime, History, Identity, LOST_IN_RECOVERY, LeaderView, Newest, Recovery, Topology};
+use crate::orchestrator::{
+    Downtime, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology,
+};
 use crate::orders::{Order, Orders, Release};
 use crate::plan::{Directive, Plan};
 use crate::policy::Policy;
@@ -34,9 +36,9 @@ use crate::table::{Comment, Hostgroup, Row, Status};
 
 pub use discharge::release_by_order;
 pub use guards::Guard;
-pub use leader_query::{Wants, wants};
-pub use proof::{Gaps, Judge, Missing, prove_bad};
-pub use verdict::{Lacks, Verdict, Why};
+pub use leader_query::{LeaderQuery, leader_query};
+pub use proof::{Judge, ProofGap, ProofGaps, prove_bad};
+pub use verdict::{HoldReason, ReturnBlocker, Verdict};
 
 /// What one tick decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +50,12 @@ pub struct Decision {
     /// To be kept until the next tick.
     pub memory: Memory,
     /// Where we stand towards the leader.
-    pub standing: Standing,
+    pub lease_state: LeaseState,
     /// Writer hostgroups of which Orchestrator knows no server: isolation is not armed for them and their readers.
     pub unarmed: BTreeMap<Hostgroup, BTreeSet<Node>>,
     /// Nodes that something speaks against, and that are listed in a cluster which this ProxySQL serves, but have no row
     /// here under that name.
-    pub unmatched: BTreeMap<Node, Kind>,
+    pub unmatched: BTreeMap<Node, EvidenceKind>,
 }
 
 /// Decides. `now_ms` counts on the clock that `memory`'s `_ms` values are of.
@@ -73,13 +75,13 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     take_up_isolation_markers(&mut next, &rows);
     take_up_releases(&mut next, observed, &identity);
     let at_proxy = AtProxy { may_isolate: !proxy.clustered, lease: proxy.lease.as_ref() };
-    let standing = advance(&mut next, &observed.leader, at_proxy, policy, now_ms);
+    let lease_state = advance(&mut next, &observed.leader, at_proxy, policy, now_ms);
     let answer = said.map(|answer| identity.unified(answer));
     let answer = answer.as_deref();
     match answer {
         Some(answer) => {
             learn(&mut next, answer, &rows, now_ms);
-            arm(&mut next, standing, &rows, &managed);
+            arm(&mut next, lease_state, &rows, &managed);
         }
         // Whoever failed over meanwhile is asked for at once.
         None => next.history_asked_ms = None,
@@ -94,7 +96,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     };
     let unreleased = all.iter().copied().filter(|record| record.at_ns > released(&record.failed).recovery_ns);
     let shown = answer.and_then(|answer| answer.instances.as_ref());
-    let history = || History {
+    let history = || KnownTies {
         records: unreleased.collect(),
         old_before_ns: watching_since_ns(&before),
         companions: companions(&before, &rows),
@@ -109,10 +111,10 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         managed: &managed,
         rows: &rows,
         memory: &before,
-        standing,
+        lease_state,
         answer,
         downtimes: &downtimes,
-        newest: &Newest::of_each(all.iter().copied()),
+        newest: &NewestRecoveries::of_each(all.iter().copied()),
         ordered_releases: &ordered_releases,
         topology: topology.as_ref(),
     };
@@ -123,9 +125,9 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let mut plan = Plan::new(managed.clone(), directives, proxy);
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
-    plan.share = share_lease(&mut next, standing, observed, &rows, policy, now_ms);
+    plan.lease_action = share_lease(&mut next, lease_state, observed, &rows, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
-    Decision { verdicts, plan, memory: next, standing, unarmed, unmatched }
+    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched }
 }
 
 fn renamed(mut record: Recovery, identity: &Identity) -> Recovery {
@@ -161,7 +163,7 @@ fn releases(
     identity: &Identity,
 ) -> BTreeMap<Node, Release> {
     let returns = verdicts.iter().filter(|(_, verdict)| match verdict {
-        Verdict::Unfence { evidence, .. } => evidence.iter().any(|fact| fact.kind != Kind::Isolation),
+        Verdict::Unfence { evidence, .. } => evidence.iter().any(|fact| fact.kind != EvidenceKind::Isolation),
         _ => false,
     });
     let of = |released: &BTreeMap<Node, Release>, node: &Node| released.get(node).copied().unwrap_or_default();
@@ -172,22 +174,22 @@ fn releases(
 /// See [`crate::lease`]: of two agents of one ProxySQL one isolates it, and the other has a lease.
 fn share_lease(
     memory: &mut Memory,
-    standing: Standing,
+    lease_state: LeaseState,
     observed: &Observed,
     rows: &ManagedRows<'_>,
     policy: &Policy,
     now_ms: u64,
-) -> Option<Share> {
+) -> Option<LeaseAction> {
     let Observed { proxy, orders, .. } = observed;
-    let is_marked = rows.any_marker(Kind::Isolation);
+    let is_marked = rows.any_marker(EvidenceKind::Isolation);
     let by_others = is_marked && !memory.marked_isolated;
-    if !is_marked && standing != Standing::Isolated {
+    if !is_marked && lease_state != LeaseState::Isolated {
         memory.marked_isolated = false;
     }
     if orders.suspended.is_some() {
         return None;
     }
-    share(memory, standing, proxy.lease.as_ref(), by_others, policy, now_ms)
+    shared_lease_action(memory, lease_state, proxy.lease.as_ref(), by_others, policy, now_ms)
 }
 
 fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeMap<Hostgroup, BTreeSet<Node>> {
@@ -199,18 +201,18 @@ fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeM
         .collect()
 }
 
-fn unmatched(facts: &Facts<'_>) -> BTreeMap<Node, Kind> {
+fn unmatched(facts: &Facts<'_>) -> BTreeMap<Node, EvidenceKind> {
     let Some(topology) = facts.topology else { return BTreeMap::new() };
     let served: BTreeSet<usize> = facts.rows.servers().filter_map(|(server, _)| topology.cluster_of(server)).collect();
     let marked = facts.downtimes.values().filter(|downtime| downtime.reason == LOST_IN_RECOVERY);
-    let marked = marked.map(|downtime| (&downtime.node, Kind::LostInRecovery));
-    let superseded = facts.newest.records().map(|record| &record.failed).map(|node| (node, Kind::Superseded));
+    let marked = marked.map(|downtime| (&downtime.node, EvidenceKind::LostInRecovery));
+    let superseded = facts.newest.records().map(|record| &record.failed).map(|node| (node, EvidenceKind::Superseded));
     let concerns = |node: &Node| topology.cluster_of(node).is_some_and(|cluster| served.contains(&cluster));
     let is_alive = |node: &Node| topology.instance(node).is_some_and(|instance| instance.valid);
     marked
         .chain(superseded)
         .filter(|(node, _)| !facts.rows.serves(node) && is_alive(node) && concerns(node))
-        .filter(|(node, kind)| *kind != Kind::Superseded || facts.superseding(node).is_some())
+        .filter(|(node, kind)| *kind != EvidenceKind::Superseded || facts.superseding(node).is_some())
         .map(|(node, kind)| (node.clone(), kind))
         .collect()
 }
@@ -258,12 +260,14 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
         match may_fence_for_downtime(facts, &node, &fenced) {
             Ok(()) => fenced.add(cluster_of(&node), &node, ByKind::from([(fact.kind, fact)])),
             // One that is out for an isolation is judged by that, below.
-            Err(guard) => drop(verdicts.insert(node, Verdict::Hold(Why::Guarded(guard)))),
+            Err(guard) => drop(verdicts.insert(node, Verdict::Hold(HoldReason::Guarded(guard)))),
         }
     }
     // Judged, and nothing counts any more: released. A node that was not judged keeps what speaks against it (I2).
     let settled = |verdict: Option<&Verdict>| match verdict {
-        Some(Verdict::Hold(why)) => matches!(why, Why::OldEvidence(_) | Why::Contradicted(_) | Why::Guarded(_)),
+        Some(Verdict::Hold(why)) => {
+            matches!(why, HoldReason::OldEvidence(_) | HoldReason::Contradicted(_) | HoldReason::Guarded(_))
+        }
         verdict => matches!(verdict, Some(Verdict::Keep)),
     };
     next.evidence.retain(|node, _| !settled(verdicts.get(node)));
@@ -278,8 +282,9 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
 /// is nothing against a node that is in service and bears no marker: somebody let it back.
 fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
     let was_let_back = marked.is_empty() && rows.in_service();
-    let is_other =
-        |kind: &Kind| !kind.ends_by_proof() && *kind != Kind::Replica && !(*kind == Kind::Downtime && was_let_back);
+    let is_other = |kind: &EvidenceKind| {
+        !kind.ends_by_proof() && *kind != EvidenceKind::Replica && !(*kind == EvidenceKind::Downtime && was_let_back)
+    };
     let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
     for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
         evidence.entry(*kind).or_insert_with(|| fact.clone());
@@ -300,7 +305,7 @@ fn not_fenced(
 ) -> Verdict {
     if let Some(what) = facts.unreadable(node) {
         next.proofs.remove(node);
-        return Verdict::Hold(Why::Unreadable(what.to_owned()));
+        return Verdict::Hold(HoldReason::Unreadable(what.to_owned()));
     }
     if let Some(old) = held {
         let settled = settle_old(facts, next, node, &old, now_ms);
@@ -309,9 +314,13 @@ fn not_fenced(
             return Verdict::Unfence { role, evidence: vec![old] };
         }
         let is_contradicted = next.contradicted.contains_key(node) || facts.is_contradicted(node, old.by.as_ref());
-        return Verdict::Hold(if is_contradicted { Why::Contradicted(old) } else { Why::OldEvidence(old) });
+        return Verdict::Hold(if is_contradicted {
+            HoldReason::Contradicted(old)
+        } else {
+            HoldReason::OldEvidence(old)
+        });
     }
-    if let Some(waiting) = marked.get(&Kind::Replica) {
+    if let Some(waiting) = marked.get(&EvidenceKind::Replica) {
         return return_as_primary(facts, next, node, waiting, now_ms);
     }
     next.proofs.remove(node);
@@ -337,12 +346,12 @@ fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Ju
 fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
     let is_unreadable = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_));
     if rows.has_note() && rows.all().any(is_unreadable) {
-        return Some(Verdict::Hold(Why::UnreadableMarker));
+        return Some(Verdict::Hold(HoldReason::UnreadableMarker));
     }
     if let Some(Status::Unknown(text)) =
         rows.all().map(|row| &row.status).find(|status| matches!(status, Status::Unknown(_)))
     {
-        return Some(Verdict::Hold(Why::UnknownStatus(text.clone())));
+        return Some(Verdict::Hold(HoldReason::UnknownStatus(text.clone())));
     }
     let ordered = match &facts.observed.orders.now {
         Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => {
@@ -352,17 +361,23 @@ fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bo
         None => false,
     };
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
-        return Some(Verdict::Hold(Why::Suspended(reason.clone())));
+        return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
     }
     // A marker proves that Orchestrator knew it once, and an operator's order needs no such knowledge.
-    (!facts.memory.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(Why::NotKnown))
+    (!facts.memory.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
 }
 
-fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(Kind, Evidence)> {
+fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
     match &facts.observed.orders.now {
         Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => Some((
-            Kind::Manual,
-            Evidence { kind: Kind::Manual, by: None, source: "operator".to_owned(), id: String::new(), at_s: 0 },
+            EvidenceKind::Manual,
+            Evidence {
+                kind: EvidenceKind::Manual,
+                by: None,
+                source: "operator".to_owned(),
+                id: String::new(),
+                at_s: 0,
+            },
         )),
         _ => None,
     }

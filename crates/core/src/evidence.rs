@@ -9,7 +9,7 @@ use crate::node::Node;
 /// The kinds of evidence, in order of rank, highest first: the derived order is the rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum EvidenceKind {
     /// A recovery record names another node as the successor.
     Superseded,
     /// The leader downtimed the node at the end of a recovery.
@@ -29,18 +29,18 @@ pub enum Kind {
     Replica,
 }
 
-const KINDS: [(Kind, &str); 8] = [
-    (Kind::Superseded, "superseded"),
-    (Kind::LostInRecovery, "lost-in-recovery"),
-    (Kind::SecondWriter, "second-writer"),
-    (Kind::Manual, "manual"),
-    (Kind::Barrier, "barrier"),
-    (Kind::Downtime, "downtime"),
-    (Kind::Isolation, "isolation"),
-    (Kind::Replica, "replica"),
+const KINDS: [(EvidenceKind, &str); 8] = [
+    (EvidenceKind::Superseded, "superseded"),
+    (EvidenceKind::LostInRecovery, "lost-in-recovery"),
+    (EvidenceKind::SecondWriter, "second-writer"),
+    (EvidenceKind::Manual, "manual"),
+    (EvidenceKind::Barrier, "barrier"),
+    (EvidenceKind::Downtime, "downtime"),
+    (EvidenceKind::Isolation, "isolation"),
+    (EvidenceKind::Replica, "replica"),
 ];
 
-impl Kind {
+impl EvidenceKind {
     /// Reads the word that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         KINDS.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
@@ -60,7 +60,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EvidenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(KINDS.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name))
     }
@@ -80,7 +80,7 @@ pub enum Level {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Evidence {
     /// What kind of fact.
-    pub kind: Kind,
+    pub kind: EvidenceKind,
     /// The node that took over, where the fact names one.
     pub by: Option<Node>,
     /// Where it was seen: `audit-recovery`, `downtimed`, `runtime_mysql_servers`, `marker`, `lease`, `operator`.
@@ -113,7 +113,7 @@ mod tests {
     fn the_rank_is_the_designs_and_every_kind_reads_back() {
         assert!(KINDS.windows(2).all(|pair| pair[0].0 < pair[1].0));
         for (kind, name) in KINDS {
-            assert_eq!(Kind::parse(name), Some(kind));
+            assert_eq!(EvidenceKind::parse(name), Some(kind));
             assert_eq!(kind.to_string(), name);
         }
     }
@@ -122,7 +122,7 @@ mod tests {
     fn evidence_reads_as_kind_node_source_and_what_identifies_it() {
         let by = Some("node02:3306".parse().unwrap());
         let (source, id) = ("audit-recovery".to_owned(), "17:a".to_owned());
-        let mut fact = Evidence { kind: Kind::Superseded, by, source, id, at_s: 17 };
+        let mut fact = Evidence { kind: EvidenceKind::Superseded, by, source, id, at_s: 17 };
         assert_eq!(fact.to_string(), "superseded by=node02:3306 source=audit-recovery id=17:a");
         (fact.by, fact.id) = (None, String::new());
         assert_eq!(fact.to_string(), "superseded source=audit-recovery");

@@ -4,7 +4,7 @@
 //! earlier, by the largest gap between ticks and by what an apply takes.
 //!
 //! A ProxySQL is cut off if none of its agents has a lease. Where one has, and another isolates all the same, the first
-//! leaves its lease in ProxySQL and keeps it up for as long as the other says that it counts on it ([`share`]). Without
+//! leaves its lease in ProxySQL and keeps it up for as long as the other says that it counts on it ([`shared_lease_action`]). Without
 //! such a quarrel nothing is written.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::policy::{
 
 /// Where this agent stands towards the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum LeaseState {
     /// A verified leader, and a lease. `good`: backed well enough for good news (I8).
     Led {
         /// Good news counts.
@@ -38,7 +38,7 @@ pub enum Standing {
     Isolated,
 }
 
-impl Standing {
+impl LeaseState {
     /// A stable name for programs.
     pub fn label(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for LeaseState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Led { good: true } => "led",
@@ -78,15 +78,21 @@ pub struct AtProxy<'a> {
 }
 
 /// Takes this tick's answer into the memory, and says where that leaves us.
-pub fn advance(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> Standing {
-    let standing = stand(memory, leader, proxy, policy, now_ms);
-    let was_heard = matches!(standing, Standing::Led { .. }) || memory.held_ms == Some(now_ms);
+pub fn advance(
+    memory: &mut Memory,
+    leader: &LeaderView,
+    proxy: AtProxy<'_>,
+    policy: &Policy,
+    now_ms: u64,
+) -> LeaseState {
+    let lease_state = stand(memory, leader, proxy, policy, now_ms);
+    let was_heard = matches!(lease_state, LeaseState::Led { .. }) || memory.held_ms == Some(now_ms);
     memory.silent_ms = if was_heard { None } else { memory.silent_ms.or(Some(now_ms)) };
-    memory.marked_isolated |= standing == Standing::Isolated;
-    standing
+    memory.marked_isolated |= lease_state == LeaseState::Isolated;
+    lease_state
 }
 
-fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> Standing {
+fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> LeaseState {
     let AtProxy { may_isolate, lease } = proxy;
     let answered_for = lease.is_some_and(|lease| !lease.ours && lease.left_ms > 0);
     memory.last_tick_ms = now_ms;
@@ -108,17 +114,17 @@ fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &
         if lease_runs || good || never_had_one {
             memory.lease_asked_ms = Some(answer.asked_ms.min(now_ms));
             memory.isolated = false;
-            return Standing::Led { good };
+            return LeaseState::Led { good };
         }
         // A majority that names it right now can't be following a deposed leader for long: wait without isolating.
         if answer.backing == Backing::Majority && !memory.isolated {
             // One lost poll after it must not isolate at once (I9).
             memory.held_ms = Some(now_ms);
-            return Standing::Unconfirmed;
+            return LeaseState::Unconfirmed;
         }
     }
     if memory.isolated && may_isolate && !answered_for {
-        return Standing::Isolated;
+        return LeaseState::Isolated;
     }
     // The other lets the nodes back: what takes them away again is what would at any time.
     memory.isolated &= !answered_for;
@@ -130,25 +136,25 @@ fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &
     if held {
         // One lost poll after it must not isolate at once (I9).
         memory.held_ms = Some(now_ms);
-        return Standing::Held;
+        return LeaseState::Held;
     }
     if !memory.armed {
-        return Standing::Unarmed;
+        return LeaseState::Unarmed;
     }
     if !may_isolate || policy.isolation_scope == IsolationScope::Off {
-        return Standing::Held;
+        return LeaseState::Held;
     }
     let starts_ms = isolation_starts_ms(memory, policy);
     // Ticks that come later than they should don't make one lost poll an isolation (I9).
     let is_first = memory.silent_ms.is_none_or(|silent| silent == now_ms);
     if now_ms < starts_ms || (is_first && now_ms < starts_ms.saturating_add(policy.tick_ms + APPLY_MS)) {
-        return if answer.is_some() { Standing::Unconfirmed } else { Standing::Waiting };
+        return if answer.is_some() { LeaseState::Unconfirmed } else { LeaseState::Waiting };
     }
     if answered_for {
-        return Standing::Shared;
+        return LeaseState::Shared;
     }
     memory.isolated = true;
-    Standing::Isolated
+    LeaseState::Isolated
 }
 
 /// When isolation starts, ms, if nothing is heard until then.
@@ -164,7 +170,7 @@ pub fn isolation_starts_ms(memory: &Memory, policy: &Policy) -> u64 {
 
 /// What becomes of the lease that agents share through ProxySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Share {
+pub enum LeaseAction {
     /// Ours is left there, or renewed: good for so long, ms.
     Keep {
         /// How long.
@@ -177,25 +183,27 @@ pub enum Share {
 }
 
 /// What to do about the lease in ProxySQL. `isolated_by_others`: rows have isolation markers that can't be ours.
-pub fn share(
+pub fn shared_lease_action(
     memory: &Memory,
-    standing: Standing,
+    lease_state: LeaseState,
     lease: Option<&SharedLease>,
     isolated_by_others: bool,
     policy: &Policy,
     now_ms: u64,
-) -> Option<Share> {
-    match standing {
-        Standing::Led { .. } if memory.armed => {}
-        Standing::Shared => {
-            return lease.filter(|lease| lease.unwanted_ms >= WANTED_EVERY_MS).map(|_| Share::Want);
+) -> Option<LeaseAction> {
+    match lease_state {
+        LeaseState::Led { .. } if memory.armed => {}
+        LeaseState::Shared => {
+            return lease.filter(|lease| lease.unwanted_ms >= WANTED_EVERY_MS).map(|_| LeaseAction::Want);
         }
         _ => return None,
     }
     let good_ms = isolation_starts_ms(memory, policy).saturating_sub(now_ms);
-    let keep = (good_ms >= 1_000).then_some(Share::Keep { good_ms });
+    let keep = (good_ms >= 1_000).then_some(LeaseAction::Keep { good_ms });
     match lease {
-        Some(lease) if lease.ours && !isolated_by_others && lease.unwanted_ms >= WANTED_FOR_MS => Some(Share::End),
+        Some(lease) if lease.ours && !isolated_by_others && lease.unwanted_ms >= WANTED_FOR_MS => {
+            Some(LeaseAction::End)
+        }
         Some(lease) if lease.ours => keep.filter(|_| lease.left_ms < policy.tick_ms.saturating_mul(2) + APPLY_MS),
         Some(lease) if lease.left_ms > 0 => None,
         _ => keep.filter(|_| isolated_by_others),
@@ -229,7 +237,7 @@ mod tests {
         Memory { armed: true, lease_asked_ms: asked, started_ms: 1, silent_ms: Some(START_MS + 1), ..Memory::default() }
     }
 
-    fn stands(leader: &LeaderView, after_ms: u64) -> Standing {
+    fn stands(leader: &LeaderView, after_ms: u64) -> LeaseState {
         let proxy = AtProxy { may_isolate: true, lease: None };
         advance(&mut armed(), leader, proxy, &Policy::default(), START_MS + after_ms)
     }
@@ -248,22 +256,26 @@ mod tests {
         };
         let led = LeaderView::Led(answer);
         let after_ms = Policy::default().isolation_after_ms;
-        assert_eq!(stands(&led, after_ms - 1), Standing::Led { good: false });
-        assert_eq!(stands(&led, after_ms), Standing::Unconfirmed, "a leader that is new must be the same for a while");
+        assert_eq!(stands(&led, after_ms - 1), LeaseState::Led { good: false });
+        assert_eq!(
+            stands(&led, after_ms),
+            LeaseState::Unconfirmed,
+            "a leader that is new must be the same for a while"
+        );
     }
 
     #[test]
     fn where_it_stands_is_said_in_words() {
-        assert_eq!(Standing::Isolated.to_string(), "isolated");
-        assert_eq!(Standing::Led { good: false }.to_string(), "led, not confirmed yet");
+        assert_eq!(LeaseState::Isolated.to_string(), "isolated");
+        assert_eq!(LeaseState::Led { good: false }.to_string(), "led, not confirmed yet");
     }
 
     #[test]
     fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
         let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
         let silent = LeaderView::Silent(String::new());
-        assert_eq!(stands(&silent, starts_ms - START_MS - 1), Standing::Waiting);
-        assert_eq!(stands(&silent, starts_ms - START_MS), Standing::Isolated);
+        assert_eq!(stands(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
+        assert_eq!(stands(&silent, starts_ms - START_MS), LeaseState::Isolated);
         let booted = Memory { lease_asked_ms: None, started_ms: 0, ..armed() };
         assert_eq!(isolation_starts_ms(&booted, &Policy::default()), 0);
     }
@@ -277,8 +289,8 @@ mod tests {
             let proxy = AtProxy { may_isolate: true, lease: None };
             advance(&mut memory, &LeaderView::Silent(String::new()), proxy, &policy, START_MS + after_ms)
         };
-        assert_eq!(first_lost(after_ms - 1), Standing::Waiting);
-        assert_eq!(first_lost(after_ms), Standing::Isolated);
+        assert_eq!(first_lost(after_ms - 1), LeaseState::Waiting);
+        assert_eq!(first_lost(after_ms), LeaseState::Isolated);
     }
 
     #[test]
@@ -287,7 +299,7 @@ mod tests {
         let mut memory = Memory { isolated: true, ..armed() };
         let proxy = AtProxy { may_isolate: true, lease: Some(&lease) };
         let silent = LeaderView::Silent(String::new());
-        assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), Standing::Shared);
+        assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), LeaseState::Shared);
         assert!(!memory.isolated);
     }
 
@@ -295,16 +307,23 @@ mod tests {
     fn a_lease_is_left_where_it_is_missed_by_an_agent_that_has_one_and_kept_up_in_time() {
         let policy = Policy::default();
         let renew_ms = policy.tick_ms * 2 + APPLY_MS;
-        let share = |memory: &Memory, ours, left_ms, isolated_by_others| {
+        let action = |memory: &Memory, ours, left_ms, isolated_by_others| {
             let lease = SharedLease { owner: "a".to_owned(), ours, left_ms, unwanted_ms: 0 };
-            share(memory, Standing::Led { good: true }, Some(&lease), isolated_by_others, &policy, START_MS)
+            shared_lease_action(
+                memory,
+                LeaseState::Led { good: true },
+                Some(&lease),
+                isolated_by_others,
+                &policy,
+                START_MS,
+            )
         };
-        let keep = Some(Share::Keep { good_ms: isolation_starts_ms(&armed(), &policy) - START_MS });
-        assert_eq!(share(&armed(), false, 0, true), keep, "another's, which is over");
-        assert_eq!(share(&armed(), false, 1, true), None, "another answers");
-        assert_eq!(share(&armed(), false, 0, false), None, "nobody misses it");
-        assert_eq!(share(&armed(), true, renew_ms - 1, false), keep);
-        assert_eq!(share(&armed(), true, renew_ms, false), None, "good for long enough");
-        assert_eq!(share(&Memory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
+        let keep = Some(LeaseAction::Keep { good_ms: isolation_starts_ms(&armed(), &policy) - START_MS });
+        assert_eq!(action(&armed(), false, 0, true), keep, "another's, which is over");
+        assert_eq!(action(&armed(), false, 1, true), None, "another answers");
+        assert_eq!(action(&armed(), false, 0, false), None, "nobody misses it");
+        assert_eq!(action(&armed(), true, renew_ms - 1, false), keep);
+        assert_eq!(action(&armed(), true, renew_ms, false), None, "good for long enough");
+        assert_eq!(action(&Memory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
     }
 }

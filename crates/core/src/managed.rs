@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::Kind;
+use crate::evidence::EvidenceKind;
 use crate::node::Node;
 use crate::observed::ProxyView;
 use crate::orchestrator::Identity;
@@ -103,7 +103,7 @@ impl<'a> ServerRows<'a> {
     }
 
     /// Whether a row of this layer has a marker of this kind.
-    pub fn has_marker(&self, layer: Layer, kind: Kind) -> bool {
+    pub fn has_marker(&self, layer: Layer, kind: EvidenceKind) -> bool {
         self.has_note && self.of(layer).any(|row| Comment::kind(&row.comment) == Some(kind))
     }
 
@@ -211,7 +211,7 @@ impl<'a> ManagedRows<'a> {
     }
 
     /// Whether any row has a marker of this kind.
-    pub fn any_marker(&self, kind: Kind) -> bool {
+    pub fn any_marker(&self, kind: EvidenceKind) -> bool {
         let layers = [Layer::Runtime, Layer::Memory, Layer::Disk];
         self.servers.iter().any(|(_, rows)| layers.iter().any(|layer| rows.has_marker(*layer, kind)))
     }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Evidence, Kind};
+use crate::evidence::{Evidence, EvidenceKind};
 use crate::node::Node;
-use crate::orchestrator::{Downtime, Identity, Progress, Recovery};
+use crate::orchestrator::{Downtime, HistoryProgress, Identity, Recovery};
 use crate::orders::Release;
 
 /// The most records kept; the oldest go first. A served node needs at most two.
@@ -57,7 +57,7 @@ pub struct Memory {
     /// When the history was last asked for, ms.
     pub history_asked_ms: Option<u64>,
     /// How far the history is known, and of which leader.
-    pub history: Progress,
+    pub history: HistoryProgress,
     /// Who was downtimed then: a change asks for the history again.
     pub history_downtimes: BTreeMap<Node, Downtime>,
     /// Nodes that a record names which can't be read, and what it is, as of when the history was last asked for.
@@ -67,7 +67,7 @@ pub struct Memory {
     /// Recoveries of a dead primary that promoted nobody, per node the newest's nanoseconds.
     pub promoted_nobody: BTreeMap<Node, u64>,
     /// What fences each node, until it is discharged.
-    pub evidence: BTreeMap<Node, BTreeMap<Kind, Evidence>>,
+    pub evidence: BTreeMap<Node, BTreeMap<EvidenceKind, Evidence>>,
     /// What was discharged, by proof or by order.
     pub released: BTreeMap<Node, Release>,
     /// Proofs seen once, waiting for the second.

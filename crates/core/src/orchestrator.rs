@@ -8,13 +8,13 @@ mod recovery;
 mod superseded;
 mod topology;
 
-pub use answer::{Answer, Backing, LeaderView, Part, Skipped};
-pub use history::{PAGE_RECORDS, Progress, Reading, RecoveryHistory, UnderWay};
+pub use answer::{Answer, AnswerPart, Backing, LeaderView, SkippedEntry};
+pub use history::{HistoryProgress, HistoryReading, PAGE_RECORDS, RecoveryHistory, UnderWay};
 pub use identity::Identity;
 pub use instance::{Downtime, Instance, LOST_IN_RECOVERY};
 pub use recovery::{Analysis, Recovery, uid_ns};
-pub use superseded::{Newest, supersedes};
-pub use topology::{History, Topology};
+pub use superseded::{NewestRecoveries, supersedes};
+pub use topology::{KnownTies, Topology};
 
 #[cfg(test)]
 pub(crate) use instance::shown;

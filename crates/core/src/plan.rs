@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::evidence::Kind;
-use crate::lease::Share;
+use crate::evidence::EvidenceKind;
+use crate::lease::LeaseAction;
 use crate::managed::Managed;
 use crate::node::Node;
 use crate::observed::ProxyView;
@@ -21,7 +21,7 @@ pub enum Directive {
     /// Out of service.
     Fence {
         /// The highest-ranking evidence.
-        kind: Kind,
+        kind: EvidenceKind,
         /// Who took over.
         by: Option<Node>,
         /// And no session left.
@@ -80,7 +80,7 @@ pub struct Plan {
     /// Whoever LOADs while memory is lent is an operator: no other ProxySQL spreads its tables to this one.
     pub loads_are_operators: bool,
     /// What becomes of the lease that agents share.
-    pub share: Option<Share>,
+    pub lease_action: Option<LeaseAction>,
 }
 
 impl Plan {
@@ -123,7 +123,7 @@ impl Plan {
 
     /// Whether there is nothing to do (I7).
     pub fn is_empty(&self) -> bool {
-        self.share.is_none() && !self.changes_rows()
+        self.lease_action.is_none() && !self.changes_rows()
     }
 
     /// Whether there is more to do than to share a lease.
@@ -223,7 +223,7 @@ impl Plan {
             let is_monitored = self.managed.pair_of_writer(row.key.hostgroup).is_some();
             return (!is_monitored).then(|| waiting(row, &marker));
         }
-        if marker.kind == Kind::Replica && role != Role::Primary {
+        if marker.kind == EvidenceKind::Replica && role != Role::Primary {
             return Some(row.clone());
         }
         back.status = marker.was;
@@ -253,11 +253,11 @@ impl Plan {
 
 /// A row out of service, with our marker; one that an operator took out stays theirs (I3), one that can't be
 /// understood stays as it is (I1).
-fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
+fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>) -> Row {
     let (marked, was) = match Comment::parse(&row.comment) {
         Comment::Unreadable(_) => return row.clone(),
         // It waits for its node to be the primary, whatever else comes and goes.
-        Comment::Marked(_, marker) if marker.kind == Kind::Replica && row.status == Status::OfflineSoft => {
+        Comment::Marked(_, marker) if marker.kind == EvidenceKind::Replica && row.status == Status::OfflineSoft => {
             return row.clone();
         }
         Comment::Plain => (false, Status::Online),
@@ -277,7 +277,7 @@ fn fenced(row: &Row, kind: Kind, by: Option<&Node>) -> Row {
 
 /// The row of a replica in a writer hostgroup that no monitor looks after: out, until the node is the primary.
 fn waiting(row: &Row, marker: &Marker) -> Row {
-    let marker = Marker { kind: Kind::Replica, by: None, was: marker.was.clone() };
+    let marker = Marker { kind: EvidenceKind::Replica, by: None, was: marker.was.clone() };
     Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::condition::{Condition, conditions};
-use stonith_core::decide::{Decision, Wants, decide, wants};
+use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
@@ -18,9 +18,9 @@ use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 
 use crate::clock;
-use crate::foreign::shown as one_line;
 use crate::orchestrator::{Basic, Client};
 use crate::proxysql::{self, Admin, AdminError, Credential, DriveError, ObserveError, Reading, Seen, Version};
+use crate::untrusted_text::one_line;
 
 /// Reads credentials again, after one was refused: passwords are changed under a running agent.
 pub trait Credentials: std::fmt::Debug {
@@ -216,8 +216,8 @@ impl Agent {
     async fn ask_leader_once(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
         let (policy, memory) = (&self.settings.policy, &self.memory);
         let ask = |leader: &str, downtimes: &[_]| match proxy {
-            Some(proxy) => wants(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
-            None => Wants { history: false, instances: false, backing: true },
+            Some(proxy) => leader_query(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
+            None => LeaderQuery { history: false, instances: false, backing: true },
         };
         self.client.look(clock::boot_ms, ask, &memory.history).await
     }

@@ -20,8 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
-use crate::foreign::plain;
 use crate::logging;
+use crate::untrusted_text::plain;
 
 /// How a command ended that came to an end.
 pub type Ended = Result<u8, Failure>;

@@ -7,7 +7,6 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod files;
-pub mod foreign;
 pub mod logging;
 pub mod loopback;
 pub mod orchestrator;
@@ -18,6 +17,7 @@ pub mod scenario;
 pub mod secret;
 pub mod state;
 pub mod tls;
+pub mod untrusted_text;
 pub mod watch;
 
 pub use commands::run;

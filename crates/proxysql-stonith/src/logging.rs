@@ -14,10 +14,10 @@ use tracing_subscriber::{Layer, Registry};
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 mod lines;
-mod quiet;
+mod log_once;
 
 use lines::Lines;
-pub use quiet::Quiet;
+pub use log_once::LogOnce;
 
 /// Logging, until it is dropped: then the last lines are waited for, for a moment.
 #[derive(Debug)]

@@ -26,9 +26,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stonith_core::decide::Wants;
+use stonith_core::decide::LeaderQuery;
 use stonith_core::orchestrator::{
-    Answer, Backing, Downtime, Instance, LeaderView, Part, Progress, RecoveryHistory, Skipped,
+    Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, RecoveryHistory, SkippedEntry,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -153,19 +153,19 @@ impl Client {
         self.refused
     }
 
-    /// One tick: who leads, and what it says. `wants` says what else to ask once it is known who is downtimed; `known`,
+    /// One tick: who leads, and what it says. `query` says what else to ask once it is known who is downtimed; `known`,
     /// how far the history was read before.
     pub async fn look(
         &mut self,
         now_ms: impl Fn() -> u64,
-        wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-        known: &Progress,
+        query: impl FnOnce(&str, &[Downtime]) -> LeaderQuery,
+        known: &HistoryProgress,
     ) -> LeaderView {
         let deadline = Instant::now() + self.settings.tick_timeout;
         let asked_ms = now_ms();
         self.refused = false;
         match timeout_at(deadline, self.find()).await {
-            Ok(Ok(found)) => self.ask_more(found, asked_ms, wants, known, deadline).await,
+            Ok(Ok(found)) => self.ask_more(found, asked_ms, query, known, deadline).await,
             Ok(Err(view)) => view,
             // The connection that was in use is closed.
             Err(_) => LeaderView::Silent(format!(
@@ -364,8 +364,8 @@ impl Client {
         &mut self,
         found: Found,
         asked_ms: u64,
-        wants: impl FnOnce(&str, &[Downtime]) -> Wants,
-        known: &Progress,
+        query: impl FnOnce(&str, &[Downtime]) -> LeaderQuery,
+        known: &HistoryProgress,
         deadline: Instant,
     ) -> LeaderView {
         let Found { way, index, marks: Marks { downtimes, date_s }, came_back } = found;
@@ -377,8 +377,8 @@ impl Client {
         if aside.leader().is_none() {
             own = aside.raft().await;
         }
-        let wants = wants(&aside.leader().unwrap_or_else(|| endpoint.clone()), &downtimes);
-        if wants.backing && own.is_none() && !relays {
+        let query = query(&aside.leader().unwrap_or_else(|| endpoint.clone()), &downtimes);
+        if query.backing && own.is_none() && !relays {
             own = aside.raft().await;
         }
         let mut answer = Answer {
@@ -391,7 +391,7 @@ impl Client {
             instances: None,
             skipped: Vec::new(),
         };
-        if wants.backing {
+        if query.backing {
             if relays {
                 own = Some(Raft::On(RaftStatus { leader: answer.leader.clone(), ..RaftStatus::default() }));
             }
@@ -400,10 +400,10 @@ impl Client {
                 Err(view) => return view,
             }
         }
-        if wants.instances {
+        if query.instances {
             answer.instances = aside.instances(date_s).await;
         }
-        if wants.history {
+        if query.history {
             answer.history = aside.history(known, &answer.leader).await;
         }
         answer.skipped = aside.skipped;
@@ -464,7 +464,7 @@ struct Aside {
     way: Way,
     deadline: Instant,
     /// What can't be used of the answers, and which ones did not come.
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedEntry>,
 }
 
 impl Aside {
@@ -488,7 +488,7 @@ impl Aside {
         if error.is_the_end_of_the_connection() {
             self.way.give_up_connection();
         }
-        self.skipped.push(Skipped { part: Part::Question, nodes: BTreeSet::new(), what: error.to_string() });
+        self.skipped.push(SkippedEntry { part: AnswerPart::Question, nodes: BTreeSet::new(), what: error.to_string() });
         None
     }
 
@@ -508,7 +508,7 @@ impl Aside {
     }
 
     /// The pages of the history that are new, as many as there is time for, and one at least besides the newest.
-    async fn history(&mut self, known: &Progress, leader: &str) -> Option<RecoveryHistory> {
+    async fn history(&mut self, known: &HistoryProgress, leader: &str) -> Option<RecoveryHistory> {
         let began = Instant::now();
         let mut reading = known.read(leader);
         let (mut records, mut pages) = (Vec::new(), 0);

@@ -7,7 +7,7 @@ pub mod log;
 pub mod text;
 
 use stonith_core::condition::Condition;
-use stonith_core::decide::{Decision, Lacks, Verdict};
+use stonith_core::decide::{Decision, ReturnBlocker, Verdict};
 use stonith_core::evidence::{Evidence, Level};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
@@ -46,10 +46,10 @@ pub struct Obstacle {
 /// Everything that keeps a fenced node out.
 pub fn obstacles(verdict: &Verdict) -> Vec<Obstacle> {
     match verdict {
-        Verdict::Fence { lacks: Lacks::Proof(gaps), .. } => {
+        Verdict::Fence { blocker: ReturnBlocker::Proof(gaps), .. } => {
             gaps.iter().map(|gap| Obstacle { label: gap.label(), text: gap.to_string() }).collect()
         }
-        Verdict::Fence { lacks, .. } => vec![Obstacle { label: lacks.label(), text: lacks.to_string() }],
+        Verdict::Fence { blocker, .. } => vec![Obstacle { label: blocker.label(), text: blocker.to_string() }],
         _ => Vec::new(),
     }
 }

@@ -18,7 +18,7 @@ use stonith_core::table::Layer;
 use crate::agent::{Agent, Tick, host_name, owner_of_process};
 use crate::clock::Now;
 use crate::config::Mode;
-use crate::logging::Quiet;
+use crate::logging::LogOnce;
 use crate::report;
 use crate::state::{Loaded, Lock, State, StateDir, StateError};
 
@@ -169,8 +169,8 @@ impl Watch {
     pub async fn tick(&mut self) -> bool {
         let now = Now::read();
         let mut found: Vec<Condition> = Vec::new();
-        let standing = self.kept.dir.orders(&now);
-        if let Some(problem) = &standing.problem {
+        let lease_state = self.kept.dir.orders(&now);
+        if let Some(problem) = &lease_state.problem {
             let text = format!("{problem}. Suspensions and releases in it do not count");
             found.push(Condition::OrdersUnread(text));
         }
@@ -183,7 +183,7 @@ impl Watch {
             }
             *keeps && unkept.is_none()
         };
-        let ticked = self.agent.tick(standing.orders, keep).await;
+        let ticked = self.agent.tick(lease_state.orders, keep).await;
         let unkept = unkept.map(|error| format!("{error}. What was learned is lost with this process"));
         found.extend(unkept.or_else(|| self.kept.unkept.clone()).map(Condition::StateUnkept));
         let well = match &ticked {
@@ -235,7 +235,7 @@ impl Watch {
             }
         }
         let Some(outcome) = &tick.outcome else {
-            tracing::debug!(proxy = %self.proxy, standing = %tick.decision.standing, "quiet tick");
+            tracing::debug!(proxy = %self.proxy, lease_state = %tick.decision.lease_state, "quiet tick");
             return;
         };
         report::log::changes(&self.proxy, &tick.decision, outcome);
@@ -287,7 +287,7 @@ fn first_lines(text: &str) -> String {
 }
 
 /// The lines for the log: what is over, and what is new or was last logged an hour ago.
-fn settle(errors: &mut Quiet, found: &[Condition], now_s: i64) -> Vec<(Severity, String)> {
+fn settle(errors: &mut LogOnce, found: &[Condition], now_s: i64) -> Vec<(Severity, String)> {
     let texts: BTreeMap<String, &Condition> = found.iter().map(|condition| (condition.key(), condition)).collect();
     let over: Vec<String> =
         errors.present().map(|(key, _)| key.to_owned()).filter(|key| !texts.contains_key(key)).collect();
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_condition_is_logged_once_and_its_end_once() {
-        let mut errors = Quiet::default();
+        let mut errors = LogOnce::default();
         let unreached = [Condition::LeaderUnreached("refused".to_owned())];
         let text = "Orchestrator's leader was not reached: refused";
         assert_eq!(settle(&mut errors, &unreached, 1), [(Severity::Failure, text.to_owned())]);

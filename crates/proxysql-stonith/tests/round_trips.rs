@@ -168,7 +168,7 @@ mod on_the_lab {
     use proxysql_stonith::clock;
     use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
     use proxysql_stonith::secret::Secret;
-    use stonith_core::evidence::Kind;
+    use stonith_core::evidence::EvidenceKind;
     use stonith_core::managed::Managed;
     use stonith_core::node::Node;
     use stonith_core::observed::ProxyView;
@@ -232,8 +232,11 @@ mod on_the_lab {
             ] {
                 proxy.query(sql).unwrap_or_else(|error| panic!("{comment:?}: {error}"));
             }
-            let fence =
-                Directive::Fence { kind: Kind::Superseded, by: Some("node01:3306".parse().unwrap()), sessions: false };
+            let fence = Directive::Fence {
+                kind: EvidenceKind::Superseded,
+                by: Some("node01:3306".parse().unwrap()),
+                sessions: false,
+            };
             let fenced = carry_out(&mut admin, &node, fence).await;
             let marked = format!("{comment} [stonith:1 superseded by=node01:3306 was=ONLINE]");
             assert_eq!(comments(&fenced, &node), vec![("OFFLINE_SOFT".to_owned(), marked); 3], "{comment:?}");

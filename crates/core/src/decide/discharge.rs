@@ -3,13 +3,13 @@
 //! Never absence (I2): what can't be shown now is no reason to let a node back.
 
 use crate::decide::facts::{ByKind, Facts};
-use crate::decide::{Judge, Lacks, Missing, Verdict};
-use crate::evidence::{Evidence, Kind, Level};
-use crate::lease::Standing;
+use crate::decide::{Judge, ProofGap, ReturnBlocker, Verdict};
+use crate::evidence::{Evidence, EvidenceKind, Level};
+use crate::lease::LeaseState;
 use crate::memory::{FirstProof, Memory};
 use crate::node::Node;
 use crate::orchestrator::uid_ns;
-use crate::orchestrator::{History, LeaderView, Newest, RecoveryHistory, Topology};
+use crate::orchestrator::{KnownTies, LeaderView, NewestRecoveries, RecoveryHistory, Topology};
 use crate::orders::{Order, Release};
 use crate::policy::PROOF_GAP_MS;
 use crate::role::Role;
@@ -25,22 +25,23 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
             true => Ok(role),
             false => {
                 next.history_asked_ms = None; // asked in the next tick
-                Err(Lacks::History)
+                Err(ReturnBlocker::History)
             }
         }),
     };
-    let lacks = match ended {
+    let blocker = match ended {
         Ok(role) if left.is_empty() => {
             release(facts, next, node);
             return Verdict::Unfence { role, evidence: evidence.into_values().collect() };
         }
-        Ok(_) => Lacks::Operator,
-        Err(lacks) => lacks,
+        Ok(_) => ReturnBlocker::Operator,
+        Err(blocker) => blocker,
     };
     // Until its role is known, a node stays out for what it was out for.
     let evidence = if left.is_empty() { evidence } else { left };
     // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
-    let keeps = |e: &Evidence| e.source != "marker" && !matches!(e.kind, Kind::Isolation | Kind::Manual);
+    let keeps =
+        |e: &Evidence| e.source != "marker" && !matches!(e.kind, EvidenceKind::Isolation | EvidenceKind::Manual);
     let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
     kept.extend(order_that_no_marker_will_name(facts, node, &evidence).map(|fact| (fact.kind, fact)));
     if kept.is_empty() {
@@ -49,7 +50,7 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
         next.evidence.insert(node.clone(), kept)
     };
     let level = evidence.values().map(|e| level(facts, e)).max().unwrap_or(Level::Soft);
-    Verdict::Fence { level, evidence: evidence.into_values().collect(), lacks }
+    Verdict::Fence { level, evidence: evidence.into_values().collect(), blocker }
 }
 
 /// A return is good news: it takes a history without a gap, read in this very tick. An operator's order does not.
@@ -61,9 +62,9 @@ fn history_is_known(facts: &Facts<'_>) -> bool {
 /// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
 /// It counts until the operator releases the node anew.
 fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByKind) -> Option<Evidence> {
-    let order = evidence.get(&Kind::Manual)?;
-    let is_named = evidence.keys().next() == Some(&Kind::Manual)
-        && (order.source == "operator" || facts.marked(node).contains_key(&Kind::Manual));
+    let order = evidence.get(&EvidenceKind::Manual)?;
+    let is_named = evidence.keys().next() == Some(&EvidenceKind::Manual)
+        && (order.source == "operator" || facts.marked(node).contains_key(&EvidenceKind::Manual));
     (!is_named).then(|| Evidence {
         source: "operator".to_owned(),
         at_s: facts.released_by_order(node).ordered_s.saturating_add(1),
@@ -72,87 +73,95 @@ fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByK
 }
 
 /// What an operator's order ends; `None`: none lets this node back.
-fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Option<Result<Role, Lacks>> {
+fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Option<Result<Role, ReturnBlocker>> {
     match facts.observed.orders.now.as_ref()? {
         Order::Unfence { node: ordered, .. } if !facts.is_named(node, ordered) => None,
         Order::Unfence { without_lease: true, .. } => Some(release_all(evidence, Role::AsBefore)),
         Order::Unfence { role, .. } => Some(released_by_operator(facts, node, evidence, *role)),
         Order::EndIsolation => {
-            evidence.remove(&Kind::Isolation);
-            Some(if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(Lacks::Operator) })
+            evidence.remove(&EvidenceKind::Isolation);
+            Some(if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(ReturnBlocker::Operator) })
         }
         Order::Fence { .. } => None,
     }
 }
 
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
-fn ended(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &mut ByKind, now_ms: u64) -> Result<Role, Lacks> {
-    if evidence.contains_key(&Kind::Isolation) && facts.standing == Standing::Isolated {
-        return Err(Lacks::Lease);
+fn ended(
+    facts: &Facts<'_>,
+    next: &mut Memory,
+    node: &Node,
+    evidence: &mut ByKind,
+    now_ms: u64,
+) -> Result<Role, ReturnBlocker> {
+    if evidence.contains_key(&EvidenceKind::Isolation) && facts.lease_state == LeaseState::Isolated {
+        return Err(ReturnBlocker::Lease);
     }
     // Good news needs a good leader (I8). A lease that never lapsed ends an isolation that is only in the rows.
-    if facts.standing != (Standing::Led { good: true }) {
+    if facts.lease_state != (LeaseState::Led { good: true }) {
         let by = evidence.values().find_map(|e| e.by.as_ref());
         if matches!(facts.live_proof(node, by), Some(Err(_))) {
             next.proofs.remove(node); // bad news counts at once (I8): what was proven once is so no more
         }
-        return Err(Lacks::ConfirmedLeader);
+        return Err(ReturnBlocker::ConfirmedLeader);
     }
-    evidence.remove(&Kind::Isolation);
+    evidence.remove(&EvidenceKind::Isolation);
     let unreadable = if evidence.is_empty() { facts.unreadable_evidence(node) } else { facts.unreadable(node) };
     if let Some(what) = unreadable {
         next.proofs.remove(node);
-        return Err(Lacks::Unreadable(what.to_owned()));
+        return Err(ReturnBlocker::Unreadable(what.to_owned()));
     }
-    let judge = facts.judge(node).ok_or(Lacks::Instances)?;
+    let judge = facts.judge(node).ok_or(ReturnBlocker::Instances)?;
     let by = evidence.values().find_map(|e| e.by.clone());
     let needs_proof = evidence.keys().any(|kind| kind.ends_by_proof());
     let mut proven = None;
     if needs_proof {
         let role = match facts.live_proof(node, by.as_ref()) {
             Some(Ok(role)) => role,
-            Some(Err(gaps)) if gaps == [Missing::SuccessorNotFollowing] && facts.was_promoted_since(node, evidence) => {
+            Some(Err(gaps))
+                if gaps == [ProofGap::SuccessorNotFollowing] && facts.was_promoted_since(node, evidence) =>
+            {
                 Role::Primary
             }
             Some(Err(gaps)) => {
                 next.proofs.remove(node);
-                return Err(Lacks::Proof(gaps));
+                return Err(ReturnBlocker::Proof(gaps));
             }
-            None => return Err(Lacks::Instances),
+            None => return Err(ReturnBlocker::Instances),
         };
         // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
         let marked_lost = facts.downtime(node).is_some();
         if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
-            return Err(Lacks::DowntimeEnd);
+            return Err(ReturnBlocker::DowntimeEnd);
         }
         // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
         // nobody, and a replica that was not told of the recovery still follows the old primary.
         let successor_is_known = by.is_some() || facts.promoted_nobody(node);
-        let was_lost = evidence.contains_key(&Kind::LostInRecovery);
+        let was_lost = evidence.contains_key(&EvidenceKind::LostInRecovery);
         if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
-            return Err(Lacks::Operator);
+            return Err(ReturnBlocker::Operator);
         }
         if !proven_twice(next, node, role, now_ms) {
-            return Err(Lacks::SecondProof(role));
+            return Err(ReturnBlocker::SecondProof(role));
         }
         evidence.retain(|kind, _| !kind.ends_by_proof());
         proven = Some(role);
     }
-    if evidence.contains_key(&Kind::Downtime) {
-        let instance = judge.topology.instance(node).ok_or_else(|| Lacks::Proof(vec![Missing::Unlisted]))?;
+    if evidence.contains_key(&EvidenceKind::Downtime) {
+        let instance = judge.topology.instance(node).ok_or_else(|| ReturnBlocker::Proof(vec![ProofGap::Unlisted]))?;
         if !instance.valid {
-            return Err(Lacks::Proof(vec![Missing::NotValid]));
+            return Err(ReturnBlocker::Proof(vec![ProofGap::NotValid]));
         }
         // Promoted meanwhile: a plain downtime never takes the healthy present primary (DESIGN §5).
         let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
         if !is_primary && (instance.downtimed || facts.downtime(node).is_some()) {
-            return Err(Lacks::DowntimeEnd);
+            return Err(ReturnBlocker::DowntimeEnd);
         }
-        evidence.remove(&Kind::Downtime);
+        evidence.remove(&EvidenceKind::Downtime);
     }
     match proven {
         Some(role) => Ok(role),
-        None => judge.role(node).map(|role| as_before(facts, node, role)).map_err(Lacks::Proof),
+        None => judge.role(node).map(|role| as_before(facts, node, role)).map_err(ReturnBlocker::Proof),
     }
 }
 
@@ -166,7 +175,7 @@ pub(crate) fn settle_old(
     old: &Evidence,
     now_ms: u64,
 ) -> Option<Role> {
-    let is_confirmed = facts.standing == (Standing::Led { good: true });
+    let is_confirmed = facts.lease_state == (LeaseState::Led { good: true });
     if is_confirmed && facts.is_contradicted(node, old.by.as_ref()) {
         next.contradicted.insert(node.clone(), old.at_s);
     }
@@ -193,7 +202,7 @@ pub(crate) fn return_as_primary(
     now_ms: u64,
 ) -> Verdict {
     let is_primary = facts.judge(node).is_some_and(|judge| judge.role(node) == Ok(Role::Primary));
-    if !is_primary || facts.standing != (Standing::Led { good: true }) {
+    if !is_primary || facts.lease_state != (LeaseState::Led { good: true }) {
         next.proofs.remove(node);
         return Verdict::Keep;
     }
@@ -230,7 +239,7 @@ fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
 /// The ids in what was kept: without an answer nothing else knows them.
 fn of_kept(memory: &Memory, node: &Node) -> Release {
     let kept = || memory.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
-    let of_downtime = |fact: &&Evidence| matches!(fact.kind, Kind::LostInRecovery | Kind::Downtime);
+    let of_downtime = |fact: &&Evidence| matches!(fact.kind, EvidenceKind::LostInRecovery | EvidenceKind::Downtime);
     Release {
         recovery_ns: kept().filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
         downtime_s: kept().filter(of_downtime).map(|fact| fact.at_s).max().unwrap_or(0),
@@ -261,54 +270,54 @@ fn released_by_operator(
     node: &Node,
     evidence: &mut ByKind,
     vouched: Option<Role>,
-) -> Result<Role, Lacks> {
-    match facts.standing {
-        Standing::Led { good: true } => {}
-        _ if facts.answer.is_none() => return Err(Lacks::Lease),
-        _ => return Err(Lacks::ConfirmedLeader), // any unfence is good news (I8)
+) -> Result<Role, ReturnBlocker> {
+    match facts.lease_state {
+        LeaseState::Led { good: true } => {}
+        _ if facts.answer.is_none() => return Err(ReturnBlocker::Lease),
+        _ => return Err(ReturnBlocker::ConfirmedLeader), // any unfence is good news (I8)
     }
-    let judge = facts.judge(node).ok_or(Lacks::Instances)?;
+    let judge = facts.judge(node).ok_or(ReturnBlocker::Instances)?;
     if let Some(role) = vouched {
-        no_second_writer(&judge, node, role).map_err(|gap| Lacks::Proof(vec![gap]))?;
+        no_second_writer(&judge, node, role).map_err(|gap| ReturnBlocker::Proof(vec![gap]))?;
         return release_all(evidence, role);
     }
     // The order releases what speaks against the node: it is judged by what the leader shows, without its records.
-    let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(Lacks::Instances)?;
+    let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(ReturnBlocker::Instances)?;
     let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.records().partition(|record| record.failed == *node);
     let successors = || ours.iter().filter_map(|record| record.successor.as_ref());
     let companions = successors().map(|successor| (node, successor)).collect();
-    let topology = Topology::new(shown, &History { records: of_others, companions, ..History::default() });
-    let role = Judge { topology: &topology, ..judge }.role(node).map_err(Lacks::Proof)?;
+    let topology = Topology::new(shown, &KnownTies { records: of_others, companions, ..KnownTies::default() });
+    let role = Judge { topology: &topology, ..judge }.role(node).map_err(ReturnBlocker::Proof)?;
     let is_down = |successor: &Node| topology.instance(successor).is_none_or(|instance| !instance.valid);
     if role == Role::Primary && successors().any(is_down) && topology.running_replicas(node).next().is_none() {
         // Whoever took over is down, and nobody follows this one: nothing shows that it is the primary.
-        return Err(Lacks::Proof(vec![Missing::NoPresentPrimary]));
+        return Err(ReturnBlocker::Proof(vec![ProofGap::NoPresentPrimary]));
     }
     let Some(instance) = topology.instance(node) else { return release_all(evidence, role) };
     if let (Role::Replica, true, Some(check)) = (role, instance.valid, judge.unproven_check_type) {
         // The monitor would make a writer of it.
-        return Err(Lacks::Proof(vec![Missing::CheckTypeUnseen(check.to_owned())]));
+        return Err(ReturnBlocker::Proof(vec![ProofGap::CheckTypeUnseen(check.to_owned())]));
     }
     // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
     let is_told = instance.primary.is_some() || topology.present_primary(node).is_some();
     if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| kind.ends_by_proof()) {
-        return Err(Lacks::Proof(vec![Missing::NoPresentPrimary]));
+        return Err(ReturnBlocker::Proof(vec![ProofGap::NoPresentPrimary]));
     }
     release_all(evidence, role)
 }
 
-fn release_all(evidence: &mut ByKind, role: Role) -> Result<Role, Lacks> {
+fn release_all(evidence: &mut ByKind, role: Role) -> Result<Role, ReturnBlocker> {
     evidence.clear();
     Ok(role)
 }
 
 /// What an operator vouches for is taken as it is, unless the leader shows that it would make a second writer.
-fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Missing> {
+fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), ProofGap> {
     let instance = judge.topology.instance(node);
     match (role, judge.topology.present_primary(node)) {
-        (Role::Primary, Some(present)) if present.node != *node => Err(Missing::StandsAlone(present.node.clone())),
+        (Role::Primary, Some(present)) if present.node != *node => Err(ProofGap::StandsAlone(present.node.clone())),
         (Role::Replica, _) if instance.is_some_and(|instance| instance.valid && !instance.read_only) => {
-            Err(Missing::Writable)
+            Err(ProofGap::Writable)
         }
         _ => Ok(()),
     }
@@ -340,7 +349,7 @@ pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s
         _ => &[],
     };
     Release {
-        recovery_ns: Newest::of_each(memory.records.values()).of(node).map_or(0, |record| record.at_ns),
+        recovery_ns: NewestRecoveries::of_each(memory.records.values()).of(node).map_or(0, |record| record.at_ns),
         downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
         ordered_s: now_s,
     }

@@ -4,21 +4,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::{Gaps, Judge, prove_bad};
-use crate::evidence::{Evidence, Kind};
-use crate::lease::Standing;
+use crate::decide::{Judge, ProofGaps, prove_bad};
+use crate::evidence::{Evidence, EvidenceKind};
+use crate::lease::LeaseState;
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::Observed;
-use crate::orchestrator::{Answer, Downtime, LOST_IN_RECOVERY, Newest, Part, Recovery, Skipped, Topology, uid_ns};
+use crate::orchestrator::{
+    Answer, AnswerPart, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology, uid_ns,
+};
 use crate::orders::Release;
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use crate::role::Role;
 use crate::table::{Comment, Hostgroup, Layer};
 
 /// Evidence per kind.
-pub type ByKind = BTreeMap<Kind, Evidence>;
+pub type ByKind = BTreeMap<EvidenceKind, Evidence>;
 
 /// What this tick knows, gathered in one place for the rules. Nodes are servers: see [`crate::orchestrator::Identity`].
 pub struct Facts<'a> {
@@ -33,13 +35,13 @@ pub struct Facts<'a> {
     /// What is kept.
     pub memory: &'a Memory,
     /// Where we stand.
-    pub standing: Standing,
+    pub lease_state: LeaseState,
     /// The leader's answer, if it counts, with one name per server.
     pub answer: Option<&'a Answer>,
     /// Who is downtimed, by that answer.
     pub downtimes: &'a BTreeMap<&'a Node, &'a Downtime>,
     /// The newest superseding record of each node, released or not.
-    pub newest: &'a Newest<'a>,
+    pub newest: &'a NewestRecoveries<'a>,
     /// What an operator released, by server.
     pub ordered_releases: &'a BTreeMap<Node, Release>,
     /// The leader's instances, if it was asked for them.
@@ -48,7 +50,7 @@ pub struct Facts<'a> {
 
 /// What was found against a node.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct RecoveryEvidence {
     /// What counts.
     pub evidence: ByKind,
     /// What would count if it were not older than this agent's watch.
@@ -103,7 +105,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The live proof of a node under the evidence of a recovery.
-    pub fn live_proof(&self, node: &Node, by: Option<&Node>) -> Option<Result<Role, Gaps>> {
+    pub fn live_proof(&self, node: &Node, by: Option<&Node>) -> Option<Result<Role, ProofGaps>> {
         let successor = self.superseding(node).and_then(|record| record.successor.as_ref()).or(by);
         Some(self.judge(node)?.live(node, self.recovered_s(node), successor))
     }
@@ -122,7 +124,7 @@ impl<'a> Facts<'a> {
     pub fn was_promoted_since(&self, node: &Node, evidence: &ByKind) -> bool {
         let Some(promoted_s) = self.promoted_s(node) else { return false };
         let mut of_recovery = evidence.values().filter(|e| e.kind.ends_by_proof());
-        of_recovery.all(|e| e.kind == Kind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
+        of_recovery.all(|e| e.kind == EvidenceKind::Superseded || (e.at_s != 0 && e.at_s <= promoted_s))
     }
 
     /// When the newest record that this node has a part in promoted it, s; `None` if it did not.
@@ -179,10 +181,10 @@ impl<'a> Facts<'a> {
     pub fn kept(&self, node: &Node) -> ByKind {
         let released = self.released(node);
         let counts = |evidence: &Evidence| match evidence.kind {
-            Kind::Superseded => uid_ns(&evidence.id).is_none_or(|ns| ns > released.recovery_ns),
-            Kind::LostInRecovery | Kind::Downtime => !released.has_downtime(evidence.at_s),
+            EvidenceKind::Superseded => uid_ns(&evidence.id).is_none_or(|ns| ns > released.recovery_ns),
+            EvidenceKind::LostInRecovery | EvidenceKind::Downtime => !released.has_downtime(evidence.at_s),
             // An order ends by an order: both times are of this host's clock.
-            Kind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
+            EvidenceKind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
             _ => evidence.at_s > released.ordered_s,
         };
         let kept = self.memory.evidence.get(node).into_iter().flatten();
@@ -191,9 +193,9 @@ impl<'a> Facts<'a> {
 
     /// What a recovery left, or stands for one: markers, what was kept, the record, the mark. What is older than this
     /// agent's watch fences a node only if its rows are fenced already, or if it is proven bad.
-    pub fn of_recovery(&self, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> Found {
+    pub fn of_recovery(&self, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> RecoveryEvidence {
         let is_fenced = self.is_fenced_for_recovery(rows, marked);
-        let mut found = Found::default();
+        let mut found = RecoveryEvidence::default();
         let mut old = ByKind::new();
         let known = self.kept(node).into_values().chain(marked.values().cloned());
         let mut facts: Vec<Evidence> = known.filter(|fact| fact.kind.ends_by_proof()).collect();
@@ -237,7 +239,8 @@ impl<'a> Facts<'a> {
         let mark = self.downtime(node).filter(|downtime| downtime.reason == LOST_IN_RECOVERY)?;
         let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
         let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| mark.begin_s <= promoted_s);
-        (!recovered_nobody && (is_suspect || !is_left_over)).then(|| downtime_evidence(mark, Kind::LostInRecovery))
+        (!recovered_nobody && (is_suspect || !is_left_over))
+            .then(|| downtime_evidence(mark, EvidenceKind::LostInRecovery))
     }
 
     /// What of the leader's answer names this node and can't be read: the return of a node waits for it, and a record
@@ -248,11 +251,11 @@ impl<'a> Facts<'a> {
 
     /// The same, but for what only shows the node itself: without it the rows may go back as they were.
     pub fn unreadable_evidence(&self, node: &Node) -> Option<&'a str> {
-        self.unreadable_in(node, |part| part != Part::Instances)
+        self.unreadable_in(node, |part| part != AnswerPart::Instances)
     }
 
-    fn unreadable_in(&self, node: &Node, is_meant: impl Fn(Part) -> bool) -> Option<&'a str> {
-        let names = |skipped: &&Skipped| is_meant(skipped.part) && skipped.nodes.contains(node);
+    fn unreadable_in(&self, node: &Node, is_meant: impl Fn(AnswerPart) -> bool) -> Option<&'a str> {
+        let names = |skipped: &&SkippedEntry| is_meant(skipped.part) && skipped.nodes.contains(node);
         let record = self.memory.unreadable.get(node).map(String::as_str);
         record.or_else(|| self.answer?.skipped.iter().find(names).map(|skipped| skipped.what.as_str()))
     }
@@ -261,12 +264,12 @@ impl<'a> Facts<'a> {
     pub fn of_downtime(&self, node: &Node) -> Option<Evidence> {
         let downtime = self.downtime(node)?;
         let plain = downtime.reason != LOST_IN_RECOVERY && self.policy.fence_on == FenceOn::AnyDowntime;
-        plain.then(|| downtime_evidence(downtime, Kind::Downtime))
+        plain.then(|| downtime_evidence(downtime, EvidenceKind::Downtime))
     }
 
     /// Isolation, if we are isolated and its scope takes this node in.
     pub fn of_isolation(&self, node: &Node) -> Option<Evidence> {
-        if self.standing != Standing::Isolated {
+        if self.lease_state != LeaseState::Isolated {
             return None;
         }
         let rows = self.rows.of(node)?;
@@ -277,7 +280,7 @@ impl<'a> Facts<'a> {
         };
         let in_scope = in_scope && is_armed_for(self.rows, self.managed, self.memory, rows);
         in_scope.then(|| Evidence {
-            kind: Kind::Isolation,
+            kind: EvidenceKind::Isolation,
             by: None,
             source: "lease".to_owned(),
             id: String::new(),
@@ -341,7 +344,7 @@ impl<'a> Facts<'a> {
                     count.insert(
                         node.clone(),
                         Evidence {
-                            kind: Kind::SecondWriter,
+                            kind: EvidenceKind::SecondWriter,
                             by: Some(other.clone()),
                             source: "runtime_mysql_servers".to_owned(),
                             id: String::new(),
@@ -372,7 +375,7 @@ const RECORD: &str = "audit-recovery";
 
 fn record_evidence(record: &Recovery) -> Evidence {
     Evidence {
-        kind: Kind::Superseded,
+        kind: EvidenceKind::Superseded,
         by: record.successor.clone(),
         source: RECORD.to_owned(),
         id: record.uid.clone(),
@@ -380,7 +383,7 @@ fn record_evidence(record: &Recovery) -> Evidence {
     }
 }
 
-fn downtime_evidence(downtime: &Downtime, kind: Kind) -> Evidence {
+fn downtime_evidence(downtime: &Downtime, kind: EvidenceKind) -> Evidence {
     Evidence {
         kind,
         by: None,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::facts::{ByKind, Facts};
-use crate::evidence::Kind;
+use crate::evidence::EvidenceKind;
 use crate::node::Node;
 use crate::table::{Comment, Hostgroup, Row, Status};
 
@@ -35,7 +35,7 @@ impl std::fmt::Display for Guard {
 
 /// Whether this keeps a node out after an isolation is over.
 pub fn is_out_for_good(evidence: &ByKind) -> bool {
-    evidence.keys().any(|kind| *kind != Kind::Isolation)
+    evidence.keys().any(|kind| *kind != EvidenceKind::Isolation)
 }
 
 /// Whether a plain downtime may fence this node, given all that is fenced already.
@@ -66,7 +66,8 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -
 
 /// Whether a row takes traffic. What an isolation took out comes back with the lease.
 fn serves(row: &Row) -> bool {
-    let is_isolated = || row.status == Status::OfflineSoft && Comment::kind(&row.comment) == Some(Kind::Isolation);
+    let is_isolated =
+        || row.status == Status::OfflineSoft && Comment::kind(&row.comment) == Some(EvidenceKind::Isolation);
     row.status == Status::Online || is_isolated()
 }
 
@@ -82,7 +83,7 @@ impl Fenced {
     pub fn add(&mut self, cluster: Option<usize>, node: &Node, evidence: ByKind) {
         let all = self.by_node.entry(node.clone()).or_default();
         all.extend(evidence);
-        if all.keys().next() == Some(&Kind::Downtime) {
+        if all.keys().next() == Some(&EvidenceKind::Downtime) {
             self.for_downtime.entry(cluster).or_default().insert(node.clone());
         }
     }

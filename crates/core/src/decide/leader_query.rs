@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::Kind;
+use crate::evidence::EvidenceKind;
 use crate::managed::{Managed, managed_rows};
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::ProxyView;
-use crate::orchestrator::{Downtime, Identity, Newest};
+use crate::orchestrator::{Downtime, Identity, NewestRecoveries};
 use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
 /// What the client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wants {
+pub struct LeaderQuery {
     /// The recovery history.
     pub history: bool,
     /// All instances.
@@ -23,14 +23,14 @@ pub struct Wants {
 }
 
 /// Says what this tick needs, once the leader has listed who is downtimed.
-pub fn wants(
+pub fn leader_query(
     proxy: &ProxyView,
     memory: &Memory,
     leader: &str,
     downtimes: &[Downtime],
     policy: &Policy,
     now_ms: u64,
-) -> Wants {
+) -> LeaderQuery {
     let due = |asked: Option<u64>| asked.is_none_or(|asked| asked > now_ms || now_ms - asked >= HISTORY_EVERY_MS);
     let managed = Managed::of(proxy, policy);
     let noted = Noted::of(proxy, &managed);
@@ -52,7 +52,7 @@ pub fn wants(
         || has_suspect(proxy, &managed, memory, downtimes);
     let lease_lost = memory.isolated
         || memory.lease_asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
-    Wants { history, instances, backing: instances || lease_lost }
+    LeaderQuery { history, instances, backing: instances || lease_lost }
 }
 
 /// What the rows' comments say.
@@ -68,7 +68,7 @@ impl Noted {
         for (_, row) in managed_rows(proxy, managed) {
             match Comment::parse(&row.comment) {
                 Comment::Plain => continue,
-                Comment::Marked(_, marker) => noted.isolation |= marker.kind == Kind::Isolation,
+                Comment::Marked(_, marker) => noted.isolation |= marker.kind == EvidenceKind::Isolation,
                 Comment::Unreadable(_) => {}
             }
             noted.any = true;
@@ -96,7 +96,7 @@ fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) ->
 
 /// Whether something may speak against a server that has a managed row.
 fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes: &[Downtime]) -> bool {
-    let newest = Newest::of_each(memory.records.values());
+    let newest = NewestRecoveries::of_each(memory.records.values());
     let released = |server: &Node| memory.released.get(server).copied().unwrap_or_default();
     let superseded = newest.records().filter_map(|record| {
         let server = memory.identity.server(&record.failed);

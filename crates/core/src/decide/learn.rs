@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::facts::is_armed_for;
-use crate::evidence::Kind;
-use crate::lease::Standing;
+use crate::evidence::EvidenceKind;
+use crate::lease::LeaseState;
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::{Memory, RECORDS_MAX};
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Analysis, Answer, Identity, Instance, Newest, Part, Progress, Recovery, Topology, supersedes,
+    Analysis, Answer, AnswerPart, HistoryProgress, Identity, Instance, NewestRecoveries, Recovery, Topology, supersedes,
 };
 use crate::orders::Release;
 use crate::table::Layer;
@@ -20,7 +20,7 @@ pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<
     if memory.armed {
         return;
     }
-    let is_isolated = |rows: &ServerRows<'_>| rows.has_marker(Layer::Runtime, Kind::Isolation);
+    let is_isolated = |rows: &ServerRows<'_>| rows.has_marker(Layer::Runtime, EvidenceKind::Isolation);
     let isolated: Vec<Node> =
         rows.servers().filter(|(_, rows)| is_isolated(rows)).map(|(server, _)| server.clone()).collect();
     if !isolated.is_empty() {
@@ -59,7 +59,7 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
     let named = named.chain(answer.instances.iter().flatten().map(|i| &i.node));
     let records = answer.history.iter().flat_map(|history| &history.records);
     let named = named.chain(records.flat_map(|record| std::iter::once(&record.failed).chain(&record.successor)));
-    let (before, is_first_read) = (memory.known.len(), memory.history == Progress::default());
+    let (before, is_first_read) = (memory.known.len(), memory.history == HistoryProgress::default());
     memory.known.extend(named.filter(|node| rows.serves(node)).cloned());
     if answer.instances.is_some() {
         memory.instances_asked_ms = Some(now_ms);
@@ -67,7 +67,7 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
     if let Some(history) = &answer.history {
         memory.history_asked_ms = Some(now_ms);
         memory.history = history.progress.clone();
-        let unreadable = answer.skipped.iter().filter(|skipped| skipped.part == Part::History);
+        let unreadable = answer.skipped.iter().filter(|skipped| skipped.part == AnswerPart::History);
         memory.unreadable = unreadable
             .flat_map(|skipped| skipped.nodes.iter().map(|node| (node.clone(), skipped.what.clone())))
             .collect();
@@ -76,7 +76,7 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
     }
     // What was read before says nothing of a node that nobody asked for then.
     if memory.known.len() > before && !is_first_read {
-        memory.history = Progress::default();
+        memory.history = HistoryProgress::default();
     }
     if let Some(instances) = &answer.instances {
         confirm_promotions(memory, instances);
@@ -100,7 +100,7 @@ fn learn_records(memory: &mut Memory, history: &[Recovery]) {
     }
     // The newest of each node that is or was served is all that can ever matter, and what is not confirmed yet.
     let matter: BTreeSet<String> = {
-        let newest = Newest::of_each(memory.records.values());
+        let newest = NewestRecoveries::of_each(memory.records.values());
         let of_known = memory.known.iter().filter_map(|node| newest.of(node)).map(|record| record.uid.clone());
         of_known.take(RECORDS_MAX).collect()
     };
@@ -135,8 +135,8 @@ fn confirm_promotions(memory: &mut Memory, instances: &[Instance]) {
 
 /// Armed once a lease was held by a leader that knows a writer of this ProxySQL (DESIGN §7); where no hostgroup is known to
 /// take writes, any node of it.
-pub(crate) fn arm(memory: &mut Memory, standing: Standing, rows: &ManagedRows<'_>, managed: &Managed) {
-    if memory.armed || !matches!(standing, Standing::Led { .. }) {
+pub(crate) fn arm(memory: &mut Memory, lease_state: LeaseState, rows: &ManagedRows<'_>, managed: &Managed) {
+    if memory.armed || !matches!(lease_state, LeaseState::Led { .. }) {
         return;
     }
     let mut armed = rows.servers().filter(|(server, _)| memory.known.contains(*server));

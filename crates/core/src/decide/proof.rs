@@ -11,7 +11,7 @@ use crate::role::Role;
 
 /// One thing that speaks against a node's return: said to the operator as the next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Missing {
+pub enum ProofGap {
     /// Orchestrator doesn't list the node.
     Unlisted,
     /// Its last check failed.
@@ -36,7 +36,7 @@ pub enum Missing {
     ErrantGtid(String),
 }
 
-impl Missing {
+impl ProofGap {
     /// Whether it shows that the node is not well, as against something that can't be told.
     fn is_bad(&self) -> bool {
         matches!(
@@ -53,11 +53,11 @@ impl Missing {
 
 /// Whether these gaps prove that a node is not well: it answers and is neither a replica nor the primary, or it does not
 /// answer. Not knowing is no proof.
-pub fn prove_bad(gaps: &[Missing]) -> bool {
-    gaps.iter().any(Missing::is_bad) && !gaps.iter().any(Missing::is_unknown)
+pub fn prove_bad(gaps: &[ProofGap]) -> bool {
+    gaps.iter().any(ProofGap::is_bad) && !gaps.iter().any(ProofGap::is_unknown)
 }
 
-impl Missing {
+impl ProofGap {
     /// A stable name for programs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Missing {
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for ProofGap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlisted => write!(f, "Orchestrator does not list it: discover it there, or `unfence` it"),
@@ -108,7 +108,7 @@ impl fmt::Display for Missing {
 }
 
 /// What speaks against a return; never empty.
-pub type Gaps = Vec<Missing>;
+pub type ProofGaps = Vec<ProofGap>;
 
 /// What a return is judged by.
 #[derive(Debug)]
@@ -131,46 +131,46 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// Everything that speaks against it.
-    pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, Gaps> {
-        let instance = self.topology.instance(node).ok_or_else(|| vec![Missing::Unlisted])?;
+    pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, ProofGaps> {
+        let instance = self.topology.instance(node).ok_or_else(|| vec![ProofGap::Unlisted])?;
         if !instance.valid {
-            return Err(vec![Missing::NotValid]); // all else that it shows is of before
+            return Err(vec![ProofGap::NotValid]); // all else that it shows is of before
         }
         let checked_since = |i: &Instance| after_s.is_none_or(|end| i.checked_s > end);
         if !checked_since(instance) {
-            return Err(vec![Missing::NotCheckedSince]);
+            return Err(vec![ProofGap::NotCheckedSince]);
         }
         let present = self.topology.present_primary(node);
         match (present, &instance.primary) {
             (Some(primary), _) if primary.node == *node => {
                 let mut replicas = self.topology.running_replicas(node).filter(|i| i.read_only && checked_since(i));
                 let followed = replicas.any(|i| successor.is_none_or(|successor| i.node == *successor));
-                if followed { Ok(Role::Primary) } else { Err(vec![Missing::SuccessorNotFollowing]) }
+                if followed { Ok(Role::Primary) } else { Err(vec![ProofGap::SuccessorNotFollowing]) }
             }
             (_, Some(_)) => self.replica(instance, present),
-            (None, None) => Err(vec![Missing::NoPresentPrimary]),
-            (Some(primary), None) => Err(vec![Missing::StandsAlone(primary.node.clone())]),
+            (None, None) => Err(vec![ProofGap::NoPresentPrimary]),
+            (Some(primary), None) => Err(vec![ProofGap::StandsAlone(primary.node.clone())]),
         }
     }
 
-    fn replica(&self, instance: &Instance, present: Option<&Instance>) -> Result<Role, Gaps> {
-        let mut gaps = Gaps::new();
+    fn replica(&self, instance: &Instance, present: Option<&Instance>) -> Result<Role, ProofGaps> {
+        let mut gaps = ProofGaps::new();
         match present {
-            None => gaps.push(Missing::NoPresentPrimary),
+            None => gaps.push(ProofGap::NoPresentPrimary),
             Some(primary) if !self.topology.leads_to(&instance.node, &primary.node) => {
-                gaps.push(Missing::LeadsElsewhere(primary.node.clone()));
+                gaps.push(ProofGap::LeadsElsewhere(primary.node.clone()));
             }
             Some(_) => {}
         }
         if !instance.replicating {
-            gaps.push(Missing::NotReplicating(instance.replication_error.clone()));
+            gaps.push(ProofGap::NotReplicating(instance.replication_error.clone()));
         }
         if !instance.read_only {
-            gaps.push(Missing::Writable);
+            gaps.push(ProofGap::Writable);
         }
-        gaps.extend(self.unproven_check_type.map(|check| Missing::CheckTypeUnseen(check.to_owned())));
+        gaps.extend(self.unproven_check_type.map(|check| ProofGap::CheckTypeUnseen(check.to_owned())));
         if self.errant_gtid_holds && !instance.errant_gtid.is_empty() {
-            gaps.push(Missing::ErrantGtid(instance.errant_gtid.clone()));
+            gaps.push(ProofGap::ErrantGtid(instance.errant_gtid.clone()));
         }
         if gaps.is_empty() { Ok(Role::Replica) } else { Err(gaps) }
     }
@@ -181,7 +181,7 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// Why it must not go back yet.
-    pub fn role(&self, node: &Node) -> Result<Role, Gaps> {
+    pub fn role(&self, node: &Node) -> Result<Role, ProofGaps> {
         let (instance, present) = (self.topology.instance(node), self.topology.present_primary(node));
         if instance.is_some_and(|instance| instance.valid && instance.read_only) {
             return Ok(Role::Replica); // whoever the primary is, or whether there is one
@@ -194,8 +194,8 @@ impl Judge<'_> {
         match (&instance.primary, instance.read_only || !instance.valid) {
             _ if is_harmless => Ok(Role::AsBefore),
             (Some(_), true) => Ok(Role::Replica), // down: ProxySQL's own business
-            (Some(_), false) => Err(vec![Missing::Writable]),
-            (None, _) => Err(vec![Missing::StandsAlone(present.node.clone())]),
+            (Some(_), false) => Err(vec![ProofGap::Writable]),
+            (None, _) => Err(vec![ProofGap::StandsAlone(present.node.clone())]),
         }
     }
 }
@@ -203,11 +203,11 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orchestrator::History;
+    use crate::orchestrator::KnownTies;
     use crate::orchestrator::shown::{instance, node};
 
     fn topology(shown: &[Instance]) -> Topology<'_> {
-        Topology::new(shown, &History::default())
+        Topology::new(shown, &KnownTies::default())
     }
 
     fn judge<'a>(topology: &'a Topology<'a>) -> Judge<'a> {
@@ -219,7 +219,7 @@ mod tests {
         let shown = [instance("a", None), instance("b", Some("a"))];
         let topology = topology(&shown);
         assert_eq!(judge(&topology).live(&node("b"), Some(99), None), Ok(Role::Replica));
-        assert_eq!(judge(&topology).live(&node("b"), Some(100), None), Err(vec![Missing::NotCheckedSince]));
+        assert_eq!(judge(&topology).live(&node("b"), Some(100), None), Err(vec![ProofGap::NotCheckedSince]));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
             let topology = topology(shown);
             Judge { may_become_writer, ..judge(&topology) }.role(&node("b"))
         };
-        assert_eq!(role(&writable(true), true), Err(vec![Missing::Writable]));
+        assert_eq!(role(&writable(true), true), Err(vec![ProofGap::Writable]));
         assert_eq!(role(&writable(true), false), Ok(Role::AsBefore), "nothing makes a writer of it");
         assert_eq!(role(&writable(false), true), Ok(Role::Replica), "dead: ProxySQL's own business");
     }
@@ -253,7 +253,7 @@ mod tests {
             judge(&topology).live(&node("a"), None, Some(&node("b")))
         };
         assert_eq!(live(true), Ok(Role::Primary));
-        assert_eq!(live(false), Err(vec![Missing::SuccessorNotFollowing]));
+        assert_eq!(live(false), Err(vec![ProofGap::SuccessorNotFollowing]));
     }
 
     #[test]
@@ -271,16 +271,17 @@ mod tests {
         let gaps = judge(&topology).live(&node("b"), None, None).unwrap_err();
         assert_eq!(
             gaps,
-            [Missing::NotReplicating(error.to_owned()), Missing::Writable, Missing::ErrantGtid("u:1-3".to_owned())]
+            [ProofGap::NotReplicating(error.to_owned()), ProofGap::Writable, ProofGap::ErrantGtid("u:1-3".to_owned())]
         );
         assert!(gaps[0].to_string().contains(error), "{}", gaps[0]);
     }
 
     #[test]
     fn what_is_missing_says_what_to_do_and_names_the_node_in_the_way() {
-        let missing = Missing::StandsAlone(node("a"));
+        let missing = ProofGap::StandsAlone(node("a"));
         assert!(missing.to_string().contains("a:3306"), "{missing}");
-        for missing in [Missing::NotValid, Missing::Writable, Missing::NotReplicating(String::new()), Missing::Unlisted]
+        for missing in
+            [ProofGap::NotValid, ProofGap::Writable, ProofGap::NotReplicating(String::new()), ProofGap::Unlisted]
         {
             assert!(missing.to_string().len() > 10, "{missing:?}");
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::decide::{Gaps, Guard, Missing};
+use crate::decide::{Guard, ProofGap, ProofGaps};
 use crate::evidence::{Evidence, Level};
 use crate::role::Role;
 
@@ -18,10 +18,10 @@ pub enum Verdict {
         /// Highest rank first; never empty.
         evidence: Vec<Evidence>,
         /// What would let it back.
-        lacks: Lacks,
+        blocker: ReturnBlocker,
     },
     /// Something speaks against it, or can't be understood; nothing is changed.
-    Hold(Why),
+    Hold(HoldReason),
     /// Back, in this role.
     Unfence {
         /// As what.
@@ -30,18 +30,18 @@ pub enum Verdict {
         evidence: Vec<Evidence>,
     },
     /// Not ours to judge.
-    Ignore(Why),
+    Ignore(HoldReason),
 }
 
 /// What still keeps a fenced node out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Lacks {
+pub enum ReturnBlocker {
     /// A leader whose good news counts (I8).
     ConfirmedLeader,
     /// The lease.
     Lease,
     /// Something about the node: all that speaks against it.
-    Proof(Gaps),
+    Proof(ProofGaps),
     /// What Orchestrator shows of its nodes, which was not read in this tick.
     Instances,
     /// The recovery history, read down to what is known: a record in what is missing may speak against the node.
@@ -69,13 +69,13 @@ impl Verdict {
     }
 }
 
-impl Lacks {
+impl ReturnBlocker {
     /// A stable name for programs.
     pub fn label(&self) -> &'static str {
         match self {
             Self::ConfirmedLeader => "confirmed-leader",
             Self::Lease => "lease",
-            Self::Proof(gaps) => gaps.first().map_or("proof", Missing::label),
+            Self::Proof(gaps) => gaps.first().map_or("proof", ProofGap::label),
             Self::Instances => "instances",
             Self::History => "history",
             Self::Unreadable(_) => "unreadable",
@@ -86,7 +86,7 @@ impl Lacks {
     }
 }
 
-impl fmt::Display for Lacks {
+impl fmt::Display for ReturnBlocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConfirmedLeader => write!(f, "Orchestrator's leader is not confirmed yet"),
@@ -104,7 +104,7 @@ impl fmt::Display for Lacks {
 
 /// Why nothing is changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Why {
+pub enum HoldReason {
     /// The operator said hands off.
     Suspended(String),
     /// Orchestrator never listed the node.
@@ -123,7 +123,7 @@ pub enum Why {
     Guarded(Guard),
 }
 
-impl Why {
+impl HoldReason {
     /// A stable name for programs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -139,7 +139,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Suspended(reason) => write!(f, "suspended: {reason}"),
@@ -167,25 +167,25 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::Missing;
+    use crate::decide::ProofGap;
 
     #[test]
     fn what_keeps_a_node_out_or_holds_it_is_said_in_words() {
-        for (lacks, words) in [
-            (Lacks::ConfirmedLeader, "confirmed"),
+        for (blocker, words) in [
+            (ReturnBlocker::ConfirmedLeader, "confirmed"),
             (
-                Lacks::Proof(vec![Missing::NotReplicating(String::new()), Missing::Writable]),
+                ReturnBlocker::Proof(vec![ProofGap::NotReplicating(String::new()), ProofGap::Writable]),
                 "start replication; it is writable",
             ),
-            (Lacks::SecondProof(Role::Replica), "seen as replica"),
-            (Lacks::Operator, "`unfence`"),
+            (ReturnBlocker::SecondProof(Role::Replica), "seen as replica"),
+            (ReturnBlocker::Operator, "`unfence`"),
         ] {
-            assert!(lacks.to_string().contains(words), "{lacks}");
+            assert!(blocker.to_string().contains(words), "{blocker}");
         }
         for (why, words) in [
-            (Why::Suspended("by me".to_owned()), "by me"),
-            (Why::UnknownStatus("DRAINING".to_owned()), "\"DRAINING\""),
-            (Why::Guarded(Guard::TooMany(2)), "2 of its cluster"),
+            (HoldReason::Suspended("by me".to_owned()), "by me"),
+            (HoldReason::UnknownStatus("DRAINING".to_owned()), "\"DRAINING\""),
+            (HoldReason::Guarded(Guard::TooMany(2)), "2 of its cluster"),
         ] {
             assert!(why.to_string().contains(words), "{why}");
         }

@@ -49,15 +49,15 @@ pub struct Answer {
     /// `/api/all-instances`, if asked.
     pub instances: Option<Vec<Instance>>,
     /// Instances, marks and records that could not be read. They are left out of the lists above, and nothing else is.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedEntry>,
 }
 
 /// One instance, mark or record of Orchestrator's that does not parse: it is skipped, and a node of ours that it
 /// concerns is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Skipped {
+pub struct SkippedEntry {
     /// Of which list.
-    pub part: Part,
+    pub part: AnswerPart,
     /// The nodes that it concerns, as far as that can be read.
     pub nodes: BTreeSet<Node>,
     /// What could not be read, and why: one bounded line.
@@ -66,7 +66,7 @@ pub struct Skipped {
 
 /// A part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
+pub enum AnswerPart {
     /// The marks: who is downtimed.
     Marks,
     /// The instances.

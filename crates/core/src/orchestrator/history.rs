@@ -29,14 +29,14 @@ pub struct RecoveryHistory {
     /// The records, in any order.
     pub records: Vec<Recovery>,
     /// How far the history is known with them.
-    pub progress: Progress,
+    pub progress: HistoryProgress,
 }
 
 impl RecoveryHistory {
     /// A history that was read to its end.
     pub fn whole(leader: &str, records: Vec<Recovery>) -> Self {
         let known_ns = records.iter().map(|record| record.at_ns).max().unwrap_or(0);
-        Self { progress: Progress { leader: leader.to_owned(), known_ns, under_way: None }, records }
+        Self { progress: HistoryProgress { leader: leader.to_owned(), known_ns, under_way: None }, records }
     }
 
     /// Whether no record up to now is missing.
@@ -48,7 +48,7 @@ impl RecoveryHistory {
 /// How far the history is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub struct HistoryProgress {
     /// The leader that was asked last.
     pub leader: String,
     /// All records up to this time were read and had ended, ns since 1970.
@@ -71,7 +71,7 @@ pub struct UnderWay {
 
 /// The pages that are read in one tick.
 #[derive(Debug)]
-pub struct Reading {
+pub struct HistoryReading {
     leader: String,
     known_ns: u64,
     /// What earlier ticks read, until the pages of this one have come down to it.
@@ -80,11 +80,11 @@ pub struct Reading {
     is_whole: bool,
 }
 
-impl Progress {
+impl HistoryProgress {
     /// Begins this tick's pages.
-    pub fn read(&self, leader: &str) -> Reading {
+    pub fn read(&self, leader: &str) -> HistoryReading {
         let is_same = self.leader == leader;
-        Reading {
+        HistoryReading {
             leader: leader.to_owned(),
             known_ns: if is_same { self.known_ns } else { self.known_ns.saturating_sub(AGAIN_NS) },
             before: self.under_way.clone().filter(|_| is_same),
@@ -94,7 +94,7 @@ impl Progress {
     }
 }
 
-impl Reading {
+impl HistoryReading {
     /// The page to be read next; `None` once nothing is missing any more.
     pub fn next_page(&self) -> Option<usize> {
         (!self.is_whole).then_some(self.now.next_page)
@@ -121,12 +121,12 @@ impl Reading {
     }
 
     /// How far the history is known now.
-    pub fn end(self) -> Progress {
+    pub fn end(self) -> HistoryProgress {
         if !self.is_whole {
-            return Progress { leader: self.leader, known_ns: self.known_ns, under_way: Some(self.now) };
+            return HistoryProgress { leader: self.leader, known_ns: self.known_ns, under_way: Some(self.now) };
         }
         let known_ns = self.now.open_ns.map_or(self.now.newest_ns, |open| open.saturating_sub(1));
-        Progress { leader: self.leader, known_ns: known_ns.max(self.known_ns), under_way: None }
+        HistoryProgress { leader: self.leader, known_ns: known_ns.max(self.known_ns), under_way: None }
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// Reads so many pages at most; says which.
-    fn read(progress: &mut Progress, history: &[Recovery], most: usize) -> Vec<usize> {
+    fn read(progress: &mut HistoryProgress, history: &[Recovery], most: usize) -> Vec<usize> {
         let mut reading = progress.read("orc1");
         let mut pages = Vec::new();
         while let Some(page) = reading.next_page().filter(|_| pages.len() < most) {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_long_history_is_read_in_pieces_and_then_only_what_is_new() {
-        let (mut progress, mut history) = (Progress::default(), long(100));
+        let (mut progress, mut history) = (HistoryProgress::default(), long(100));
         assert_eq!(read(&mut progress, &history, 2), [0, 1]);
         assert_eq!(read(&mut progress, &history, 3), [0, 2, 3]);
         assert!(progress.under_way.is_some());
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn records_that_arrive_between_two_pieces_leave_no_gap() {
-        let (mut progress, mut history) = (Progress::default(), long(90));
+        let (mut progress, mut history) = (HistoryProgress::default(), long(90));
         read(&mut progress, &history, 2);
         let new: Vec<_> = (0..30).map(|n| record(n, true)).collect();
         history.splice(0..0, new);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn more_new_records_than_a_tick_reads_are_read_on_from_there() {
-        let (mut progress, mut history) = (Progress::default(), long(30));
+        let (mut progress, mut history) = (HistoryProgress::default(), long(30));
         read(&mut progress, &history, 9);
         let new: Vec<_> = (0..70).map(|n| record(n, true)).collect();
         history.splice(0..0, new);
@@ -212,7 +212,7 @@ mod tests {
     fn a_record_without_an_end_is_read_again_until_it_has_one_or_is_a_day_old() {
         let mut history = long(60);
         history.insert(24, Recovery { end_s: None, ..record(24_500, true) });
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         read(&mut progress, &history, 9);
         assert_eq!(read(&mut progress, &history, 9), [0, 1]);
         history[24].end_s = Some(NOW_S);
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(read(&mut progress, &history, 9), [0]);
         history[59].end_s = None;
         history[59].at_ns = record(200_000, true).at_ns;
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         read(&mut progress, &history, 9);
         assert_eq!(read(&mut progress, &history, 9), [0]);
     }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_page_with_a_record_that_cannot_be_read_is_read_again() {
         let history = long(30);
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         for unreadable in [1, 1, 0] {
             let mut reading = progress.read("orc1");
             let page = &history[unreadable..PAGE_RECORDS];
@@ -243,13 +243,13 @@ mod tests {
     #[test]
     fn another_leaders_history_is_read_an_hour_back() {
         let history = long(100);
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         read(&mut progress, &history, 9);
         progress.leader = "orc2".to_owned();
         assert_eq!(read(&mut progress, &history, 9), [0], "3 of them");
         assert_eq!(progress.leader, "orc1");
         let dense: Vec<_> = (1..=100).map(|n| record(n * 60, true)).collect();
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         read(&mut progress, &dense, 9);
         progress.leader = "orc2".to_owned();
         assert_eq!(read(&mut progress, &dense, 9), [0, 1, 2, 3]);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_empty_history_is_known_at_once() {
-        let mut progress = Progress::default();
+        let mut progress = HistoryProgress::default();
         assert_eq!(read(&mut progress, &[], 9), [0]);
         assert_eq!((progress.known_ns, progress.under_way), (0, None));
     }

@@ -16,11 +16,11 @@ pub fn supersedes(record: &Recovery) -> bool {
 
 /// The newest superseding record of each node, on either side of it: the only one that says anything of its role.
 #[derive(Debug, Default)]
-pub struct Newest<'a> {
+pub struct NewestRecoveries<'a> {
     by_node: BTreeMap<&'a Node, &'a Recovery>,
 }
 
-impl<'a> Newest<'a> {
+impl<'a> NewestRecoveries<'a> {
     /// Finds them.
     pub fn of_each(records: impl IntoIterator<Item = &'a Recovery>) -> Self {
         let mut by_node: BTreeMap<&Node, &Recovery> = BTreeMap::new();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn is_superseded(records: &[Recovery], name: &str) -> bool {
-        Newest::of_each(records).superseding(&format!("{name}:3306").parse().unwrap()).is_some()
+        NewestRecoveries::of_each(records).superseding(&format!("{name}:3306").parse().unwrap()).is_some()
     }
 
     #[test]

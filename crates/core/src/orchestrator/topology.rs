@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
-use crate::orchestrator::{Instance, Newest, Recovery};
+use crate::orchestrator::{Instance, NewestRecoveries, Recovery};
 
 /// What joins nodes besides what the instances show of themselves.
 #[derive(Debug, Clone, Default)]
-pub struct History<'a> {
+pub struct KnownTies<'a> {
     /// Recovery records that are not released.
     pub records: Vec<&'a Recovery>,
     /// Records from before this, in ns, do not count against a node that running replicas follow.
@@ -27,7 +27,7 @@ pub struct Topology<'a> {
     cluster_of: BTreeMap<&'a Node, usize>,
     members: BTreeMap<usize, Vec<&'a Instance>>,
     replicas_of: BTreeMap<&'a Node, Vec<&'a Instance>>,
-    newest: Newest<'a>,
+    newest: NewestRecoveries<'a>,
     /// Failed nodes of old records that the live view contradicts.
     contradicted: BTreeSet<&'a Node>,
     primary_of: BTreeMap<usize, &'a Instance>,
@@ -35,7 +35,7 @@ pub struct Topology<'a> {
 
 impl<'a> Topology<'a> {
     /// Joins instances to clusters, and finds the primary of each.
-    pub fn new(instances: &'a [Instance], history: &History<'a>) -> Self {
+    pub fn new(instances: &'a [Instance], history: &KnownTies<'a>) -> Self {
         let by_node: BTreeMap<_, _> = instances.iter().map(|i| (&i.node, i)).collect();
         let cluster_of = joined(instances, history).cluster_of();
         let mut members: BTreeMap<usize, Vec<&Instance>> = BTreeMap::new();
@@ -46,7 +46,7 @@ impl<'a> Topology<'a> {
                 replicas_of.entry(primary).or_default().push(instance);
             }
         }
-        let newest = Newest::of_each(history.records.iter().copied());
+        let newest = NewestRecoveries::of_each(history.records.iter().copied());
         let contradicted = BTreeSet::new();
         let primary_of = BTreeMap::new();
         let mut topology = Self { by_node, cluster_of, members, replicas_of, newest, contradicted, primary_of };
@@ -202,7 +202,7 @@ impl<'a> Topology<'a> {
     }
 }
 
-fn joined<'a>(instances: &'a [Instance], history: &History<'a>) -> Joined<'a> {
+fn joined<'a>(instances: &'a [Instance], history: &KnownTies<'a>) -> Joined<'a> {
     let mut joined = Joined::default();
     let mut by_name: BTreeMap<&str, &Node> = BTreeMap::new();
     for instance in instances {
@@ -286,13 +286,13 @@ mod tests {
     /// Who is the primary, if a was failed over to b and this is what the leader shows.
     fn primary(instances: &[Instance]) -> Option<String> {
         let record = record();
-        let history = History { records: vec![&record], ..History::default() };
+        let history = KnownTies { records: vec![&record], ..KnownTies::default() };
         Topology::new(instances, &history).present_primary(&node("a")).map(|i| i.node.host.to_string())
     }
 
     /// Who is the primary without any record.
     fn primary_of(instances: &[Instance]) -> Option<String> {
-        let topology = Topology::new(instances, &History::default());
+        let topology = Topology::new(instances, &KnownTies::default());
         topology.present_primary(&instances[0].node).map(|i| i.node.host.to_string())
     }
 
@@ -322,11 +322,11 @@ mod tests {
     #[test]
     fn an_old_record_against_a_followed_node_names_no_primary_if_its_successor_takes_writes_too() {
         let record = Recovery { at_ns: 5, ..record() };
-        let history = History { records: vec![&record], old_before_ns: 6, ..History::default() };
+        let history = KnownTies { records: vec![&record], old_before_ns: 6, ..KnownTies::default() };
         let followed = [instance("a", None), instance("c", Some("a"))];
         let primary = |of_b: Instance, old_before_ns| {
             let shown: Vec<_> = followed.iter().cloned().chain([of_b]).collect();
-            let history = History { old_before_ns, ..history.clone() };
+            let history = KnownTies { old_before_ns, ..history.clone() };
             Topology::new(&shown, &history).present_primary(&node("a")).map(|i| i.node.host.to_string())
         };
         assert_eq!(primary(instance("b", None), 6), None);

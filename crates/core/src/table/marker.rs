@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::evidence::Kind;
+use crate::evidence::EvidenceKind;
 use crate::node::Node;
 use crate::table::Status;
 
@@ -19,7 +19,7 @@ const VERSION: &str = "1";
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Marker {
     /// The highest-ranking evidence.
-    pub kind: Kind,
+    pub kind: EvidenceKind,
     /// The node that took over, where the evidence names one.
     pub by: Option<Node>,
     /// The status before the fence; SHUNNED is noted as ONLINE.
@@ -49,7 +49,7 @@ pub enum Comment<'a> {
 
 impl Comment<'_> {
     /// The kind of the marker that a comment has.
-    pub fn kind(text: &str) -> Option<Kind> {
+    pub fn kind(text: &str) -> Option<EvidenceKind> {
         match Self::parse(text) {
             Comment::Marked(_, marker) => Some(marker.kind),
             Comment::Plain | Comment::Unreadable(_) => None,
@@ -77,7 +77,7 @@ fn parse_inner(inner: &str) -> Option<Marker> {
     if words.next()? != VERSION {
         return None;
     }
-    let kind = Kind::parse(words.next()?)?;
+    let kind = EvidenceKind::parse(words.next()?)?;
     let mut word = words.next()?;
     let by = match word.strip_prefix("by=") {
         Some(node) => {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn superseded() -> Marker {
-        Marker { kind: Kind::Superseded, by: Some("node02:3306".parse().unwrap()), was: Status::Online }
+        Marker { kind: EvidenceKind::Superseded, by: Some("node02:3306".parse().unwrap()), was: Status::Online }
     }
 
     #[test]

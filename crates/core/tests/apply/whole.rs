@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stonith_core::apply::{Outcome, Place, Statement, copy_name};
-use stonith_core::lease::Share;
+use stonith_core::lease::LeaseAction;
 use stonith_core::orders::Release;
 use stonith_core::plan::Plan;
 use stonith_core::role::Role;
@@ -101,8 +101,8 @@ fn i7_an_empty_plan_asks_nothing() {
 #[test]
 fn a_lease_that_is_shared_is_made_once_and_renewed_from_then_on() {
     let mut world = SCENES[0].world();
-    let share = Some(Share::Keep { good_ms: 9_000 });
-    let plan = Plan { share, ..plan(&world, &Directives::new()) };
+    let lease_action = Some(LeaseAction::Keep { good_ms: 9_000 });
+    let plan = Plan { lease_action, ..plan(&world, &Directives::new()) };
     for after_ms in [0, 5_000] {
         world.now_ms += after_ms;
         let outcome = Running::new(plan.clone(), "a").finish(&mut world);

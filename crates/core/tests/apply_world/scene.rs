@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use stonith_core::apply::{Done, Outcome, Place};
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
@@ -246,13 +246,13 @@ pub fn managed() -> Managed {
 pub type Directives = BTreeMap<Node, Directive>;
 
 pub fn fence() -> Directives {
-    let directive = Directive::Fence { kind: Kind::Superseded, by: Some(node("node02")), sessions: true };
+    let directive = Directive::Fence { kind: EvidenceKind::Superseded, by: Some(node("node02")), sessions: true };
     BTreeMap::from([(node("node01"), directive)])
 }
 
 /// Somebody else's reason, with a lower rank than that of [`fence`].
 pub fn second_writer(name: &str, by: &str) -> Directives {
-    let directive = Directive::Fence { kind: Kind::SecondWriter, by: Some(node(by)), sessions: false };
+    let directive = Directive::Fence { kind: EvidenceKind::SecondWriter, by: Some(node(by)), sessions: false };
     BTreeMap::from([(node(name), directive)])
 }
 

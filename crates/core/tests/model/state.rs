@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use stonith_core::apply::Place;
-use stonith_core::decide::wants;
+use stonith_core::decide::leader_query;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
@@ -363,7 +363,7 @@ impl State {
             Reach::Nobody => return LeaderView::Silent("timed out".to_owned()),
         };
         let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
-        let asked = wants(proxy, &agent.memory, &leader, &member.downtimes, policy, self.now_ms());
+        let asked = leader_query(proxy, &agent.memory, &leader, &member.downtimes, policy, self.now_ms());
         let downtimed = |n: &Node| member.downtimes.iter().any(|downtime| downtime.node == *n);
         let instances =
             || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();

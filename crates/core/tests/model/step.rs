@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use stonith_core::apply::{Outcome, Statement, Step};
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
 use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
@@ -235,7 +235,7 @@ impl Model {
         }
         let memory = (*state.agents[i].memory).clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
-        let led = matches!(decision.standing, Standing::Led { .. }) && state.orc.reach.leads();
+        let led = matches!(decision.lease_state, LeaseState::Led { .. }) && state.orc.reach.leads();
         if led && decision.memory.armed {
             state.seen.led = true;
         }

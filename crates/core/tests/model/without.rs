@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use stonith_core::apply::{Apply, Place, Reply, Statement, Step};
 use stonith_core::decide::{Decision, decide};
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
@@ -155,7 +155,7 @@ pub fn decide_without(
     let policy = &policy;
     let mut decision = decide(&observed, &memory, policy, now_ms);
     match without {
-        Some(Rule::SharedLease) => decision.plan.share = None,
+        Some(Rule::SharedLease) => decision.plan.lease_action = None,
         Some(Rule::IsolationEndsAsBefore) => {
             let has_settings_left = |name: &Node| match &observed.leader {
                 LeaderView::Led(answer) => {
@@ -171,7 +171,7 @@ pub fn decide_without(
         }
         Some(Rule::ReturnNamesItsMarkers) => {
             let by = Some(node(NODES[1]));
-            let any = [Kind::Isolation, Kind::LostInRecovery, Kind::Superseded]
+            let any = [EvidenceKind::Isolation, EvidenceKind::LostInRecovery, EvidenceKind::Superseded]
                 .into_iter()
                 .flat_map(|kind| [None, by.clone()].map(|by| Marker { kind, by, was: Status::Online }));
             let any: BTreeSet<Marker> = any.collect();

@@ -1,6 +1,6 @@
 //! Rows beside the pair, and no pairs at all: managed is every row of a node that Orchestrator knows.
 
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::table::{Hostgroup, Layer, Status};
 
 use crate::world::{Decided, LAYERS, Lab, row};
@@ -91,7 +91,7 @@ fn a_second_writer_in_a_named_hostgroup_is_fenced() {
     assert_eq!(lab.fenced().len(), 0, "replicas beside the primary are no writers");
     lab.server("node02").read_only = false;
     let decision = lab.run_s(5);
-    assert_eq!(decision.kinds("node02"), [Kind::SecondWriter]);
+    assert_eq!(decision.kinds("node02"), [EvidenceKind::SecondWriter]);
     assert_eq!(lab.fenced(), ["node02"]);
 }
 

@@ -1,8 +1,8 @@
 //! Several clusters behind one ProxySQL, and nodes that Orchestrator does not know: what happens to one is no
 //! evidence against another.
 
-use stonith_core::decide::{Guard, Lacks, Missing, Why};
-use stonith_core::evidence::Kind::{LostInRecovery, SecondWriter, Superseded};
+use stonith_core::decide::{Guard, HoldReason, ProofGap, ReturnBlocker};
+use stonith_core::evidence::EvidenceKind::{LostInRecovery, SecondWriter, Superseded};
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::table::Status;
 
@@ -55,7 +55,7 @@ fn failovers_in_both_clusters_at_once_fence_and_let_back_each_in_its_own() {
     lab.leader_killed("orc2").purges_history().returns_writable("node01").returns_writable("node11");
     let decision = lab.run_s(60);
     assert_eq!(decision.kinds("node11"), [Superseded, LostInRecovery]);
-    assert_eq!(decision.lacks("node11"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node12"))])));
+    assert_eq!(decision.blocker("node11"), Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node12"))])));
     assert_eq!(lab.fenced(), ["node01", "node11"]);
     // A replica of the wrong cluster's primary is no replica of its own.
     lab.follows("node11", "node03").run_s(20);
@@ -83,7 +83,7 @@ fn downtimes_are_counted_per_cluster_and_the_last_row_of_each_hostgroup_is_kept(
     }
     let decision = lab.next();
     assert_eq!(lab.fenced(), ["node02", "node12"], "half of three, in each of them");
-    assert_eq!(decision.held("node13"), Some(&Why::Guarded(Guard::TooMany(1))));
+    assert_eq!(decision.held("node13"), Some(&HoldReason::Guarded(Guard::TooMany(1))));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_cluster_that_orchestrator_does_not_know_is_left_alone_whatever_happens_to_t
     }
     let before = others(&lab);
     let decision = lab.failover("node01", "node03").run_s(10);
-    assert_eq!(decision.held("node11"), Some(&Why::NotKnown));
+    assert_eq!(decision.held("node11"), Some(&HoldReason::NotKnown));
     lab.leader_gone().run_s(60);
     assert_eq!((lab.fenced(), others(&lab)), (MAIN.map(str::to_owned).to_vec(), before.clone()));
     lab.led_by("orc1").run_s(5);
@@ -117,7 +117,7 @@ fn a_cluster_that_orchestrator_does_not_know_is_left_alone_whatever_happens_to_t
 fn a_node_that_orchestrator_gets_to_know_later_is_judged_from_then_on() {
     let mut lab = Lab::healthy();
     lab.put(row(20, "node04", Status::Online)).run_s(5);
-    assert_eq!(lab.next().held("node04"), Some(&Why::NotKnown));
+    assert_eq!(lab.next().held("node04"), Some(&HoldReason::NotKnown));
     let like = lab.servers[&node("node02")].clone();
     lab.servers.insert(node("node04"), like);
     lab.run_s(40);

@@ -1,7 +1,7 @@
 //! Rings, and replica settings that were left on a primary: a MasterKey says nothing of a node's role.
 
-use stonith_core::decide::{Guard, Lacks, Missing, Verdict, Why, release_by_order};
-use stonith_core::evidence::Kind::Superseded;
+use stonith_core::decide::{Guard, HoldReason, ProofGap, ReturnBlocker, Verdict, release_by_order};
+use stonith_core::evidence::EvidenceKind::Superseded;
 use stonith_core::role::Role;
 
 use crate::world::{Decided, Lab, node};
@@ -64,7 +64,7 @@ fn an_unfence_order_works_for_the_writer_of_a_ring() {
 fn a_downtime_never_takes_the_writer_of_a_ring() {
     let mut lab = half_a_ring();
     let decision = lab.downtime("node01", "maintenance").run_s(5);
-    assert_eq!(decision.held("node01"), Some(&Why::Guarded(Guard::HealthyPrimary)));
+    assert_eq!(decision.held("node01"), Some(&HoldReason::Guarded(Guard::HealthyPrimary)));
     assert_eq!(lab.writes, 0);
 }
 
@@ -106,7 +106,7 @@ fn the_read_only_half_of_a_ring_returns_as_a_replica_after_a_recovery() {
     lab.failover("node01", "node02").run_s(5);
     lab.repaired("node01").has_settings_left("node02", "node01").server("node02").replicating = true;
     let decision = lab.run_s(2);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::SecondProof(Role::Replica)));
     lab.next();
     assert_eq!(lab.rows("node01"), "20:ONLINE");
     lab.server("node01").read_only = false;
@@ -122,13 +122,16 @@ fn an_old_record_against_a_node_that_running_replicas_follow_is_held_and_said() 
     lab.switched_by_hand("node02").server("node01").primary = None;
     lab.server("node01").read_only = true;
     let decision = lab.run_s(60);
-    assert!(matches!(decision.held("node02"), Some(Why::Contradicted(fact)) if fact.kind == Superseded));
+    assert!(matches!(decision.held("node02"), Some(HoldReason::Contradicted(fact)) if fact.kind == Superseded));
     assert_eq!((lab.fenced().len(), lab.rows("node02").contains("10:ONLINE")), (0, true));
     // What was contradicted once is no evidence when the node dies later.
     lab.dies("node02").run_s(30);
     assert_eq!(lab.fenced().len(), 0);
     lab.returns_writable("node02").follows("node03", "node02");
-    assert!(matches!(lab.run_s(5).held("node02"), Some(Why::Contradicted(_))), "said for as long as nobody settles it");
+    assert!(
+        matches!(lab.run_s(5).held("node02"), Some(HoldReason::Contradicted(_))),
+        "said for as long as nobody settles it"
+    );
     let release = release_by_order(&lab.memory, &lab.observed().leader, &node("node02"), lab.now_s());
     lab.orders.released.insert(node("node02"), release);
     assert_eq!(lab.next().of("node02"), &Verdict::Keep, "`unfence` settles it");
@@ -140,7 +143,7 @@ fn an_old_record_whose_successor_takes_writes_too_fences_neither_of_the_two() {
     lab.record(3 * crate::world::DAY_S, "node02", Some("node01"));
     lab.switched_by_hand("node02").returns_writable("node01");
     let decision = lab.run_s(60);
-    assert!(matches!(decision.held("node02"), Some(Why::Contradicted(_))));
+    assert!(matches!(decision.held("node02"), Some(HoldReason::Contradicted(_))));
     assert_eq!(lab.fenced().len(), 0);
     // Control: once replicas follow the successor as well, the record is no riddle any more.
     let mut lab = Lab::new();
@@ -159,6 +162,6 @@ fn what_speaks_against_a_return_is_named_whole() {
     let server = lab.server("node01");
     (server.up, server.primary, server.errant_gtid) = (true, Some(node("node03")), "uuid:7-9".to_owned());
     let gaps =
-        vec![Missing::NotReplicating(String::new()), Missing::Writable, Missing::ErrantGtid("uuid:7-9".to_owned())];
-    assert_eq!(lab.run_s(5).lacks("node01"), Some(&Lacks::Proof(gaps)));
+        vec![ProofGap::NotReplicating(String::new()), ProofGap::Writable, ProofGap::ErrantGtid("uuid:7-9".to_owned())];
+    assert_eq!(lab.run_s(5).blocker("node01"), Some(&ReturnBlocker::Proof(gaps)));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stonith_core::condition::{Condition, Severity, UnarmedReason, Untold, conditions};
 use stonith_core::decide::decide;
-use stonith_core::evidence::Kind::SecondWriter;
+use stonith_core::evidence::EvidenceKind::SecondWriter;
 use stonith_core::policy::IsolationScope;
 use stonith_core::table::{CheckType, Status};
 

@@ -1,9 +1,9 @@
 //! What lets a fenced node back: proof, in the role that it has now; never absence.
 
 use stonith_core::condition::conditions;
-use stonith_core::decide::{Lacks, Missing, Verdict, Why, release_by_order};
+use stonith_core::decide::{HoldReason, ProofGap, ReturnBlocker, Verdict, release_by_order};
 use stonith_core::evidence::Evidence;
-use stonith_core::evidence::Kind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
+use stonith_core::evidence::EvidenceKind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
 use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
 use stonith_core::orders::Release;
 use stonith_core::plan::Directive;
@@ -28,7 +28,7 @@ fn a_repaired_node_comes_back_as_a_reader_after_two_proofs_two_seconds_apart() {
     let first_ms = lab.now_ms + 100;
     for after_ms in [0, 1_000, 1_999] {
         let decision = lab.tick(first_ms + after_ms);
-        assert_eq!(decision.lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)), "{after_ms} ms");
+        assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::SecondProof(Role::Replica)), "{after_ms} ms");
     }
     assert_eq!(lab.tick(first_ms + 2_000).unfenced("node01"), Some(Role::Replica));
     for layer in LAYERS {
@@ -61,7 +61,10 @@ fn a_proof_that_breaks_in_between_begins_anew() {
     let mut lab = failed_over();
     lab.repaired("node01").next();
     lab.server("node01").replicating = false;
-    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotReplicating(String::new())])));
+    assert_eq!(
+        lab.next().blocker("node01"),
+        Some(&ReturnBlocker::Proof(vec![ProofGap::NotReplicating(String::new())]))
+    );
     lab.server("node01").replicating = true;
     lab.run_s(2);
     assert!(lab.is_fenced("node01"));
@@ -72,13 +75,13 @@ fn a_proof_that_breaks_in_between_begins_anew() {
 #[test]
 fn each_thing_that_is_missing_of_the_proof_keeps_it_out_and_is_named() {
     type Damage = fn(&mut Lab);
-    let damages: [(Missing, Damage); 6] = [
-        (Missing::Writable, |lab| lab.server("node01").read_only = false),
-        (Missing::NotReplicating(String::new()), |lab| lab.server("node01").replicating = false),
-        (Missing::NotValid, |lab| lab.server("node01").up = false),
-        (Missing::Unlisted, |lab| lab.server("node01").listed = false),
-        (Missing::LeadsElsewhere(node("node03")), |lab| lab.server("node01").primary = Some(node("elsewhere"))),
-        (Missing::CheckTypeUnseen("super_read_only".to_owned()), |lab| {
+    let damages: [(ProofGap, Damage); 6] = [
+        (ProofGap::Writable, |lab| lab.server("node01").read_only = false),
+        (ProofGap::NotReplicating(String::new()), |lab| lab.server("node01").replicating = false),
+        (ProofGap::NotValid, |lab| lab.server("node01").up = false),
+        (ProofGap::Unlisted, |lab| lab.server("node01").listed = false),
+        (ProofGap::LeadsElsewhere(node("node03")), |lab| lab.server("node01").primary = Some(node("elsewhere"))),
+        (ProofGap::CheckTypeUnseen("super_read_only".to_owned()), |lab| {
             lab.proxy.pairs[0].check_type = CheckType::parse("super_read_only");
         }),
     ];
@@ -86,7 +89,7 @@ fn each_thing_that_is_missing_of_the_proof_keeps_it_out_and_is_named() {
         let mut lab = failed_over();
         damage(lab.repaired("node01"));
         let decision = lab.run_s(60);
-        assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![missing])));
+        assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![missing])));
         assert!(lab.is_fenced("node01"));
     }
 }
@@ -108,7 +111,7 @@ fn read_only_is_required_of_a_replica_without_any_pair_too() {
     lab.failover("node01", "node03").run_s(5);
     assert_eq!(lab.fenced(), ["node01"]);
     lab.repaired("node01").server("node01").read_only = false;
-    assert_eq!(lab.run_s(5).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
+    assert_eq!(lab.run_s(5).blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::Writable])));
     assert_eq!(lab.fenced(), ["node01"]);
     lab.server("node01").read_only = true;
     lab.run_s(5);
@@ -119,10 +122,13 @@ fn read_only_is_required_of_a_replica_without_any_pair_too() {
 fn i8_good_news_waits_for_a_majority_and_two_seconds_of_the_same_leader() {
     let mut lab = failed_over();
     lab.repaired("node01").backed(Backing::Unconfirmed);
-    assert_eq!(lab.run_s(60).lacks("node01"), Some(&Lacks::ConfirmedLeader));
+    assert_eq!(lab.run_s(60).blocker("node01"), Some(&ReturnBlocker::ConfirmedLeader));
     // Leaders that change each second are never steady.
     for round in 0..10 {
-        assert_eq!(lab.led_by(["orc2", "orc1"][round % 2]).next().lacks("node01"), Some(&Lacks::ConfirmedLeader));
+        assert_eq!(
+            lab.led_by(["orc2", "orc1"][round % 2]).next().blocker("node01"),
+            Some(&ReturnBlocker::ConfirmedLeader)
+        );
     }
     let from_ms = lab.now_ms + 1_000;
     while lab.is_fenced("node01") {
@@ -150,7 +156,7 @@ fn a_check_that_began_before_the_recoverys_end_proves_nothing() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").downtime_ends("node01").rows_go_stale();
     let decision = lab.run_s(20);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::NotCheckedSince])));
     lab.stale = None;
     lab.run_s(5);
     assert_eq!(lab.rows("node01"), "20:ONLINE");
@@ -160,7 +166,7 @@ fn a_check_that_began_before_the_recoverys_end_proves_nothing() {
 fn a_recovery_that_has_no_end_yet_cannot_be_proven_over() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").downtime_ends("node01").records[0].end_s = None;
-    assert_eq!(lab.run_s(20).lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
+    assert_eq!(lab.run_s(20).blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::NotCheckedSince])));
 }
 
 /// A blip: node01 is back and checked again, but of the others the leader shows what was before the promotion.
@@ -221,11 +227,11 @@ fn as_the_primary_it_comes_back_once_its_successor_follows_it() {
 fn a_first_proof_as_a_replica_is_none_as_the_primary() {
     let mut lab = failed_over();
     lab.repaired("node01").downtime_ends("node01").next();
-    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)));
+    assert_eq!(lab.next().blocker("node01"), Some(&ReturnBlocker::SecondProof(Role::Replica)));
     // Put right by hand, in between.
     lab.returns_writable("node01").follows("node02", "node01").follows("node03", "node01").primary = node("node01");
     let decision = lab.run_s(2);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::SecondProof(Role::Primary)));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::SecondProof(Role::Primary)));
 }
 
 #[test]
@@ -235,7 +241,7 @@ fn what_a_marker_says_of_the_successor_counts_when_its_record_is_lost() {
     lab.downtime_ends("node01").dies("node03");
     lab.returns_writable("node01").follows("node02", "node01").primary = node("node01");
     let decision = lab.run_s(30);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::SuccessorNotFollowing])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::SuccessorNotFollowing])));
     lab.follows("node03", "node01").run_s(5);
     assert!(lab.fenced().is_empty());
 }
@@ -248,13 +254,13 @@ fn a_mark_that_is_younger_than_the_promotion_and_has_no_record_ends_by_the_opera
     assert_eq!(lab.fenced(), ["node03"]);
     lab.dies("node01").downtime("node01", LOST_IN_RECOVERY).run_s(3);
     lab.returns_writable("node01").downtime_ends("node01").follows("node02", "node01").run_s(20);
-    assert_eq!(lab.next().lacks("node01"), Some(&Lacks::Operator), "who took over then nobody can say");
+    assert_eq!(lab.next().blocker("node01"), Some(&ReturnBlocker::Operator), "who took over then nobody can say");
 }
 
 #[test]
 fn after_a_failure_the_lost_in_recovery_downtime_must_be_over_first() {
     let mut lab = failed_over();
-    assert_eq!(lab.follows("node01", "node03").run_s(60).lacks("node01"), Some(&Lacks::DowntimeEnd));
+    assert_eq!(lab.follows("node01", "node03").run_s(60).blocker("node01"), Some(&ReturnBlocker::DowntimeEnd));
     lab.downtime_ends("node01").run_s(5);
     assert!(lab.fenced().is_empty());
 }
@@ -267,7 +273,7 @@ fn a_plain_downtime_ends_when_the_leader_shows_the_node_well_and_not_downtimed()
     assert_eq!((decision.kinds("node02"), lab.fenced()), (vec![Downtime], vec!["node02".to_owned()]));
     let soft = Directive::Fence { kind: Downtime, by: None, sessions: false };
     assert_eq!(decision.plan.directives[&node("node02")], soft);
-    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::DowntimeEnd));
+    assert_eq!(lab.run_s(60).blocker("node02"), Some(&ReturnBlocker::DowntimeEnd));
     assert_eq!(lab.downtime_ends("node02").next().unfenced("node02"), Some(Role::AsBefore));
     assert_eq!(lab.layers(), before);
 }
@@ -277,12 +283,12 @@ fn i2_a_plain_downtime_does_not_end_by_being_absent_from_the_list() {
     let mut lab = Lab::healthy();
     lab.downtime("node02", "maintenance").next();
     let decision = lab.forgets("node02").run_s(60);
-    assert_eq!(decision.lacks("node02"), Some(&Lacks::Proof(vec![Missing::Unlisted])));
+    assert_eq!(decision.blocker("node02"), Some(&ReturnBlocker::Proof(vec![ProofGap::Unlisted])));
     lab.dies("node02").server("node02").listed = true;
-    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::Proof(vec![Missing::NotValid])));
+    assert_eq!(lab.run_s(60).blocker("node02"), Some(&ReturnBlocker::Proof(vec![ProofGap::NotValid])));
     lab.follows("node02", "node01").rows_go_stale();
     lab.stale.iter_mut().flatten().for_each(|instance| instance.downtimed = true);
-    assert_eq!(lab.run_s(60).lacks("node02"), Some(&Lacks::DowntimeEnd), "the instance still says so");
+    assert_eq!(lab.run_s(60).blocker("node02"), Some(&ReturnBlocker::DowntimeEnd), "the instance still says so");
 }
 
 #[test]
@@ -304,7 +310,7 @@ fn a_fence_that_an_operator_ordered_ends_by_an_order_only() {
     let mut lab = Lab::healthy();
     let before = lab.layers();
     assert_eq!(lab.order_fence("node02").kinds("node02"), [Manual]);
-    assert_eq!(lab.run_s(120).lacks("node02"), Some(&Lacks::Operator));
+    assert_eq!(lab.run_s(120).blocker("node02"), Some(&ReturnBlocker::Operator));
     assert_eq!(lab.leader_killed("orc2").state_lost().run_s(10).kinds("node02"), [Manual]);
     assert!(lab.order_unfence("node02", false).unfenced("node02").is_some());
     lab.run_s(60);
@@ -342,13 +348,17 @@ fn a_release_in_the_orders_outlives_the_state_file() {
 fn an_operators_order_wants_a_confirmed_leader_or_says_that_it_does_without() {
     let mut lab = failed_over();
     lab.leader_gone().next();
-    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Lease));
+    assert_eq!(lab.order_unfence("node01", false).blocker("node01"), Some(&ReturnBlocker::Lease));
     lab.led_by("orc2");
-    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::ConfirmedLeader), "I8: any unfence");
+    assert_eq!(
+        lab.order_unfence("node01", false).blocker("node01"),
+        Some(&ReturnBlocker::ConfirmedLeader),
+        "I8: any unfence"
+    );
     lab.run_s(3);
     assert_eq!(
-        lab.returns_writable("node01").order_unfence("node01", false).lacks("node01"),
-        Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])),
+        lab.returns_writable("node01").order_unfence("node01", false).blocker("node01"),
+        Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node03"))])),
         "not as a second writer"
     );
     lab.asked(Raft::Blind);
@@ -363,7 +373,7 @@ fn an_order_for_one_node_judges_no_other_that_is_held() {
     lab.failover("node01", "node03");
     let decision = lab.order_fence("node02");
     assert_eq!(lab.fenced(), ["node02"]);
-    assert_eq!(decision.held("node01"), Some(&Why::Suspended("maintenance".to_owned())));
+    assert_eq!(decision.held("node01"), Some(&HoldReason::Suspended("maintenance".to_owned())));
     assert_eq!(lab.order_unfence("node02", true).unfenced("node02"), Some(Role::AsBefore));
 }
 
@@ -387,8 +397,8 @@ fn a_node_of_several_pairs_is_proven_in_all_of_them() {
     lab.put(row(11, "node01", Status::Online)).run_s(10);
     lab.failover("node01", "node03").run_s(10);
     let decision = lab.repaired("node01").run_s(10);
-    let unseen = Missing::CheckTypeUnseen("innodb_read_only".to_owned());
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![unseen])));
+    let unseen = ProofGap::CheckTypeUnseen("innodb_read_only".to_owned());
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![unseen])));
 }
 
 #[test]
@@ -516,8 +526,8 @@ fn an_unfence_order_is_refused_where_the_monitor_would_make_a_writer_of_the_node
         lab.proxy.pairs[0].check_type = CheckType::parse(check_type);
         lab.failover("node01", "node03").run_s(5);
         lab.repaired("node01").run_s(5);
-        let unseen = Missing::CheckTypeUnseen(check_type.to_owned());
-        assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Proof(vec![unseen])));
+        let unseen = ProofGap::CheckTypeUnseen(check_type.to_owned());
+        assert_eq!(lab.order_unfence("node01", false).blocker("node01"), Some(&ReturnBlocker::Proof(vec![unseen])));
         assert_eq!(lab.fenced(), ["node01"]);
         // Control: what `read_only` proves is let back by the same order.
         lab.proxy.pairs[0].check_type = CheckType::ReadOnly;
@@ -535,7 +545,7 @@ fn a_returned_replica_with_transactions_that_its_primary_lacks_is_held_after_a_r
     lab.failover("node01", "node03").run_s(5);
     lab.repaired("node01").server("node01").errant_gtid = ERRANT.to_owned();
     let decision = lab.run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::ErrantGtid(ERRANT.to_owned())])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::ErrantGtid(ERRANT.to_owned())])));
     assert_eq!(lab.fenced(), ["node01"]);
     lab.server("node01").errant_gtid.clear();
     lab.next();

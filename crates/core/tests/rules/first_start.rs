@@ -1,8 +1,8 @@
 //! The first start, arming, and starting again: what is old is no reason to take traffic away.
 
-use stonith_core::decide::Why;
-use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
-use stonith_core::lease::Standing;
+use stonith_core::decide::HoldReason;
+use stonith_core::evidence::EvidenceKind::{Isolation, LostInRecovery, Superseded};
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::orchestrator::{Backing, Downtime, LOST_IN_RECOVERY};
 use stonith_core::orders::Release;
@@ -26,7 +26,7 @@ fn with_history() -> Lab {
 fn i9_a_first_start_with_an_old_history_of_healthy_nodes_fences_nothing() {
     let mut lab = with_history();
     let decision = lab.next();
-    assert!(matches!(decision.held("node03"), Some(Why::OldEvidence(_))), "held, and shown");
+    assert!(matches!(decision.held("node03"), Some(HoldReason::OldEvidence(_))), "held, and shown");
     lab.run_s(120);
     assert_eq!(lab.writes, 0);
 }
@@ -45,7 +45,7 @@ fn an_old_mark_is_not_discharged_by_rows_of_before_it() {
     lab.rows_go_stale();
     let (node, begin_s) = (node("node02"), lab.now_s() - 10);
     lab.downtimes.push(Downtime { node, reason: LOST_IN_RECOVERY.to_owned(), owner: "orc1".to_owned(), begin_s });
-    assert!(matches!(lab.run_s(20).held("node02"), Some(Why::OldEvidence(_))));
+    assert!(matches!(lab.run_s(20).held("node02"), Some(HoldReason::OldEvidence(_))));
     lab.stale = None;
     assert_eq!(lab.run_s(20).held("node02"), None, "checked since, and well");
 }
@@ -55,7 +55,7 @@ fn a_new_mark_fences_though_an_old_record_of_the_same_node_is_held() {
     let mut lab = Lab::new();
     lab.record(3 * DAY_S, "node02", Some("node01"));
     lab.backed(Backing::Unconfirmed);
-    assert!(matches!(lab.next().held("node02"), Some(Why::OldEvidence(_))));
+    assert!(matches!(lab.next().held("node02"), Some(HoldReason::OldEvidence(_))));
     lab.downtime("node02", LOST_IN_RECOVERY);
     assert_eq!(lab.next().kinds("node02"), [Superseded, LostInRecovery], "the record rides on it, at once");
 }
@@ -83,7 +83,7 @@ fn i9_an_old_record_against_a_node_of_which_nothing_is_known_is_held() {
     lab.record(3 * DAY_S, "node02", Some("node01"));
     lab.server("node02").listed = false;
     let decision = lab.run_s(60);
-    assert!(matches!(decision.held("node02"), Some(Why::OldEvidence(_))));
+    assert!(matches!(decision.held("node02"), Some(HoldReason::OldEvidence(_))));
     assert_eq!(lab.writes, 0);
 }
 
@@ -111,7 +111,7 @@ fn i9_a_wrong_endpoint_or_password_at_first_start_takes_nothing_away() {
         lab.policy.blind_isolates = true;
         let decision = lab.asked(raft.clone()).run_s(600);
         assert_eq!((lab.writes, lab.memory.armed), (0, false), "{raft:?}");
-        assert!(matches!(decision.standing, Standing::Unarmed | Standing::Held));
+        assert!(matches!(decision.lease_state, LeaseState::Unarmed | LeaseState::Held));
     }
 }
 

@@ -1,15 +1,15 @@
 //! What a plain downtime may not take away, and what switches it off.
 
-use stonith_core::decide::{Guard, Why};
-use stonith_core::evidence::Kind::{Downtime, LostInRecovery};
+use stonith_core::decide::{Guard, HoldReason};
+use stonith_core::evidence::EvidenceKind::{Downtime, LostInRecovery};
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::policy::FenceOn;
 use stonith_core::table::{Hostgroup, Status};
 
 use crate::world::{Decided, Lab, node, row};
 
-fn guarded(guard: Guard) -> Option<Why> {
-    Some(Why::Guarded(guard))
+fn guarded(guard: Guard) -> Option<HoldReason> {
+    Some(HoldReason::Guarded(guard))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The recovery history is read in pieces, and the lease lives without it (DESIGN §7).
 
-use stonith_core::decide::Lacks;
-use stonith_core::lease::Standing;
+use stonith_core::decide::ReturnBlocker;
+use stonith_core::lease::LeaseState;
 use stonith_core::table::Status;
 
 use crate::world::{Decided, HistoryRead, Lab, node, row};
@@ -11,9 +11,13 @@ fn a_first_start_is_armed_and_led_while_the_history_is_not_answered_or_not_read_
     for history in [HistoryRead::Nothing, HistoryRead::NewestOf(0)] {
         let mut lab = Lab::new();
         lab.history = history;
-        assert_eq!(lab.run_s(5).standing, Standing::Led { good: true });
+        assert_eq!(lab.run_s(5).lease_state, LeaseState::Led { good: true });
         assert!(lab.memory.armed);
-        assert_eq!(lab.leader_gone().run_s(10).standing, Standing::Isolated, "control: the lease was held until then");
+        assert_eq!(
+            lab.leader_gone().run_s(10).lease_state,
+            LeaseState::Isolated,
+            "control: the lease was held until then"
+        );
     }
 }
 
@@ -41,7 +45,7 @@ fn a_node_is_let_back_only_once_the_history_is_read_up_to_now() {
         let mut lab = Lab::healthy();
         lab.failover("node01", "node02").run_s(2);
         lab.repaired("node01").downtime_ends("node01").history = history;
-        assert_eq!(lab.run_s(30).lacks("node01"), Some(&Lacks::History), "{history:?}");
+        assert_eq!(lab.run_s(30).blocker("node01"), Some(&ReturnBlocker::History), "{history:?}");
         lab.history = HistoryRead::Whole;
         lab.run_s(2);
         assert!(lab.fenced().is_empty(), "{history:?}");
@@ -54,7 +58,7 @@ fn an_isolation_ends_once_the_history_is_read_up_to_now() {
     let before = lab.layers();
     lab.leader_gone().run_s(60);
     lab.history = HistoryRead::NewestOf(0);
-    assert_eq!(lab.led_by("orc1").run_s(10).lacks("node02"), Some(&Lacks::History));
+    assert_eq!(lab.led_by("orc1").run_s(10).blocker("node02"), Some(&ReturnBlocker::History));
     lab.history = HistoryRead::Whole;
     lab.run_s(1);
     assert_eq!(lab.layers(), before);

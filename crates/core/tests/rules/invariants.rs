@@ -1,7 +1,7 @@
 //! The invariants of DESIGN §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
 
-use stonith_core::decide::{Lacks, Why};
-use stonith_core::evidence::Kind::{Isolation, Superseded};
+use stonith_core::decide::{HoldReason, ReturnBlocker};
+use stonith_core::evidence::EvidenceKind::{Isolation, Superseded};
 use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
 use stonith_core::table::{Hostgroup, Layer, Status};
 
@@ -41,7 +41,7 @@ fn i1_a_node_with_a_status_that_is_not_known_is_held_in_every_layer() {
             rows[at.unwrap()].status = Status::Unknown("DRAINING".to_owned());
             harm(&mut lab);
             assert!(!LAYERS.iter().any(|layer| lab.rows_in(*layer, "node01").contains("OFFLINE")), "{what} {layer}");
-            assert_eq!(lab.next().held("node01"), Some(&Why::UnknownStatus("DRAINING".to_owned())));
+            assert_eq!(lab.next().held("node01"), Some(&HoldReason::UnknownStatus("DRAINING".to_owned())));
         }
     }
 }
@@ -66,7 +66,7 @@ fn i1_a_node_with_a_note_of_ours_that_cannot_be_read_is_held() {
             });
             let rows = lab.rows("node01");
             harm(&mut lab);
-            assert_eq!(lab.next().held("node01"), Some(&Why::UnreadableMarker), "{what}");
+            assert_eq!(lab.next().held("node01"), Some(&HoldReason::UnreadableMarker), "{what}");
             assert_eq!(lab.rows("node01"), rows, "{what}");
         }
     }
@@ -290,7 +290,7 @@ fn i8_bad_news_counts_at_once_and_good_news_does_not() {
     lab.failover("node01", "node03").led_by("orc7").backed(Backing::Unconfirmed);
     assert_eq!(lab.next().kinds("node01")[0], Superseded);
     let decision = lab.repaired("node01").run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::ConfirmedLeader));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::ConfirmedLeader));
 }
 
 #[test]

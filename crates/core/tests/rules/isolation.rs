@@ -1,8 +1,8 @@
 //! A proxy that is cut off from Orchestrator's leader goes out of service, and comes back as it was.
 
-use stonith_core::decide::Lacks;
-use stonith_core::evidence::Kind::{Isolation, Superseded};
-use stonith_core::lease::Standing;
+use stonith_core::decide::ReturnBlocker;
+use stonith_core::evidence::EvidenceKind::{Isolation, Superseded};
+use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::Backing;
 use stonith_core::policy::{APPLY_MS, ELECTION_MS, IsolationScope, Policy};
 use stonith_core::table::{Hostgroup, Status};
@@ -65,7 +65,7 @@ fn a_tick_late_by_one_tick_still_keeps_the_promise() {
     let asked_ms = lab.now_ms;
     lab.leader_gone();
     // The last tick that may still wait, and the next one, a whole gap later.
-    assert_eq!(lab.tick(asked_ms + 7_999).standing, Standing::Waiting);
+    assert_eq!(lab.tick(asked_ms + 7_999).lease_state, LeaseState::Waiting);
     assert!(lab.tick(asked_ms + 8_999).isolated(), "and an apply takes 1 s");
 }
 
@@ -79,7 +79,7 @@ fn everything_goes_out_at_level_sessions_and_back_within_a_tick_of_a_confirmed_l
     isolated_after_ms(&mut lab);
     assert!(lab.proxy.conn_used.is_empty(), "no session is left");
     let decision = lab.next();
-    assert_eq!((decision.kinds("node02"), decision.lacks("node02")), (vec![Isolation], Some(&Lacks::Lease)));
+    assert_eq!((decision.kinds("node02"), decision.blocker("node02")), (vec![Isolation], Some(&ReturnBlocker::Lease)));
     lab.run_s(600);
     assert_eq!(lab.fenced(), ALL);
     lab.led_by("orc2").run_s(2);
@@ -199,7 +199,7 @@ fn i9_an_election_of_five_seconds_takes_nothing_away() {
             lab.led_by(leader).next();
         }
         // Confirmed or not: a quiet tick doesn't ask who backs the leader, a history's does.
-        assert!(matches!(lab.run_s(60).standing, Standing::Led { .. }), "{during:?}");
+        assert!(matches!(lab.run_s(60).lease_state, LeaseState::Led { .. }), "{during:?}");
         assert_eq!(lab.writes, 0, "{during:?}");
     }
 }
@@ -223,12 +223,12 @@ fn i9_all_orchestrator_nodes_restarted_one_by_one_take_nothing_away() {
 #[test]
 fn i9_a_leaderless_majority_takes_nothing_away_however_long() {
     let mut lab = Lab::healthy();
-    assert_eq!(lab.asked(Raft::Leaderless).run_s(3_600).standing, Standing::Held);
+    assert_eq!(lab.asked(Raft::Leaderless).run_s(3_600).lease_state, LeaseState::Held);
     assert_eq!(lab.writes, 0);
     // Afterwards the lease takes a confirmed leader, and until then nothing is lost either.
     lab.led_by("orc2");
-    assert_eq!(lab.next().standing, Standing::Unconfirmed);
-    assert_eq!(lab.run_s(2).standing, Standing::Led { good: true });
+    assert_eq!(lab.next().lease_state, LeaseState::Unconfirmed);
+    assert_eq!(lab.run_s(2).lease_state, LeaseState::Led { good: true });
     assert_eq!(lab.writes, 0);
 }
 
@@ -270,7 +270,7 @@ fn i9_one_lost_poll_isolates_nobody_however_late_the_ticks_are() {
 #[test]
 fn i9_blind_holds_unless_told_to_isolate() {
     let mut lab = Lab::healthy();
-    assert_eq!(lab.asked(Raft::Blind).run_s(600).standing, Standing::Held);
+    assert_eq!(lab.asked(Raft::Blind).run_s(600).lease_state, LeaseState::Held);
     assert_eq!(lab.writes, 0);
     let mut lab = Lab::healthy();
     lab.policy.blind_isolates = true;
@@ -280,7 +280,7 @@ fn i9_blind_holds_unless_told_to_isolate() {
 #[test]
 fn two_leaders_at_once_are_held() {
     let mut lab = Lab::healthy();
-    assert_eq!(lab.asked(Raft::Conflict).run_s(600).standing, Standing::Held);
+    assert_eq!(lab.asked(Raft::Conflict).run_s(600).lease_state, LeaseState::Held);
     assert_eq!(lab.writes, 0);
 }
 
@@ -297,7 +297,7 @@ fn what_was_isolated_stays_so_while_no_leader_is_confirmed() {
 fn a_member_of_a_proxysql_cluster_is_not_isolated_through_its_table() {
     let mut lab = Lab::healthy();
     lab.proxy.clustered = true;
-    assert_eq!(lab.leader_gone().run_s(600).standing, Standing::Held);
+    assert_eq!(lab.leader_gone().run_s(600).lease_state, LeaseState::Held);
     assert_eq!(lab.writes, 0);
     // Evidence still fences there: the peers come to the same bytes.
     lab.led_by("orc1").failover("node01", "node03").run_s(2);
@@ -322,7 +322,7 @@ fn only_nodes_that_orchestrator_knows_or_knew_are_isolated() {
     let mut lab = Lab::healthy();
     lab.put(row(20, "stranger", Status::Online)).next();
     let writes = lab.writes;
-    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::decide::Why::NotKnown));
+    assert_eq!(lab.leader_gone().run_s(60).held("stranger"), Some(&stonith_core::decide::HoldReason::NotKnown));
     assert_eq!(lab.rows("stranger"), "20:ONLINE");
     assert_eq!((lab.fenced(), lab.writes), (ALL.map(str::to_owned).to_vec(), writes + 1));
 }
@@ -392,7 +392,7 @@ fn a_lease_from_the_future_is_none() {
 #[test]
 fn an_unarmed_agent_never_isolates() {
     let mut lab = Lab::new();
-    assert_eq!(lab.leader_gone().run_s(3_600).standing, Standing::Unarmed);
+    assert_eq!(lab.leader_gone().run_s(3_600).lease_state, LeaseState::Unarmed);
     assert_eq!(lab.writes, 0);
 }
 

@@ -1,9 +1,9 @@
 //! What is kept from tick to tick: over a process's end, a host boot, a clock set back, and in the state file.
 //! `Memory::resume` itself is in first_start.rs.
 
-use stonith_core::decide::{Decision, Lacks, Missing};
-use stonith_core::evidence::Kind::{Isolation, LostInRecovery, Superseded};
-use stonith_core::lease::Standing;
+use stonith_core::decide::{Decision, ProofGap, ReturnBlocker};
+use stonith_core::evidence::EvidenceKind::{Isolation, LostInRecovery, Superseded};
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
 use stonith_core::orchestrator::Backing;
 use stonith_core::orders::{Order, Orders, Release};
@@ -64,7 +64,11 @@ fn i9_a_scheduler_at_five_seconds_sits_out_any_election_and_keeps_the_lease_prom
     assert_eq!(lab.fenced(), ALL);
     assert!(lab.now_ms + 1_000 <= asked_ms + 18_000, "by ask + isolation.after: {} ms", lab.now_ms - asked_ms);
     runs(&mut lab, 60);
-    assert_eq!(runs(lab.led_by("orc2"), 1).lacks("node01"), Some(&Lacks::Lease), "one tick of a leader is not steady");
+    assert_eq!(
+        runs(lab.led_by("orc2"), 1).blocker("node01"),
+        Some(&ReturnBlocker::Lease),
+        "one tick of a leader is not steady"
+    );
     runs(&mut lab, 1);
     assert_eq!(lab.layers(), before, "back with the second");
 }
@@ -76,7 +80,7 @@ fn a_scheduler_fences_at_the_next_start_and_lets_back_over_two() {
     assert_eq!(runs(&mut lab, 1).kinds("node01"), [Superseded, LostInRecovery]);
     runs(lab.returns_writable("node01"), 120);
     assert_eq!(lab.fenced(), ["node01"]);
-    assert_eq!(runs(lab.repaired("node01"), 1).lacks("node01"), Some(&Lacks::SecondProof(Role::Replica)));
+    assert_eq!(runs(lab.repaired("node01"), 1).blocker("node01"), Some(&ReturnBlocker::SecondProof(Role::Replica)));
     assert_eq!(runs(&mut lab, 1).unfenced("node01"), Some(Role::Replica));
     let writes = lab.writes;
     runs(&mut lab, 600);
@@ -90,7 +94,7 @@ fn a_scheduler_that_stood_still_begins_each_proof_anew() {
     runs(&mut lab, 20);
     runs(lab.repaired("node01"), 1);
     lab.now_ms += 60_000;
-    assert_eq!(runs(&mut lab, 1).lacks("node01"), Some(&Lacks::ConfirmedLeader));
+    assert_eq!(runs(&mut lab, 1).blocker("node01"), Some(&ReturnBlocker::ConfirmedLeader));
     assert!(lab.is_fenced("node01"));
     runs(&mut lab, 10);
     assert_eq!(lab.rows("node01"), "20:ONLINE");
@@ -102,7 +106,7 @@ fn a_scheduler_that_stood_still_begins_each_proof_anew() {
 fn i9_after_a_host_boot_in_an_election_nothing_is_fenced_and_in_silence_all_is_at_once() {
     for raft in [Raft::Leaderless, Raft::Blind, Raft::Conflict] {
         let mut lab = Lab::healthy();
-        assert_eq!(lab.host_boots().asked(raft.clone()).next().standing, Standing::Held, "{raft:?}");
+        assert_eq!(lab.host_boots().asked(raft.clone()).next().lease_state, LeaseState::Held, "{raft:?}");
         lab.run_s(60);
         lab.led_by("orc2").run_s(5);
         assert_eq!(lab.writes, 0, "{raft:?}");
@@ -129,7 +133,7 @@ fn a_restart_while_isolated_stays_isolated_until_a_confirmed_leader() {
         lab.leader_gone().run_s(30);
         restart(&mut lab);
         assert!(lab.next().isolated());
-        assert_eq!(lab.led_by("orc1").next().lacks("node02"), Some(&Lacks::Lease));
+        assert_eq!(lab.led_by("orc1").next().blocker("node02"), Some(&ReturnBlocker::Lease));
         lab.run_s(3);
         assert_eq!(lab.layers(), before);
     }
@@ -169,22 +173,22 @@ fn what_an_operator_released_outlives_a_host_boot() {
 #[test]
 fn i9_a_machine_that_slept_fences_nothing_new_unless_the_lease_is_over_and_no_leader_there() {
     for (slept_s, raft, expected) in [
-        (5, Raft::Silent, Standing::Waiting),
-        (3_600, Raft::Leaderless, Standing::Held),
-        (3_600, Raft::Blind, Standing::Held),
-        (3_600, Raft::Conflict, Standing::Held),
-        (3_600, Lab::new().raft, Standing::Led { good: true }),
-        (3_600, Raft::Silent, Standing::Isolated),
+        (5, Raft::Silent, LeaseState::Waiting),
+        (3_600, Raft::Leaderless, LeaseState::Held),
+        (3_600, Raft::Blind, LeaseState::Held),
+        (3_600, Raft::Conflict, LeaseState::Held),
+        (3_600, Lab::new().raft, LeaseState::Led { good: true }),
+        (3_600, Raft::Silent, LeaseState::Isolated),
     ] {
         let mut lab = Lab::healthy();
         lab.asked(raft.clone()).now_ms += slept_s * 1_000;
-        assert_eq!(lab.next().standing, expected, "{slept_s} s, {raft:?}");
-        assert_eq!(lab.writes, usize::from(expected == Standing::Isolated), "{slept_s} s, {raft:?}");
+        assert_eq!(lab.next().lease_state, expected, "{slept_s} s, {raft:?}");
+        assert_eq!(lab.writes, usize::from(expected == LeaseState::Isolated), "{slept_s} s, {raft:?}");
     }
     // Another leader than before: its majority names it, so it is waited for and not isolated.
     let mut lab = Lab::healthy();
     lab.led_by("orc2").now_ms += 3_600_000;
-    assert_eq!(lab.next().standing, Standing::Unconfirmed);
+    assert_eq!(lab.next().lease_state, LeaseState::Unconfirmed);
     lab.run_s(5);
     assert_eq!(lab.writes, 0);
 }
@@ -215,7 +219,7 @@ fn orchestrators_clock_set_back_an_hour_fences_and_lets_back_nothing() {
     // The begin of a downtime is computed from the leader's clock.
     lab.downtimes.iter_mut().for_each(|downtime| downtime.begin_s -= 3_600);
     let decision = lab.repaired("node01").run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotCheckedSince])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::NotCheckedSince])));
     assert_eq!(lab.fenced(), ["node01"]);
     assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica), "or by order, meanwhile");
 }

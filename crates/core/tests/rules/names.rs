@@ -1,6 +1,6 @@
 //! One server under two names is one node, whichever of them a record, a mark or a row has.
 
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::table::Status;
 
 use crate::world::{Decided, Lab, node, row};
@@ -28,7 +28,7 @@ fn a_node_is_fenced_though_record_and_mark_have_its_other_name() {
     fails_over_by_address(&mut lab);
     lab.returns_writable("node01");
     let decision = lab.run_s(5);
-    assert_eq!(decision.kinds("node01"), [Kind::Superseded, Kind::LostInRecovery]);
+    assert_eq!(decision.kinds("node01"), [EvidenceKind::Superseded, EvidenceKind::LostInRecovery]);
     assert_eq!(lab.fenced(), ["node01"]);
     lab.repaired("node01").downtime_ends("10.0.0.1").run_s(6);
     assert_eq!((lab.fenced().len(), lab.rows("node01")), (0, "20:ONLINE".to_owned()));

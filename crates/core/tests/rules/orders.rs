@@ -1,7 +1,7 @@
 //! What an operator orders: fence, unfence, suspend. An order is for one node, and is remembered by id.
 
-use stonith_core::decide::{Guard, Lacks, Missing, Verdict, Why, release_by_order};
-use stonith_core::evidence::Kind::{Downtime, LostInRecovery, Manual, Superseded};
+use stonith_core::decide::{Guard, HoldReason, ProofGap, ReturnBlocker, Verdict, release_by_order};
+use stonith_core::evidence::EvidenceKind::{Downtime, LostInRecovery, Manual, Superseded};
 use stonith_core::evidence::Level;
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::orders::Order;
@@ -64,9 +64,9 @@ fn a_fence_order_reaches_a_node_that_orchestrator_does_not_know_and_so_does_its_
     let mut lab = Lab::healthy();
     lab.put(row(20, "stranger", Status::Online)).run_s(5);
     let before = lab.layers();
-    assert_eq!(lab.next().held("stranger"), Some(&Why::NotKnown));
+    assert_eq!(lab.next().held("stranger"), Some(&HoldReason::NotKnown));
     lab.order_fence("stranger");
-    assert_eq!(lab.run_s(60).lacks("stranger"), Some(&Lacks::Operator));
+    assert_eq!(lab.run_s(60).blocker("stranger"), Some(&ReturnBlocker::Operator));
     assert!(lab.is_fenced("stranger"));
     assert_eq!(lab.order_unfence("stranger", false).unfenced("stranger"), Some(Role::AsBefore));
     lab.run_s(5);
@@ -78,7 +78,7 @@ fn i1_a_fence_order_does_not_touch_a_row_that_cannot_be_understood() {
     let mut lab = Lab::healthy();
     lab.edit(20, "node02", |row| row.status = Status::Unknown("DRAINING".to_owned()));
     let before = lab.layers();
-    assert_eq!(lab.order_fence("node02").held("node02"), Some(&Why::UnknownStatus("DRAINING".to_owned())));
+    assert_eq!(lab.order_fence("node02").held("node02"), Some(&HoldReason::UnknownStatus("DRAINING".to_owned())));
     assert_eq!(lab.layers(), before);
 }
 
@@ -95,7 +95,7 @@ fn i2_an_ordered_fence_outlives_a_failover_and_the_proof_that_ends_it() {
     let marker = &lab.row(Layer::Disk, 10, "node01").unwrap().comment;
     assert_eq!(marker, " [stonith:1 superseded by=node03:3306 was=ONLINE]", "the highest rank is named");
     let decision = lab.repaired("node01").run_s(20);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Operator), "the operator's order is not over by that");
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Operator), "the operator's order is not over by that");
     assert_eq!((decision.kinds("node01"), lab.fenced()), (vec![Manual], vec!["node01".to_owned()]));
     unfence_by_command(&mut lab, "node01", false);
     lab.run_s(20);
@@ -121,9 +121,12 @@ fn an_unfence_order_is_refused_for_a_node_that_would_be_a_second_writer() {
     let before = lab.layers();
     lab.returns_writable("node01").run_s(5);
     let refused = lab.order_unfence("node01", false);
-    assert_eq!(refused.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
+    assert_eq!(refused.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node03"))])));
     lab.follows("node01", "node03").server("node01").read_only = false;
-    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
+    assert_eq!(
+        lab.order_unfence("node01", false).blocker("node01"),
+        Some(&ReturnBlocker::Proof(vec![ProofGap::Writable]))
+    );
     assert_eq!(lab.layers(), before);
     lab.server("node01").read_only = true;
     assert_eq!(lab.order_unfence("node01", false).unfenced("node01"), Some(Role::Replica));
@@ -137,7 +140,10 @@ fn an_unfence_without_a_lease_gives_the_rows_back_as_they_were() {
         lab.edit(20, "node01", |row| row.comment = "rack 7".to_owned());
         let before = rows_of(&lab, "node01");
         lab.failover("node01", "node03").run_s(5);
-        assert_eq!(lab.asked(raft.clone()).order_unfence("node01", false).lacks("node01"), Some(&Lacks::Lease));
+        assert_eq!(
+            lab.asked(raft.clone()).order_unfence("node01", false).blocker("node01"),
+            Some(&ReturnBlocker::Lease)
+        );
         assert_eq!(lab.fenced(), ["node01"]);
         assert_eq!(lab.order_unfence("node01", true).unfenced("node01"), Some(Role::AsBefore));
         assert_eq!(rows_of(&lab, "node01"), before, "{raft:?}");
@@ -183,7 +189,7 @@ fn a_node_that_was_released_counts_as_the_primary_that_it_is_again() {
     lab.dies("node02").returns_writable("node01").follows("node03", "node01");
     unfence_by_command(&mut lab, "node01", true);
     lab.downtime("node01", "maintenance");
-    assert_eq!(lab.run_s(5).held("node01").cloned(), Some(Why::Guarded(Guard::HealthyPrimary)));
+    assert_eq!(lab.run_s(5).held("node01").cloned(), Some(HoldReason::Guarded(Guard::HealthyPrimary)));
 }
 
 #[test]
@@ -253,7 +259,7 @@ fn i3_an_unfence_order_leaves_what_is_not_ours() {
 fn while_isolated_an_unfence_order_needs_the_lease_or_a_suspension_to_last() {
     let mut lab = failed_over();
     lab.leader_gone().run_s(60);
-    assert_eq!(lab.order_unfence("node01", false).lacks("node01"), Some(&Lacks::Lease));
+    assert_eq!(lab.order_unfence("node01", false).blocker("node01"), Some(&ReturnBlocker::Lease));
     assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
     lab.orders.suspended = Some("Orchestrator is gone for good".to_owned());
     for name in ["node02", "node03"] {
@@ -276,7 +282,7 @@ fn suspended_nothing_changes_but_an_ordered_node() {
     let before = rest(&lab);
     lab.order_fence("node02");
     assert_eq!(lab.fenced(), ["node01", "node02"]);
-    let held = Why::Suspended("moving the switch".to_owned());
+    let held = HoldReason::Suspended("moving the switch".to_owned());
     lab.downtime_ends("node01").run_s(30);
     lab.leader_gone().run_s(60);
     assert_eq!(lab.next().held("node02"), Some(&held), "its order is over");
@@ -321,7 +327,7 @@ fn the_end_of_an_isolation_by_order_puts_rows_back_as_they_were_but_not_what_was
     lab.orders.suspended = Some("the way out".to_owned());
     let decision = lab.order(Order::EndIsolation);
     assert_eq!(decision.unfenced("node03"), Some(Role::AsBefore));
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Operator));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Operator));
     assert_eq!(lab.layers(), before);
     lab.run_s(60);
     assert_eq!(lab.layers(), before, "suspended, it stays so");
@@ -335,9 +341,12 @@ fn a_role_that_an_operator_vouches_for_is_taken_where_orchestrator_does_not_repo
     assert_eq!(lab.fenced(), ["node01"], "never proven");
     let vouch = |role| Order::Unfence { node: node("node01"), without_lease: false, role: Some(role) };
     let second = lab.order(vouch(Role::Primary));
-    assert_eq!(second.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
+    assert_eq!(second.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node03"))])));
     lab.server("node01").read_only = false;
-    assert_eq!(lab.order(vouch(Role::Replica)).lacks("node01"), Some(&Lacks::Proof(vec![Missing::Writable])));
+    assert_eq!(
+        lab.order(vouch(Role::Replica)).blocker("node01"),
+        Some(&ReturnBlocker::Proof(vec![ProofGap::Writable]))
+    );
     lab.server("node01").read_only = true;
     assert_eq!(lab.order(vouch(Role::Replica)).unfenced("node01"), Some(Role::Replica));
     assert_eq!(lab.rows("node01"), "20:ONLINE");

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use stonith_core::decide::{Decision, Lacks, Verdict, decide};
-use stonith_core::evidence::Kind;
+use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide};
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{Answer, LeaderView, RecoveryHistory};
@@ -155,7 +155,7 @@ fn tell(story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)
     lab
 }
 
-fn unfences(decision: &Decision) -> Vec<(&Node, BTreeSet<Kind>)> {
+fn unfences(decision: &Decision) -> Vec<(&Node, BTreeSet<EvidenceKind>)> {
     let mut found = Vec::new();
     for (node, verdict) in &decision.verdicts {
         if let Verdict::Unfence { evidence, .. } = verdict {
@@ -199,7 +199,7 @@ proptest! {
             let decision = decide(&observed, &lab.memory, &lab.policy, lab.now_ms);
             lab.memory = decision.memory.clone();
             for (node, kinds) in unfences(&decision) {
-                prop_assert_eq!(kinds, [Kind::Isolation].into(), "{} came back, and nothing says it may", node);
+                prop_assert_eq!(kinds, [EvidenceKind::Isolation].into(), "{} came back, and nothing says it may", node);
             }
             // The rows aren't carried out, so that what is fenced stays to be judged.
             for name in &fenced {
@@ -247,7 +247,7 @@ proptest! {
         tell(&story, |_, decision, lab| {
             let primary = &lab.primary;
             if let Some(Verdict::Fence { evidence, .. }) = decision.verdicts.get(primary) {
-                let isolation_only = evidence.iter().all(|fact| fact.kind == Kind::Isolation);
+                let isolation_only = evidence.iter().all(|fact| fact.kind == EvidenceKind::Isolation);
                 // To the leader: its rows may be of a while ago.
                 let shown = lab.stale.as_ref().and_then(|rows| rows.iter().find(|i| i.node == *primary));
                 let is_healthy = lab.servers[primary].up && shown.is_none_or(|instance| instance.valid);
@@ -314,7 +314,7 @@ proptest! {
         // Of a mark whose record nobody has any more only the operator can say what became of it.
         let nobody_knows = story.iter().any(|(event, _)| *event == Event::HistoryPurged);
         let mut fenced = lab.fenced();
-        fenced.retain(|name| !nobody_knows || decision.lacks(name) != Some(&Lacks::Operator));
+        fenced.retain(|name| !nobody_knows || decision.blocker(name) != Some(&ReturnBlocker::Operator));
         prop_assert_eq!(fenced, Vec::<String>::new(), "{:#?}", decision.verdicts);
     }
 }

@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use stonith_core::decide::{Decision, decide};
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::managed::Managed;
 use stonith_core::memory::Memory;
 use stonith_core::node::{Host, Node};
@@ -253,7 +253,7 @@ fn the_generators_reach_what_the_rules_speak_of() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let (mut fences, mut unfences, mut kinds) = (0, 0, std::collections::BTreeSet::<Kind>::new());
+    let (mut fences, mut unfences, mut kinds) = (0, 0, std::collections::BTreeSet::<EvidenceKind>::new());
     for _ in 0..300 {
         let (observed, policy) = (observed(), policy()).new_tree(&mut runner).unwrap().current();
         for decision in decided(&observed, &policy) {

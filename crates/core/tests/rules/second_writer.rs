@@ -1,7 +1,7 @@
 //! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
 
-use stonith_core::decide::{Lacks, Missing};
-use stonith_core::evidence::Kind::SecondWriter;
+use stonith_core::decide::{ProofGap, ReturnBlocker};
+use stonith_core::evidence::EvidenceKind::SecondWriter;
 use stonith_core::table::Status;
 
 use crate::world::{Decided, HistoryRead, Lab, node, row};
@@ -29,7 +29,7 @@ fn a_returned_primary_beside_the_present_one_is_fenced_without_any_record() {
 fn a_second_writer_stays_out_until_it_is_a_replica() {
     let mut lab = promoted_by_hand();
     let decision = lab.returns_writable("node01").run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node03"))])));
     lab.leader_killed("orc2").agent_restarts(30).run_s(30);
     assert_eq!(lab.fenced(), ["node01"]);
     lab.repaired("node01").run_s(5);

@@ -1,7 +1,7 @@
 //! A node that Orchestrator failed over away from goes out, and stays out whatever happens to anything.
 
-use stonith_core::decide::{Lacks, Missing, Verdict};
-use stonith_core::evidence::Kind::{LostInRecovery, Superseded};
+use stonith_core::decide::{ProofGap, ReturnBlocker, Verdict};
+use stonith_core::evidence::EvidenceKind::{LostInRecovery, Superseded};
 use stonith_core::orchestrator::{Analysis, LOST_IN_RECOVERY};
 use stonith_core::table::{Layer, Row};
 
@@ -37,7 +37,7 @@ fn a_returned_writable_primary_stays_out_for_as_long_as_it_is_one() {
     let mut lab = failed_over();
     let decision = lab.returns_writable("node01").run_s(3_600);
     assert!(lab.is_fenced("node01"));
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::StandsAlone(node("node03"))])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::StandsAlone(node("node03"))])));
     lab.downtime_ends("node01").run_s(60);
     assert_eq!(lab.fenced(), ["node01"]);
 }
@@ -170,7 +170,7 @@ fn a_demoted_node_that_does_not_replicate_stays_out() {
     let mut lab = Lab::healthy();
     lab.takeover("node01", "node02").server("node01").replicating = false;
     let decision = lab.run_s(60);
-    assert_eq!(decision.lacks("node01"), Some(&Lacks::Proof(vec![Missing::NotReplicating(String::new())])));
+    assert_eq!(decision.blocker("node01"), Some(&ReturnBlocker::Proof(vec![ProofGap::NotReplicating(String::new())])));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Several agents of one ProxySQL: a lease that one has stands in for the others', and what one lets back stays back.
 
 use stonith_core::decide::Decision;
-use stonith_core::lease::{Share, Standing};
+use stonith_core::lease::{LeaseAction, LeaseState};
 use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
 use stonith_core::policy::{WANTED_EVERY_MS, WANTED_FOR_MS};
 use stonith_core::table::Layer;
@@ -39,7 +39,7 @@ fn an_agent_that_is_cut_off_yields_to_one_that_is_not_and_nobody_takes_turns() {
     let (writes, shares) = (lab.writes, lab.shares);
     assert_eq!(writes, 2, "taken out once by the one, and let back by the other");
     let [of_a, of_b] = b_is_cut_off(&mut lab, 3_600);
-    assert_eq!((of_a.standing, of_b.standing), (Standing::Led { good: false }, Standing::Shared));
+    assert_eq!((of_a.lease_state, of_b.lease_state), (LeaseState::Led { good: false }, LeaseState::Shared));
     assert_eq!((lab.writes, lab.layers()), (writes, before));
     assert!(lab.shares - shares < 3_600 / 3, "a word now and then: {}", lab.shares - shares);
 }
@@ -58,7 +58,7 @@ fn one_that_was_cut_off_itself_once_answers_for_another_later() {
     both(&mut lab, |lab| lab.led_by("orc1"));
     assert_eq!(lab.layers(), before);
     let [_, of_b] = b_is_cut_off(&mut lab, 60);
-    assert_eq!((of_b.standing, lab.layers()), (Standing::Shared, before));
+    assert_eq!((of_b.lease_state, lab.layers()), (LeaseState::Shared, before));
 }
 
 #[test]
@@ -118,10 +118,10 @@ fn i7_an_agent_alone_shares_nothing() {
 fn what_holds_an_agent_of_its_own_goes_before_anothers_lease() {
     let mut lab = two_agents();
     b_is_cut_off(&mut lab, 60);
-    for (asked, standing) in [(Raft::Leaderless, Standing::Held), (Raft::Blind, Standing::Held)] {
-        assert_eq!(lab.agent("b").asked(asked).next().standing, standing);
+    for (asked, lease_state) in [(Raft::Leaderless, LeaseState::Held), (Raft::Blind, LeaseState::Held)] {
+        assert_eq!(lab.agent("b").asked(asked).next().lease_state, lease_state);
     }
-    assert!(matches!(lab.backed(Backing::Majority).next().standing, Standing::Unconfirmed));
+    assert!(matches!(lab.backed(Backing::Majority).next().lease_state, LeaseState::Unconfirmed));
     // A suspended one keeps its hands off the lease too.
     lab.orders.suspended = Some("upgrade".to_owned());
     let shares = lab.shares;
@@ -138,7 +138,11 @@ fn a_lease_says_for_how_long_it_is_good_so_that_the_promise_holds() {
     // isolation.after, less a tick and an apply.
     assert!(owner == "a" && until_ms <= asked_ms + 10_000 - 1_000 - 1_000, "{until_ms} of {asked_ms}");
     let decision = lab.led_by("orc1").tick(until_ms - 1_500);
-    assert!(matches!(decision.plan.share, Some(Share::Keep { .. })), "renewed in time: {:?}", decision.plan.share);
+    assert!(
+        matches!(decision.plan.lease_action, Some(LeaseAction::Keep { .. })),
+        "renewed in time: {:?}",
+        decision.plan.lease_action
+    );
 }
 
 /// What was proven to one agent is proven: the other kept the evidence, and its own proof may be long in coming.

@@ -1,18 +1,18 @@
 //! What can't be read of Orchestrator's answer concerns the nodes that it names, and nobody else.
 
-use stonith_core::decide::{Lacks, Verdict, Why};
-use stonith_core::evidence::Kind::LostInRecovery;
-use stonith_core::orchestrator::{Part, Skipped};
+use stonith_core::decide::{HoldReason, ReturnBlocker, Verdict};
+use stonith_core::evidence::EvidenceKind::LostInRecovery;
+use stonith_core::orchestrator::{AnswerPart, SkippedEntry};
 
 use crate::world::{Decided, Lab, node};
 
 const WHAT: &str = "a recovery record of node01:3306 is skipped";
 
-fn skipped(part: Part) -> Vec<Skipped> {
-    vec![Skipped { part, nodes: [node("node01")].into(), what: WHAT.to_owned() }]
+fn skipped(part: AnswerPart) -> Vec<SkippedEntry> {
+    vec![SkippedEntry { part, nodes: [node("node01")].into(), what: WHAT.to_owned() }]
 }
 
-const PARTS: [Part; 3] = [Part::Marks, Part::Instances, Part::History];
+const PARTS: [AnswerPart; 3] = [AnswerPart::Marks, AnswerPart::Instances, AnswerPart::History];
 
 #[test]
 fn a_node_that_something_unreadable_names_is_held_and_the_others_are_judged() {
@@ -20,7 +20,7 @@ fn a_node_that_something_unreadable_names_is_held_and_the_others_are_judged() {
         let mut lab = Lab::healthy();
         lab.skipped = skipped(part);
         let decision = lab.downtime("node02", "maintenance").run_s(2);
-        assert_eq!(decision.of("node01"), &Verdict::Hold(Why::Unreadable(WHAT.to_owned())), "{part:?}");
+        assert_eq!(decision.of("node01"), &Verdict::Hold(HoldReason::Unreadable(WHAT.to_owned())), "{part:?}");
         assert_eq!(lab.fenced(), ["node02"], "{part:?}");
         lab.skipped.clear();
         assert_eq!(lab.downtime_ends("node02").run_s(31).of("node01"), &Verdict::Keep, "{part:?}");
@@ -30,9 +30,9 @@ fn a_node_that_something_unreadable_names_is_held_and_the_others_are_judged() {
 #[test]
 fn a_record_is_not_taken_up_beside_one_that_cannot_be_read_and_may_be_newer() {
     let mut lab = Lab::healthy();
-    lab.skipped = skipped(Part::History);
+    lab.skipped = skipped(AnswerPart::History);
     lab.failover("node01", "node02").downtime_ends("node01");
-    assert_eq!(lab.run_s(60).of("node01"), &Verdict::Hold(Why::Unreadable(WHAT.to_owned())));
+    assert_eq!(lab.run_s(60).of("node01"), &Verdict::Hold(HoldReason::Unreadable(WHAT.to_owned())));
     lab.skipped.clear();
     lab.run_s(31);
     assert!(lab.is_fenced("node01"));
@@ -40,7 +40,7 @@ fn a_record_is_not_taken_up_beside_one_that_cannot_be_read_and_may_be_newer() {
 
 #[test]
 fn a_mark_that_can_be_read_fences_whatever_cannot() {
-    for part in [Part::Instances, Part::History] {
+    for part in [AnswerPart::Instances, AnswerPart::History] {
         let mut lab = Lab::healthy();
         lab.skipped = skipped(part);
         let decision = lab.failover("node01", "node02").run_s(2);
@@ -55,7 +55,7 @@ fn a_fenced_node_stays_out_until_all_that_names_it_can_be_read() {
         let mut lab = Lab::healthy();
         lab.failover("node01", "node02").run_s(2);
         lab.repaired("node01").downtime_ends("node01").skipped = skipped(part);
-        assert_eq!(lab.run_s(30).lacks("node01"), Some(&Lacks::Unreadable(WHAT.to_owned())), "{part:?}");
+        assert_eq!(lab.run_s(30).blocker("node01"), Some(&ReturnBlocker::Unreadable(WHAT.to_owned())), "{part:?}");
         lab.skipped.clear();
         lab.run_s(40);
         assert!(lab.fenced().is_empty(), "{part:?}");
@@ -69,7 +69,7 @@ fn after_an_isolation_rows_go_back_though_the_instance_cannot_be_read_and_not_wh
         lab.leader_gone().run_s(60);
         lab.led_by("orc1").skipped = skipped(part);
         lab.run_s(10);
-        let expected: &[&str] = if part == Part::Instances { &[] } else { &["node01"] };
+        let expected: &[&str] = if part == AnswerPart::Instances { &[] } else { &["node01"] };
         assert_eq!(lab.fenced(), expected, "{part:?}");
     }
 }
@@ -77,7 +77,7 @@ fn after_an_isolation_rows_go_back_though_the_instance_cannot_be_read_and_not_wh
 #[test]
 fn what_names_nobody_holds_nobody() {
     let mut lab = Lab::healthy();
-    lab.skipped = vec![Skipped { part: Part::History, nodes: [].into(), what: WHAT.to_owned() }];
+    lab.skipped = vec![SkippedEntry { part: AnswerPart::History, nodes: [].into(), what: WHAT.to_owned() }];
     lab.failover("node01", "node02").run_s(2);
     assert!(lab.is_fenced("node01"));
     lab.repaired("node01").downtime_ends("node01").run_s(10);

@@ -1,7 +1,7 @@
 //! What was kept from before the agent stopped: nodes may have been switched by hand while nobody watched.
 
-use stonith_core::decide::Why;
-use stonith_core::evidence::Kind::Superseded;
+use stonith_core::decide::HoldReason;
+use stonith_core::evidence::EvidenceKind::Superseded;
 use stonith_core::table::{Comment, Status};
 
 use crate::world::{Decided, Lab, Raft};
@@ -46,7 +46,7 @@ fn i9_what_was_kept_from_before_a_gap_fences_nothing_while_no_leader_is_heard() 
     let mut lab = switched_back_unwatched(true);
     lab.asked(Raft::Leaderless).agent_restarts(600);
     let decision = lab.run_s(60);
-    assert!(matches!(decision.held("node01"), Some(Why::OldEvidence(_))));
+    assert!(matches!(decision.held("node01"), Some(HoldReason::OldEvidence(_))));
     assert_eq!(lab.fenced().len(), 0);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
-use stonith_core::decide::{Decision, Lacks, Verdict, decide, release_by_order, wants};
+use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide, leader_query, release_by_order};
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::observed::{Observed, ProxyView};
@@ -172,7 +172,7 @@ impl Agent {
                 false => Backing::Majority,
             };
             cluster.answer(asked_ms, now_ms, backing, |leader, downtimes| {
-                wants(&view, &self.memory, leader, downtimes, &self.policy, asked_ms)
+                leader_query(&view, &self.memory, leader, downtimes, &self.policy, asked_ms)
             })
         };
         self.state = State::Asking { view, leader, starts: proxy.starts };
@@ -210,7 +210,7 @@ impl Agent {
         }
         let lacks_operator = |name: &&str| {
             let verdict = decision.verdicts.get(&super::orchestrator::node(name));
-            matches!(verdict, Some(Verdict::Fence { lacks: Lacks::Operator, .. }))
+            matches!(verdict, Some(Verdict::Fence { blocker: ReturnBlocker::Operator, .. }))
         };
         self.lacks_operator =
             NODES.iter().enumerate().filter(|(_, name)| lacks_operator(name)).map(|(n, _)| n).collect();
@@ -228,7 +228,7 @@ impl Agent {
             format!(
                 "agent{} ({}) applies: {}",
                 self.id + 1,
-                decision.standing,
+                decision.lease_state,
                 decision.plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             ),
         ));

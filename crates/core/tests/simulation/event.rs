@@ -1,6 +1,6 @@
 //! What can happen, and a seed's list of it: drawn before the run, so that a run can be had again with less.
 
-use stonith_core::orchestrator::Part;
+use stonith_core::orchestrator::AnswerPart;
 
 use super::rng::Rng;
 
@@ -155,7 +155,7 @@ pub enum What {
     RecordMissingOnFollower,
     /// What it says of this node can't be read for a while.
     Unreadable {
-        part: Part,
+        part: AnswerPart,
         node: usize,
         ms: u64,
     },
@@ -356,7 +356,7 @@ fn orchestrator(rng: &mut Rng, nodes: usize, failures: bool) -> What {
         5 => What::HistoryStalls { ms: rng.between(1_000, 30_000) },
         6 => What::Forgotten(rng.below(nodes)),
         7..=9 => {
-            let part = [Part::Marks, Part::Instances, Part::History][rng.below(3)];
+            let part = [AnswerPart::Marks, AnswerPart::Instances, AnswerPart::History][rng.below(3)];
             What::Unreadable { part, node: rng.below(nodes), ms: rng.between(1_000, 40_000) }
         }
         _ => What::Downtimed(rng.below(nodes)),

@@ -11,7 +11,7 @@ pub mod sabotage;
 use std::collections::BTreeSet;
 
 use stonith_core::apply::Place;
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::table::{Comment, Status};
 
 use crate::apply_world;
@@ -384,7 +384,7 @@ impl Simulation {
                     let may_be = match Comment::parse(&row.comment) {
                         Comment::Plain => true,
                         Comment::Marked(..) if row.status == Status::OfflineHard => place == Place::Runtime, // a ghost
-                        Comment::Marked(_, marker) => waits && marker.kind == Kind::Replica,
+                        Comment::Marked(_, marker) => waits && marker.kind == EvidenceKind::Replica,
                         Comment::Unreadable(_) => false,
                     };
                     if !may_be {

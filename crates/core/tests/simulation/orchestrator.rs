@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stonith_core::decide::Wants;
+use stonith_core::decide::LeaderQuery;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{
-    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Part, Recovery, RecoveryHistory,
-    Skipped,
+    Analysis, Answer, AnswerPart, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
+    SkippedEntry,
 };
 
 use super::event::{ADDRESSES, NODES, START_MS, Topology};
@@ -94,7 +94,7 @@ pub struct Cluster {
     /// The history does not come until then, ms.
     pub history_stalls_ms: u64,
     /// What can't be read, of which node, until when, ms.
-    pub unreadable: Vec<(Part, usize, u64)>,
+    pub unreadable: Vec<(AnswerPart, usize, u64)>,
     /// Who was the primary before.
     pub primary_before: usize,
     /// When somebody last made another node the primary, and whether the agents were stopped then.
@@ -457,7 +457,7 @@ impl Cluster {
         asked_ms: u64,
         now_ms: u64,
         backing: Backing,
-        wants: impl Fn(&str, &[Downtime]) -> Wants,
+        query: impl Fn(&str, &[Downtime]) -> LeaderQuery,
     ) -> LeaderView {
         let (orc, backing) = match (self.deposed, self.leader) {
             (Some((orc, until)), _) if now_ms < until => (orc, Backing::Unconfirmed),
@@ -465,15 +465,15 @@ impl Cluster {
             _ => return LeaderView::Leaderless,
         };
         let known = &self.orcs[orc];
-        let is_unreadable = |part: Part, n: usize| {
+        let is_unreadable = |part: AnswerPart, n: usize| {
             self.unreadable.iter().any(|(of, node, until_ms)| (*of, *node) == (part, n) && now_ms < *until_ms)
         };
         let mut skipped = vec![];
-        let mut is_read = |part: Part, of: &[Node]| {
+        let mut is_read = |part: AnswerPart, of: &[Node]| {
             let is_read = !of.iter().filter_map(number).any(|n| is_unreadable(part, n));
             if !is_read {
                 let nodes = of.iter().cloned().collect();
-                skipped.push(Skipped { part, nodes, what: format!("{part:?} of {of:?}") });
+                skipped.push(SkippedEntry { part, nodes, what: format!("{part:?} of {of:?}") });
             }
             is_read
         };
@@ -481,26 +481,26 @@ impl Cluster {
         let marks =
             marks.map(|mark| Downtime { node: self.told(&mark.node, mark.begin_s.unsigned_abs()), ..mark.clone() });
         let downtimes: Vec<Downtime> =
-            marks.filter(|mark| is_read(Part::Marks, std::slice::from_ref(&mark.node))).collect();
+            marks.filter(|mark| is_read(AnswerPart::Marks, std::slice::from_ref(&mark.node))).collect();
         let leader = format!("orc{}", orc + 1);
-        let wants = wants(&leader, &downtimes);
-        let history = (wants.history && now_ms >= self.history_stalls_ms).then(|| {
+        let query = query(&leader, &downtimes);
+        let history = (query.history && now_ms >= self.history_stalls_ms).then(|| {
             let records = known.records.iter().map(|record| Recovery {
                 failed: self.told(&record.failed, record.at_ns),
                 successor: record.successor.as_ref().map(|successor| self.told(successor, record.at_ns)),
                 ..record.clone()
             });
             let names = |r: &Recovery| std::iter::once(&r.failed).chain(&r.successor).cloned().collect::<Vec<_>>();
-            let read = records.filter(|record| is_read(Part::History, &names(record)));
+            let read = records.filter(|record| is_read(AnswerPart::History, &names(record)));
             RecoveryHistory::whole(&leader, read.collect())
         });
-        let instances = wants.instances.then(|| {
+        let instances = query.instances.then(|| {
             let polled = known.polled.values().flat_map(|seen| self.under_every_name(seen));
             let shown = polled.map(|instance| Instance {
                 downtimed: downtimes.iter().any(|mark| mark.node == instance.node),
                 ..instance
             });
-            let read = shown.filter(|instance| is_read(Part::Instances, std::slice::from_ref(&instance.node)));
+            let read = shown.filter(|instance| is_read(AnswerPart::Instances, std::slice::from_ref(&instance.node)));
             read.chain(self.other_cluster(now_ms)).collect()
         });
         LeaderView::Led(Answer {
@@ -508,7 +508,7 @@ impl Cluster {
             leader,
             asked_ms,
             date_s: now_s(now_ms),
-            backing: if wants.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
+            backing: if query.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
             instances,
             skipped,
             downtimes,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use stonith_core::apply::{Place, Reply, Statement};
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::observed::ProxyView;
 use stonith_core::table::{CheckType, Comment, Content, Hostgroup, Pair, Row, SERVERS, Status, mark, unmarked};
 
@@ -548,7 +548,7 @@ impl Proxy {
     /// Nodes with a marker that only an operator's order ends.
     pub fn ordered_out(&self) -> BTreeSet<usize> {
         let manual =
-            |row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == Kind::Manual);
+            |row: &Row| matches!(Comment::parse(&row.comment), Comment::Marked(_, m) if m.kind == EvidenceKind::Manual);
         let rows = self.rows(Place::Runtime);
         rows.iter()
             .filter(|row| manual(row))

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{Outcome, Place};
 use stonith_core::decide::Decision;
-use stonith_core::evidence::Kind;
-use stonith_core::lease::Standing;
+use stonith_core::evidence::EvidenceKind;
+use stonith_core::lease::LeaseState;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Answer, Backing, LOST_IN_RECOVERY, LeaderView, Part, Skipped};
+use stonith_core::orchestrator::{Answer, AnswerPart, Backing, LOST_IN_RECOVERY, LeaderView, SkippedEntry};
 use stonith_core::orders::Order;
 use stonith_core::plan::Directive;
 use stonith_core::policy::APPLY_MS;
@@ -96,7 +96,7 @@ impl Rules {
             let Some(n) = number(fenced) else {
                 let is_known = OTHER_CLUSTER.iter().any(|name| node(name) == *fenced);
                 let of_isolation =
-                    matches!(directive, Directive::Unfence(_) | Directive::Fence { kind: Kind::Isolation, .. });
+                    matches!(directive, Directive::Unfence(_) | Directive::Fence { kind: EvidenceKind::Isolation, .. });
                 if !is_known || !of_isolation {
                     self.violated(now_ms, format!("I9: {fenced}, which has nothing to do with it: {directive:?}"));
                 }
@@ -109,10 +109,10 @@ impl Rules {
                     self.proxies[agent.proxy].ordered_back.insert(n);
                     self.proxies[agent.proxy].waiting.remove(&n);
                 } else if let LeaderView::Led(answer) = &observed.leader {
-                    let names_it = |s: &&Skipped| s.nodes.iter().any(|node| number(node) == Some(n));
+                    let names_it = |s: &&SkippedEntry| s.nodes.iter().any(|node| number(node) == Some(n));
                     let was_fenced = self.proxies[agent.proxy].fenced.contains(&n);
                     let mut missed = answer.skipped.iter().filter(names_it);
-                    if let Some(missed) = missed.find(|s| was_fenced || s.part != Part::Instances) {
+                    if let Some(missed) = missed.find(|s| was_fenced || s.part != AnswerPart::Instances) {
                         let what = &missed.what;
                         self.violated(now_ms, format!("I2: {fenced} is let back, and {what} can't be read"));
                     }
@@ -120,11 +120,11 @@ impl Rules {
                 continue;
             };
             let blamed = cluster.servers[n].blamed;
-            if *kind != Kind::Isolation && !blamed {
+            if *kind != EvidenceKind::Isolation && !blamed {
                 self.violated(now_ms, format!("I9: {fenced} is fenced as {kind}, and nothing ever befell it"));
             }
             let is_in = in_service(&observed.proxy.runtime, n).next().is_some();
-            let of_recovery = matches!(kind, Kind::Superseded | Kind::LostInRecovery);
+            let of_recovery = matches!(kind, EvidenceKind::Superseded | EvidenceKind::LostInRecovery);
             if is_in && of_recovery && cluster.was_switched_unwatched(n) {
                 self.violated(now_ms, format!("A10: {fenced}, made the primary unwatched, is fenced as {kind}"));
             }
@@ -133,12 +133,14 @@ impl Rules {
             let begins = observed.proxy.runtime.iter().any(|row| {
                 row.key.hostgroup.0 == WRITER && row.node().as_ref() == Some(fenced) && row.status == Status::Online
             });
-            if !steady || !begins || !matches!(kind, Kind::SecondWriter | Kind::Downtime) {
+            if !steady || !begins || !matches!(kind, EvidenceKind::SecondWriter | EvidenceKind::Downtime) {
                 continue;
             }
             self.violated(now_ms, format!("I5: the primary {fenced} is fenced as {kind}"));
         }
-        let (LeaderView::Led(answer), Standing::Led { .. }) = (&observed.leader, decision.standing) else { return };
+        let (LeaderView::Led(answer), LeaseState::Led { .. }) = (&observed.leader, decision.lease_state) else {
+            return;
+        };
         for n in 0..cluster.servers.len() {
             let is_odd = proxy.odd.contains(NODES[n]);
             if !is_odd && !cluster.is_well(n) && speaks_against(answer, n, cluster) {
@@ -157,14 +159,14 @@ impl Rules {
         }
         of_agent.last_ms = boot_ms;
         let earliest = of_agent.heard_ms + agent.policy.isolation_after_ms - agent.policy.tick_ms - APPLY_MS;
-        let isolated = decision.standing == Standing::Isolated;
+        let isolated = decision.lease_state == LeaseState::Isolated;
         let too_soon = isolated && !of_agent.isolated && boot_ms < earliest;
         match &observed.leader {
-            LeaderView::Led(answer) if !isolated && matches!(decision.standing, Standing::Led { .. }) => {
+            LeaderView::Led(answer) if !isolated && matches!(decision.lease_state, LeaseState::Led { .. }) => {
                 of_agent.heard_ms = of_agent.heard_ms.max(answer.asked_ms);
             }
             // A majority names it: that is waited for.
-            LeaderView::Led(a) if decision.standing == Standing::Unconfirmed && a.backing == Backing::Majority => {
+            LeaderView::Led(a) if decision.lease_state == LeaseState::Unconfirmed && a.backing == Backing::Majority => {
                 of_agent.heard_ms = boot_ms
             }
             LeaderView::Leaderless | LeaderView::Conflict(_) | LeaderView::Blind(_) if !isolated => {
@@ -308,7 +310,9 @@ impl Rules {
             if sessions_left && !troubled && left.is_empty() {
                 self.violated(now_ms, format!("I4: an apply left a session on {fenced}, and does not say so"));
             }
-            if left.is_empty() && matches!(kind, Kind::Superseded | Kind::LostInRecovery | Kind::SecondWriter) {
+            if left.is_empty()
+                && matches!(kind, EvidenceKind::Superseded | EvidenceKind::LostInRecovery | EvidenceKind::SecondWriter)
+            {
                 self.proxies[agent.proxy].fenced.insert(n);
                 self.proxies[agent.proxy].waiting.insert(n);
                 let disk = proxy.rows(Place::Disk);
@@ -412,7 +416,7 @@ fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
         is_it(&record.failed) && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
     });
     // Beside a record that can't be read, one that can may not be the newest.
-    let mut unreadable = answer.skipped.iter().filter(|skipped| skipped.part == Part::History);
+    let mut unreadable = answer.skipped.iter().filter(|skipped| skipped.part == AnswerPart::History);
     marked || (superseded && !unreadable.any(|skipped| skipped.nodes.iter().any(is_it)))
 }
 

@@ -1,7 +1,7 @@
 //! `config check`: the config in force, with each value's origin; with `--connect` what it comes to.
 
 use stonith_core::condition::{Condition, Severity, in_force};
-use stonith_core::decide::{Decision, Verdict, Why};
+use stonith_core::decide::{Decision, HoldReason, Verdict};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::LeaderView;
@@ -89,7 +89,7 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failu
 
 /// How many nodes are known, and whether isolation is armed.
 fn summary(observed: &Observed, decision: &Decision) -> String {
-    let is_unknown = |node: &Node| matches!(decision.verdicts.get(node), Some(Verdict::Ignore(Why::NotKnown)));
+    let is_unknown = |node: &Node| matches!(decision.verdicts.get(node), Some(Verdict::Ignore(HoldReason::NotKnown)));
     let nodes: Vec<Node> = in_force(&observed.proxy, |_| true).into_iter().collect();
     let known = nodes.iter().filter(|node| decision.verdicts.contains_key(*node) && !is_unknown(node)).count();
     let leader = match &observed.leader {

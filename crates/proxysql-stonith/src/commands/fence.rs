@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use stonith_core::apply::Outcome;
 use stonith_core::condition::of_outcome;
-use stonith_core::decide::{Decision, Lacks, Verdict, Why, decide, release_by_order};
-use stonith_core::evidence::{Kind, Level};
+use stonith_core::decide::{Decision, HoldReason, ReturnBlocker, Verdict, decide, release_by_order};
+use stonith_core::evidence::{EvidenceKind, Level};
 use stonith_core::managed::{Managed, served};
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
@@ -113,7 +113,7 @@ async fn fence_one(target: &mut Target<'_>, node: &Node, args: &FenceArgs) -> Re
         Some(verdict) => return Err(format!("{node} is not fenced: {}", report::reason(verdict))),
     }
     if let Some(Directive::Fence { kind, .. }) = decision.plan.directives.get(node)
-        && *kind < Kind::Manual
+        && *kind < EvidenceKind::Manual
     {
         complain(&format!(
             "ProxySQL {proxy}: {node} is fenced for {kind} already, and comes back when that ends: the order adds nothing"
@@ -144,16 +144,16 @@ async fn fence_one(target: &mut Target<'_>, node: &Node, args: &FenceArgs) -> Re
 }
 
 /// Which rows stay in service, and the way out.
-fn not_fenced(target: &Target<'_>, node: &Node, why: &Why) -> String {
+fn not_fenced(target: &Target<'_>, node: &Node, why: &HoldReason) -> String {
     let rows = rows_of(&target.observed.proxy, target, node).filter(|row| row.status.in_service());
     let rows: Vec<String> = rows.map(shown).collect();
     let rows = if rows.is_empty() { String::new() } else { format!(" In service: {}.", rows.join(", ")) };
     let way_out = match why {
-        Why::UnreadableMarker => {
+        HoldReason::UnreadableMarker => {
             " Correct or remove the [stonith:...] note in the comment of its rows in mysql_servers, LOAD MYSQL SERVERS \
              TO RUNTIME, and fence it again"
         }
-        Why::UnknownStatus(_) => " Set a status in mysql_servers that ProxySQL documents, and fence it again",
+        HoldReason::UnknownStatus(_) => " Set a status in mysql_servers that ProxySQL documents, and fence it again",
         _ => "",
     };
     format!("{node} is not fenced, nothing was changed: {why}.{rows}{way_out}")
@@ -253,7 +253,7 @@ async fn decide_confirmed(target: &mut Target<'_>, node: &Node, order: &Order) -
         let decision = ordered(target, order.clone());
         let unconfirmed = matches!(
             decision.verdicts.get(node),
-            Some(Verdict::Fence { lacks: Lacks::ConfirmedLeader | Lacks::Lease, .. })
+            Some(Verdict::Fence { blocker: ReturnBlocker::ConfirmedLeader | ReturnBlocker::Lease, .. })
         );
         if !unconfirmed || Instant::now() >= until {
             return Ok(decision);

@@ -30,7 +30,7 @@ pub enum SecretError {
     Open(#[from] OpenToOthers),
     /// It doesn't say what is needed.
     #[error("{path} has no {what}")]
-    Missing {
+    ProofGap {
         /// The file.
         path: PathBuf,
         /// What was looked for.
@@ -90,7 +90,7 @@ impl CredentialSource {
     /// # Errors
     /// The source can't be read, is open to others, or lacks something.
     pub fn read(&self) -> Result<Credential, SecretError> {
-        let missing = |path: &Path, what: String| SecretError::Missing { path: path.to_owned(), what };
+        let missing = |path: &Path, what: String| SecretError::ProofGap { path: path.to_owned(), what };
         let (in_file, password) = match &self.password {
             SecretSource::Given(secret) => (None, secret.clone()),
             SecretSource::File(path) => {
@@ -123,7 +123,7 @@ fn read_from_config(path: &Path, proxy: Option<&Node>) -> Result<Secret, SecretE
         }
     };
     let what = "password where it had one before".to_owned();
-    Ok(password.ok_or(SecretError::Missing { path: path.to_owned(), what })?.value)
+    Ok(password.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
 }
 
 fn is_proxy(address: Option<&super::origin::Sourced<String>>, proxy: &Node) -> bool {

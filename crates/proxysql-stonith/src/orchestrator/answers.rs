@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stonith_core::node::Node;
-use stonith_core::orchestrator::{Analysis, Downtime, Instance, Part, Recovery, Skipped};
+use stonith_core::orchestrator::{Analysis, AnswerPart, Downtime, Instance, Recovery, SkippedEntry};
 
 use super::json::{Bounded, Object};
-use crate::foreign::{is_obeyed, line, shown};
+use crate::untrusted_text::{is_obeyed, line_of, one_line};
 
 /// The longest UID of a recovery: real ones have 84.
 const UID_MAX_BYTES: usize = 256;
@@ -287,13 +287,13 @@ pub struct Entries<T> {
     /// Those that could be read.
     pub read: Vec<T>,
     /// The others.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedEntry>,
 }
 
 /// Reads each entry of a list by itself.
 fn entries<'b, J: Deserialize<'b>, T>(
     body: &'b [u8],
-    part: Part,
+    part: AnswerPart,
     read: impl Fn(&J) -> Result<T, AnswerError>,
 ) -> Result<Entries<T>, AnswerError> {
     let Bounded(list) = serde_json::from_slice::<Bounded<&RawValue>>(body)?;
@@ -311,24 +311,24 @@ fn entries<'b, J: Deserialize<'b>, T>(
     Ok(entries)
 }
 
-fn skipped(part: Part, nodes: BTreeSet<Node>, error: &AnswerError) -> Skipped {
+fn skipped(part: AnswerPart, nodes: BTreeSet<Node>, error: &AnswerError) -> SkippedEntry {
     let of: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     let of = if of.is_empty() { "an unreadable node".to_owned() } else { of.join(" and ") };
     let what = match part {
-        Part::Marks => "the downtime mark",
-        Part::Instances => "the instance",
-        Part::History => "a recovery record",
-        Part::Question => "the answer",
+        AnswerPart::Marks => "the downtime mark",
+        AnswerPart::Instances => "the instance",
+        AnswerPart::History => "a recovery record",
+        AnswerPart::Question => "the answer",
     };
-    Skipped { part, nodes, what: shown(&format!("{what} of {of} is skipped: {error}")) }
+    SkippedEntry { part, nodes, what: one_line(&format!("{what} of {of} is skipped: {error}")) }
 }
 
 /// The nodes that an entry names, as far as they can be read.
-fn nodes_of(part: Part, entry: &str) -> BTreeSet<Node> {
+fn nodes_of(part: AnswerPart, entry: &str) -> BTreeSet<Node> {
     let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
     let keys: &[&str] = match part {
-        Part::History => &["/AnalysisEntry/AnalyzedInstanceKey", "/SuccessorKey"],
-        Part::Marks | Part::Instances | Part::Question => &["/Key"],
+        AnswerPart::History => &["/AnalysisEntry/AnalyzedInstanceKey", "/SuccessorKey"],
+        AnswerPart::Marks | AnswerPart::Instances | AnswerPart::Question => &["/Key"],
     };
     let node = |key: &&str| Object::<Key>::deserialize(entry.pointer(key)?).ok()?.0.maybe().ok()?;
     keys.iter().filter_map(node).collect()
@@ -336,11 +336,11 @@ fn nodes_of(part: Part, entry: &str) -> BTreeSet<Node> {
 
 /// `/api/downtimed`; `date_s` is the leader's time.
 pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerError> {
-    let marks = entries(body, Part::Marks, |mark: &MarkJson| {
+    let marks = entries(body, AnswerPart::Marks, |mark: &MarkJson| {
         let downtime = Downtime {
             node: mark.key.0.node()?,
-            reason: shown(&mark.downtime_reason),
-            owner: shown(&mark.downtime_owner),
+            reason: one_line(&mark.downtime_reason),
+            owner: one_line(&mark.downtime_owner),
             begin_s: date_s.saturating_sub(mark.elapsed_downtime / NS_PER_S),
         };
         Ok(mark.is_downtimed.then_some(downtime))
@@ -350,7 +350,7 @@ pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerEr
 
 /// `/api/all-instances`; `date_s` is the leader's time before it was asked.
 pub fn instances(body: &[u8], date_s: i64) -> Result<Entries<Instance>, AnswerError> {
-    let mut entries = entries(body, Part::Instances, |json: &InstanceJson| instance(json, date_s))?;
+    let mut entries = entries(body, AnswerPart::Instances, |json: &InstanceJson| instance(json, date_s))?;
     let mut first: BTreeMap<Node, Instance> = BTreeMap::new();
     let mut twice = BTreeSet::new();
     entries.read.retain(|instance| match first.get(&instance.node) {
@@ -361,7 +361,7 @@ pub fn instances(body: &[u8], date_s: i64) -> Result<Entries<Instance>, AnswerEr
         }
     });
     entries.read.retain(|instance| !twice.contains(&instance.node));
-    let said = |node| skipped(Part::Instances, BTreeSet::from([node]), &AnswerError::Twice);
+    let said = |node| skipped(AnswerPart::Instances, BTreeSet::from([node]), &AnswerError::Twice);
     entries.skipped.extend(twice.into_iter().map(said));
     Ok(entries)
 }
@@ -381,21 +381,21 @@ fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
         node: json.key.0.node()?,
         primary: json.master_key.0.maybe()?,
         cluster: json.cluster_name.clone(),
-        alias: shown(&json.suggested_cluster_alias),
+        alias: one_line(&json.suggested_cluster_alias),
         valid: json.is_last_check_valid,
         read_only: json.read_only,
         replicating: json.io_running && json.sql_running,
         checked_s: seen_s.saturating_sub(json.last_discovery_latency.max(0) / NS_PER_S),
         downtimed: json.is_downtimed,
         uuid: json.server_uuid.clone(),
-        errant_gtid: line(&json.gtid_errant, GTID_SET_MAX_CHARS),
-        replication_error: shown(&replication_error(json)),
+        errant_gtid: line_of(&json.gtid_errant, GTID_SET_MAX_CHARS),
+        replication_error: one_line(&replication_error(json)),
     })
 }
 
 /// A page of `/api/audit-recovery`; `date_s` is the leader's time.
 pub fn recoveries(body: &[u8], date_s: i64) -> Result<Entries<Recovery>, AnswerError> {
-    entries(body, Part::History, |json: &RecoveryJson| recovery(json, date_s))
+    entries(body, AnswerPart::History, |json: &RecoveryJson| recovery(json, date_s))
 }
 
 fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
@@ -420,7 +420,7 @@ fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
         successful: json.is_successful,
         failed: entry.analyzed_instance_key.0.node()?,
         successor: json.successor_key.as_ref().map(|key| key.0.maybe()).transpose()?.flatten(),
-        alias: shown(&entry.cluster_details.0.cluster_alias),
+        alias: one_line(&entry.cluster_details.0.cluster_alias),
     };
     Ok(Recovery { end_s: end_s(json, record.at_s(), date_s), ..record })
 }

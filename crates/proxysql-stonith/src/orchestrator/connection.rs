@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::answers::{self, AnswerError, Entries, Health, Raft, RaftStatus, WhyNot};
 use super::endpoint::Endpoint;
 use super::{Settings, tls};
-use crate::foreign::shown;
+use crate::untrusted_text::one_line;
 
 /// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
@@ -199,7 +199,7 @@ fn told(error: &(dyn StdError + 'static)) -> String {
         }
         cause = error.source();
     }
-    shown(&text)
+    one_line(&text)
 }
 
 /// A whole answer.
@@ -298,7 +298,7 @@ impl Secrets {
         for secret in self.0.iter() {
             text = text.replace(secret, "***");
         }
-        shown(&text)
+        one_line(&text)
     }
 }
 
@@ -542,5 +542,5 @@ fn closes(version: Version, headers: &HeaderMap) -> bool {
 /// The TLS error that is at the bottom of this one, if any: a broken connection is none.
 fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
     let (cause, advice) = tls::cause_and_advice(error)?;
-    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: shown(&cause), advice })
+    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: one_line(&cause), advice })
 }

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 
 use super::tls::Tls;
 use super::wire::{ANSWER_MAX_BYTES, Connection, WireError};
-use crate::foreign::shown;
 use crate::loopback::{is_here, numeric};
 use crate::secret::Secret;
+use crate::untrusted_text::one_line;
 
 /// Who logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,11 +164,11 @@ impl Admin {
             Ok(Ok(connection)) => connection,
             Ok(Err(WireError::Refused(words))) => {
                 let user = settings.credential.user.clone();
-                return Err(AdminError::AccessDenied { address, user, cause: shown(&words) });
+                return Err(AdminError::AccessDenied { address, user, cause: one_line(&words) });
             }
             Ok(Err(WireError::Asks(asked))) => return Err(AdminError::Asks { address, asked }),
             Ok(Err(WireError::Tls { cause, advice })) => return Err(AdminError::Tls { address, cause, advice }),
-            Ok(Err(error)) => return Err(AdminError::Connect { address, cause: shown(&error.to_string()) }),
+            Ok(Err(error)) => return Err(AdminError::Connect { address, cause: one_line(&error.to_string()) }),
         };
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
@@ -200,9 +200,11 @@ impl Admin {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(WireError::TooMuch)) => Err(AdminError::TooMuch { address, statement: short() }),
             Ok(Err(WireError::Refused(words))) => {
-                Err(AdminError::Refused { address, statement: short(), cause: shown(&words) })
+                Err(AdminError::Refused { address, statement: short(), cause: one_line(&words) })
             }
-            Ok(Err(error)) => Err(AdminError::Lost { address, statement: short(), cause: shown(&error.to_string()) }),
+            Ok(Err(error)) => {
+                Err(AdminError::Lost { address, statement: short(), cause: one_line(&error.to_string()) })
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use stonith_core::role::Role;
 use stonith_core::table::{CheckType, Content, Hostgroup, Pair, Record, Table};
 
 use super::admin::Answer;
-use crate::foreign::shown;
+use crate::untrusted_text::one_line;
 
 /// What of an answer can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub struct NotUnderstood(pub String);
 impl NotUnderstood {
     /// What came: one line of it, bounded.
     pub fn of(what: &impl fmt::Debug) -> Self {
-        Self(shown(&format!("{what:?}")))
+        Self(one_line(&format!("{what:?}")))
     }
 }
 

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 use super::wire::WireError;
-use crate::foreign::shown;
 use crate::tls::{self, JudgedBy, TlsError};
+use crate::untrusted_text::one_line;
 
 /// What a certificate has to prove. The words are those of the MySQL client's `--ssl-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn failure(error: io::Error) -> WireError {
         }
         _ => "Check ProxySQL's certificate, and ca_file",
     };
-    WireError::Tls { cause: shown(&found.to_string()), advice }
+    WireError::Tls { cause: one_line(&found.to_string()), advice }
 }
 
 /// [`ServerCheck::Ca`].

@@ -28,7 +28,7 @@ pub fn status(snapshot: &Snapshot<'_>) -> Value {
     json!({
         "proxysql": snapshot.proxy.to_string(),
         "version": snapshot.version,
-        "standing": decision.standing.label(),
+        "standing": decision.lease_state.label(),
         "leader": leader,
         "armed": memory.armed,
         "isolated": memory.isolated,

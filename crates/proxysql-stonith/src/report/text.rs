@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use stonith_core::decide::{Decision, Verdict, Why};
+use stonith_core::decide::{Decision, HoldReason, Verdict};
 use stonith_core::node::Node;
 use stonith_core::orchestrator::LeaderView;
 
@@ -10,7 +10,7 @@ use super::{Snapshot, obstacles, reason, word};
 
 /// What the next tick would do.
 pub fn plan(proxy: &Node, decision: &Decision) -> String {
-    let mut text = format!("ProxySQL {proxy}: {}\n", decision.standing);
+    let mut text = format!("ProxySQL {proxy}: {}\n", decision.lease_state);
     let plan = &decision.plan;
     if plan.is_empty() {
         text.push_str("  nothing to do\n");
@@ -26,7 +26,7 @@ pub fn plan(proxy: &Node, decision: &Decision) -> String {
     }
     for (node, verdict) in &decision.verdicts {
         // The conditions count those that Orchestrator does not know.
-        if !matches!(verdict, Verdict::Keep | Verdict::Ignore(Why::NotKnown)) {
+        if !matches!(verdict, Verdict::Keep | Verdict::Ignore(HoldReason::NotKnown)) {
             let _ = writeln!(text, "  {node}: {}: {}", word(verdict), reason(verdict));
         }
     }
@@ -45,7 +45,7 @@ pub fn status(snapshot: &Snapshot<'_>) -> String {
         None => "no lease".to_owned(),
     };
     let armed = if memory.armed { "armed" } else { "not armed (never isolates)" };
-    let mut text = format!("ProxySQL {proxy}: {}; {lease}; {armed}\n", decision.standing);
+    let mut text = format!("ProxySQL {proxy}: {}; {lease}; {armed}\n", decision.lease_state);
     if let LeaderView::Led(answer) = &observed.leader {
         let _ = writeln!(text, "  leader {}", answer.leader);
     }

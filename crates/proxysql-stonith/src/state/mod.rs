@@ -20,8 +20,8 @@ use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 
 use crate::config::Mode;
-use crate::foreign::shown;
-use crate::logging::Quiet;
+use crate::logging::LogOnce;
+use crate::untrusted_text::one_line;
 
 mod durable_file;
 mod error;
@@ -46,7 +46,7 @@ pub struct State {
     /// What decide remembers.
     pub memory: Memory,
     /// Which errors were said.
-    pub errors: Quiet,
+    pub errors: LogOnce,
     /// How the agent that wrote it runs.
     pub mode: Option<Mode>,
 }
@@ -100,7 +100,7 @@ struct StateOut<'s> {
     proxy: &'s Node,
     memory: &'s Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<&'s Quiet>,
+    errors: Option<&'s LogOnce>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
 }
@@ -109,7 +109,7 @@ struct StateOut<'s> {
 struct StateIn {
     memory: Memory,
     #[serde(default)]
-    errors: Quiet,
+    errors: LogOnce,
     #[serde(default)]
     mode: Option<Mode>,
 }
@@ -318,7 +318,7 @@ fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8], path: &Path) -> Result<T, 
 }
 
 fn corrupt(path: &Path, error: &serde_json::Error) -> StateError {
-    StateError::Corrupt { path: path.to_owned(), reason: shown(&error.to_string()) }
+    StateError::Corrupt { path: path.to_owned(), reason: one_line(&error.to_string()) }
 }
 
 /// `127.0.0.1_6032`: what names a ProxySQL in file names. Two names that come to one stem are told apart by the

@@ -7,7 +7,7 @@ use lab::proxysql::Verdict;
 use proxysql_stonith::agent::TickError;
 use proxysql_stonith::proxysql::Credential;
 use proxysql_stonith::secret::Secret;
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::LeaderView;
 
 use crate::stage::{Stage, tick};
@@ -75,7 +75,7 @@ async fn i8_two_that_both_pass_leader_check_are_none() {
     stage.fail_over().await;
     let seen = tick(&mut agent).await.unwrap();
     assert!(matches!(seen.observed.leader, LeaderView::Conflict(_)));
-    assert_eq!(seen.decision.standing, Standing::Held);
+    assert_eq!(seen.decision.lease_state, LeaseState::Held);
     assert!(!stage.is_fenced("node01"));
     stage.orchestrator.set_stale_leader(2, false);
     tick(&mut agent).await.unwrap();

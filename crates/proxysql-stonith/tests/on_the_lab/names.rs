@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lab::nodes::Nodes;
 use lab::{orchestrator, proxysql};
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::LeaderView;
 
 use crate::stage::{Stage, TICK, eventually, make_old, tick};
@@ -64,7 +64,7 @@ async fn a_cluster_of_one_node_comes_back_after_an_isolation_though_another_has_
     let before = stage.runtime();
     stage.orchestrator.cut_off();
     make_old(&mut agent);
-    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Isolated);
+    assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Isolated);
     assert!(stage.is_fenced("solo") && stage.is_fenced("node01"));
     stage.orchestrator.heal();
     ticks_until(&mut agent, "all rows are as before", || stage.runtime() == before).await;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 
 use crate::stage::{Stage, eventually, make_old, tick};
 
@@ -183,7 +183,7 @@ async fn one_command_takes_an_isolation_back_once_the_agent_is_suspended() {
     tick(&mut agent).await.unwrap();
     let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
     make_old(&mut cut_off);
-    assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Isolated);
+    assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Isolated);
     let isolated = stage.everything();
     assert!(["node01", "node02", "node03"].iter().all(|node| stage.is_fenced(node)));
     let all = format!("unfence --all --without-lease --orchestrator={NOBODY}");

@@ -1,6 +1,6 @@
 //! Two agents of one ProxySQL, on different hosts say: what they leave there for each other.
 
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 
 use crate::stage::{Stage, TICK, make_old, tick};
 
@@ -15,12 +15,12 @@ async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease()
     let before = stage.everything();
     let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], led.memory.clone());
     make_old(&mut cut_off);
-    assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Isolated);
+    assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Isolated);
     assert!(stage.is_fenced("node01") && stage.is_fenced("node03"));
     // Good news need the same leader for 2 s; the lease is left at once.
     for _ in 0..60 {
         tick(&mut led).await.unwrap();
-        assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Shared);
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Shared);
         if stage.runtime().contains("10/node01:ONLINE[rack 7]") {
             break;
         }
@@ -28,7 +28,7 @@ async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease()
     }
     let writes = stage.proxysql.writes();
     for _ in 0..5 {
-        assert_eq!(tick(&mut cut_off).await.unwrap().decision.standing, Standing::Shared);
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Shared);
         tick(&mut led).await.unwrap();
     }
     assert_eq!(stage.proxysql.writes(), writes, "they do not take turns");
@@ -60,7 +60,7 @@ async fn what_one_lets_back_the_other_does_not_fence_again() {
     let writes = stage.proxysql.writes();
     for _ in 0..5 {
         let seen = tick(&mut other).await.unwrap();
-        assert_eq!(seen.decision.standing, Standing::Led { good: false });
+        assert_eq!(seen.decision.lease_state, LeaseState::Led { good: false });
         assert!(is_back(), "{}", stage.runtime());
     }
     assert_eq!(stage.proxysql.writes(), writes);

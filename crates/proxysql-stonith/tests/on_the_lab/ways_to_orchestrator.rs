@@ -6,7 +6,7 @@ use lab::nodes::Nodes;
 use lab::orchestrator::{Fault, Settings};
 use proxysql_stonith::agent::Agent;
 use proxysql_stonith::clock;
-use stonith_core::lease::Standing;
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
 use stonith_core::orchestrator::{Backing, LeaderView};
 
@@ -55,14 +55,14 @@ async fn a_site_that_is_cut_off_behind_a_gateway_is_isolated() {
     tick(&mut agent).await.unwrap();
     (0..3).for_each(|member| stage.orchestrator.fault(member, Some(Fault::InternalError)));
     make_old(&mut agent);
-    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Held);
+    assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Held);
     (0..3).for_each(|member| stage.orchestrator.fault(member, None));
     for status in [502, 503, 504] {
         let mut agent = stage.agent();
         tick(&mut agent).await.unwrap();
         (0..3).for_each(|member| stage.orchestrator.fault(member, Some(Fault::Gateway(status))));
         make_old(&mut agent);
-        assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Isolated, "{status}");
+        assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Isolated, "{status}");
         assert!(stage.is_fenced("node01"));
         (0..3).for_each(|member| stage.orchestrator.fault(member, None));
     }
@@ -73,7 +73,7 @@ async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
     let stage = Stage::set().await;
     let follower = stage.orchestrator.endpoints()[1..2].to_vec();
     let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
-    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Led { good: false });
+    assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Led { good: false });
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"));
@@ -99,7 +99,7 @@ async fn a_follower_whose_leader_is_gone_is_no_way_to_it() {
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
     assert!(matches!(seen.observed.leader, LeaderView::Silent(_)), "{:?}", seen.observed.leader);
-    assert_eq!(seen.decision.standing, Standing::Isolated, "it may be the cut-off minority");
+    assert_eq!(seen.decision.lease_state, LeaseState::Isolated, "it may be the cut-off minority");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,14 +115,14 @@ async fn without_raft_a_database_that_is_gone_is_held_and_another_active_node_ou
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
     assert_eq!(seen.observed.leader, LeaderView::Leaderless);
-    assert_eq!((seen.decision.standing, stage.everything()), (Standing::Held, before.clone()));
+    assert_eq!((seen.decision.lease_state, stage.everything()), (LeaseState::Held, before.clone()));
     stage.orchestrator.start_database();
     assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader));
     // Handed over: the active node is killed, and the other takes over after 5 s.
     stage.orchestrator.kill(0);
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
-    assert_eq!((seen.observed.leader, seen.decision.standing), (LeaderView::Leaderless, Standing::Held));
+    assert_eq!((seen.observed.leader, seen.decision.lease_state), (LeaderView::Leaderless, LeaseState::Held));
     stage.orchestrator.set_leader(Some(1));
     assert!(is_led(&tick(&mut agent).await.unwrap().observed.leader));
     // Only the passive one is reached, and says that another one is active.
@@ -132,7 +132,7 @@ async fn without_raft_a_database_that_is_gone_is_held_and_another_active_node_ou
     stage.orchestrator.poll();
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
-    assert_eq!(seen.decision.standing, Standing::Isolated, "{:?}", seen.observed.leader);
+    assert_eq!(seen.decision.lease_state, LeaseState::Isolated, "{:?}", seen.observed.leader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn connections_that_are_closed_after_some_answers_cost_nothing_and_after_e
     let seen = tick(&mut agent).await.unwrap();
     let LeaderView::Blind(why) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
     assert!(why.contains("keep-alive"), "{why}");
-    assert_eq!((seen.decision.standing, stage.everything()), (Standing::Held, before));
+    assert_eq!((seen.decision.lease_state, stage.everything()), (LeaseState::Held, before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,7 +268,7 @@ async fn a_follower_that_relays_to_a_dead_leader_for_two_seconds_costs_no_isolat
     while began.elapsed() < Duration::from_secs(2) {
         let seen = tick(&mut agent).await.unwrap();
         assert!(matches!(seen.observed.leader, LeaderView::Silent(_)), "{:?}", seen.observed.leader);
-        assert_ne!(seen.decision.standing, Standing::Isolated);
+        assert_ne!(seen.decision.lease_state, LeaseState::Isolated);
         tokio::time::sleep(TICK).await;
     }
     stage.orchestrator.set_leader(Some(2));
@@ -277,5 +277,5 @@ async fn a_follower_that_relays_to_a_dead_leader_for_two_seconds_costs_no_isolat
     // Control: the same for as long as a lease lasts isolates.
     stage.orchestrator.kill_unnoticed();
     make_old(&mut agent);
-    assert_eq!(tick(&mut agent).await.unwrap().decision.standing, Standing::Isolated);
+    assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Isolated);
 }

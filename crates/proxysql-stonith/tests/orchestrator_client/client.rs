@@ -7,13 +7,13 @@ pub use std::time::{Duration, Instant};
 pub use crate::scripted_http::{DATE_S, Reply, Request, Server};
 pub use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 pub use proxysql_stonith::secret::Secret;
-pub use stonith_core::decide::Wants;
-pub use stonith_core::orchestrator::{Answer, Backing, LeaderView, Part, Progress};
+pub use stonith_core::decide::LeaderQuery;
+pub use stonith_core::orchestrator::{Answer, AnswerPart, Backing, HistoryProgress, LeaderView};
 
-pub const NOTHING_MORE: Wants = Wants { history: false, instances: false, backing: false };
-pub const HISTORY: Wants = Wants { history: true, instances: false, backing: false };
-pub const BACKING: Wants = Wants { history: false, instances: false, backing: true };
-pub const ALL: Wants = Wants { history: true, instances: true, backing: true };
+pub const NOTHING_MORE: LeaderQuery = LeaderQuery { history: false, instances: false, backing: false };
+pub const HISTORY: LeaderQuery = LeaderQuery { history: true, instances: false, backing: false };
+pub const BACKING: LeaderQuery = LeaderQuery { history: false, instances: false, backing: true };
+pub const ALL: LeaderQuery = LeaderQuery { history: true, instances: true, backing: true };
 
 /// More than any machine needs for what is not being waited for.
 pub const SLACK: Duration = Duration::from_millis(700);
@@ -84,13 +84,13 @@ pub fn client(servers: &[&Server]) -> Client {
     Client::new(settings(&servers.iter().map(|server| server.url()).collect::<Vec<_>>())).unwrap()
 }
 
-pub async fn look(client: &mut Client, wants: Wants) -> LeaderView {
-    client.look(|| 42, |_, _| wants, &Progress::default()).await
+pub async fn look(client: &mut Client, query: LeaderQuery) -> LeaderView {
+    client.look(|| 42, |_, _| query, &HistoryProgress::default()).await
 }
 
 /// One tick of a new client.
-pub async fn once(servers: &[&Server], wants: Wants) -> LeaderView {
-    look(&mut client(servers), wants).await
+pub async fn once(servers: &[&Server], query: LeaderQuery) -> LeaderView {
+    look(&mut client(servers), query).await
 }
 
 pub fn led(view: LeaderView) -> Answer {

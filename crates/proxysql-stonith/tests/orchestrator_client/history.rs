@@ -55,7 +55,7 @@ async fn a_history_of_a_year_is_read_in_pieces_within_seconds_and_then_only_what
     let records = Arc::new(AtomicUsize::new(900));
     let server = with_history(&records, Duration::from_millis(100));
     let mut client = client(&[&server]);
-    let (mut known, mut seen, mut ticks) = (Progress::default(), std::collections::BTreeSet::new(), 0);
+    let (mut known, mut seen, mut ticks) = (HistoryProgress::default(), std::collections::BTreeSet::new(), 0);
     loop {
         let start = Instant::now();
         let history = led(client.look(|| 42, |_, _| HISTORY, &known).await).history.unwrap();
@@ -85,7 +85,7 @@ async fn a_new_record_is_heard_at_once_while_the_rest_is_still_to_come() {
     let records = Arc::new(AtomicUsize::new(900));
     let server = with_history(&records, Duration::from_millis(100));
     let mut client = client(&[&server]);
-    let history = led(client.look(|| 42, |_, _| HISTORY, &Progress::default()).await).history.unwrap();
+    let history = led(client.look(|| 42, |_, _| HISTORY, &HistoryProgress::default()).await).history.unwrap();
     assert!(!history.is_whole());
     records.fetch_add(1, Ordering::SeqCst);
     let next = led(client.look(|| 42, |_, _| HISTORY, &history.progress).await).history.unwrap();
@@ -98,7 +98,7 @@ async fn a_new_record_is_heard_at_once_while_the_rest_is_still_to_come() {
 async fn a_page_that_does_not_come_leaves_what_was_read_before_it() {
     let records = Arc::new(AtomicUsize::new(60));
     let inner = with_history(&records, Duration::ZERO);
-    let whole = led(client(&[&inner]).look(|| 42, |_, _| HISTORY, &Progress::default()).await).history.unwrap();
+    let whole = led(client(&[&inner]).look(|| 42, |_, _| HISTORY, &HistoryProgress::default()).await).history.unwrap();
     assert!(whole.is_whole() && whole.records.len() == 60, "control");
     let full =
         serde_json::Value::Array(vec![

@@ -193,8 +193,8 @@ async fn an_entry_with_a_wrong_type_in_a_needed_field_is_skipped_and_said_and_an
         assert!(skipped.what.contains("is skipped"), "{to}: {}", skipped.what);
         let left = (answer.downtimes.len(), answer.history.unwrap().records.len(), answer.instances.unwrap().len());
         let expected = match skipped.part {
-            Part::Marks => (0, 1, 6),
-            Part::History => (1, 0, 6),
+            AnswerPart::Marks => (0, 1, 6),
+            AnswerPart::History => (1, 0, 6),
             _ => (1, 1, 5),
         };
         assert_eq!(left, expected, "{to}");

@@ -8,7 +8,7 @@ use proxysql_stonith::clock;
 use proxysql_stonith::proxysql::{Admin, Credential, DriveError, Settings, drive, observe};
 use proxysql_stonith::secret::Secret;
 use stonith_core::apply::Outcome;
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::plan::{Directive, Plan};
@@ -81,8 +81,11 @@ fn an_apply_on_the_real_proxysql_keeps_staged_edits_and_the_new_primary() {
     });
     let mut pinned = Client::open(&world.proxy);
     pinned.send("create temporary table x (a int)");
-    let fence =
-        Directive::Fence { kind: Kind::Superseded, by: Some("127.0.1.2:3306".parse().unwrap()), sessions: true };
+    let fence = Directive::Fence {
+        kind: EvidenceKind::Superseded,
+        by: Some("127.0.1.2:3306".parse().unwrap()),
+        sessions: true,
+    };
     let outcome = apply(&world, 1, fence.clone());
     assert!(matches!(&outcome, Outcome::Applied(done) if done.not_as_planned.is_empty()), "{outcome:?}");
     println!("{}", world.proxy.all_rows());
@@ -121,7 +124,7 @@ fn a_dead_primary_that_the_monitor_took_out_of_the_writers_is_fenced_where_it_is
     println!("--- {:.1?} after its death: {}", killed.elapsed(), world.proxy.all_rows());
     eventually("a new primary", Duration::from_secs(30), || world.proxy.writer().is_some());
     let primary = world.proxy.writer();
-    let outcome = apply(&world, 1, Directive::Fence { kind: Kind::Superseded, by: None, sessions: true });
+    let outcome = apply(&world, 1, Directive::Fence { kind: EvidenceKind::Superseded, by: None, sessions: true });
     assert!(matches!(&outcome, Outcome::Applied(done) if done.not_as_planned.is_empty()), "{outcome:?}");
     // It comes back writable: the monitor, which would make it a writer again, does not look at it any more.
     world.nodes.start(1);
@@ -142,7 +145,7 @@ fn failed_over_beside_a_staged_weight(binaries: Binaries) -> (World, Directive) 
     eventually("a new primary", Duration::from_secs(30), || {
         world.proxy.is_online("10", 2) || world.proxy.is_online("10", 3)
     });
-    (world, Directive::Fence { kind: Kind::Superseded, by: None, sessions: false })
+    (world, Directive::Fence { kind: EvidenceKind::Superseded, by: None, sessions: false })
 }
 
 /// The weight that an operator staged, or not.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{
@@ -50,13 +50,13 @@ pub fn comment() -> impl Strategy<Value = String> {
 
 pub fn marker() -> impl Strategy<Value = Marker> {
     let kinds = vec![
-        Kind::Superseded,
-        Kind::LostInRecovery,
-        Kind::SecondWriter,
-        Kind::Manual,
-        Kind::Barrier,
-        Kind::Downtime,
-        Kind::Isolation,
+        EvidenceKind::Superseded,
+        EvidenceKind::LostInRecovery,
+        EvidenceKind::SecondWriter,
+        EvidenceKind::Manual,
+        EvidenceKind::Barrier,
+        EvidenceKind::Downtime,
+        EvidenceKind::Isolation,
     ];
     let was = select(vec![Status::Online, Status::Shunned, Status::OfflineSoft, Status::OfflineHard]);
     let hosts =

@@ -1,6 +1,6 @@
 //! A small world for the tests of `decide`: MySQL nodes, Orchestrator's leader and one ProxySQL.
 //!
-//! [`Lab::tick`] asks the leader what `wants` wants, decides, and carries the plan out on the rows of every layer.
+//! [`Lab::tick`] asks the leader what `leader_query` says, decides, and carries the plan out on the rows of every layer.
 //! After each tick it holds the rules that must hold in all of them (see [`Lab::check_rules`]).
 
 mod events;
@@ -8,13 +8,14 @@ mod see;
 
 use std::collections::BTreeMap;
 
-use stonith_core::decide::{Decision, decide, wants};
-use stonith_core::lease::Share;
+use stonith_core::decide::{Decision, decide, leader_query};
+use stonith_core::lease::LeaseAction;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView, SharedLease};
 use stonith_core::orchestrator::{
-    Answer, Backing, Downtime, Instance, LeaderView, Part, Progress, Recovery, RecoveryHistory, Skipped, UnderWay,
+    Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, Recovery, RecoveryHistory,
+    SkippedEntry, UnderWay,
 };
 use stonith_core::orders::Orders;
 use stonith_core::plan::Directive;
@@ -127,7 +128,7 @@ pub struct Lab {
     /// Old instance rows that the leader still shows.
     pub stale: Option<Vec<Instance>>,
     /// What of the leader's answer can't be read.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedEntry>,
     /// What of the history is read in a tick.
     pub history: HistoryRead,
     /// Plans are not carried out.
@@ -271,7 +272,7 @@ impl Lab {
             Raft::Silent => return LeaderView::Silent("timed out".to_owned()),
         };
         // A single endpoint is all there is to ask; whom a majority names is asked only when it is wanted.
-        let asked = wants(&self.proxy, &self.memory, leader, &self.downtimes, &self.policy, self.now_ms);
+        let asked = leader_query(&self.proxy, &self.memory, leader, &self.downtimes, &self.policy, self.now_ms);
         LeaderView::Led(Answer {
             leader: leader.clone(),
             asked_ms: self.now_ms,
@@ -280,7 +281,12 @@ impl Lab {
             downtimes: self.downtimes.clone(),
             history: self.history(leader).filter(|_| asked.history),
             instances: asked.instances.then(|| self.stale.clone().unwrap_or_else(|| self.instances())),
-            skipped: self.skipped.iter().filter(|one| one.part != Part::History || asked.history).cloned().collect(),
+            skipped: self
+                .skipped
+                .iter()
+                .filter(|one| one.part != AnswerPart::History || asked.history)
+                .cloned()
+                .collect(),
         })
     }
 
@@ -291,7 +297,7 @@ impl Lab {
             HistoryRead::NewestOf(records) => {
                 let newest = self.records.iter().rev().take(records).cloned().collect();
                 let under_way = Some(UnderWay::default());
-                Some(RecoveryHistory { records: newest, progress: Progress { under_way, ..whole.progress } })
+                Some(RecoveryHistory { records: newest, progress: HistoryProgress { under_way, ..whole.progress } })
             }
             HistoryRead::Nothing => None,
         }
@@ -328,14 +334,14 @@ impl Lab {
     fn carry_out(&mut self, decision: &Decision) {
         let plan = &decision.plan;
         self.writes += usize::from(plan.changes_rows());
-        self.shares += usize::from(plan.share.is_some());
-        self.lease = match (plan.share, self.lease) {
-            (Some(Share::Keep { good_ms }), lease) => {
+        self.shares += usize::from(plan.lease_action.is_some());
+        self.lease = match (plan.lease_action, self.lease) {
+            (Some(LeaseAction::Keep { good_ms }), lease) => {
                 let wanted_ms = lease.filter(|lease| lease.0 == self.agent).map_or(self.now_ms, |lease| lease.2);
                 Some((self.agent, self.now_ms + good_ms, wanted_ms))
             }
-            (Some(Share::Want), lease) => lease.map(|lease| (lease.0, lease.1, self.now_ms)),
-            (Some(Share::End), _) => None,
+            (Some(LeaseAction::Want), lease) => lease.map(|lease| (lease.0, lease.1, self.now_ms)),
+            (Some(LeaseAction::End), _) => None,
             (None, lease) => lease,
         };
         for (node, release) in &plan.releases {

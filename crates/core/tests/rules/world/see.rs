@@ -1,8 +1,8 @@
 //! What a test looks at: rows, and what was decided of a node.
 
-use stonith_core::decide::{Decision, Lacks, Verdict, Why};
-use stonith_core::evidence::Kind;
-use stonith_core::lease::Standing;
+use stonith_core::decide::{Decision, HoldReason, ReturnBlocker, Verdict};
+use stonith_core::evidence::EvidenceKind;
+use stonith_core::lease::LeaseState;
 use stonith_core::role::Role;
 use stonith_core::table::{Comment, Hostgroup, Layer, Row, RowKey};
 
@@ -57,9 +57,9 @@ impl Lab {
 /// Shorthands for what was decided of a node.
 pub trait Decided {
     fn of(&self, name: &str) -> &Verdict;
-    fn kinds(&self, name: &str) -> Vec<Kind>;
-    fn lacks(&self, name: &str) -> Option<&Lacks>;
-    fn held(&self, name: &str) -> Option<&Why>;
+    fn kinds(&self, name: &str) -> Vec<EvidenceKind>;
+    fn blocker(&self, name: &str) -> Option<&ReturnBlocker>;
+    fn held(&self, name: &str) -> Option<&HoldReason>;
     fn unfenced(&self, name: &str) -> Option<Role>;
     fn isolated(&self) -> bool;
 }
@@ -70,21 +70,21 @@ impl Decided for Decision {
     }
 
     /// What fences it, highest rank first.
-    fn kinds(&self, name: &str) -> Vec<Kind> {
+    fn kinds(&self, name: &str) -> Vec<EvidenceKind> {
         match self.of(name) {
             Verdict::Fence { evidence, .. } => evidence.iter().map(|fact| fact.kind).collect(),
             _ => vec![],
         }
     }
 
-    fn lacks(&self, name: &str) -> Option<&Lacks> {
+    fn blocker(&self, name: &str) -> Option<&ReturnBlocker> {
         match self.of(name) {
-            Verdict::Fence { lacks, .. } => Some(lacks),
+            Verdict::Fence { blocker, .. } => Some(blocker),
             _ => None,
         }
     }
 
-    fn held(&self, name: &str) -> Option<&Why> {
+    fn held(&self, name: &str) -> Option<&HoldReason> {
         match self.of(name) {
             Verdict::Hold(why) | Verdict::Ignore(why) => Some(why),
             _ => None,
@@ -99,6 +99,6 @@ impl Decided for Decision {
     }
 
     fn isolated(&self) -> bool {
-        self.standing == Standing::Isolated
+        self.lease_state == LeaseState::Isolated
     }
 }

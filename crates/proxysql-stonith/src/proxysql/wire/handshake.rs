@@ -11,7 +11,7 @@ use super::super::admin::Credential;
 use super::WireError;
 use super::packet::{Budget, Fields, Packets, refusal};
 use crate::bytes;
-use crate::foreign::shown;
+use crate::untrusted_text::one_line;
 
 const PROTOCOL_41: u32 = 0x200;
 const TLS: u32 = 0x800;
@@ -125,7 +125,7 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         };
         let plugin = fields.until_zero()?;
         if plugin != NATIVE {
-            return Err(WireError::Asks(shown(&bytes::to_text(plugin.to_vec()))));
+            return Err(WireError::Asks(one_line(&bytes::to_text(plugin.to_vec()))));
         }
         if is_switched {
             return Err(WireError::Senseless("it asks for the same again"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proxysql_stonith::orchestrator::answers;
-use stonith_core::decide::{Decision, decide, wants};
+use stonith_core::decide::{Decision, decide, leader_query};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
@@ -116,7 +116,7 @@ fn decided(observed: &Observed, memory: &Memory, now_ms: u64, stays_fenced: bool
         LeaderView::Led(answer) => answer.downtimes.as_slice(),
         _ => &[],
     };
-    let _ = wants(proxy, memory, "http://orc1:3000", downtimes, &policy, now_ms);
+    let _ = leader_query(proxy, memory, "http://orc1:3000", downtimes, &policy, now_ms);
     let decision = decide(observed, memory, &policy, now_ms);
     let fenced = Node::new("node01", 3306).ok();
     for layer in LAYERS {

@@ -1,7 +1,7 @@
 //! Orchestrator's JSON. What is understood must be what any reader of JSON finds there.
 
-use proxysql_stonith::foreign::shown;
 use proxysql_stonith::orchestrator::answers;
+use proxysql_stonith::untrusted_text::one_line;
 use serde_json::Value;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{Analysis, Answer, Recovery, RecoveryHistory};
@@ -184,7 +184,7 @@ pub fn error_body(bytes: &[u8]) -> bool {
 
 /// What was understood; an error goes the way into a message that the client sends it.
 fn understood<T>(read: Result<T, answers::AnswerError>) -> Option<T> {
-    read.map_err(|error| may_be_said(&shown(&error.to_string()))).ok()
+    read.map_err(|error| may_be_said(&one_line(&error.to_string()))).ok()
 }
 
 /// The same bytes to a reader that takes any JSON. It is stricter on what we pass over (half a letter in a field that

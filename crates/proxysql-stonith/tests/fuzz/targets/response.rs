@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
 use proxysql_stonith::secret::Secret;
-use stonith_core::decide::Wants;
-use stonith_core::orchestrator::{LeaderView, Progress};
+use stonith_core::decide::LeaderQuery;
+use stonith_core::orchestrator::{HistoryProgress, LeaderView};
 
 use super::decision::of_answer;
 use super::may_be_said;
@@ -151,11 +151,11 @@ fn look(script: Script) -> LeaderView {
             read_timeout: TIMEOUT,
             tick_timeout: TIMEOUT,
         };
-        let all = Wants { history: true, instances: true, backing: true };
+        let all = LeaderQuery { history: true, instances: true, backing: true };
         let began = Instant::now();
         let view = stage.play(&script, async {
             let mut client = Client::new(settings).unwrap();
-            client.look(|| 42, |_, _| all, &Progress::default()).await
+            client.look(|| 42, |_, _| all, &HistoryProgress::default()).await
         });
         assert!(began.elapsed() < TIMEOUT, "it hung: {view:?}");
         view

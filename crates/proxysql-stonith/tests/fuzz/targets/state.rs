@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxysql_stonith::clock::Now;
 use proxysql_stonith::state::{Loaded, State, StateDir, VERSION};
-use stonith_core::evidence::{Evidence, Kind};
+use stonith_core::evidence::{Evidence, EvidenceKind};
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery};
@@ -87,7 +87,11 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
         let by = Some(node("node03"));
         (kind, Evidence { kind, by, source: "audit-recovery".to_owned(), id: id.to_owned(), at_s: DATE_S - 25 })
     };
-    let facts = [fact(Kind::Superseded, &record.uid), fact(Kind::LostInRecovery, "x@1"), fact(Kind::Manual, "")];
+    let facts = [
+        fact(EvidenceKind::Superseded, &record.uid),
+        fact(EvidenceKind::LostInRecovery, "x@1"),
+        fact(EvidenceKind::Manual, ""),
+    ];
     memory.evidence = [(node("node01"), facts.into())].into();
     memory.records = [(record.uid.clone(), record)].into();
     memory.promoted_nobody = [(node("node02"), 5)].into();
@@ -161,23 +165,23 @@ pub fn orders_seeds() -> Vec<Vec<u8>> {
 pub fn orders(bytes: &[u8]) -> bool {
     clear();
     std::fs::write(path("orders"), bytes).unwrap();
-    let standing = dir().orders(&now());
-    let understood = standing.problem.is_none();
-    if let Some(problem) = &standing.problem {
+    let lease_state = dir().orders(&now());
+    let understood = lease_state.problem.is_none();
+    if let Some(problem) = &lease_state.problem {
         may_be_said(&problem.to_string());
-        assert!(standing.suspension.is_none() && standing.orders == Default::default());
+        assert!(lease_state.suspension.is_none() && lease_state.orders == Default::default());
     }
-    assert_eq!(standing.suspension.as_ref().map(|s| s.reason.clone()), standing.orders.suspended);
+    assert_eq!(lease_state.suspension.as_ref().map(|s| s.reason.clone()), lease_state.orders.suspended);
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
     memory.known = ["node01", "node02", "node03"].map(node).into();
-    of_kept(&memory, standing.orders.clone());
-    let is_newer = standing.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
+    of_kept(&memory, lease_state.orders.clone());
+    let is_newer = lease_state.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
     match dir().suspend("at once", "me", Duration::from_secs(60), &now()) {
         Ok(_) => {
             let again = dir().orders(&now());
             assert_eq!(again.orders.suspended.as_deref(), Some("at once"));
-            assert_eq!(again.orders.released, standing.orders.released, "what was released still is");
+            assert_eq!(again.orders.released, lease_state.orders.released, "what was released still is");
         }
         Err(error) => {
             may_be_said(&error.to_string());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxysql_stonith::config::{Config, Enforcement, Environment, Flags, LogFormat, LogLevel, OnBlind, Word, duration};
 use proxysql_stonith::orchestrator::{Endpoint, answers};
 use proxysql_stonith::proxysql::Version;
-use stonith_core::evidence::Kind;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::{Host, Node};
 use stonith_core::orchestrator::uid_ns;
 use stonith_core::policy::{FenceOn, IsolationScope};
@@ -33,7 +33,8 @@ pub fn marker(bytes: &[u8]) -> bool {
     match Comment::parse(&text) {
         Comment::Plain => {
             assert!(!head.contains(" [stonith:"));
-            let marker = Marker { kind: Kind::Barrier, by: Node::new("node02", 3306).ok(), was: Status::Online };
+            let marker =
+                Marker { kind: EvidenceKind::Barrier, by: Node::new("node02", 3306).ok(), was: Status::Online };
             let marked = mark(&text, &marker);
             assert_eq!(Comment::parse(&marked), Comment::Marked(head, marker.clone()), "I3");
             assert_eq!(unmarked(&marked), text, "I3");
@@ -181,7 +182,7 @@ pub fn words(bytes: &[u8]) -> bool {
     assert_eq!(status.in_service(), is_one_of(&["ONLINE", "SHUNNED"]), "I1");
     assert_eq!(Status::parse(status.as_str()), status);
     assert_eq!(CheckType::parse(&text) == CheckType::ReadOnly, is_one_of(&["read_only"]));
-    let kind = Kind::parse(&text);
+    let kind = EvidenceKind::parse(&text);
     assert!(kind.is_none_or(|kind| kind.to_string() == text));
     if let Some(ns) = uid_ns(&text) {
         assert_eq!(uid_ns(&format!("{ns}:x")), Some(ns));

@@ -16,7 +16,7 @@ const TEXT_MAX_BYTES: usize = 2_000;
 /// Which errors were said, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Quiet {
+pub struct LogOnce {
     said: BTreeMap<String, Said>,
 }
 
@@ -27,7 +27,7 @@ struct Said {
     unsaid: u64,
 }
 
-impl Quiet {
+impl LogOnce {
     /// An error came up. Returns what to log: the text at first and when it changed; once an hour with a count;
     /// `None` in between. `key` names what failed (`orchestrator http://orc1:3000`), `text` how.
     pub fn error(&mut self, key: &str, text: &str, now_s: i64) -> Option<String> {
@@ -81,52 +81,52 @@ mod tests {
 
     #[test]
     fn the_same_error_is_said_once_then_hourly_with_a_count() {
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.error("orc1", "refused", 100).as_deref(), Some("refused"));
+        let mut log_once = LogOnce::default();
+        assert_eq!(log_once.error("orc1", "refused", 100).as_deref(), Some("refused"));
         for tick in 1..=50 {
-            assert_eq!(quiet.error("orc1", "refused", 100 + tick), None);
+            assert_eq!(log_once.error("orc1", "refused", 100 + tick), None);
         }
-        let again = quiet.error("orc1", "refused", 100 + AGAIN_AFTER_S).unwrap();
+        let again = log_once.error("orc1", "refused", 100 + AGAIN_AFTER_S).unwrap();
         assert!(again.starts_with("refused") && again.contains("50 more times"), "{again}");
-        assert_eq!(quiet.error("orc1", "refused", 101 + AGAIN_AFTER_S), None);
+        assert_eq!(log_once.error("orc1", "refused", 101 + AGAIN_AFTER_S), None);
     }
 
     #[test]
     fn another_error_or_another_place_is_said_at_once() {
-        let mut quiet = Quiet::default();
-        quiet.error("orc1", "refused", 100);
-        assert!(quiet.error("orc1", "401", 101).is_some());
-        assert!(quiet.error("orc2", "401", 101).is_some());
-        assert_eq!(quiet.present().collect::<Vec<_>>(), [("orc1", "401"), ("orc2", "401")]);
+        let mut log_once = LogOnce::default();
+        log_once.error("orc1", "refused", 100);
+        assert!(log_once.error("orc1", "401", 101).is_some());
+        assert!(log_once.error("orc2", "401", 101).is_some());
+        assert_eq!(log_once.present().collect::<Vec<_>>(), [("orc1", "401"), ("orc2", "401")]);
     }
 
     #[test]
     fn a_recovery_is_said_once_and_only_after_an_error() {
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.recovered("orc1"), None);
-        quiet.error("orc1", "refused", 100);
-        assert_eq!(quiet.recovered("orc1").as_deref(), Some("recovered: orc1 (was: refused)"));
-        assert_eq!(quiet.recovered("orc1"), None);
-        assert!(quiet.error("orc1", "refused", 102).is_some());
+        let mut log_once = LogOnce::default();
+        assert_eq!(log_once.recovered("orc1"), None);
+        log_once.error("orc1", "refused", 100);
+        assert_eq!(log_once.recovered("orc1").as_deref(), Some("recovered: orc1 (was: refused)"));
+        assert_eq!(log_once.recovered("orc1"), None);
+        assert!(log_once.error("orc1", "refused", 102).is_some());
     }
 
     #[test]
     fn it_holds_from_one_start_to_the_next_and_when_the_clock_is_set_back() {
-        let mut quiet = Quiet::default();
-        quiet.error("orc1", "refused", 100);
-        let mut next: Quiet = serde_json::from_str(&serde_json::to_string(&quiet).unwrap()).unwrap();
+        let mut log_once = LogOnce::default();
+        log_once.error("orc1", "refused", 100);
+        let mut next: LogOnce = serde_json::from_str(&serde_json::to_string(&log_once).unwrap()).unwrap();
         assert_eq!(next.error("orc1", "refused", 105), None);
         assert!(next.error("orc1", "refused", 50).is_some());
     }
 
     #[test]
     fn it_stays_small() {
-        let mut quiet = Quiet::default();
+        let mut log_once = LogOnce::default();
         for i in 0..1_000 {
-            quiet.error(&format!("key{i}"), &"é".repeat(5_000), i);
+            log_once.error(&format!("key{i}"), &"é".repeat(5_000), i);
         }
-        assert_eq!(quiet.present().count(), REMEMBERED_MAX);
-        assert!(quiet.present().all(|(_, text)| text.len() <= TEXT_MAX_BYTES));
-        assert!(quiet.error("key999", &"é".repeat(5_000), 999).is_none());
+        assert_eq!(log_once.present().count(), REMEMBERED_MAX);
+        assert!(log_once.present().all(|(_, text)| text.len() <= TEXT_MAX_BYTES));
+        assert!(log_once.error("key999", &"é".repeat(5_000), 999).is_none());
     }
 }

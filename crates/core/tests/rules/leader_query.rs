@@ -1,8 +1,8 @@
 //! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (FACTS §9).
 
-use stonith_core::decide::{Wants, wants};
-use stonith_core::evidence::{Evidence, Kind};
-use stonith_core::lease::Standing;
+use stonith_core::decide::{LeaderQuery, leader_query};
+use stonith_core::evidence::{Evidence, EvidenceKind};
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::FirstProof;
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::orders::Release;
@@ -12,10 +12,10 @@ use stonith_core::table::{Hostgroup, Layer, Status};
 
 use crate::world::{LAYERS, Lab, Raft, node, row};
 
-const NOTHING: Wants = Wants { history: false, instances: false, backing: false };
-const ALL: Wants = Wants { history: true, instances: true, backing: true };
-const INSTANCES: Wants = Wants { history: false, instances: true, backing: true };
-const BACKING: Wants = Wants { history: false, instances: false, backing: true };
+const NOTHING: LeaderQuery = LeaderQuery { history: false, instances: false, backing: false };
+const ALL: LeaderQuery = LeaderQuery { history: true, instances: true, backing: true };
+const INSTANCES: LeaderQuery = LeaderQuery { history: false, instances: true, backing: true };
+const BACKING: LeaderQuery = LeaderQuery { history: false, instances: false, backing: true };
 
 /// In service, and the history was asked for a few seconds ago.
 fn quiet() -> Lab {
@@ -24,16 +24,16 @@ fn quiet() -> Lab {
     lab
 }
 
-fn asks(lab: &Lab) -> Wants {
+fn asks(lab: &Lab) -> LeaderQuery {
     let leader = match &lab.raft {
         Raft::Led { leader, .. } => leader,
         _ => "orc1",
     };
-    wants(&lab.proxy, &lab.memory, leader, &lab.downtimes, &lab.policy, lab.now_ms + 1_000)
+    leader_query(&lab.proxy, &lab.memory, leader, &lab.downtimes, &lab.policy, lab.now_ms + 1_000)
 }
 
 /// Quiet, but for this.
-fn asks_after(change: impl Fn(&mut Lab)) -> Wants {
+fn asks_after(change: impl Fn(&mut Lab)) -> LeaderQuery {
     let mut lab = quiet();
     change(&mut lab);
     asks(&lab)
@@ -43,7 +43,7 @@ fn asks_after(change: impl Fn(&mut Lab)) -> Wants {
 fn i7_a_quiet_tick_asks_neither_history_nor_instances_nor_backing() {
     assert_eq!(asks(&quiet()), NOTHING);
     let mut lab = quiet();
-    let asked = (0..120).filter(|_| lab.next().standing == Standing::Led { good: true }).count();
+    let asked = (0..120).filter(|_| lab.next().lease_state == LeaseState::Led { good: true }).count();
     assert_eq!(asked, 4, "two minutes: a history each half a minute");
 }
 
@@ -107,7 +107,7 @@ fn instances_are_asked_for_while_anything_at_all_is_unsettled_and_backing_with_t
             lab.put(row(20, "stranger", Status::Online));
         }),
         ("evidence that was kept", |lab| {
-            let (kind, source) = (Kind::SecondWriter, "x".to_owned());
+            let (kind, source) = (EvidenceKind::SecondWriter, "x".to_owned());
             let fact = Evidence { kind, by: None, source, id: String::new(), at_s: 1 };
             lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
         }),

@@ -6,12 +6,12 @@ use crate::bytes::byte_of;
 const SHOWN_MAX_CHARS: usize = 200;
 
 /// One line, bounded. A byte that is not UTF-8 shows as `\xFC`.
-pub fn shown(text: &str) -> String {
-    line(text, SHOWN_MAX_CHARS)
+pub fn one_line(text: &str) -> String {
+    line_of(text, SHOWN_MAX_CHARS)
 }
 
 /// One line of so many characters at most.
-pub fn line(text: &str, most: usize) -> String {
+pub fn line_of(text: &str, most: usize) -> String {
     let mut line = String::new();
     for letter in text.chars().take(most) {
         match byte_of(letter) {
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn foreign_text_is_shown_on_one_line_and_no_more_than_is_of_use() {
-        assert_eq!(shown("a\r\nb\u{1b}[31m é\u{202e}"), "a  b [31m é ");
-        assert_eq!(shown(&"é".repeat(1_000)), "é".repeat(SHOWN_MAX_CHARS));
-        assert_eq!(shown(&crate::bytes::to_text(b"B\xFCro".to_vec())), r"B\xFCro");
+        assert_eq!(one_line("a\r\nb\u{1b}[31m é\u{202e}"), "a  b [31m é ");
+        assert_eq!(one_line(&"é".repeat(1_000)), "é".repeat(SHOWN_MAX_CHARS));
+        assert_eq!(one_line(&crate::bytes::to_text(b"B\xFCro".to_vec())), r"B\xFCro");
     }
 }
