@@ -85,15 +85,52 @@ fn the_table_of_what_came_back_is_the_codes_and_names_tests_that_exist() {
     }
 }
 
+/// What a page has between backticks.
+fn quoted(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2)
+}
+
 #[test]
-fn the_page_on_security_names_tests_that_exist() {
-    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+fn the_pages_name_tests_that_exist() {
     let mut code = String::new();
     sources(&root().join("crates"), &mut code);
-    let words = page.split('`').skip(1).step_by(2);
-    let named: Vec<&str> = words.filter(|word| word.matches('_').count() >= 5 && !word.contains(' ')).collect();
-    assert!(named.len() >= 10, "{named:?}");
-    for name in named {
-        assert!(code.contains(&format!("fn {name}(")), "docs/security.md names {name}, which is no test");
+    for (name, at_least) in [("security.md", 10), ("facts.md", 5), ("design.md", 0)] {
+        let page = std::fs::read_to_string(root().join("docs").join(name)).unwrap();
+        let named: Vec<&str> =
+            quoted(&page).filter(|word| word.matches('_').count() >= 5 && !word.contains(' ')).collect();
+        assert!(named.len() >= at_least, "docs/{name}: {named:?}");
+        for test in named {
+            assert!(code.contains(&format!("fn {test}(")), "docs/{name} names {test}, which is no test");
+        }
+    }
+}
+
+#[test]
+fn every_fact_says_what_shows_it_and_every_recording_that_is_named_exists() {
+    let page = std::fs::read_to_string(root().join("docs/facts.md")).unwrap();
+    let is_recording = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('-');
+    let named: BTreeSet<&str> = quoted(&page).filter(is_recording).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for recording in named {
+        let path = root().join("crates/lab/tests/recordings").join(recording);
+        assert!(path.exists(), "docs/facts.md names {recording}, which is no recording");
+    }
+    let tables: Vec<&str> = page.split("\n\n").filter(|part| part.contains(" shown by |")).collect();
+    assert!(tables.len() > 9, "{tables:?}");
+    for row in tables.into_iter().flat_map(rows) {
+        let source = row.last().unwrap();
+        assert!(["`", "*source*", "*by hand*"].iter().any(|told| source.contains(told)), "nothing shows {row:?}");
+    }
+}
+
+#[test]
+fn every_invariant_has_its_section_in_the_design_under_the_name_that_it_has_in_the_architecture() {
+    let design = std::fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let promised: Vec<&str> = design.lines().filter_map(|line| line.strip_prefix("### I")).collect();
+    assert_eq!(promised.len(), 12, "{promised:?}");
+    for (n, name) in promised.iter().enumerate() {
+        assert!(name.starts_with(&format!("{} ", n + 1)), "{name}");
+        assert!(architecture.contains(&format!("**I{name}.**")), "ARCHITECTURE.md does not name the tests of I{name}");
     }
 }
