@@ -1,4 +1,4 @@
-//! Carries a plan out on one ProxySQL: the merge-safe LOAD (DESIGN §8), as a state machine without I/O.
+//! Carries a plan out on one ProxySQL: the merge-safe LOAD (design §8), as a state machine without I/O.
 //!
 //! ```text
 //! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> PutBack -> Sessions -> DiskLast -> Unlock
@@ -566,7 +566,7 @@ impl Apply {
 }
 
 /// What a LOAD of runtime's own rows must contain: SHUNNED is written ONLINE (it can stick for good otherwise), and
-/// ghost OFFLINE_HARD rows are left out (FACTS §2).
+/// ghost OFFLINE_HARD rows are left out (facts §2).
 fn live_rows(rows: Vec<Row>) -> Vec<Row> {
     rows.into_iter()
         .filter(|row| row.status != Status::OfflineHard)

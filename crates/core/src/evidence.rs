@@ -1,4 +1,4 @@
-//! Facts that fence a node, each one citable: kind, node, source, id, time (DESIGN §5).
+//! Facts that fence a node, each one citable: kind, node, source, id, time (design §5).
 
 use std::fmt;
 
@@ -51,7 +51,7 @@ impl EvidenceKind {
         matches!(self, Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier)
     }
 
-    /// How far a fence for this reason goes unless told otherwise (DESIGN §5).
+    /// How far a fence for this reason goes unless told otherwise (design §5).
     pub fn default_level(self) -> Level {
         match self {
             Self::Downtime | Self::Manual | Self::Replica => Level::Soft,

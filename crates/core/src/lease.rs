@@ -1,4 +1,4 @@
-//! The lease, arming, and isolation (DESIGN §7).
+//! The lease, arming, and isolation (design §7).
 //!
 //! The lease is a promise: *by* ask + `isolation.after` rows are soft and sessions gone. So isolation begins
 //! earlier, by the largest gap between ticks and by what an apply takes.

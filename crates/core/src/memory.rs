@@ -104,7 +104,7 @@ impl Memory {
 
     /// Takes up a memory that was kept: by a process that begins (`gap_ms`: how long a pause between ticks still
     /// counts as running on). After a host boot there is no lease, and isolation starts at once; after a mere
-    /// restart it starts one `isolation.after` later (DESIGN §7).
+    /// restart it starts one `isolation.after` later (design §7).
     pub fn resume(mut self, boot_id: &str, now_ms: u64, gap_ms: u64) -> Self {
         if self.boot_id != boot_id {
             self.boot_id = boot_id.to_owned();

@@ -1,6 +1,6 @@
 //! Which MySQL server is meant: a host name and a port, in one canonical spelling.
 //!
-//! Names are compared lower-cased and without a trailing dot (DESIGN §10). Nothing is resolved here.
+//! Names are compared lower-cased and without a trailing dot (design §10). Nothing is resolved here.
 
 use std::fmt;
 use std::str::FromStr;

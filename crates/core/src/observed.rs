@@ -42,7 +42,7 @@ pub struct ProxyView {
     pub released: BTreeMap<Node, Release>,
     /// An agent of this ProxySQL answers for it towards one that does not reach the leader.
     pub lease: Option<SharedLease>,
-    /// `runtime_proxysql_servers` has rows: a LOAD spreads to peers (FACTS §6).
+    /// `runtime_proxysql_servers` has rows: a LOAD spreads to peers (facts §6).
     pub clustered: bool,
 }
 

@@ -76,10 +76,10 @@ impl Default for Policy {
     }
 }
 
-/// What an apply may take, in ms: measured at 15 ms (FACTS §1), with sessions up to 0.3 s (FACTS §4).
+/// What an apply may take, in ms: measured at 15 ms (facts §1), with sessions up to 0.3 s (facts §4).
 pub const APPLY_MS: u64 = 1_000;
 
-/// The longest raft election that must not count as a loss, in ms: 3.4 s was measured (FACTS §9).
+/// The longest raft election that must not count as a loss, in ms: 3.4 s was measured (facts §9).
 pub const ELECTION_MS: u64 = 5_000;
 
 /// How long the same leader must be seen before good news counts, in ms (I8).
@@ -88,7 +88,7 @@ pub const STEADY_MAJORITY_MS: u64 = 2_000;
 /// The same where one endpoint must stand for all, in ms (I8).
 pub const STEADY_SINGLE_MS: u64 = 5_000;
 
-/// Two proofs must lie at least so far apart, in ms (DESIGN §6).
+/// Two proofs must lie at least so far apart, in ms (design §6).
 pub const PROOF_GAP_MS: u64 = 2_000;
 
 /// The history is asked again after this, in ms, even if nothing changed.
@@ -104,7 +104,7 @@ pub const WANTED_FOR_MS: u64 = 30_000;
 pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
 
 impl Policy {
-    /// The shortest `isolation.after` that no election can reach: election + 2 ticks + an apply (DESIGN §7).
+    /// The shortest `isolation.after` that no election can reach: election + 2 ticks + an apply (design §7).
     pub fn shortest_isolation_after_ms(tick_ms: u64) -> u64 {
         ELECTION_MS.saturating_add(tick_ms.saturating_mul(2)).saturating_add(APPLY_MS)
     }

@@ -2,7 +2,7 @@
 //! proxysql-stonith.
 //!
 //! **Invariant:** it shares no types with the program's clients, and each of its behaviours cites a section of
-//! FACTS.md or a recording. A statement or request that it does not know fails the test that sent it.
+//! docs/facts.md or a recording. A statement or request that it does not know fails the test that sent it.
 
 pub mod nodes;
 pub mod orchestrator;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Raft is a scripted variable: which member leads, or none. Without a leader nobody polls, and what is known gets stale
-//! (FACTS §9).
+//! (facts §9).
 
 mod answers;
 mod downtime;
@@ -47,11 +47,11 @@ pub struct Settings {
     pub auth: Option<(String, String)>,
     /// Whether a dead primary is failed over by itself.
     pub auto_failover: bool,
-    /// When a recovery's downtime ends at the earliest: 60 s (FACTS §8).
+    /// When a recovery's downtime ends at the earliest: 60 s (facts §8).
     pub downtime_ends_after: Duration,
-    /// Whether its nodes are a raft; else they share a database, and one of them is active (FACTS §8, 21-no-raft).
+    /// Whether its nodes are a raft; else they share a database, and one of them is active (facts §8, 21-no-raft).
     pub raft: bool,
-    /// How far the time of its database is from UTC, s: all text of a time is in it (FACTS §8).
+    /// How far the time of its database is from UTC, s: all text of a time is in it (facts §8).
     pub zone_offset_s: i64,
     /// How long a page of the recovery history takes.
     pub history_page_takes: Duration,
@@ -288,7 +288,7 @@ impl Orchestrator {
         self.change(|inner| inner.is_cut_off = false);
     }
 
-    /// Without raft: stops the database that all members share. Nobody is active any more (FACTS §8).
+    /// Without raft: stops the database that all members share. Nobody is active any more (facts §8).
     pub fn stop_database(&self) {
         let mut inner = self.inner();
         inner.is_without_database = true;
@@ -373,7 +373,7 @@ impl Orchestrator {
     }
 
     /// A node is listed under a second name from now on, as a valid instance with the same `ServerUUID`; its recoveries and
-    /// their marks have that name (FACTS §9).
+    /// their marks have that name (facts §9).
     pub fn list_twice(&self, node: &str, second_name: &str, uuid: &str) {
         let second = SecondName { name: second_name.to_owned(), uuid: uuid.to_owned() };
         self.inner().second_names.insert(node.to_owned(), second);

@@ -43,7 +43,7 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// `mysql-monitor_read_only_max_timeout_count`: after so many timeouts a node counts as read-only.
     pub read_only_max_timeouts: u32,
-    /// Up to 2.5.2 the monitor wrote memory too, and lost what was staged there (FACTS §2).
+    /// Up to 2.5.2 the monitor wrote memory too, and lost what was staged there (facts §2).
     pub monitor_writes_memory: bool,
     /// `mysql-monitor_writer_is_also_reader`.
     pub writer_is_also_reader: bool,

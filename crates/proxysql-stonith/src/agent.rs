@@ -197,7 +197,7 @@ impl Agent {
     }
 
     /// Asks Orchestrator what this ProxySQL's decision needs; if it refuses the password, once more with one that is
-    /// read again (DESIGN §7).
+    /// read again (design §7).
     async fn ask_leader(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
         let leader = self.ask_leader_once(proxy).await;
         if !self.client.refused() {
@@ -237,7 +237,7 @@ impl Agent {
         };
         self.memory = decision.memory.clone();
         if !keep(&self.memory) {
-            // What can't be kept can't be armed: a restart would not know of it (DESIGN §7).
+            // What can't be kept can't be armed: a restart would not know of it (design §7).
             self.memory.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };

@@ -9,7 +9,7 @@ use stonith_core::role::Role;
 
 use crate::config::{Flags, Word, duration, word};
 
-/// The longest that one `suspend` holds: hands off is bounded (DESIGN §7).
+/// The longest that one `suspend` holds: hands off is bounded (design §7).
 pub const SUSPEND_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long `plan` waits unless told otherwise: a single endpoint is confirmed after 5 s (I8).

@@ -1,7 +1,7 @@
 //! ProxySQL's admin interface: reads the server tables, and drives an apply over one plain connection.
 //!
 //! **Invariant:** SQL is written in `sql` only, and every statement goes through [`Admin::query`]: bounded in time,
-//! rows and bytes. No connect-time queries, no prepared statements, no pool (FACTS §1).
+//! rows and bytes. No connect-time queries, no prepared statements, no pool (facts §1).
 
 mod admin;
 pub mod answers;

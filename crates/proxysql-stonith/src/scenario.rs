@@ -68,7 +68,7 @@ pub enum Step {
     Expect(Expectation),
 }
 
-/// Kinds of client sessions (FACTS §4).
+/// Kinds of client sessions (facts §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionKind {
     /// Autocommit.

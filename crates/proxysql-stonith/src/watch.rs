@@ -213,7 +213,7 @@ impl Watch {
     }
 
     /// Whether rows were changed so lately that ProxySQL's monitor may still undo it: how long to wait for a second
-    /// look (DESIGN §8.8).
+    /// look (design §8.8).
     pub fn second_look_in(&self) -> Option<Duration> {
         let (_, until_ms) = self.applied.as_ref()?;
         Some(Duration::from_millis(until_ms.saturating_sub(Now::read().boot_ms)))

@@ -6,10 +6,10 @@ use super::{Apply, BrokenOff, Phase, Place, Reply, Statement, live_rows, merge};
 use crate::plan::Directive;
 use crate::table::{Content, Record, SERVERS, Table};
 
-/// How often memory or runtime may be found changed before a fence goes on anyway (DESIGN §8.5).
+/// How often memory or runtime may be found changed before a fence goes on anyway (design §8.5).
 const CHECKS_MAX: u32 = 3;
 
-/// ProxySQL's own count of LOADs: a LOAD adds one to the version, a move of the monitor doesn't (FACTS §1).
+/// ProxySQL's own count of LOADs: a LOAD adds one to the version, a move of the monitor doesn't (facts §1).
 pub(super) const CHECKSUMS: Table = Table { name: "checksums_values", key_columns: 1 };
 
 type Seen = BTreeMap<(Place, Table), Content>;
@@ -244,7 +244,7 @@ fn loadable(table: Table, runtime: &Content) -> Content {
 }
 
 /// The count of LOADs, where nothing else adds to it: from 2.6, which has a second checksum of the servers. Before, a move
-/// of the monitor adds one too (COMPAT.md §1).
+/// of the monitor adds one too (facts §12).
 pub(super) fn counts_loads(checksums: &Content) -> Option<u64> {
     checksums.records.get(&vec![Some("mysql_servers_v2".to_owned())])?;
     version_of(checksums)

@@ -1,4 +1,4 @@
-//! Ends the sessions that a fenced node still has, until ConnUsed is 0 (FACTS §4): those that can hold it, and no others.
+//! Ends the sessions that a fenced node still has, until ConnUsed is 0 (facts §4): those that can hold it, and no others.
 //!
 //! ```text
 //! listed under the node -> those that the extended processlist shows to hold it -> idle ones that may hold it
@@ -24,7 +24,7 @@ pub const ENDED_NAME: &str = "stonith_ended";
 /// Between two looks at ConnUsed, in ms.
 const PAUSE_MS: u64 = 50;
 
-/// Looks until a killed session's connection is gone: 0.3 s (FACTS §4).
+/// Looks until a killed session's connection is gone: 0.3 s (facts §4).
 const GONE_LOOKS: u32 = 7;
 
 /// How far the ending of sessions has come.

@@ -1,4 +1,4 @@
-//! What ends the evidence against a node: proof, twice; the end of a downtime; a lease; an order (DESIGN §6).
+//! What ends the evidence against a node: proof, twice; the end of a downtime; a lease; an order (design §6).
 //!
 //! Never absence (I2): what can't be shown now is no reason to let a node back.
 
@@ -152,7 +152,7 @@ fn ended(
         if !instance.valid {
             return Err(ReturnBlocker::Proof(vec![ProofGap::NotValid]));
         }
-        // Promoted meanwhile: a plain downtime never takes the healthy present primary (DESIGN §5).
+        // Promoted meanwhile: a plain downtime never takes the healthy present primary (design §5).
         let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
         if !is_primary && (instance.downtimed || facts.downtime(node).is_some()) {
             return Err(ReturnBlocker::DowntimeEnd);

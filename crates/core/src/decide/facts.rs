@@ -1,4 +1,4 @@
-//! Collects the evidence against each node: what was kept, what the rows' markers say, and what is live (DESIGN §5).
+//! Collects the evidence against each node: what was kept, what the rows' markers say, and what is live (design §5).
 //!
 //! Nothing here ends evidence: that takes proof (I2).
 
@@ -313,7 +313,7 @@ impl<'a> Facts<'a> {
 
     /// The second writers: two nodes ONLINE in one writer hostgroup, and the leader names exactly one of them as
     /// their cluster's primary. Right after a promotion instance rows may show the old replication for a poll
-    /// (FACTS §8), so both must have been checked since we first saw them together.
+    /// (facts §8), so both must have been checked since we first saw them together.
     ///
     /// Gives those seen, with the leader's time when they were first, and those that count.
     pub fn second_writers(&self) -> (BTreeMap<Node, i64>, BTreeMap<Node, Evidence>) {

@@ -1,4 +1,4 @@
-//! What plain downtime may not take away (DESIGN §5): it is an operator's note, not the end of a primary.
+//! What plain downtime may not take away (design §5): it is an operator's note, not the end of a primary.
 
 use std::collections::{BTreeMap, BTreeSet};
 

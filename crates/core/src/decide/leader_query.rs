@@ -1,4 +1,4 @@
-//! What to ask the leader in this tick besides who is downtimed: as little as a decision needs (FACTS §9).
+//! What to ask the leader in this tick besides who is downtimed: as little as a decision needs (facts §9).
 
 use std::collections::{BTreeMap, BTreeSet};
 

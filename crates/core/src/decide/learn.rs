@@ -15,7 +15,7 @@ use crate::orchestrator::{
 use crate::orders::Release;
 use crate::table::Layer;
 
-/// The state file is lost, but the rows say that we were isolated: so we were armed (DESIGN §7).
+/// The state file is lost, but the rows say that we were isolated: so we were armed (design §7).
 pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<'_>) {
     if memory.armed {
         return;
@@ -133,7 +133,7 @@ fn confirm_promotions(memory: &mut Memory, instances: &[Instance]) {
     }
 }
 
-/// Armed once a lease was held by a leader that knows a writer of this ProxySQL (DESIGN §7); where no hostgroup is known to
+/// Armed once a lease was held by a leader that knows a writer of this ProxySQL (design §7); where no hostgroup is known to
 /// take writes, any node of it.
 pub(crate) fn arm(memory: &mut Memory, lease_state: LeaseState, rows: &ManagedRows<'_>, managed: &Managed) {
     if memory.armed || !matches!(lease_state, LeaseState::Led { .. }) {

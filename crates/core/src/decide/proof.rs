@@ -1,4 +1,4 @@
-//! What must be seen of a node before it is let back (DESIGN §6): one question, asked the same way for every return. What
+//! What must be seen of a node before it is let back (design §6): one question, asked the same way for every return. What
 //! speaks against this node, and in which role does it return?
 
 use std::fmt;
@@ -127,7 +127,7 @@ impl Judge<'_> {
     /// The live proof that fences of a recovery need: (a) as a replica or (b) as the primary.
     ///
     /// `after_s` is the recovery's end, after which checks must have begun, those of its replicas too: rows of before
-    /// show the old replication (FACTS §8). `successor` is who took over then.
+    /// show the old replication (facts §8). `successor` is who took over then.
     ///
     /// # Errors
     /// Everything that speaks against it.

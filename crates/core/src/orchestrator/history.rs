@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::orchestrator::Recovery;
 
-/// Records on a page of the recovery history (FACTS §8).
+/// Records on a page of the recovery history (facts §8).
 pub const PAGE_RECORDS: usize = 20;
 
 /// The most pages that are read: a history of 20,000 recoveries counts as whole.

@@ -1,7 +1,7 @@
 //! Which names mean one server. Decided in one place, before the decision.
 //!
 //! Orchestrator can list a server under two names, its address and its host name say, as two valid instances with one
-//! `ServerUUID` (FACTS §8). Records and marks name either. MariaDB has no such UUID: there two names stay two nodes.
+//! `ServerUUID` (facts §8). Records and marks name either. MariaDB has no such UUID: there two names stay two nodes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,7 +33,7 @@ pub struct Instance {
     pub replication_error: String,
 }
 
-/// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (FACTS §8).
+/// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (facts §8).
 pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 
 /// A downtimed instance.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
 
-/// What kind of failure a recovery was for; only those of a primary supersede (DESIGN §5).
+/// What kind of failure a recovery was for; only those of a primary supersede (design §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Analysis {
     /// DeadMaster, DeadMasterAndSomeReplicas, DeadCoMaster or DeadCoMasterAndSomeReplicas.
@@ -42,7 +42,7 @@ impl Recovery {
     }
 }
 
-/// The nanoseconds at the front of a recovery's UID (FACTS §8).
+/// The nanoseconds at the front of a recovery's UID (facts §8).
 pub fn uid_ns(uid: &str) -> Option<u64> {
     uid.split(':').next()?.parse().ok()
 }

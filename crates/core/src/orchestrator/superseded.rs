@@ -1,4 +1,4 @@
-//! Which recovery record supersedes a node (DESIGN §5.1).
+//! Which recovery record supersedes a node (design §5.1).
 //!
 //! Records are ordered by the nanoseconds at the front of their UID. Acknowledging, age and paging change nothing.
 

@@ -1,6 +1,6 @@
 //! Which nodes replicate together, and which one of them is the primary.
 //!
-//! A returned old primary is its *own* cluster to Orchestrator (FACTS §8), and an alias can be shared by clusters that have
+//! A returned old primary is its *own* cluster to Orchestrator (facts §8), and an alias can be shared by clusters that have
 //! nothing to do with each other. So nodes are joined by `ClusterName`, by replication, by recovery records, and by the
 //! company in which they were last seen to replicate. Everything is computed once per tick, linear in the instances.
 
@@ -141,7 +141,7 @@ impl<'a> Topology<'a> {
 
     /// Whether no record speaks against its being the primary. A node that a record supersedes stands only if its
     /// successor, valid and read-only, follows it, by a check that began after that recovery: right after it rows show
-    /// the old replication (FACTS §8).
+    /// the old replication (facts §8).
     fn stands(&self, i: &Instance) -> bool {
         let Some(record) = self.newest.superseding(&i.node) else { return true };
         self.contradicted.contains(&i.node)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::table::{Hostgroup, Row, RowKey, Status};
 
-/// A table that LOAD MYSQL SERVERS covers (FACTS §2), and how many leading columns are its key.
+/// A table that LOAD MYSQL SERVERS covers (facts §2), and how many leading columns are its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Table {
     /// Its name in `main`.
@@ -126,7 +126,7 @@ impl Content {
     }
 
     /// The changes that turn this content into that: what takes rows out first, what is missing next, deletions
-    /// last, so that a LOAD by another admin in between does no harm (DESIGN §8.4).
+    /// last, so that a LOAD by another admin in between does no harm (design §8.4).
     pub fn changes_to(&self, to: &Self) -> Vec<(Option<Record>, Option<Record>)> {
         let out_of_service = |record: &Option<Record>| {
             let status = self.columns.iter().position(|column| column == "status");

@@ -1,7 +1,7 @@
 //! The ownership note at the end of a row's comment: ` [stonith:1 superseded by=node02:3306 was=ONLINE]`.
 //!
 //! A row goes back only if it carries one (I3). It is made from the evidence alone, so that every agent writes
-//! the same bytes (FACTS §6: differing comments make ProxySQL Cluster churn). The rest of the comment is the
+//! the same bytes (facts §6: differing comments make ProxySQL Cluster churn). The rest of the comment is the
 //! operator's and survives byte for byte.
 //!
 //! ProxySQL's runtime cuts a comment at a NUL. So the note stands before the first one: there every layer has it.

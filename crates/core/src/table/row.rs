@@ -26,7 +26,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Reads a status in any case: ProxySQL stores it as it was given (FACTS §1).
+    /// Reads a status in any case: ProxySQL stores it as it was given (facts §1).
     pub fn parse(text: &str) -> Self {
         [Self::Online, Self::Shunned, Self::OfflineSoft, Self::OfflineHard]
             .into_iter()

@@ -172,7 +172,7 @@ fn i5_the_monitors_move_between_any_two_statements_stands() {
         before.edit(Place::Runtime, 10, "node02", |_| None);
         let reader = before.row(Place::Memory, 20, "node02");
         before.edit(Place::Runtime, 20, "node02", |_| reader.clone());
-        // The old monitor copies runtime over memory and loses the staged weight by itself (FACTS 2).
+        // The old monitor copies runtime over memory and loses the staged weight by itself (facts §2).
         for (what, moves) in MOVES.into_iter().filter(|(what, _)| !old_monitor || !what.contains("staged")) {
             let mut want = expected(&before, &fence());
             moves.iter().for_each(|(name, from, to)| want.monitor_moves(name, *from, *to));
@@ -183,7 +183,7 @@ fn i5_the_monitors_move_between_any_two_statements_stands() {
                 let now_loads = point.running.asks() == Some(&Statement::Load);
                 let outcome = running.finish(&mut world);
                 if now_loads && !old_monitor {
-                    // The one gap that nobody can see into: the monitor sees to it at its next check (DESIGN 8.8).
+                    // The one gap that nobody can see into: the monitor sees to it at its next check (design §8.8).
                     moves.iter().for_each(|(name, from, to)| world.monitor_moves(name, *from, *to));
                 }
                 done(&outcome);
@@ -453,7 +453,7 @@ fn a_load_in_a_cluster_of_proxysqls_is_told_and_not_made_up_for() {
     assert_same(&world, &expected(&before, &fence()), "what is staged stays staged");
 }
 
-/// DESIGN 8.8: after the LOAD planned rows are as planned, or loaded again; what somebody else LOADed is told.
+/// design §8.8: after the LOAD planned rows are as planned, or loaded again; what somebody else LOADed is told.
 #[test]
 fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at_once() {
     let before = SCENES[0].world().small();

@@ -1,4 +1,4 @@
-//! Which sessions a fence ends, and which it leaves alone (FACTS §4).
+//! Which sessions a fence ends, and which it leaves alone (facts §4).
 
 use std::collections::{BTreeMap, BTreeSet};
 

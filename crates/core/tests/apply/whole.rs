@@ -1,4 +1,4 @@
-//! What an apply leaves behind when nobody disturbs it (DESIGN §8).
+//! What an apply leaves behind when nobody disturbs it (design §8).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! One ProxySQL in memory, for the tests of `apply`: three layers, LOAD, the monitor, a restart, sessions, and other
-//! people at its tables (FACTS §1, §2, §4). Nothing here is random; a test walks through every point in time.
+//! people at its tables (facts §1, §2, §4). Nothing here is random; a test walks through every point in time.
 
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 

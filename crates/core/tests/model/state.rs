@@ -287,7 +287,7 @@ impl State {
         server.up && (n == primary || follows)
     }
 
-    /// Orchestrator polls the nodes: what does not answer keeps its last-known values (FACTS §8).
+    /// Orchestrator polls the nodes: what does not answer keeps its last-known values (facts §8).
     pub fn poll(&mut self) {
         let now_s = self.wall_s();
         let primary = self.orc.primary;
@@ -398,7 +398,7 @@ impl State {
         self.in_service(Place::Runtime, n).contains(&WRITER)
     }
 
-    /// ProxySQL's read_only monitor: rows in service are moved, in runtime only (FACTS §2).
+    /// ProxySQL's read_only monitor: rows in service are moved, in runtime only (facts §2).
     pub fn monitor(&mut self) {
         for (n, server) in self.servers.iter().enumerate().filter(|(_, server)| server.up) {
             let rows = self.in_service(Place::Runtime, n);

@@ -30,13 +30,13 @@ pub enum Fault {
     Failover,
     /// The same, on a leader that has lost the lead meanwhile: nobody else hears of it, and marks and record go with it.
     FailoverOfADeposed,
-    /// A planned takeover: it leaves what a failover leaves, and the old primary follows the new one (FACTS §8).
+    /// A planned takeover: it leaves what a failover leaves, and the old primary follows the new one (facts §8).
     Takeover,
     /// A node that is not the primary is made its read-only replica, and its downtime ended.
     Repaired,
     /// A replica's replication breaks.
     Breaks,
-    /// The other member becomes the leader: marks are gone (FACTS §8).
+    /// The other member becomes the leader: marks are gone (facts §8).
     LeaderChange,
     /// The same, and it lacks the record too.
     LeaderForgets,
@@ -139,7 +139,7 @@ impl Model {
         if !self.stepwise {
             actions.extend([true, false].map(|monitor_first| Action::Second { monitor_first }));
         } else {
-            // Between the last look and the LOAD a move of the monitor can't be seen (FACTS §2): left out.
+            // Between the last look and the LOAD a move of the monitor can't be seen (facts §2): left out.
             let loads = |i: usize| {
                 matches!(state.agents[i].running.as_deref(), Some(Running { step: Step::Ask(Statement::Load), .. }))
             };
@@ -470,7 +470,7 @@ fn happens(state: &mut State, fault: Fault) {
                 Fault::Crashes => kept.resume("boot", now_ms, 3_000),
                 _ => Memory::first_start("boot", now_ms),
             });
-            // A forgotten state is an unarmed one (DESIGN §7).
+            // A forgotten state is an unarmed one (design §7).
             state.seen.led &= fault == Fault::Crashes;
         }
     }

@@ -24,7 +24,7 @@ use crate::apply_world::scene::node;
 use crate::apply_world::{LOCK_TTL_MS, PAIRS, World};
 use crate::state::NODES;
 
-/// A rule of DESIGN §5 to §8 that a model can be run without.
+/// A rule of design §5 to §8 that a model can be run without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// I8: every answer counts as that of a steady, confirmed leader.

@@ -1,4 +1,4 @@
-//! The recovery history is read in pieces, and the lease lives without it (DESIGN §7).
+//! The recovery history is read in pieces, and the lease lives without it (design §7).
 
 use stonith_core::decide::ReturnBlocker;
 use stonith_core::lease::LeaseState;

@@ -1,4 +1,4 @@
-//! The invariants of DESIGN §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
+//! The invariants of design §4 that a decision alone can hold or break; I6, I10 and I12 are the apply's.
 
 use stonith_core::decide::{HoldReason, ReturnBlocker};
 use stonith_core::evidence::EvidenceKind::{Isolation, Superseded};
@@ -189,7 +189,7 @@ fn i4_a_fence_names_the_nodes_whose_sessions_are_left_until_none_is() {
 #[test]
 fn i4_a_ghost_row_is_never_revived() {
     let mut lab = Lab::healthy();
-    // ProxySQL itself took the hung node out of the writer hostgroup (FACTS §2).
+    // ProxySQL itself took the hung node out of the writer hostgroup (facts §2).
     lab.proxy.runtime.iter_mut().find(|row| row.key.hostgroup == Hostgroup(10)).unwrap().status = Status::OfflineHard;
     lab.failover("node01", "node03").run_s(5);
     assert_eq!(lab.rows("node01"), "10:OFFLINE_HARD 20:OFFLINE_SOFT");
@@ -240,7 +240,7 @@ fn i5_a_plan_changes_rows_of_the_fenced_node_only() {
     let decision = lab.failover("node01", "node03").next();
     let nodes = decision.plan.changes.iter().filter_map(|change| change.key()?.node());
     assert!(nodes.clone().count() == 6 && nodes.into_iter().all(|changed| changed == node("node01")));
-    // In memory and on disk node03 is still a reader only: those placements are the operator's (FACTS §2).
+    // In memory and on disk node03 is still a reader only: those placements are the operator's (facts §2).
     assert_eq!(
         (lab.rows("node03"), lab.rows_in(Layer::Memory, "node03")),
         ("10:ONLINE 20:ONLINE".into(), "20:ONLINE".into())

@@ -1,4 +1,4 @@
-//! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (FACTS §9).
+//! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (facts §9).
 
 use stonith_core::decide::{LeaderQuery, leader_query};
 use stonith_core::evidence::{Evidence, EvidenceKind};

@@ -21,7 +21,7 @@ fn through_json(memory: &Memory) -> Memory {
 
 // --- the scheduler: a process for each tick ------------------------------------------------------------------------
 
-/// ProxySQL's scheduler starts us each 5 s; two starts are at most 6 s apart (DESIGN §7: 18 s and more then).
+/// ProxySQL's scheduler starts us each 5 s; two starts are at most 6 s apart (design §7: 18 s and more then).
 fn scheduled() -> Lab {
     let mut lab = Lab::new();
     lab.policy.tick_ms = 6_000;

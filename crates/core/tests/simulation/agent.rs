@@ -19,7 +19,7 @@ use super::rng::Rng;
 use super::rules::Rules;
 use super::sabotage::{self, Sabotage};
 
-/// No statement is handed out later than this after an apply's first (DESIGN §8).
+/// No statement is handed out later than this after an apply's first (design §8).
 const APPLY_DEADLINE_MS: u64 = 20_000;
 
 #[derive(Debug, Clone)]

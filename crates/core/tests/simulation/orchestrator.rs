@@ -1,4 +1,4 @@
-//! MySQL nodes in truth, and Orchestrator's three raft nodes with what each of them knows (FACTS §8).
+//! MySQL nodes in truth, and Orchestrator's three raft nodes with what each of them knows (facts §8).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -240,7 +240,7 @@ impl Proxy {
         }
         match statement {
             Statement::Read { place: Place::Runtime, table: SERVERS } => self.moved = false,
-            // A move between the last look and the LOAD: known (FACTS §2).
+            // A move between the last look and the LOAD: known (facts §2).
             Statement::Load if std::mem::take(&mut self.moved) => {
                 self.world.broken.retain(|broken| !broken.starts_with("a LOAD revived"));
             }
@@ -251,7 +251,7 @@ impl Proxy {
 
     // --- by itself ------------------------------------------------------------------------------------------------
 
-    /// The read_only monitor, once a second, and what traffic does to dead servers (FACTS §2).
+    /// The read_only monitor, once a second, and what traffic does to dead servers (facts §2).
     pub fn monitor(&mut self, cluster: &Cluster, now_ms: u64) {
         let used = self.world.used();
         let before = self.without_crowd(Place::Runtime);
@@ -329,7 +329,7 @@ impl Proxy {
         }
     }
 
-    /// After three timeouts it is taken for read-only: its writer row is a ghost while it has connections (FACTS §2).
+    /// After three timeouts it is taken for read-only: its writer row is a ghost while it has connections (facts §2).
     fn hangs(&mut self, n: usize, rows: &mut Vec<Row>) {
         let timeouts = self.hung.entry(n).or_default();
         *timeouts += 1;

@@ -1,4 +1,4 @@
-//! What must hold after every step (DESIGN §4), judged by what is true and not by what an agent believes.
+//! What must hold after every step (design §4), judged by what is true and not by what an agent believes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -149,7 +149,7 @@ impl Rules {
         }
     }
 
-    /// I9, and the promise of DESIGN §7: isolation comes no sooner than a lease is over.
+    /// I9, and the promise of design §7: isolation comes no sooner than a lease is over.
     fn lease(&mut self, agent: &Agent, observed: &Observed, decision: &Decision, now_ms: u64) {
         let boot_ms = agent.boot_ms(now_ms);
         let of_agent = &mut self.agents[agent.id];
@@ -183,7 +183,7 @@ impl Rules {
         }
     }
 
-    /// The promise of DESIGN §7: by ask + `isolation.after` nothing is in service.
+    /// The promise of design §7: by ask + `isolation.after` nothing is in service.
     pub fn isolated_in_time(&mut self, agent: &Agent, proxy: &Proxy, now_ms: u64) {
         let of_agent = &self.agents[agent.id];
         let over_ms = of_agent.heard_ms + agent.policy.isolation_after_ms;
@@ -205,7 +205,7 @@ impl Rules {
 
     // --- an agent's apply ---------------------------------------------------------------------------------------------
 
-    /// I5 and the role rule, at each LOAD of an agent's. `raced`: runtime moved since the last look at it (FACTS §2).
+    /// I5 and the role rule, at each LOAD of an agent's. `raced`: runtime moved since the last look at it (facts §2).
     #[allow(clippy::too_many_arguments, reason = "a LOAD is judged by all that there is")]
     pub fn loaded(
         &mut self,

@@ -18,7 +18,7 @@ use super::proxy::Proxy;
 pub enum Sabotage {
     /// Nothing is written to disk.
     NoDisk,
-    /// Who is not downtimed is let back, as the shell script of 2019 did (FACTS §11).
+    /// Who is not downtimed is let back, as the shell script of 2019 did (facts §11).
     AbsenceDischarges,
     /// A record is replaced whatever it is by now.
     NoCompare,

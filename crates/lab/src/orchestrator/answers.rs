@@ -24,7 +24,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Who answers a request to a member (FACTS §9).
+/// Who answers a request to a member (facts §9).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     /// This member.

@@ -1,4 +1,4 @@
-//! Downtimes: an operator's end when they said, a recovery's only once the node replicates again (FACTS §8).
+//! Downtimes: an operator's end when they said, a recovery's only once the node replicates again (facts §8).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The recovery history: replicated, in pages of 20, newest first (FACTS §8).
+//! The recovery history: replicated, in pages of 20, newest first (facts §8).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,7 +33,7 @@ impl Inner {
         self.history_page(asked.arg(1), asked.query, is_of)
     }
 
-    /// Acknowledges all recoveries; that ends no downtime (FACTS §8).
+    /// Acknowledges all recoveries; that ends no downtime (facts §8).
     pub(super) fn acknowledge_all(&mut self, query: &str) -> Reply {
         let comment = query.split('&').find_map(|field| field.strip_prefix("comment=")).unwrap_or_default();
         let comment = comment.replace('+', " ");

@@ -53,7 +53,7 @@ impl Inner {
         Value::Array(names.into_iter().flat_map(|name| self.under_each_name(member, name)).collect())
     }
 
-    /// An instance, once more under its second name (FACTS §9). The mark is on that one.
+    /// An instance, once more under its second name (facts §9). The mark is on that one.
     fn under_each_name(&self, member: usize, name: &str) -> Vec<Value> {
         let mut instance = self.instance(member, name);
         let Some(second) = self.second_names.get(name) else { return vec![instance] };
@@ -77,7 +77,7 @@ impl Inner {
         self.instance(member, cluster.trim_end_matches(&format!(":{PORT}")))
     }
 
-    /// Nodes with a problem, but for downtimed ones: null if there are none (FACTS §9, 19-takeover).
+    /// Nodes with a problem, but for downtimed ones: null if there are none (facts §9, 19-takeover).
     pub(super) fn problems(&self, member: usize, cluster: Option<&str>) -> Value {
         let is_wanted = |name: &str| {
             let instance = self.instance(member, name);
@@ -175,7 +175,7 @@ impl Inner {
         chain
     }
 
-    /// The name of its cluster is its primary's: a failed one is a cluster of its own (FACTS §8).
+    /// The name of its cluster is its primary's: a failed one is a cluster of its own (facts §8).
     pub(super) fn cluster_of(&self, name: &str) -> String {
         format!("{}:{PORT}", self.chain(name).last().copied().unwrap_or(name))
     }

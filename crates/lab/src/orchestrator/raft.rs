@@ -1,4 +1,4 @@
-//! Who leads, as the members tell it: the answers that are never proxied (FACTS §9).
+//! Who leads, as the members tell it: the answers that are never proxied (facts §9).
 
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ impl Inner {
         })
     }
 
-    /// `health` and `status`: 200 also without quorum (9-raft); without raft, 500 once the database is gone (FACTS §8).
+    /// `health` and `status`: 200 also without quorum (9-raft); without raft, 500 once the database is gone (facts §8).
     pub(super) fn health(&self, member: usize) -> Reply {
         if !self.settings.raft {
             return self.health_by_database(member);

@@ -1,4 +1,4 @@
-//! What Orchestrator does by itself: polls the nodes, and fails a dead primary over (FACTS §8).
+//! What Orchestrator does by itself: polls the nodes, and fails a dead primary over (facts §8).
 
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
@@ -52,7 +52,7 @@ impl Inner {
         self.claim_aliases();
     }
 
-    /// One that does not answer keeps its last-known values (FACTS §8).
+    /// One that does not answer keeps its last-known values (facts §8).
     pub(super) fn look_at(&mut self, name: &str) {
         let servers = self.nodes.lock().clone();
         let now_s = now_s();
@@ -108,7 +108,7 @@ impl Inner {
 
     fn fail_over_the_dead(&mut self) {
         let dead = |name: &String| self.seen.get(name).is_some_and(|seen| seen.dead_polls >= DEAD_POLLS);
-        // A downtimed primary is not recovered (FACTS §8).
+        // A downtimed primary is not recovered (facts §8).
         let is_downtimed =
             |name: &String| self.leader_downtimes().is_some_and(|downtimes| downtimes.contains_key(name));
         let failed: Vec<String> = self.seen.keys().filter(|name| dead(name) && !is_downtimed(name)).cloned().collect();
@@ -124,7 +124,7 @@ impl Inner {
         }
     }
 
-    /// A recovery: promotes, writes the record, and downtimes the failed node on the leader only (FACTS §8).
+    /// A recovery: promotes, writes the record, and downtimes the failed node on the leader only (facts §8).
     pub(super) fn fail_over(&mut self, failed: &str, successor: Option<&str>) {
         let replicas = self.live_replicas(failed);
         match successor {
@@ -176,7 +176,7 @@ pub(super) fn now_s() -> i64 {
 }
 
 impl Inner {
-    /// A time as the database has it: without a zone, whatever the `Z` says (FACTS §8).
+    /// A time as the database has it: without a zone, whatever the `Z` says (facts §8).
     pub(super) fn local(&self, second: i64) -> String {
         timestamp(second + self.settings.zone_offset_s)
     }

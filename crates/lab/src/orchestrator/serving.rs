@@ -109,7 +109,7 @@ impl Inner {
         if is_of_history { self.settings.history_page_takes } else { Duration::ZERO }
     }
 
-    /// Who answers a request to this member: all but local ones are proxied to the leader, if one is known (FACTS §9);
+    /// Who answers a request to this member: all but local ones are proxied to the leader, if one is known (facts §9);
     /// none without raft.
     fn asked(&self, member: usize, request: &Request) -> usize {
         if !self.settings.raft || self.leads(member) || self.path(request).is_none_or(super::answers::is_local) {

@@ -1,4 +1,4 @@
-//! What the admin interface does with a statement: its own commands, else SQLite (FACTS §1).
+//! What the admin interface does with a statement: its own commands, else SQLite (facts §1).
 
 use super::layers::{COVERED, RUNTIME};
 use super::stats::{connection_pool, processlist};
@@ -157,7 +157,7 @@ impl Engine {
         };
         let (is_gone, is_shunned) = (has("OFFLINE_HARD"), has("SHUNNED"));
         self.idle = idle.into_iter().filter(|key| !is_gone(key)).collect();
-        // A row that is SHUNNED again after it was ONLINE is shunned for good (FACTS §2).
+        // A row that is SHUNNED again after it was ONLINE is shunned for good (facts §2).
         self.shunned.retain(|key, _| is_shunned(key));
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The three layers, in SQLite: `main` is memory, `disk` is disk, and runtime is a schema of its own that no statement
-//! names: the `runtime_` tables in `main` are filled from it before a statement that names them (FACTS §1, §2).
+//! names: the `runtime_` tables in `main` are filled from it before a statement that names them (facts §1, §2).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,7 +39,7 @@ CREATE TABLE main.runtime_checksums_values (name VARCHAR NOT NULL , version INT 
 /// after 50 ms, captures/4-sessions).
 const IDLE_CONNECTIONS_CLOSE: Duration = Duration::from_millis(50);
 
-/// A comment as ProxySQL's runtime has it: text, whatever its type, up to the first NUL (FACTS §2).
+/// A comment as ProxySQL's runtime has it: text, whatever its type, up to the first NUL (facts §2).
 const CUT_AT_NUL: &str =
     "CAST(substr(CAST(comment AS BLOB),1,instr(CAST(CAST(comment AS BLOB)||x'00' AS BLOB),x'00')-1) AS TEXT)";
 
@@ -94,7 +94,7 @@ impl Layers {
         })
     }
 
-    /// Runs one statement; what follows it in the same query is dropped silently (FACTS §1).
+    /// Runs one statement; what follows it in the same query is dropped silently (facts §1).
     pub(super) fn run(&mut self, sql: &str) -> Raw {
         match self.try_run(sql) {
             Ok(answer) => answer,
@@ -183,7 +183,7 @@ impl Layers {
         Ok(())
     }
 
-    /// SAVE MYSQL SERVERS FROM RUNTIME: SHUNNED becomes ONLINE, ghosts become config (FACTS §2).
+    /// SAVE MYSQL SERVERS FROM RUNTIME: SHUNNED becomes ONLINE, ghosts become config (facts §2).
     pub(super) fn save_from_runtime(&mut self) -> Result<()> {
         self.copy(RUNTIME, "main", &COVERED)?;
         self.db.execute_batch("UPDATE main.mysql_servers SET status='ONLINE' WHERE status='SHUNNED'")
@@ -298,7 +298,7 @@ impl Layers {
         self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port, status)).map(drop)
     }
 
-    /// Copies a runtime row into another hostgroup, comment and settings too (FACTS §2).
+    /// Copies a runtime row into another hostgroup, comment and settings too (facts §2).
     pub(super) fn copy_row(&self, from: &RowKey, to: u32, status: &str) -> Result<()> {
         let sql = format!(
             "REPLACE INTO {RUNTIME}.mysql_servers SELECT ?4,hostname,port,gtid_port,?5,weight,compression,\
@@ -377,7 +377,7 @@ impl Layers {
         let _ = self.db.pragma_update(None, "query_only", on);
     }
 
-    /// `runtime_checksums_values`: a monitor move changes the checksum, a LOAD the version too (FACTS §1). SHUNNED counts
+    /// `runtime_checksums_values`: a monitor move changes the checksum, a LOAD the version too (facts §1). SHUNNED counts
     /// as ONLINE and a ghost not at all, since both are local (code: MYHGM_GEN_CLUSTER_ADMIN_RUNTIME_SERVERS).
     pub(super) fn checksums(&self) -> Result<Vec<Vec<Option<String>>>> {
         let servers = self.sum(0, &format!("{RUNTIME}.mysql_servers"), "status<>'OFFLINE_HARD'")?;

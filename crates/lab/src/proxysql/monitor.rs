@@ -1,4 +1,4 @@
-//! The monitor: checks read_only and moves runtime rows between the hostgroups of a pair (FACTS §2); pings, and shuns
+//! The monitor: checks read_only and moves runtime rows between the hostgroups of a pair (facts §2); pings, and shuns
 //! whom it does not reach.
 
 use std::collections::BTreeSet;

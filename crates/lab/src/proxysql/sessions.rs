@@ -1,4 +1,4 @@
-//! Client sessions: which backend each one holds, and what becomes of it (FACTS §4).
+//! Client sessions: which backend each one holds, and what becomes of it (facts §4).
 
 use std::collections::BTreeMap;
 
@@ -189,7 +189,7 @@ impl Engine {
     }
 
     /// A backend that a session holds; the session dies with a row that is gone, not with one that is OFFLINE_SOFT, and
-    /// where too many servers are ONLINE (FACTS §5).
+    /// where too many servers are ONLINE (facts §5).
     fn held(&mut self, id: u64, key: &RowKey) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
         let is_there = rows.iter().any(|row| row.key() == *key && row.status != "OFFLINE_HARD");
@@ -206,7 +206,7 @@ impl Engine {
         self.layers.max_online(hostgroup).is_ok_and(|most| online <= most as usize)
     }
 
-    /// The next usable server in turn; a shunned one comes back lazily, on traffic (FACTS §3).
+    /// The next usable server in turn; a shunned one comes back lazily, on traffic (facts §3).
     fn pick(&mut self, hostgroup: u32) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
         if !self.is_within_threshold(&rows, hostgroup) {

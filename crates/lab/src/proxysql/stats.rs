@@ -1,4 +1,4 @@
-//! What ProxySQL tells about its connections and sessions (FACTS §4).
+//! What ProxySQL tells about its connections and sessions (facts §4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub(super) fn connection_pool(
 }
 
 /// `stats_mysql_processlist`: only the current backend of a session, NULL if it holds none there; all of them in
-/// `extended_info` with `mysql-show_processlist_extended`, by their address (FACTS §4; code: MySQL_Session.cpp).
+/// `extended_info` with `mysql-show_processlist_extended`, by their address (facts §4; code: MySQL_Session.cpp).
 pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Vec<Record> {
     let record = |(id, client): (&u64, &Client)| {
         let text = |text: &str| Some(text.to_owned());
@@ -68,7 +68,7 @@ pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Ve
     clients.iter().filter(|(_, client)| !client.dead).map(record).collect()
 }
 
-/// What ProxySQL's DNS cache makes of a host: 127.0.1.1 of node01, as where FACTS §4 was measured.
+/// What ProxySQL's DNS cache makes of a host: 127.0.1.1 of node01, as where facts §4 was measured.
 fn address(host: &str) -> String {
     let number = host.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse::<u8>();
     number.map_or_else(|_| host.to_owned(), |number| format!("127.0.1.{number}"))

@@ -75,7 +75,7 @@ fn variable(layers: &Layers, settings: &Settings, sql: &str) -> Answer {
     }
 }
 
-/// An unknown variable is answered OK, with an ERROR in the info text (FACTS §1).
+/// An unknown variable is answered OK, with an ERROR in the info text (facts §1).
 pub(super) fn set(layers: &mut Layers, sql: &str) -> Answer {
     let rest = sql["SET".len()..].split(';').next().unwrap_or_default().trim();
     let (name, value) = rest.split_once('=').map_or((rest, ""), |(name, value)| (name.trim(), value.trim()));

@@ -1,4 +1,4 @@
-//! The MySQL protocol as the admin interface speaks it (FACTS §1, [5-admin]): text protocol only, greeting `8.0.30`,
+//! The MySQL protocol as the admin interface speaks it (facts §1, [5-admin]): text protocol only, greeting `8.0.30`,
 //! mysql_native_password.
 
 use std::io;
@@ -18,7 +18,7 @@ pub enum Answer<V = String> {
     Refused(String),
 }
 
-/// An answer as it goes over the wire: a value is bytes, UTF-8 or not (FACTS §2).
+/// An answer as it goes over the wire: a value is bytes, UTF-8 or not (facts §2).
 pub(super) type Raw = Answer<Vec<u8>>;
 
 /// A result set.
@@ -77,7 +77,7 @@ pub enum Command {
     Unsupported(u16),
 }
 
-/// SQL errors carry the code of "access denied" (FACTS §1).
+/// SQL errors carry the code of "access denied" (facts §1).
 const REFUSED: u16 = 1045;
 
 const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
@@ -198,7 +198,7 @@ impl Wire {
         self.send(&packet).await
     }
 
-    /// COM_RESET_CONNECTION is refused with a wrong sequence number: a client that checks it is lost (FACTS §1).
+    /// COM_RESET_CONNECTION is refused with a wrong sequence number: a client that checks it is lost (facts §1).
     pub async fn refuse_reset(&mut self) -> io::Result<()> {
         self.sequence += 1;
         let text = "Received unsupported 'COM_RESET_CONNECTION' for session type 'PROXYSQL_SESSION_ADMIN'";

@@ -33,7 +33,7 @@ const TIMES: [&str; 8] = [
 ];
 
 /// Fields of an instance that only percona's build has: 102 in all. The recordings of another build have 87, those made
-/// since 89 (FACTS §9); the lab answers as percona's.
+/// since 89 (facts §9); the lab answers as percona's.
 #[rustfmt::skip]
 const NOT_IN_EVERY_BUILD: [&str; 15] = [
     "QSP", "ReplicationGetSourcePublicKey", "ReplicationSSLCAFile", "ReplicationSSLCAPath", "ReplicationSSLCRLFile",

@@ -1,4 +1,4 @@
-//! Rows that go, come back, are copied and are shunned (FACTS §2).
+//! Rows that go, come back, are copied and are shunned (facts §2).
 
 use std::time::Duration;
 

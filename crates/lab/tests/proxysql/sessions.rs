@@ -1,4 +1,4 @@
-//! What becomes of a client's session (FACTS §4).
+//! What becomes of a client's session (facts §4).
 
 use std::time::Duration;
 

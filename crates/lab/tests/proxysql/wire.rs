@@ -1,4 +1,4 @@
-//! What a connection goes through (FACTS §1). The bytes themselves are compared with the recorded ones in `conformance`.
+//! What a connection goes through (facts §1). The bytes themselves are compared with the recorded ones in `conformance`.
 
 use super::client::{Client, Said};
 use super::{quick, start};

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[cfg(test)]
 mod tests;
 
-/// The longest wait for ProxySQL's admin interface: LOAD with 5,000 rows takes 0.15 s (FACTS §1).
+/// The longest wait for ProxySQL's admin interface: LOAD with 5,000 rows takes 0.15 s (facts §1).
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the agent's credentials come from, to read them again.

@@ -1,4 +1,4 @@
-//! Orchestrator's JSON as core types (FACTS §8, §9). Unknown fields are ignored. An entry of a list that has a needed one
+//! Orchestrator's JSON as core types (facts §8, §9). Unknown fields are ignored. An entry of a list that has a needed one
 //! of a wrong type is skipped and said, with the nodes that it concerns; what is no list of objects is refused whole.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +178,7 @@ pub enum WhyNot {
     NoRaft(Health),
 }
 
-/// What a node without raft, which is not the active one, says of the database that all nodes share (FACTS §8).
+/// What a node without raft, which is not the active one, says of the database that all nodes share (facts §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// It can't be written: this node can't lead, nor can any other that says so.
@@ -375,7 +375,7 @@ fn replication_error(json: &InstanceJson) -> String {
 
 fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
     let Object(since) = &json.seconds_since_last_seen;
-    // `LastSeenTimestamp` is text of the database's zone (FACTS §8). Asked for before, the time can only be too early.
+    // `LastSeenTimestamp` is text of the database's zone (facts §8). Asked for before, the time can only be too early.
     let seen_s = if since.valid { date_s.saturating_sub(since.int64.max(0)) } else { 0 };
     Ok(Instance {
         node: json.key.0.node()?,

@@ -239,7 +239,7 @@ pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
 }
 
 /// How many raft nodes are a majority: of as many as one of them says there are, and of no fewer than are configured here.
-/// A node with a wrong `RaftNodes` that is its own only peer is no majority (FIELD D3).
+/// A node with a wrong `RaftNodes` that is its own only peer is no majority (design §12).
 pub fn majority(peers: usize, configured: usize) -> usize {
     peers.max(configured) / 2 + 1
 }

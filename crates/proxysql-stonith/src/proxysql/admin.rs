@@ -16,7 +16,7 @@ use crate::untrusted_text::one_line;
 /// Who logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// The admin user; a remote one unless the address is local (FACTS §1).
+    /// The admin user; a remote one unless the address is local (facts §1).
     pub user: String,
     /// Its password.
     pub password: Secret,

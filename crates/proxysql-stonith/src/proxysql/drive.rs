@@ -101,7 +101,7 @@ async fn ask(
     })
 }
 
-/// SQL errors all carry the same code (FACTS §1): they are told apart by their text.
+/// SQL errors all carry the same code (facts §1): they are told apart by their text.
 fn refused(statement: &Statement, cause: String) -> Reply {
     match statement {
         Statement::TakeLock { .. }

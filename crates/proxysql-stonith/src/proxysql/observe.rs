@@ -56,12 +56,12 @@ const FOREIGN: &str = "\
     SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
     UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
     UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
-/// From 3.0.10 (COMPAT.md): blue/green deployments of RDS.
+/// From 3.0.10 (facts §12): blue/green deployments of RDS.
 const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
 const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
 const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
 /// What changes with any writing to ProxySQL's tables: a LOAD and a move of the monitor change the checksums, any other
-/// writing to memory or disk the count of changed records (FACTS §1). So does whoever looks at runtime, so that count is
+/// writing to memory or disk the count of changed records (facts §1). So does whoever looks at runtime, so that count is
 /// taken after runtime is read.
 const STAMP: &str =
     "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
@@ -190,7 +190,7 @@ fn loads(stamp: &[Record]) -> Option<&Option<String>> {
     stamp.iter().find(|record| record[0].as_deref() == Some(SERVERS.name)).map(|record| &record[1])
 }
 
-/// Whether every move of the monitor shows in it: from 2.6 (COMPAT.md §1).
+/// Whether every move of the monitor shows in it: from 2.6 (facts §12).
 fn tells_all(stamp: &[Record]) -> bool {
     stamp.iter().any(|record| record[0].as_deref() == Some("mysql_servers_v2"))
 }

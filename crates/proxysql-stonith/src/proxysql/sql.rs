@@ -1,4 +1,4 @@
-//! The SQL of each statement, in the admin interface's SQLite dialect (FACTS §1): a quote is doubled, a backslash is
+//! The SQL of each statement, in the admin interface's SQLite dialect (facts §1): a quote is doubled, a backslash is
 //! literal, and only the first of several statements would run.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use stonith_core::table::{Record, RowKey, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 
-/// How long a lock is honoured without being renewed, in s: far longer than any apply (FACTS §1: 14.5 ms).
+/// How long a lock is honoured without being renewed, in s: far longer than any apply (facts §1: 14.5 ms).
 pub const LOCK_TTL_S: u64 = 30;
 
 /// The tables in `main` that an apply asks about.

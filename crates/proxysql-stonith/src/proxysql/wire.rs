@@ -24,7 +24,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::admin::{Answer, Credential};
 use packet::{Budget, Packets};
 
-/// The most memory that one answer may take: some 60,000 server rows. ProxySQL with 5,000 was measured (FACTS §1).
+/// The most memory that one answer may take: some 60,000 server rows. ProxySQL with 5,000 was measured (facts §1).
 pub const ANSWER_MAX_BYTES: usize = 64 << 20;
 
 /// The most that a server may say until the login is done.

@@ -24,7 +24,7 @@ const NODES: [&str; 3] = ["node01", "node02", "node03"];
 /// The lab's monitor, polls and the program tick so often: five times as fast as by default.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A cut-off proxy is out of service after this: the shortest that the tick allows (DESIGN §7).
+/// A cut-off proxy is out of service after this: the shortest that the tick allows (design §7).
 const ISOLATION_AFTER: Duration = Duration::from_millis(6_500);
 
 /// How long an `until` waits.

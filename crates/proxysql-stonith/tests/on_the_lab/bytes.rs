@@ -1,4 +1,4 @@
-//! Comments that are no UTF-8 text: what a Latin-1 terminal sends, a NUL, a BLOB (FACTS §2).
+//! Comments that are no UTF-8 text: what a Latin-1 terminal sends, a NUL, a BLOB (facts §2).
 
 use stonith_core::apply::Outcome;
 

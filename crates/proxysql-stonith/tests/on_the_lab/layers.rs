@@ -162,7 +162,7 @@ async fn i4_sessions_of_every_kind_are_ended_and_of_nobody_else_also_one_that_an
         }
         assert_eq!(stage.nodes.get("node01").writes, writes);
         assert_eq!(plain.write(), Ok("node02".to_owned()), "{at}");
-        // Where it can't be told who holds the node, those among the readers may (FACTS §4).
+        // Where it can't be told who holds the node, those among the readers may (facts §4).
         let ended = readers.iter().filter(|reader| reader.read().is_err()).count();
         assert_eq!(ended, if staged { readers.len() } else { 0 }, "{at}");
         let variable = |layer: &str, name: &str| {

@@ -85,7 +85,7 @@ async fn writer_hostgroups_count_as_writers_though_they_are_in_no_pair() {
     }
 }
 
-/// A staged variable hides who holds which node (FACTS §4).
+/// A staged variable hides who holds which node (facts §4).
 #[tokio::test(flavor = "multi_thread")]
 async fn end_possible_holders_says_whether_a_session_that_may_hold_the_node_is_ended() {
     for (config, ended) in [("", true), ("policy.end_possible_holders = false", false)] {

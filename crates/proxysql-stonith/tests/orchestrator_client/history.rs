@@ -1,4 +1,4 @@
-//! Side questions, the history above all: slow, cut off or refused, they cost no lease (DESIGN §7).
+//! Side questions, the history above all: slow, cut off or refused, they cost no lease (design §7).
 
 use crate::client::*;
 

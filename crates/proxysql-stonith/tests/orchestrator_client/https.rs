@@ -1,4 +1,4 @@
-//! TLS is verified, and says what to do when it can't be (DESIGN §12).
+//! TLS is verified, and says what to do when it can't be (design §12).
 
 use crate::client::*;
 use crate::pki::Pki;

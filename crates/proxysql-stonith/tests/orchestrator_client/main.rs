@@ -1,6 +1,6 @@
 //! The Orchestrator client against servers that answer well, badly, or not at all.
 //!
-//! Bodies are Orchestrator's own, from the lab's recordings; how it answers otherwise is FACTS §8 and §9.
+//! Bodies are Orchestrator's own, from the lab's recordings; how it answers otherwise is facts §8 and §9.
 
 mod asking;
 mod client;

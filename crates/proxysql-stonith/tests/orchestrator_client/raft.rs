@@ -1,4 +1,4 @@
-//! What the raft says about the leader (I8, DESIGN §7).
+//! What the raft says about the leader (I8, design §7).
 
 use crate::client::*;
 

@@ -1,4 +1,4 @@
-//! One address for all, or a follower alone: a follower relays to the leader (FACTS §8, §9).
+//! One address for all, or a follower alone: a follower relays to the leader (facts §8, §9).
 
 use crate::client::*;
 
@@ -66,7 +66,7 @@ async fn a_follower_and_the_leader_that_it_relays_to_are_two_of_three() {
 
 #[tokio::test]
 async fn a_relay_without_a_leader_behind_it_was_not_reached() {
-    // Right after a leader is killed its followers still name it (FACTS §8).
+    // Right after a leader is killed its followers still name it (facts §8).
     let names_a_dead_one = |path: &str| match path {
         "/api/routed-leader-check" | "/api/downtimed" => Reply::Json(502, String::new()),
         path => relays(2, 1, path),

@@ -206,7 +206,7 @@ async fn an_entry_with_a_wrong_type_in_a_needed_field_is_skipped_and_said_and_an
 
 #[tokio::test]
 async fn i2_null_is_no_list_where_orchestrator_always_answers_one() {
-    // Its Go code starts each of them as an empty slice (FACTS §9: only `problems` is null).
+    // Its Go code starts each of them as an empty slice (facts §9: only `problems` is null).
     for path in ["/api/downtimed", "/api/audit-recovery/0", "/api/all-instances"] {
         let server = leader_but(path, || Reply::ok("null"));
         let why = what_failed(once(&[&server], ALL).await);

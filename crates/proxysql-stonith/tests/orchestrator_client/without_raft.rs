@@ -1,4 +1,4 @@
-//! Orchestrator without raft: nodes that share a database, of which one is active (FACTS §8).
+//! Orchestrator without raft: nodes that share a database, of which one is active (facts §8).
 
 use crate::client::*;
 

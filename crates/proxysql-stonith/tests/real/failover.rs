@@ -73,7 +73,7 @@ fn failover_by_sigstop_the_woken_primary_gets_no_new_write() {
     let primary = new_primary(&world);
     eventually("the old primary fenced", seconds(15), || world.proxy.has_fenced(1) && world.proxy.used(1) == 0);
     world.nodes.signal(1, "CONT");
-    // What was on its way when the node hung may still commit (FACTS §4): one statement a session, and the last that
+    // What was on its way when the node hung may still commit (facts §4): one statement a session, and the last that
     // the node took before it stopped.
     stays_out_and_comes_back(world, writers, primary, 2 * SESSIONS.len(), before);
 }

@@ -92,7 +92,7 @@ fn a_site_that_is_cut_off_takes_no_write_after_its_lease_and_its_old_primary_sta
     // By then whatever TCP still had to send is through: it tries again after 0.2 s, 0.4 s, and so on.
     std::thread::sleep((2 * cut.0.elapsed()).saturating_sub(healed.0.elapsed()));
     assert_eq!(world.nodes.written_through(1, &world.proxy), old, "no write of site 1 after the heal");
-    // What was on its way from site 2 to node 1 when the link was cut may still arrive (FACTS §4), its session long
+    // What was on its way from site 2 to node 1 when the link was cut may still arrive (facts §4), its session long
     // ended: one statement a session.
     let late = world.nodes.written_through_after(1, far(&world), healed.1);
     let last = world.nodes.wrote_from_to(1).unwrap().1 - healed.1;

@@ -52,14 +52,14 @@ impl Lab {
         self.records.last_mut().unwrap()
     }
 
-    /// `from` dies and Orchestrator promotes `to`: record, and a downtime on this leader only (FACTS §8).
+    /// `from` dies and Orchestrator promotes `to`: record, and a downtime on this leader only (facts §8).
     pub fn failover(&mut self, from: &str, to: &str) -> &mut Self {
         self.dies(from).takes_over(from, to);
         self.record(0, from, Some(to));
         self.downtime(from, LOST_IN_RECOVERY)
     }
 
-    /// A graceful takeover: it leaves what a failover leaves, but `from` follows `to` (FACTS §8).
+    /// A graceful takeover: it leaves what a failover leaves, but `from` follows `to` (facts §8).
     pub fn takeover(&mut self, from: &str, to: &str) -> &mut Self {
         self.takes_over(from, to);
         self.follows(from, to);

@@ -311,7 +311,7 @@ impl Lab {
         });
         named
             .map(|(name, node, server)| {
-                // A returned old primary is its own cluster (FACTS §8).
+                // A returned old primary is its own cluster (facts §8).
                 let top = server.primary.as_ref().unwrap_or(node);
                 Instance {
                     cluster: top.to_string(),
@@ -388,7 +388,7 @@ impl Lab {
         );
     }
 
-    /// ProxySQL's read_only monitor: moves nodes with a row in service, in runtime only (FACTS §2).
+    /// ProxySQL's read_only monitor: moves nodes with a row in service, in runtime only (facts §2).
     fn run_monitor(&mut self) {
         let pairs = if self.monitor { self.proxy.pairs.clone() } else { vec![] };
         for pair in &pairs {
@@ -402,7 +402,7 @@ impl Lab {
                 let to = if server.read_only { pair.reader } else { pair.writer };
                 let there = rows.iter().any(|row| row.key.hostgroup == to && row.status != Status::OfflineHard);
                 if !there {
-                    // A ghost that remains there is set ONLINE (FACTS §2).
+                    // A ghost that remains there is set ONLINE (facts §2).
                     let moved = Row { key: RowKey { hostgroup: to, ..like.key.clone() }, ..like };
                     self.proxy.runtime.retain(|row| row.key != moved.key);
                     self.proxy.runtime.push(moved);

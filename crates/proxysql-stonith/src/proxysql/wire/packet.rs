@@ -178,7 +178,7 @@ const REFUSAL_MAX_BYTES: usize = 1_024;
 
 /// What an error packet says, behind its first byte.
 pub fn refusal(packet: &[u8]) -> WireError {
-    let text = packet.get(2..).unwrap_or_default(); // behind the code, which is the same for all (FACTS §1)
+    let text = packet.get(2..).unwrap_or_default(); // behind the code, which is the same for all (facts §1)
     let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
     WireError::Refused(bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()))
 }

@@ -145,7 +145,7 @@ impl World {
         assert_eq!(code, 200, "{answer}");
     }
 
-    /// A planned takeover through Orchestrator. What it leaves not replicating (FACTS §8) its operator starts.
+    /// A planned takeover through Orchestrator. What it leaves not replicating (facts §8) its operator starts.
     pub fn take_over(&self, from: usize, to: usize) {
         let leader = self.leader();
         let (old, new, port) = (self.nodes.address(from), self.nodes.address(to), self.nodes.port);

@@ -17,7 +17,7 @@ const INSERT: &str = "insert into t.a (host) select @@report_host";
 /// A statement that takes longer hangs: its client gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The kinds of sessions, and what opens each (FACTS §4).
+/// The kinds of sessions, and what opens each (facts §4).
 pub const SESSIONS: [(&str, &str); 3] =
     [("plain", "select 1"), ("transactional", "begin"), ("pinned", "create temporary table x (a int)")];
 
