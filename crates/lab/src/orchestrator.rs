@@ -373,7 +373,7 @@ impl Orchestrator {
     }
 
     /// A node is listed under a second name from now on, as a valid instance with the same `ServerUUID`; its recoveries and
-    /// their marks have that name (facts §9).
+    /// their marks have that name (facts §8).
     pub fn list_twice(&self, node: &str, second_name: &str, uuid: &str) {
         let second = SecondName { name: second_name.to_owned(), uuid: uuid.to_owned() };
         self.inner().second_names.insert(node.to_owned(), second);

@@ -123,6 +123,81 @@ fn every_fact_says_what_shows_it_and_every_recording_that_is_named_exists() {
     }
 }
 
+/// Every file of a folder that may cite a page, with its words in one line: a citation may go over the end of a line.
+fn texts(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_told =
+            |of: &[&str], name: Option<&std::ffi::OsStr>| of.iter().any(|told| name.is_some_and(|n| n == *told));
+        if path.is_dir() {
+            if !is_told(&["target", ".git", "mutants.out", "recordings"], path.file_name()) {
+                texts(&path, into);
+            }
+        } else if is_told(&["rs", "md", "txt", "toml"], path.extension()) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words = text.split_whitespace().filter(|word| !["//", "///", "//!"].contains(word));
+            into.push((path, words.collect::<Vec<_>>().join(" ")));
+        }
+    }
+}
+
+/// The numbered headings of a page, and the rows of its tables that are numbered as a part of one.
+fn sections(page: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for line in page.lines() {
+        let Some(text) = line.strip_prefix("## ").or(line.strip_prefix("| ")) else { continue };
+        let number = text.split(' ').next().unwrap_or_default();
+        let is_number = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if is_number && number.contains('.') {
+            found.insert(number.trim_end_matches('.'));
+        }
+    }
+    found
+}
+
+/// The sections of a page that a text cites, one by one or several after each other.
+fn cited<'t>(text: &'t str, page: &str) -> Vec<&'t str> {
+    let mut found = Vec::new();
+    for after in text.split(&format!("{page} §")).skip(1) {
+        let mut next = Some(after);
+        while let Some(text) = next {
+            let (number, rest) =
+                text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+            found.push(number.trim_end_matches('.'));
+            next = [", §", " and §", " to §"].iter().find_map(|then| rest.strip_prefix(then));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_section_of_the_design_and_the_facts_that_is_cited_exists() {
+    let mut files = Vec::new();
+    texts(&root(), &mut files);
+    for (page, at_least) in [("design", 30), ("facts", 100)] {
+        let text = std::fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
+        let sections = sections(&text);
+        let mut citations = 0;
+        for (path, text) in &files {
+            for section in cited(text, page) {
+                assert!(sections.contains(section), "{} cites {page} §{section}, which is no section", path.display());
+                citations += 1;
+            }
+        }
+        assert!(citations > at_least, "{page}: {citations}");
+    }
+    // How they were cited while they were no part of the repository.
+    for (path, text) in &files {
+        for before in ["DESIGN", "FACTS", "COMPAT", "FIELD"] {
+            for after in text.split(before).skip(1) {
+                let digits = after.trim_start_matches([' ', '§', 'D']);
+                let is_old = after.starts_with([' ', '§']) && digits.starts_with(|c: char| c.is_ascii_digit());
+                assert!(!is_old && !after.starts_with(".md"), "{} cites {before}{after:.20}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_invariant_has_its_section_in_the_design_under_the_name_that_it_has_in_the_architecture() {
     let design = std::fs::read_to_string(root().join("docs/design.md")).unwrap();

@@ -53,7 +53,7 @@ impl Inner {
         Value::Array(names.into_iter().flat_map(|name| self.under_each_name(member, name)).collect())
     }
 
-    /// An instance, once more under its second name (facts §9). The mark is on that one.
+    /// An instance, once more under its second name (facts §8). The mark is on that one.
     fn under_each_name(&self, member: usize, name: &str) -> Vec<Value> {
         let mut instance = self.instance(member, name);
         let Some(second) = self.second_names.get(name) else { return vec![instance] };
