@@ -169,8 +169,8 @@ impl Watch {
     pub async fn tick(&mut self) -> bool {
         let now = Now::read();
         let mut found: Vec<Condition> = Vec::new();
-        let lease_state = self.kept.dir.orders(&now);
-        if let Some(problem) = &lease_state.problem {
+        let standing = self.kept.dir.orders(&now);
+        if let Some(problem) = &standing.problem {
             let text = format!("{problem}. Suspensions and releases in it do not count");
             found.push(Condition::OrdersUnread(text));
         }
@@ -183,7 +183,7 @@ impl Watch {
             }
             *keeps && unkept.is_none()
         };
-        let ticked = self.agent.tick(lease_state.orders, keep).await;
+        let ticked = self.agent.tick(standing.orders, keep).await;
         let unkept = unkept.map(|error| format!("{error}. What was learned is lost with this process"));
         found.extend(unkept.or_else(|| self.kept.unkept.clone()).map(Condition::StateUnkept));
         let well = match &ticked {

@@ -87,12 +87,12 @@ pub async fn status(config: &Config, as_json: bool) -> Ended {
     for proxy in &config.proxies {
         let mut agent = looking_agent(config, proxy)?;
         let now = Now::read();
-        let lease_state = state_dir(config, proxy).orders(&now);
+        let standing = state_dir(config, proxy).orders(&now);
         let mut found = Vec::new();
         found.extend(silent_agent(config, proxy, &now).map(Condition::NoAgent));
-        found.extend(lease_state.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
-        let left_s = lease_state.suspension.as_ref().and_then(|s| s.left(&now)).map(|left| left.as_secs());
-        let looked = agent.look(lease_state.orders).await;
+        found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
+        let left_s = standing.suspension.as_ref().and_then(|s| s.left(&now)).map(|left| left.as_secs());
+        let looked = agent.look(standing.orders).await;
         match &looked {
             Ok((observed, decision)) => found.extend(agent.conditions(observed, decision)),
             Err(error) => found.push(Condition::ProxyUnread(error.to_string())),

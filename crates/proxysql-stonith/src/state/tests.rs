@@ -330,9 +330,9 @@ fn a_suspension_holds_until_its_time_is_over() {
     let begun = now(1_000, 1_000_000);
     assert!(state.orders(&begun).orders.suspended.is_none());
     state.suspend("upgrade", "alice", Duration::from_secs(60), &begun).unwrap();
-    let lease_state = state.orders(&now(60_999, 1_000_059));
-    assert_eq!(lease_state.orders.suspended.as_deref(), Some("upgrade"));
-    assert_eq!(lease_state.suspension.unwrap().by, "alice");
+    let standing = state.orders(&now(60_999, 1_000_059));
+    assert_eq!(standing.orders.suspended.as_deref(), Some("upgrade"));
+    assert_eq!(standing.suspension.unwrap().by, "alice");
     assert!(state.orders(&now(61_000, 1_000_060)).orders.suspended.is_none());
     assert!(state.orders(&now(61_000, 1_000_060)).suspension.is_none());
 }
@@ -377,13 +377,13 @@ fn orders_that_make_no_sense_are_no_orders_and_a_command_still_works() {
     let (_root, state) = fresh();
     state.suspend("upgrade", "alice", Duration::from_secs(60), &now(0, 0)).unwrap();
     fs::write(state.dir.join("orders-127.0.0.1_6032.json"), "{\"version\":1,").unwrap();
-    let lease_state = state.orders(&now(0, 0));
-    assert!(lease_state.problem.unwrap().to_string().contains("makes no sense"));
-    assert!(lease_state.orders.suspended.is_none() && lease_state.orders.released.is_empty());
+    let standing = state.orders(&now(0, 0));
+    assert!(standing.problem.unwrap().to_string().contains("makes no sense"));
+    assert!(standing.orders.suspended.is_none() && standing.orders.released.is_empty());
     state.suspend("again", "alice", Duration::from_secs(60), &now(0, 0)).unwrap();
-    let lease_state = state.orders(&now(0, 0));
-    assert!(lease_state.problem.is_none());
-    assert_eq!(lease_state.orders.suspended.as_deref(), Some("again"));
+    let standing = state.orders(&now(0, 0));
+    assert!(standing.problem.is_none());
+    assert_eq!(standing.orders.suspended.as_deref(), Some("again"));
     assert!(state.dir.join("orders-127.0.0.1_6032.json.bad-1").exists());
 }
 

@@ -165,23 +165,23 @@ pub fn orders_seeds() -> Vec<Vec<u8>> {
 pub fn orders(bytes: &[u8]) -> bool {
     clear();
     std::fs::write(path("orders"), bytes).unwrap();
-    let lease_state = dir().orders(&now());
-    let understood = lease_state.problem.is_none();
-    if let Some(problem) = &lease_state.problem {
+    let standing = dir().orders(&now());
+    let understood = standing.problem.is_none();
+    if let Some(problem) = &standing.problem {
         may_be_said(&problem.to_string());
-        assert!(lease_state.suspension.is_none() && lease_state.orders == Default::default());
+        assert!(standing.suspension.is_none() && standing.orders == Default::default());
     }
-    assert_eq!(lease_state.suspension.as_ref().map(|s| s.reason.clone()), lease_state.orders.suspended);
+    assert_eq!(standing.suspension.as_ref().map(|s| s.reason.clone()), standing.orders.suspended);
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
     memory.known = ["node01", "node02", "node03"].map(node).into();
-    of_kept(&memory, lease_state.orders.clone());
-    let is_newer = lease_state.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
+    of_kept(&memory, standing.orders.clone());
+    let is_newer = standing.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
     match dir().suspend("at once", "me", Duration::from_secs(60), &now()) {
         Ok(_) => {
             let again = dir().orders(&now());
             assert_eq!(again.orders.suspended.as_deref(), Some("at once"));
-            assert_eq!(again.orders.released, lease_state.orders.released, "what was released still is");
+            assert_eq!(again.orders.released, standing.orders.released, "what was released still is");
         }
         Err(error) => {
             may_be_said(&error.to_string());
