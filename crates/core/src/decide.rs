@@ -20,7 +20,7 @@ use crate::decide::discharge::{discharge, return_as_primary, settle_old};
 use crate::decide::facts::{ByKind, Facts, knows_a_server_of};
 use crate::decide::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
 use crate::decide::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
-use crate::evidence::{Evidence, EvidenceKind, Level};
+use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
 use crate::lease::{AtProxy, LeaseAction, LeaseState, advance, shared_lease_action};
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::Memory;
@@ -282,8 +282,10 @@ fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
 /// is nothing against a node that is in service and bears no marker: somebody let it back.
 fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
     let was_let_back = marked.is_empty() && rows.in_service();
-    let is_other = |kind: &EvidenceKind| {
-        !kind.ends_by_proof() && *kind != EvidenceKind::Replica && !(*kind == EvidenceKind::Downtime && was_let_back)
+    let is_other = |kind: &EvidenceKind| match kind.ends_by() {
+        EndsBy::Proof | EndsBy::Promotion => false,
+        EndsBy::DowntimeEnd => !was_let_back,
+        EndsBy::Lease | EndsBy::Order => true,
     };
     let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
     for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
@@ -309,7 +311,7 @@ fn not_fenced(
     }
     if let Some(old) = held {
         let settled = settle_old(facts, next, node, &old, now_ms);
-        if let Some(role) = settled.filter(|_| old.source == "marker") {
+        if let Some(role) = settled.filter(|_| old.source == Source::Marker) {
             // Memory or disk still show the fence that its runtime rows are without.
             return Verdict::Unfence { role, evidence: vec![old] };
         }
@@ -369,16 +371,9 @@ fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bo
 
 fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
     match &facts.observed.orders.now {
-        Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => Some((
-            EvidenceKind::Manual,
-            Evidence {
-                kind: EvidenceKind::Manual,
-                by: None,
-                source: "operator".to_owned(),
-                id: String::new(),
-                at_s: 0,
-            },
-        )),
+        Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => {
+            Some((EvidenceKind::Manual, Evidence::ordered()))
+        }
         _ => None,
     }
 }

@@ -46,16 +46,29 @@ impl EvidenceKind {
         KINDS.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
     }
 
-    /// Whether it ends by proof: a recovery left it, or it stands for one.
-    pub fn ends_by_proof(self) -> bool {
-        matches!(self, Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier)
+    /// What ends it (design §6). A new kind has to say so here.
+    pub fn ends_by(self) -> EndsBy {
+        match self {
+            Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier => EndsBy::Proof,
+            Self::Manual => EndsBy::Order,
+            Self::Downtime => EndsBy::DowntimeEnd,
+            Self::Isolation => EndsBy::Lease,
+            Self::Replica => EndsBy::Promotion,
+        }
     }
 
-    /// How far a fence for this reason goes unless told otherwise (design §5).
+    /// Whether it ends by proof: a recovery left it, or it stands for one.
+    pub fn ends_by_proof(self) -> bool {
+        self.ends_by() == EndsBy::Proof
+    }
+
+    /// How far a fence for this reason goes unless an order says otherwise (design §5).
     pub fn default_level(self) -> Level {
         match self {
-            Self::Downtime | Self::Manual | Self::Replica => Level::Soft,
-            _ => Level::Sessions,
+            Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier | Self::Isolation => {
+                Level::Sessions
+            }
+            Self::Manual | Self::Downtime | Self::Replica => Level::Soft,
         }
     }
 }
@@ -63,6 +76,64 @@ impl EvidenceKind {
 impl fmt::Display for EvidenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(KINDS.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name))
+    }
+}
+
+/// What ends evidence. Absence never does (I2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndsBy {
+    /// The node is proven, twice, to be a replica or the primary.
+    Proof,
+    /// Orchestrator shows the node without its downtime.
+    DowntimeEnd,
+    /// A confirmed leader, which ends the isolation.
+    Lease,
+    /// An operator lets the node back.
+    Order,
+    /// The node is proven, twice, to be the primary.
+    Promotion,
+}
+
+/// Where evidence was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Source {
+    /// Orchestrator's recovery history.
+    #[serde(rename = "audit-recovery")]
+    RecoveryHistory,
+    /// Orchestrator's list of downtimes.
+    #[serde(rename = "downtimed")]
+    Downtimed,
+    /// ProxySQL's rows in force.
+    #[serde(rename = "runtime_mysql_servers")]
+    RuntimeServers,
+    /// The note in a row's comment.
+    #[serde(rename = "marker")]
+    Marker,
+    /// This agent's lease.
+    #[serde(rename = "lease")]
+    Lease,
+    /// An operator's order.
+    #[serde(rename = "operator")]
+    Operator,
+}
+
+impl Source {
+    /// A stable name for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::RecoveryHistory => "audit-recovery",
+            Self::Downtimed => "downtimed",
+            Self::RuntimeServers => "runtime_mysql_servers",
+            Self::Marker => "marker",
+            Self::Lease => "lease",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
     }
 }
 
@@ -83,12 +154,50 @@ pub struct Evidence {
     pub kind: EvidenceKind,
     /// The node that took over, where the fact names one.
     pub by: Option<Node>,
-    /// Where it was seen: `audit-recovery`, `downtimed`, `runtime_mysql_servers`, `marker`, `lease`, `operator`.
-    pub source: String,
+    /// Where it was seen.
+    pub source: Source,
     /// What names the fact for good: the recovery's UID, the downtime's begin; empty where nothing does.
     pub id: String,
     /// When, in seconds since 1970 of the source's clock; 0 where the source doesn't say.
     pub at_s: i64,
+}
+
+impl Evidence {
+    /// A recovery that made another node the primary: by its UID, and when it was registered, s.
+    pub fn superseded(by: Option<Node>, uid: &str, at_s: i64) -> Self {
+        let (source, id) = (Source::RecoveryHistory, uid.to_owned());
+        Self { by, id, at_s, ..Self::of(EvidenceKind::Superseded, source) }
+    }
+
+    /// A downtime in Orchestrator: a recovery's mark, or another, by its reason and its begin, s.
+    pub fn downtime(kind: EvidenceKind, reason: &str, begin_s: i64) -> Self {
+        Self { id: format!("{reason}@{begin_s}"), at_s: begin_s, ..Self::of(kind, Source::Downtimed) }
+    }
+
+    /// Two nodes in service in one writer hostgroup, of which the other is the primary: since when both were seen, s.
+    pub fn second_writer(primary: &Node, since_s: i64) -> Self {
+        let by = Some(primary.clone());
+        Self { by, at_s: since_s, ..Self::of(EvidenceKind::SecondWriter, Source::RuntimeServers) }
+    }
+
+    /// What a marker says. It carries neither an id nor a time.
+    pub fn marker(kind: EvidenceKind, by: Option<Node>) -> Self {
+        Self { by, ..Self::of(kind, Source::Marker) }
+    }
+
+    /// No valid lease.
+    pub fn isolation() -> Self {
+        Self::of(EvidenceKind::Isolation, Source::Lease)
+    }
+
+    /// An operator's order of this tick.
+    pub fn ordered() -> Self {
+        Self::of(EvidenceKind::Manual, Source::Operator)
+    }
+
+    fn of(kind: EvidenceKind, source: Source) -> Self {
+        Self { kind, by: None, source, id: String::new(), at_s: 0 }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -119,10 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_kept_under_its_label() {
+        use Source::{Downtimed, Lease, Marker, Operator, RecoveryHistory, RuntimeServers};
+        for source in [RecoveryHistory, Downtimed, RuntimeServers, Marker, Lease, Operator] {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.label());
+        }
+    }
+
+    #[test]
     fn evidence_reads_as_kind_node_source_and_what_identifies_it() {
-        let by = Some("node02:3306".parse().unwrap());
-        let (source, id) = ("audit-recovery".to_owned(), "17:a".to_owned());
-        let mut fact = Evidence { kind: EvidenceKind::Superseded, by, source, id, at_s: 17 };
+        let mut fact = Evidence::superseded(Some("node02:3306".parse().unwrap()), "17:a", 17);
         assert_eq!(fact.to_string(), "superseded by=node02:3306 source=audit-recovery id=17:a");
         (fact.by, fact.id) = (None, String::new());
         assert_eq!(fact.to_string(), "superseded source=audit-recovery");

@@ -2,14 +2,15 @@
 //!
 //! Never absence (I2): what can't be shown now is no reason to let a node back.
 
+use std::collections::BTreeSet;
+
 use crate::decide::facts::{ByKind, Facts};
 use crate::decide::{Judge, ProofGap, ReturnBlocker, Verdict};
-use crate::evidence::{Evidence, EvidenceKind, Level};
+use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
 use crate::lease::LeaseState;
 use crate::memory::{FirstProof, Memory};
 use crate::node::Node;
-use crate::orchestrator::uid_ns;
-use crate::orchestrator::{KnownTies, LeaderView, NewestRecoveries, RecoveryHistory, Topology};
+use crate::orchestrator::{KnownTies, LeaderView, NewestRecoveries, RecoveryHistory, Topology, uid_ns};
 use crate::orders::{Order, Release};
 use crate::policy::PROOF_GAP_MS;
 use crate::role::Role;
@@ -40,8 +41,10 @@ pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evide
     // Until its role is known, a node stays out for what it was out for.
     let evidence = if left.is_empty() { evidence } else { left };
     // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
-    let keeps =
-        |e: &Evidence| e.source != "marker" && !matches!(e.kind, EvidenceKind::Isolation | EvidenceKind::Manual);
+    let keeps = |e: &Evidence| match e.kind.ends_by() {
+        EndsBy::Lease | EndsBy::Order => false,
+        EndsBy::Proof | EndsBy::DowntimeEnd | EndsBy::Promotion => e.source != Source::Marker,
+    };
     let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
     kept.extend(order_that_no_marker_will_name(facts, node, &evidence).map(|fact| (fact.kind, fact)));
     if kept.is_empty() {
@@ -64,9 +67,9 @@ fn history_is_known(facts: &Facts<'_>) -> bool {
 fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByKind) -> Option<Evidence> {
     let order = evidence.get(&EvidenceKind::Manual)?;
     let is_named = evidence.keys().next() == Some(&EvidenceKind::Manual)
-        && (order.source == "operator" || facts.marked(node).contains_key(&EvidenceKind::Manual));
+        && (order.source == Source::Operator || facts.marked(node).contains_key(&EvidenceKind::Manual));
     (!is_named).then(|| Evidence {
-        source: "operator".to_owned(),
+        source: Source::Operator,
         at_s: facts.released_by_order(node).ordered_s.saturating_add(1),
         ..order.clone()
     })
@@ -105,64 +108,79 @@ fn ended(
         }
         return Err(ReturnBlocker::ConfirmedLeader);
     }
-    evidence.remove(&EvidenceKind::Isolation);
+    evidence.retain(|kind, _| kind.ends_by() != EndsBy::Lease);
     let unreadable = if evidence.is_empty() { facts.unreadable_evidence(node) } else { facts.unreadable(node) };
     if let Some(what) = unreadable {
         next.proofs.remove(node);
         return Err(ReturnBlocker::Unreadable(what.to_owned()));
     }
     let judge = facts.judge(node).ok_or(ReturnBlocker::Instances)?;
-    let by = evidence.values().find_map(|e| e.by.clone());
-    let needs_proof = evidence.keys().any(|kind| kind.ends_by_proof());
     let mut proven = None;
-    if needs_proof {
-        let role = match facts.live_proof(node, by.as_ref()) {
-            Some(Ok(role)) => role,
-            Some(Err(gaps))
-                if gaps == [ProofGap::SuccessorNotFollowing] && facts.was_promoted_since(node, evidence) =>
-            {
-                Role::Primary
-            }
-            Some(Err(gaps)) => {
-                next.proofs.remove(node);
-                return Err(ReturnBlocker::Proof(gaps));
-            }
-            None => return Err(ReturnBlocker::Instances),
-        };
-        // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
-        let marked_lost = facts.downtime(node).is_some();
-        if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
-            return Err(ReturnBlocker::DowntimeEnd);
+    let ways: BTreeSet<EndsBy> = evidence.keys().map(|kind| kind.ends_by()).collect();
+    for ends_by in ways {
+        match ends_by {
+            EndsBy::Proof => proven = Some(ended_by_proof(facts, next, node, evidence, now_ms)?),
+            EndsBy::DowntimeEnd => downtime_is_over(facts, &judge, node)?,
+            EndsBy::Lease => {}
+            EndsBy::Order | EndsBy::Promotion => continue,
         }
-        // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
-        // nobody, and a replica that was not told of the recovery still follows the old primary.
-        let successor_is_known = by.is_some() || facts.promoted_nobody(node);
-        let was_lost = evidence.contains_key(&EvidenceKind::LostInRecovery);
-        if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
-            return Err(ReturnBlocker::Operator);
-        }
-        if !proven_twice(next, node, role, now_ms) {
-            return Err(ReturnBlocker::SecondProof(role));
-        }
-        evidence.retain(|kind, _| !kind.ends_by_proof());
-        proven = Some(role);
-    }
-    if evidence.contains_key(&EvidenceKind::Downtime) {
-        let instance = judge.topology.instance(node).ok_or_else(|| ReturnBlocker::Proof(vec![ProofGap::Unlisted]))?;
-        if !instance.valid {
-            return Err(ReturnBlocker::Proof(vec![ProofGap::NotValid]));
-        }
-        // Promoted meanwhile: a plain downtime never takes the healthy present primary (design §5).
-        let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
-        if !is_primary && (instance.downtimed || facts.downtime(node).is_some()) {
-            return Err(ReturnBlocker::DowntimeEnd);
-        }
-        evidence.remove(&EvidenceKind::Downtime);
+        evidence.retain(|kind, _| kind.ends_by() != ends_by);
     }
     match proven {
         Some(role) => Ok(role),
         None => judge.role(node).map(|role| as_before(facts, node, role)).map_err(ReturnBlocker::Proof),
     }
+}
+
+/// The role in which a node is proven, twice, to be well, in spite of what a recovery left.
+fn ended_by_proof(
+    facts: &Facts<'_>,
+    next: &mut Memory,
+    node: &Node,
+    evidence: &ByKind,
+    now_ms: u64,
+) -> Result<Role, ReturnBlocker> {
+    let by = evidence.values().find_map(|e| e.by.as_ref());
+    let role = match facts.live_proof(node, by) {
+        Some(Ok(role)) => role,
+        Some(Err(gaps)) if gaps == [ProofGap::SuccessorNotFollowing] && facts.was_promoted_since(node, evidence) => {
+            Role::Primary
+        }
+        Some(Err(gaps)) => {
+            next.proofs.remove(node);
+            return Err(ReturnBlocker::Proof(gaps));
+        }
+        None => return Err(ReturnBlocker::Instances),
+    };
+    // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
+    let marked_lost = facts.downtime(node).is_some();
+    if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
+        return Err(ReturnBlocker::DowntimeEnd);
+    }
+    // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
+    // nobody, and a replica that was not told of the recovery still follows the old primary.
+    let successor_is_known = by.is_some() || facts.promoted_nobody(node);
+    let was_lost = evidence.contains_key(&EvidenceKind::LostInRecovery);
+    if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
+        return Err(ReturnBlocker::Operator);
+    }
+    if !proven_twice(next, node, role, now_ms) {
+        return Err(ReturnBlocker::SecondProof(role));
+    }
+    Ok(role)
+}
+
+/// Whether the leader shows the node well and without a downtime, or as the present primary: a plain downtime never takes
+/// the healthy present primary (design §5).
+fn downtime_is_over(facts: &Facts<'_>, judge: &Judge<'_>, node: &Node) -> Result<(), ReturnBlocker> {
+    let gap = |gap| ReturnBlocker::Proof(vec![gap]);
+    let instance = judge.topology.instance(node).ok_or_else(|| gap(ProofGap::Unlisted))?;
+    if !instance.valid {
+        return Err(gap(ProofGap::NotValid));
+    }
+    let is_primary = judge.topology.present_primary(node).is_some_and(|primary| primary.node == *node);
+    let is_downtimed = instance.downtimed || facts.downtime(node).is_some();
+    if is_downtimed && !is_primary { Err(ReturnBlocker::DowntimeEnd) } else { Ok(()) }
 }
 
 /// Old evidence against a node that is proven well, twice, is discharged: its later death is another matter. What the
@@ -327,7 +345,7 @@ fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Pr
 fn track_up_throughout(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &ByKind) {
     let Some(topology) = facts.topology else { return };
     let up = topology.instance(node).is_some_and(|instance| instance.valid);
-    let is_new = !facts.memory.evidence.contains_key(node) && evidence.values().all(|e| e.source != "marker");
+    let is_new = !facts.memory.evidence.contains_key(node) && evidence.values().all(|e| e.source != Source::Marker);
     if !up {
         next.up_throughout.remove(node);
     } else if is_new {
@@ -337,7 +355,7 @@ fn track_up_throughout(facts: &Facts<'_>, next: &mut Memory, node: &Node, eviden
 
 fn level(facts: &Facts<'_>, evidence: &Evidence) -> Level {
     match &facts.observed.orders.now {
-        Some(Order::Fence { level, .. }) if evidence.source == "operator" => *level,
+        Some(Order::Fence { level, .. }) if evidence.source == Source::Operator => *level,
         _ => evidence.kind.default_level(),
     }
 }

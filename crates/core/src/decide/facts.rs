@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::{Judge, ProofGaps, prove_bad};
-use crate::evidence::{Evidence, EvidenceKind};
+use crate::evidence::{Evidence, EvidenceKind, Source};
 use crate::lease::LeaseState;
 use crate::managed::{Managed, ManagedRows, ServerRows};
 use crate::memory::Memory;
@@ -151,13 +151,7 @@ impl<'a> Facts<'a> {
             }
             for row in rows.of(layer).filter(|row| !row.is_ghost_in(layer)) {
                 if let Comment::Marked(_, marker) = Comment::parse(&row.comment) {
-                    let said = found.entry(marker.kind).or_insert(Evidence {
-                        kind: marker.kind,
-                        by: None,
-                        source: "marker".to_owned(),
-                        id: String::new(),
-                        at_s: 0,
-                    });
+                    let said = found.entry(marker.kind).or_insert_with(|| Evidence::marker(marker.kind, None));
                     // Where rows differ, whichever comes first must not decide; one that names a node knows more.
                     said.by = said.by.take().max(marker.by);
                 }
@@ -185,7 +179,9 @@ impl<'a> Facts<'a> {
             EvidenceKind::LostInRecovery | EvidenceKind::Downtime => !released.has_downtime(evidence.at_s),
             // An order ends by an order: both times are of this host's clock.
             EvidenceKind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
-            _ => evidence.at_s > released.ordered_s,
+            EvidenceKind::SecondWriter | EvidenceKind::Barrier | EvidenceKind::Isolation | EvidenceKind::Replica => {
+                evidence.at_s > released.ordered_s
+            }
         };
         let kept = self.memory.evidence.get(node).into_iter().flatten();
         kept.filter(|(_, evidence)| counts(evidence)).map(|(kind, evidence)| (*kind, evidence.clone())).collect()
@@ -199,11 +195,11 @@ impl<'a> Facts<'a> {
         let mut old = ByKind::new();
         let known = self.kept(node).into_values().chain(marked.values().cloned());
         let mut facts: Vec<Evidence> = known.filter(|fact| fact.kind.ends_by_proof()).collect();
-        facts.extend(self.superseding(node).map(record_evidence));
+        facts.extend(self.superseding(node).map(|r| Evidence::superseded(r.successor.clone(), &r.uid, r.at_s())));
         facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
         for fact in facts {
             // Beside a record that can't be read, one that can may not be the newest.
-            let is_newest = fact.source != RECORD || !self.memory.unreadable.contains_key(node);
+            let is_newest = fact.source != Source::RecoveryHistory || !self.memory.unreadable.contains_key(node);
             let counts = is_fenced || (is_newest && self.counts(node, &fact));
             let into = if counts { &mut found.evidence } else { &mut old };
             // What is live names its id, and a marker doesn't.
@@ -226,7 +222,7 @@ impl<'a> Facts<'a> {
     /// Whether a fact fences a node that is in service. A marker that only memory or disk has is left by a fence that was
     /// cut off, unless the live view says otherwise.
     fn counts(&self, node: &Node, fact: &Evidence) -> bool {
-        if fact.source == "marker" {
+        if fact.source == Source::Marker {
             let is_well = matches!(self.live_proof(node, fact.by.as_ref()), Some(Ok(_)));
             return !is_well && !self.is_contradicted(node, fact.by.as_ref());
         }
@@ -240,7 +236,7 @@ impl<'a> Facts<'a> {
         let recovered_nobody = self.promoted_nobody(node) && self.is_followed_primary(node);
         let is_left_over = self.promoted_s(node).is_some_and(|promoted_s| mark.begin_s <= promoted_s);
         (!recovered_nobody && (is_suspect || !is_left_over))
-            .then(|| downtime_evidence(mark, EvidenceKind::LostInRecovery))
+            .then(|| Evidence::downtime(EvidenceKind::LostInRecovery, &mark.reason, mark.begin_s))
     }
 
     /// What of the leader's answer names this node and can't be read: the return of a node waits for it, and a record
@@ -264,7 +260,7 @@ impl<'a> Facts<'a> {
     pub fn of_downtime(&self, node: &Node) -> Option<Evidence> {
         let downtime = self.downtime(node)?;
         let plain = downtime.reason != LOST_IN_RECOVERY && self.policy.fence_on == FenceOn::AnyDowntime;
-        plain.then(|| downtime_evidence(downtime, EvidenceKind::Downtime))
+        plain.then(|| Evidence::downtime(EvidenceKind::Downtime, &downtime.reason, downtime.begin_s))
     }
 
     /// Isolation, if we are isolated and its scope takes this node in.
@@ -279,13 +275,7 @@ impl<'a> Facts<'a> {
             IsolationScope::Writers => rows.has_writer(self.managed),
         };
         let in_scope = in_scope && is_armed_for(self.rows, self.managed, self.memory, rows);
-        in_scope.then(|| Evidence {
-            kind: EvidenceKind::Isolation,
-            by: None,
-            source: "lease".to_owned(),
-            id: String::new(),
-            at_s: 0,
-        })
+        in_scope.then(Evidence::isolation)
     }
 
     /// Whether the leader sees the node as its cluster's primary, alive, with replicas running from it.
@@ -341,16 +331,7 @@ impl<'a> Facts<'a> {
                 seen.insert(node.clone(), since_s);
                 let checked_since = |n: &Node| topology.instance(n).is_some_and(|i| i.valid && i.checked_s > since_s);
                 if checked_since(node) && checked_since(other) {
-                    count.insert(
-                        node.clone(),
-                        Evidence {
-                            kind: EvidenceKind::SecondWriter,
-                            by: Some(other.clone()),
-                            source: "runtime_mysql_servers".to_owned(),
-                            id: String::new(),
-                            at_s: since_s,
-                        },
-                    );
+                    count.insert(node.clone(), Evidence::second_writer(other, since_s));
                 }
             }
         }
@@ -368,27 +349,4 @@ pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, 
 /// Whether Orchestrator knows, or knew, a server that has a runtime row in this hostgroup.
 pub fn knows_a_server_of(rows: &ManagedRows<'_>, memory: &Memory, hostgroup: Hostgroup) -> bool {
     rows.in_runtime(hostgroup).any(|(server, _)| memory.known.contains(server))
-}
-
-/// The source of what a record says.
-const RECORD: &str = "audit-recovery";
-
-fn record_evidence(record: &Recovery) -> Evidence {
-    Evidence {
-        kind: EvidenceKind::Superseded,
-        by: record.successor.clone(),
-        source: RECORD.to_owned(),
-        id: record.uid.clone(),
-        at_s: record.at_s(),
-    }
-}
-
-fn downtime_evidence(downtime: &Downtime, kind: EvidenceKind) -> Evidence {
-    Evidence {
-        kind,
-        by: None,
-        source: "downtimed".to_owned(),
-        id: format!("{}@{}", downtime.reason, downtime.begin_s),
-        at_s: downtime.begin_s,
-    }
 }

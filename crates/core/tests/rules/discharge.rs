@@ -2,8 +2,8 @@
 
 use stonith_core::condition::conditions;
 use stonith_core::decide::{HoldReason, ProofGap, ReturnBlocker, Verdict, release_by_order};
-use stonith_core::evidence::Evidence;
 use stonith_core::evidence::EvidenceKind::{Barrier, Downtime, LostInRecovery, Manual, SecondWriter, Superseded};
+use stonith_core::evidence::{Evidence, Source};
 use stonith_core::orchestrator::{Backing, LOST_IN_RECOVERY};
 use stonith_core::orders::Release;
 use stonith_core::plan::Directive;
@@ -458,15 +458,15 @@ fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
         let mut lab = lab.clone();
         lab.orders.released.insert(node("node01"), release);
         match lab.leader_gone().next().of("node01") {
-            Verdict::Fence { evidence, .. } => evidence[0].source.clone(),
+            Verdict::Fence { evidence, .. } => evidence[0].source,
             verdict => panic!("{verdict:?}"),
         }
     };
     let (long_after_s, older) = (i64::MAX, record_ns - 1);
     let of_an_older = Release { recovery_ns: older, downtime_s: 0, ordered_s: long_after_s };
-    assert_eq!(source(&lab, of_an_older), "audit-recovery");
+    assert_eq!(source(&lab, of_an_older), Source::RecoveryHistory);
     let of_this = Release { recovery_ns: record_ns, downtime_s: 0, ordered_s: 0 };
-    assert_eq!(source(&lab, of_this), "marker", "which only proof ends");
+    assert_eq!(source(&lab, of_this), Source::Marker, "which only proof ends");
 
     // A mark: by its begin.
     let mut lab = failed_over();
@@ -488,7 +488,7 @@ fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
     {
         let mut lab = Lab::healthy();
         let (at_s, ordered_s) = (lab.now_s(), lab.now_s() - earlier_s);
-        let fact = Evidence { kind, by: None, source: "kept".to_owned(), id: String::new(), at_s };
+        let fact = Evidence { kind, by: None, source: Source::RuntimeServers, id: String::new(), at_s };
         lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
         lab.orders.released.insert(node("node02"), Release { recovery_ns: 0, downtime_s: 0, ordered_s });
         let expected: &[_] = if counts { &[kind] } else { &[] };

@@ -1,7 +1,7 @@
 //! What a tick asks the leader: nothing in quiet times, and whatever a decision would lack otherwise (facts §9).
 
 use stonith_core::decide::{LeaderQuery, leader_query};
-use stonith_core::evidence::{Evidence, EvidenceKind};
+use stonith_core::evidence::{Evidence, EvidenceKind, Source};
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::FirstProof;
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
@@ -107,7 +107,7 @@ fn instances_are_asked_for_while_anything_at_all_is_unsettled_and_backing_with_t
             lab.put(row(20, "stranger", Status::Online));
         }),
         ("evidence that was kept", |lab| {
-            let (kind, source) = (EvidenceKind::SecondWriter, "x".to_owned());
+            let (kind, source) = (EvidenceKind::SecondWriter, Source::RuntimeServers);
             let fact = Evidence { kind, by: None, source, id: String::new(), at_s: 1 };
             lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
         }),

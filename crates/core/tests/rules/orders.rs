@@ -2,7 +2,7 @@
 
 use stonith_core::decide::{Guard, HoldReason, ProofGap, ReturnBlocker, Verdict, release_by_order};
 use stonith_core::evidence::EvidenceKind::{Downtime, LostInRecovery, Manual, Superseded};
-use stonith_core::evidence::Level;
+use stonith_core::evidence::{Level, Source};
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::orders::Order;
 use stonith_core::role::Role;
@@ -89,7 +89,7 @@ fn i2_an_ordered_fence_outlives_a_failover_and_the_proof_that_ends_it() {
     lab.failover("node01", "node03").run_s(5);
     assert_eq!(
         lab.memory.evidence[&node("node01")][&Manual].source,
-        "operator",
+        Source::Operator,
         "a marker told of it, and does no more"
     );
     let marker = &lab.row(Layer::Disk, 10, "node01").unwrap().comment;
@@ -216,7 +216,7 @@ fn the_level_of_an_order_is_that_of_its_node_only_and_a_marker_keeps_the_order()
     let decision = lab.order_fence("node01");
     assert_eq!(decision.kinds("node01"), [Superseded, LostInRecovery, Manual]);
     let kept = &lab.run_s(2).memory.evidence[&node("node01")][&Manual];
-    assert_eq!(kept.source, "operator", "the marker names another's rank");
+    assert_eq!(kept.source, Source::Operator, "the marker names another's rank");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxysql_stonith::clock::Now;
 use proxysql_stonith::state::{Loaded, State, StateDir, VERSION};
-use stonith_core::evidence::{Evidence, EvidenceKind};
+use stonith_core::evidence::{Evidence, EvidenceKind, Source};
 use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, Recovery};
@@ -85,7 +85,7 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
     };
     let fact = |kind, id: &str| {
         let by = Some(node("node03"));
-        (kind, Evidence { kind, by, source: "audit-recovery".to_owned(), id: id.to_owned(), at_s: DATE_S - 25 })
+        (kind, Evidence { kind, by, source: Source::RecoveryHistory, id: id.to_owned(), at_s: DATE_S - 25 })
     };
     let facts = [
         fact(EvidenceKind::Superseded, &record.uid),
