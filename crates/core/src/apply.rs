@@ -1,9 +1,22 @@
 //! Carries a plan out on one ProxySQL: the merge-safe LOAD (design §8), as a state machine without I/O.
 //!
-//! ```text
-//! Lock -> Finish(earlier) -> DiskFirst -> Keep -> Lend -> Check -> Load -> Check -> PutBack -> Sessions -> DiskLast -> Unlock
-//!                                                         note returns --'                    drop the note --'
-//! ```
+//! | phase | waits for | next |
+//! | --- | --- | --- |
+//! | `Start` | the tables in `main` | `Locking` |
+//! | `Locking`, `LockTaken` | the lock, or whose it is | `Locked`; `Busy` |
+//! | `Locked`, `Finishing` | what an earlier apply left | `PuttingBack(Earlier)` |
+//! | `PuttingBack`, `Missed` | memory as it was kept; records that somebody changed are read again | `Watched` |
+//! | `Watched`, `Dropped` | whether somebody SAVEd; the copies dropped | `ReturnsRead` (earlier), `Counting` (ours) |
+//! | `ReturnsRead`, `ReturnsFinished` | the returns that an earlier apply noted | `RowsRead` on disk |
+//! | `RowsRead`, `RowsWritten` | one layer's rows: fences on disk first, returns on disk last | `Keeping`; `Unlocking` |
+//! | `Keeping` | the copies of runtime and memory | `Lent` |
+//! | `Lent`, `Looking`, `Settled` | memory is the target to the byte, and nothing moved | `Loading`; put off |
+//! | `Loading` | the LOAD | `Looking(After)`, then `PuttingBack(Ours)` |
+//! | `Counting` | how many LOADs there were; one for somebody else goes through `Keeping` again | `Sessions` |
+//! | `Sessions`, `PossibleHolders` | no connection in use | `RowsRead` on disk |
+//! | `Unlocking` | the lock dropped | `Over` |
+//!
+//! A refused statement puts back what is lent and ends in `Over`, from every phase.
 //!
 //! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: `kept`
 //! is what memory shall be in the end, `target` is what is to go live. Both are tables in ProxySQL's own `main`,
@@ -311,7 +324,7 @@ impl Apply {
     fn fail(&mut self, statement: &Statement, error: String) {
         self.queue.clear();
         self.got.clear();
-        let failed = BrokenOff::Failed { statement: format!("{statement:?}"), error };
+        let failed = BrokenOff::Failed { statement: statement.to_string(), error };
         let again = matches!(self.broken_off, Some(BrokenOff::Failed { .. }));
         if !again {
             self.broken_off = Some(failed);
@@ -349,10 +362,12 @@ impl Apply {
                 Some((Statement::TakeOverLock { from, .. }, Reply::Changed(0))) => {
                     Phase::Over(Outcome::Busy { owner: from.clone() })
                 }
-                _ => {
+                Some((Statement::TakeLock { .. } | Statement::TakeOverLock { .. }, Reply::Changed(_))) => {
                     self.ask([Statement::Names]);
                     Phase::Locked
                 }
+                // Neither taken nor taken over: nothing shows that it is ours.
+                Some(_) | None => Phase::Over(Outcome::Busy { owner: "somebody".to_owned() }),
             },
             Phase::LockTaken { tries } => match got.into_iter().next() {
                 Some((_, Reply::Lock(Some(seen)))) if seen.expired || seen.owner == self.owner => {

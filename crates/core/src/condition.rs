@@ -514,7 +514,7 @@ fn unprotected(
         return Some(Condition::NothingManaged);
     }
     // Without an answer nobody knows whom Orchestrator knows.
-    if decision.memory.instances_asked_ms.is_none() && decision.memory.known.is_empty() {
+    if decision.memory.nodes.instances_asked_ms.is_none() && decision.memory.nodes.known.is_empty() {
         return None;
     }
     let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(HoldReason::NotKnown));
@@ -536,7 +536,7 @@ fn unprotected(
 
 fn unarmed(observed: &Observed, decision: &Decision) -> Option<UnarmedReason> {
     let is_led = matches!(observed.leader, LeaderView::Led(_));
-    if !is_led && !decision.memory.armed {
+    if !is_led && !decision.memory.lease.armed {
         return Some(UnarmedReason::NoLeader);
     }
     if !decision.unarmed.is_empty() {
@@ -546,7 +546,7 @@ fn unarmed(observed: &Observed, decision: &Decision) -> Option<UnarmedReason> {
             nodes: NodeList::of(decision.unarmed.values().flatten()),
         });
     }
-    (!decision.memory.armed).then_some(UnarmedReason::NoWriter)
+    (!decision.memory.lease.armed).then_some(UnarmedReason::NoWriter)
 }
 
 /// The pairs whose `check_type` names what Orchestrator does not report. Pairs without rows return nothing.
@@ -661,7 +661,7 @@ impl Decision {
             _ => return Some(Untold::NoLeader),
         }
         let is_fenced = |node: &&Node| matches!(self.verdicts.get(*node), Some(Verdict::Fence { .. }));
-        let second: Vec<&Node> = self.memory.second_writers.keys().filter(|node| !is_fenced(node)).collect();
+        let second: Vec<&Node> = self.memory.nodes.second_writers.keys().filter(|node| !is_fenced(node)).collect();
         if !second.is_empty() {
             return Some(Untold::SecondWriters(NodeList::of(second)));
         }

@@ -1,7 +1,7 @@
 //! The decision: what is to become of each node, and why.
 //!
 //! ```text
-//! lease::advance -> learn -> per node: evidence (gather) -> discharge (proof) -> verdict -> plan
+//! learn, lease -> per node: facts (evidence) -> guards -> discharge (proof) -> verdict -> plan
 //! ```
 //!
 //! Pure: the same input gives the same decision, and every verdict carries its evidence as data.
@@ -11,28 +11,28 @@ mod facts;
 mod guards;
 mod leader_query;
 mod learn;
+mod per_node;
 mod proof;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::discharge::{discharge, return_as_primary, settle_old};
-use crate::decide::facts::{ByKind, Facts, knows_a_server_of};
-use crate::decide::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
-use crate::decide::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
-use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
+use self::facts::{Facts, knows_a_server_of};
+use self::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
+use self::per_node::judge_all;
+use crate::evidence::EvidenceKind;
 use crate::lease::{AtProxy, LeaseAction, LeaseState, advance, shared_lease_action};
-use crate::managed::{Managed, ManagedRows, ServerRows};
-use crate::memory::Memory;
+use crate::managed::{Managed, ManagedRows, served};
+use crate::memory::{LeaseMemory, Memory};
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Downtime, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology,
+    Answer, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology,
 };
-use crate::orders::{Order, Orders, Release};
-use crate::plan::{Directive, Plan};
+use crate::orders::{Orders, Release};
+use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::table::{Comment, Hostgroup, Row, Status};
+use crate::table::Hostgroup;
 
 pub use discharge::release_by_order;
 pub use guards::Guard;
@@ -60,51 +60,23 @@ pub struct Decision {
 
 /// Decides. `now_ms` counts on the clock that `memory`'s `_ms` values are of.
 pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64) -> Decision {
-    let mut next = memory.clone();
     let proxy = &observed.proxy;
     let managed = Managed::of(proxy, policy);
-    let said = match &observed.leader {
-        LeaderView::Led(answer) => Some(answer),
-        _ => None,
-    };
-    if let Some(instances) = said.and_then(|answer| answer.instances.as_ref()) {
-        next.identity.learn(instances, &crate::managed::served(proxy, &managed));
+    let mut next = memory.clone();
+    if let Some(instances) = led(observed).and_then(|answer| answer.instances.as_ref()) {
+        next.nodes.identity.learn(instances, &served(proxy, &managed));
     }
-    let identity = next.identity.clone();
+    let identity = next.nodes.identity.clone();
     let rows = ManagedRows::new(proxy, &managed, &identity);
-    take_up_isolation_markers(&mut next, &rows);
-    take_up_releases(&mut next, observed, &identity);
-    let at_proxy = AtProxy { may_isolate: !proxy.clustered, lease: proxy.lease.as_ref() };
-    let lease_state = advance(&mut next, &observed.leader, at_proxy, policy, now_ms);
-    let answer = said.map(|answer| identity.unified(answer));
+    let answer = led(observed).map(|answer| identity.unified(answer));
     let answer = answer.as_deref();
-    match answer {
-        Some(answer) => {
-            learn(&mut next, answer, &rows, now_ms);
-            arm(&mut next, lease_state, &rows, &managed);
-        }
-        // Whoever failed over meanwhile is asked for at once.
-        None => next.history_asked_ms = None,
-    }
+    let lease_state = take_in(&mut next, observed, answer, &rows, &managed, policy, now_ms);
+
     let before = next.clone();
+    let records = of_servers(&before.history.records, &identity);
     let ordered_releases = by_server(&observed.orders.released, &identity);
-    let records: Vec<Recovery> = before.records.values().cloned().map(|record| renamed(record, &identity)).collect();
-    let all: Vec<&Recovery> = records.iter().collect();
-    let released = |node: &Node| {
-        let of = |of: &BTreeMap<Node, Release>| of.get(node).copied().unwrap_or_default();
-        of(&before.released).and(of(&ordered_releases))
-    };
-    let unreleased = all.iter().copied().filter(|record| record.at_ns > released(&record.failed).recovery_ns);
-    let shown = answer.and_then(|answer| answer.instances.as_ref());
-    let history = || KnownTies {
-        records: unreleased.collect(),
-        old_before_ns: watching_since_ns(&before),
-        companions: companions(&before, &rows),
-    };
-    let topology = shown.map(|shown| Topology::new(shown, &history()));
-    let clusters = topology.as_ref().map(|topology| clusters_seen(&memory.cluster, topology, &rows));
-    let downtimes: BTreeMap<&Node, &Downtime> =
-        answer.iter().flat_map(|answer| &answer.downtimes).map(|downtime| (&downtime.node, downtime)).collect();
+    let ties = known_ties(&before, &records, &ordered_releases, &rows);
+    let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &ties));
     let facts = Facts {
         observed,
         policy,
@@ -113,31 +85,87 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         memory: &before,
         lease_state,
         answer,
-        downtimes: &downtimes,
-        newest: &NewestRecoveries::of_each(all.iter().copied()),
+        downtimes: &answer.iter().flat_map(|answer| &answer.downtimes).map(|d| (&d.node, d)).collect(),
+        newest: &NewestRecoveries::of_each(&records),
         ordered_releases: &ordered_releases,
         topology: topology.as_ref(),
     };
-    let (verdicts, directives) = judge_all(&facts, &mut next, now_ms);
-    if let Some(clusters) = clusters {
-        next.cluster = clusters;
+    let (verdicts, directives) = judge_all(&facts, &mut next.nodes, now_ms);
+
+    if let Some(topology) = &topology {
+        next.nodes.cluster = clusters_seen(&memory.nodes.cluster, topology, &rows);
+    }
+    if verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { blocker: ReturnBlocker::History, .. })) {
+        next.history.asked_ms = None; // asked for in the next tick
     }
     let mut plan = Plan::new(managed.clone(), directives, proxy);
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
-    plan.lease_action = share_lease(&mut next, lease_state, observed, &rows, policy, now_ms);
+    plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
     Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched }
 }
 
-fn renamed(mut record: Recovery, identity: &Identity) -> Recovery {
-    identity.rename_in(&mut record);
-    record
+fn led(observed: &Observed) -> Option<&Answer> {
+    match &observed.leader {
+        LeaderView::Led(answer) => Some(answer),
+        LeaderView::Leaderless | LeaderView::Blind(_) | LeaderView::Conflict(_) | LeaderView::Silent(_) => None,
+    }
 }
 
-fn watching_since_ns(memory: &Memory) -> u64 {
+/// Takes what was seen into the memory, and says where that leaves the lease.
+fn take_in(
+    next: &mut Memory,
+    observed: &Observed,
+    answer: Option<&Answer>,
+    rows: &ManagedRows<'_>,
+    managed: &Managed,
+    policy: &Policy,
+    now_ms: u64,
+) -> LeaseState {
+    let proxy = &observed.proxy;
+    take_up_isolation_markers(next, rows);
+    take_up_releases(&mut next.nodes, observed);
+    let at_proxy = AtProxy { may_isolate: !proxy.clustered, lease: proxy.lease.as_ref() };
+    let lease_state = advance(&mut next.lease, &observed.leader, at_proxy, policy, now_ms);
+    match answer {
+        Some(answer) => {
+            learn(next, answer, rows, now_ms);
+            arm(next, lease_state, rows, managed);
+        }
+        // Whoever failed over meanwhile is asked for at once.
+        None => next.history.asked_ms = None,
+    }
+    lease_state
+}
+
+/// The kept records, with one name per server.
+fn of_servers(records: &BTreeMap<String, Recovery>, identity: &Identity) -> Vec<Recovery> {
+    let renamed = |record: &Recovery| {
+        let mut record = record.clone();
+        identity.rename_in(&mut record);
+        record
+    };
+    records.values().map(renamed).collect()
+}
+
+/// What joins nodes to clusters besides what the leader shows.
+fn known_ties<'a>(
+    memory: &'a Memory,
+    records: &'a [Recovery],
+    ordered_releases: &BTreeMap<Node, Release>,
+    rows: &'a ManagedRows<'_>,
+) -> KnownTies<'a> {
+    let released = |node: &Node| {
+        let of = |of: &BTreeMap<Node, Release>| of.get(node).copied().unwrap_or_default();
+        of(&memory.nodes.released).and(of(ordered_releases))
+    };
     let since_s = memory.watching_since_s.unwrap_or(i64::MAX);
-    u64::try_from(since_s).unwrap_or(0).saturating_mul(1_000_000_000)
+    KnownTies {
+        records: records.iter().filter(|record| record.at_ns > released(&record.failed).recovery_ns).collect(),
+        old_before_ns: u64::try_from(since_s).unwrap_or(0).saturating_mul(1_000_000_000),
+        companions: companions(memory, rows),
+    }
 }
 
 /// Nodes that were last seen to replicate together and serve one hostgroup: a returned old primary is alone in what
@@ -146,7 +174,7 @@ fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>) -> Vec<(&'a Nod
     let mut first: BTreeMap<(&Node, Hostgroup), &Node> = BTreeMap::new();
     let mut joined = Vec::new();
     for (server, of_server) in rows.servers() {
-        let Some(cluster) = memory.cluster.get(server) else { continue };
+        let Some(cluster) = memory.nodes.cluster.get(server) else { continue };
         for hostgroup in of_server.hostgroups() {
             joined.push((*first.entry((cluster, hostgroup)).or_insert(server), server));
         }
@@ -167,13 +195,13 @@ fn releases(
         _ => false,
     });
     let of = |released: &BTreeMap<Node, Release>, node: &Node| released.get(node).copied().unwrap_or_default();
-    let both = |name: &Node| of(&memory.released, identity.server(name)).and(of(&orders.released, name));
+    let both = |name: &Node| of(&memory.nodes.released, identity.server(name)).and(of(&orders.released, name));
     returns.map(|(name, _)| (name.clone(), both(name))).collect()
 }
 
 /// See [`crate::lease`]: of two agents of one ProxySQL one isolates it, and the other has a lease.
 fn share_lease(
-    memory: &mut Memory,
+    memory: &mut LeaseMemory,
     lease_state: LeaseState,
     observed: &Observed,
     rows: &ManagedRows<'_>,
@@ -215,178 +243,4 @@ fn unmatched(facts: &Facts<'_>) -> BTreeMap<Node, EvidenceKind> {
         .filter(|(node, kind)| *kind != EvidenceKind::Superseded || facts.superseding(node).is_some())
         .map(|(node, kind)| (node.clone(), kind))
         .collect()
-}
-
-type Judged = (BTreeMap<Node, Verdict>, BTreeMap<Node, Directive>);
-
-/// What is to become of each server.
-fn judge_all(facts: &Facts<'_>, next: &mut Memory, now_ms: u64) -> Judged {
-    let (seen, second_writers) = facts.second_writers();
-    next.second_writers = seen;
-    // In the order of the servers: a tree is made of them at once.
-    let mut quiet = Vec::new();
-    let mut fenced = Fenced::default();
-    let cluster_of = |node: &Node| facts.topology.and_then(|topology| topology.cluster_of(node));
-    let mut for_downtime = Vec::new();
-    for (node, rows) in facts.rows.servers() {
-        let marked = facts.marked_in(rows);
-        if let Some(why) = hands_off(facts, node, rows, marked.is_empty()) {
-            quiet.push((node.clone(), why));
-            continue;
-        }
-        let found = facts.of_recovery(node, rows, &marked);
-        let mut evidence = found.evidence;
-        evidence.extend(other_evidence(facts, node, rows, &marked));
-        evidence.extend(second_writers.get(node).map(|fact| (fact.kind, fact.clone())));
-        if let Some(fact) = facts.of_downtime(node) {
-            // An isolation, which ends by itself, must not carry it past the guards.
-            if is_out_for_good(&evidence) {
-                evidence.insert(fact.kind, fact);
-            } else {
-                for_downtime.push((node.clone(), fact));
-                if evidence.is_empty() {
-                    continue;
-                }
-            }
-        }
-        if evidence.is_empty() {
-            quiet.push((node.clone(), not_fenced(facts, next, node, &marked, found.held, now_ms)));
-            continue;
-        }
-        fenced.add(cluster_of(node), node, evidence);
-    }
-    let mut verdicts: BTreeMap<Node, Verdict> = quiet.into_iter().collect();
-    for (node, fact) in for_downtime {
-        match may_fence_for_downtime(facts, &node, &fenced) {
-            Ok(()) => fenced.add(cluster_of(&node), &node, ByKind::from([(fact.kind, fact)])),
-            // One that is out for an isolation is judged by that, below.
-            Err(guard) => drop(verdicts.insert(node, Verdict::Hold(HoldReason::Guarded(guard)))),
-        }
-    }
-    // Judged, and nothing counts any more: released. A node that was not judged keeps what speaks against it (I2).
-    let settled = |verdict: Option<&Verdict>| match verdict {
-        Some(Verdict::Hold(why)) => {
-            matches!(why, HoldReason::OldEvidence(_) | HoldReason::Contradicted(_) | HoldReason::Guarded(_))
-        }
-        verdict => matches!(verdict, Some(Verdict::Keep)),
-    };
-    next.evidence.retain(|node, _| !settled(verdicts.get(node)));
-    for (node, evidence) in fenced {
-        let verdict = discharge(facts, next, &node, evidence, now_ms);
-        verdicts.insert(node, verdict);
-    }
-    under_every_name(facts, verdicts)
-}
-
-/// Evidence that is not of a recovery: what was kept, what markers say, a lease that is over, an order. A downtime of before
-/// is nothing against a node that is in service and bears no marker: somebody let it back.
-fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
-    let was_let_back = marked.is_empty() && rows.in_service();
-    let is_other = |kind: &EvidenceKind| match kind.ends_by() {
-        EndsBy::Proof | EndsBy::Promotion => false,
-        EndsBy::DowntimeEnd => !was_let_back,
-        EndsBy::Lease | EndsBy::Order => true,
-    };
-    let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
-    for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
-        evidence.entry(*kind).or_insert_with(|| fact.clone());
-    }
-    evidence.extend(facts.of_isolation(node).map(|fact| (fact.kind, fact)));
-    evidence.extend(ordered(facts, node));
-    evidence
-}
-
-/// What becomes of a node that nothing fences.
-fn not_fenced(
-    facts: &Facts<'_>,
-    next: &mut Memory,
-    node: &Node,
-    marked: &ByKind,
-    held: Option<Evidence>,
-    now_ms: u64,
-) -> Verdict {
-    if let Some(what) = facts.unreadable(node) {
-        next.proofs.remove(node);
-        return Verdict::Hold(HoldReason::Unreadable(what.to_owned()));
-    }
-    if let Some(old) = held {
-        let settled = settle_old(facts, next, node, &old, now_ms);
-        if let Some(role) = settled.filter(|_| old.source == Source::Marker) {
-            // Memory or disk still show the fence that its runtime rows are without.
-            return Verdict::Unfence { role, evidence: vec![old] };
-        }
-        let is_contradicted = next.contradicted.contains_key(node) || facts.is_contradicted(node, old.by.as_ref());
-        return Verdict::Hold(if is_contradicted {
-            HoldReason::Contradicted(old)
-        } else {
-            HoldReason::OldEvidence(old)
-        });
-    }
-    if let Some(waiting) = marked.get(&EvidenceKind::Replica) {
-        return return_as_primary(facts, next, node, waiting, now_ms);
-    }
-    next.proofs.remove(node);
-    Verdict::Keep
-}
-
-/// What was judged of a server holds for each name that its rows have.
-fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Judged {
-    let (mut verdicts, mut directives) = (Vec::with_capacity(by_server.len()), BTreeMap::new());
-    let mut by_server = by_server.into_iter().peekable();
-    for (server, rows) in facts.rows.servers() {
-        let Some((_, verdict)) = by_server.next_if(|(judged, _)| judged == server) else { continue };
-        let directive = directive(&verdict, facts, server);
-        for name in rows.names() {
-            directives.extend(directive.iter().map(|directive| (name.clone(), directive.clone())));
-            verdicts.push((name.clone(), verdict.clone()));
-        }
-    }
-    (verdicts.into_iter().collect(), directives)
-}
-
-/// What can't or mustn't be judged.
-fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
-    let is_unreadable = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_));
-    if rows.has_note() && rows.all().any(is_unreadable) {
-        return Some(Verdict::Hold(HoldReason::UnreadableMarker));
-    }
-    if let Some(Status::Unknown(text)) =
-        rows.all().map(|row| &row.status).find(|status| matches!(status, Status::Unknown(_)))
-    {
-        return Some(Verdict::Hold(HoldReason::UnknownStatus(text.clone())));
-    }
-    let ordered = match &facts.observed.orders.now {
-        Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => {
-            rows.names().contains(ordered)
-        }
-        Some(Order::EndIsolation) => !unmarked,
-        None => false,
-    };
-    if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
-        return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
-    }
-    // A marker proves that Orchestrator knew it once, and an operator's order needs no such knowledge.
-    (!facts.memory.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
-}
-
-fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
-    match &facts.observed.orders.now {
-        Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => {
-            Some((EvidenceKind::Manual, Evidence::ordered()))
-        }
-        _ => None,
-    }
-}
-
-fn directive(verdict: &Verdict, facts: &Facts<'_>, node: &Node) -> Option<Directive> {
-    match verdict {
-        Verdict::Fence { level, evidence, .. } => {
-            let first = evidence.first()?;
-            // The successor is named by whichever evidence of that kind knows it; a marker's own name comes second.
-            let by = first.by.clone().or_else(|| facts.marked(node).get(&first.kind).and_then(|e| e.by.clone()));
-            Some(Directive::Fence { kind: first.kind, by, sessions: *level >= Level::Sessions })
-        }
-        Verdict::Unfence { role, .. } => Some(Directive::Unfence(*role)),
-        Verdict::Keep | Verdict::Hold(_) | Verdict::Ignore(_) => None,
-    }
 }

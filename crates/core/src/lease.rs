@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::memory::{Memory, SteadyLeader};
+use crate::memory::{LeaseMemory, SteadyLeader};
 use crate::observed::SharedLease;
 use crate::orchestrator::{Answer, Backing, LeaderView};
 use crate::policy::{
@@ -79,7 +79,7 @@ pub struct AtProxy<'a> {
 
 /// Takes this tick's answer into the memory, and says where that leaves us.
 pub fn advance(
-    memory: &mut Memory,
+    memory: &mut LeaseMemory,
     leader: &LeaderView,
     proxy: AtProxy<'_>,
     policy: &Policy,
@@ -92,12 +92,18 @@ pub fn advance(
     lease_state
 }
 
-fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &Policy, now_ms: u64) -> LeaseState {
+fn stand(
+    memory: &mut LeaseMemory,
+    leader: &LeaderView,
+    proxy: AtProxy<'_>,
+    policy: &Policy,
+    now_ms: u64,
+) -> LeaseState {
     let AtProxy { may_isolate, lease } = proxy;
     let answered_for = lease.is_some_and(|lease| !lease.ours && lease.left_ms > 0);
     memory.last_tick_ms = now_ms;
     // A time from the future can't be trusted: no lease.
-    memory.lease_asked_ms = memory.lease_asked_ms.filter(|asked| *asked <= now_ms);
+    memory.asked_ms = memory.asked_ms.filter(|asked| *asked <= now_ms);
     memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
     memory.silent_ms = memory.silent_ms.filter(|silent| *silent <= now_ms);
     memory.started_ms = memory.started_ms.min(now_ms);
@@ -107,12 +113,12 @@ fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &
     };
     remember_leader(memory, answer, now_ms);
     let lease_runs = !memory.isolated
-        && memory.lease_asked_ms.is_some_and(|asked| now_ms < asked.saturating_add(policy.isolation_after_ms));
+        && memory.asked_ms.is_some_and(|asked| now_ms < asked.saturating_add(policy.isolation_after_ms));
     if let Some(answer) = answer {
         let good = is_confirmed(memory, answer, now_ms);
         let never_had_one = !memory.armed && !memory.isolated;
         if lease_runs || good || never_had_one {
-            memory.lease_asked_ms = Some(answer.asked_ms.min(now_ms));
+            memory.asked_ms = Some(answer.asked_ms.min(now_ms));
             memory.isolated = false;
             return LeaseState::Led { good };
         }
@@ -158,8 +164,8 @@ fn stand(memory: &mut Memory, leader: &LeaderView, proxy: AtProxy<'_>, policy: &
 }
 
 /// When isolation starts, ms, if nothing is heard until then.
-pub fn isolation_starts_ms(memory: &Memory, policy: &Policy) -> u64 {
-    let counted_from = match memory.lease_asked_ms {
+pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy) -> u64 {
+    let counted_from = match memory.asked_ms {
         None if memory.started_ms == 0 => return 0,
         None => memory.started_ms,
         Some(asked) => asked.max(memory.started_ms),
@@ -184,7 +190,7 @@ pub enum LeaseAction {
 
 /// What to do about the lease in ProxySQL. `isolated_by_others`: rows have isolation markers that can't be ours.
 pub fn shared_lease_action(
-    memory: &Memory,
+    memory: &LeaseMemory,
     lease_state: LeaseState,
     lease: Option<&SharedLease>,
     isolated_by_others: bool,
@@ -210,14 +216,14 @@ pub fn shared_lease_action(
     }
 }
 
-fn remember_leader(memory: &mut Memory, answer: Option<&Answer>, now_ms: u64) {
+fn remember_leader(memory: &mut LeaseMemory, answer: Option<&Answer>, now_ms: u64) {
     memory.leader = answer.map(|answer| match memory.leader.take() {
         Some(steady) if steady.name == answer.leader && steady.since_ms <= now_ms => steady,
         _ => SteadyLeader { name: answer.leader.clone(), since_ms: now_ms },
     });
 }
 
-fn is_confirmed(memory: &Memory, answer: &Answer, now_ms: u64) -> bool {
+fn is_confirmed(memory: &LeaseMemory, answer: &Answer, now_ms: u64) -> bool {
     let steady_ms = memory.leader.as_ref().map_or(0, |leader| now_ms - leader.since_ms);
     match answer.backing {
         Backing::Majority => steady_ms >= STEADY_MAJORITY_MS,
@@ -232,9 +238,15 @@ mod tests {
 
     const START_MS: u64 = 100_000;
 
-    fn armed() -> Memory {
+    fn armed() -> LeaseMemory {
         let asked = Some(START_MS);
-        Memory { armed: true, lease_asked_ms: asked, started_ms: 1, silent_ms: Some(START_MS + 1), ..Memory::default() }
+        LeaseMemory {
+            armed: true,
+            asked_ms: asked,
+            started_ms: 1,
+            silent_ms: Some(START_MS + 1),
+            ..LeaseMemory::default()
+        }
     }
 
     fn stands(leader: &LeaderView, after_ms: u64) -> LeaseState {
@@ -276,7 +288,7 @@ mod tests {
         let silent = LeaderView::Silent(String::new());
         assert_eq!(stands(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
         assert_eq!(stands(&silent, starts_ms - START_MS), LeaseState::Isolated);
-        let booted = Memory { lease_asked_ms: None, started_ms: 0, ..armed() };
+        let booted = LeaseMemory { asked_ms: None, started_ms: 0, ..armed() };
         assert_eq!(isolation_starts_ms(&booted, &Policy::default()), 0);
     }
 
@@ -285,7 +297,7 @@ mod tests {
         let policy = Policy::default();
         let after_ms = isolation_starts_ms(&armed(), &policy) - START_MS + policy.tick_ms + APPLY_MS;
         let first_lost = |after_ms| {
-            let mut memory = Memory { silent_ms: None, ..armed() };
+            let mut memory = LeaseMemory { silent_ms: None, ..armed() };
             let proxy = AtProxy { may_isolate: true, lease: None };
             advance(&mut memory, &LeaderView::Silent(String::new()), proxy, &policy, START_MS + after_ms)
         };
@@ -296,7 +308,7 @@ mod tests {
     #[test]
     fn an_isolated_agent_that_another_answers_for_is_isolated_no_more() {
         let lease = SharedLease { owner: "a".to_owned(), ours: false, left_ms: 5_000, unwanted_ms: 0 };
-        let mut memory = Memory { isolated: true, ..armed() };
+        let mut memory = LeaseMemory { isolated: true, ..armed() };
         let proxy = AtProxy { may_isolate: true, lease: Some(&lease) };
         let silent = LeaderView::Silent(String::new());
         assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), LeaseState::Shared);
@@ -307,7 +319,7 @@ mod tests {
     fn a_lease_is_left_where_it_is_missed_by_an_agent_that_has_one_and_kept_up_in_time() {
         let policy = Policy::default();
         let renew_ms = policy.tick_ms * 2 + APPLY_MS;
-        let action = |memory: &Memory, ours, left_ms, isolated_by_others| {
+        let action = |memory: &LeaseMemory, ours, left_ms, isolated_by_others| {
             let lease = SharedLease { owner: "a".to_owned(), ours, left_ms, unwanted_ms: 0 };
             shared_lease_action(
                 memory,
@@ -324,6 +336,6 @@ mod tests {
         assert_eq!(action(&armed(), false, 0, false), None, "nobody misses it");
         assert_eq!(action(&armed(), true, renew_ms - 1, false), keep);
         assert_eq!(action(&armed(), true, renew_ms, false), None, "good for long enough");
-        assert_eq!(action(&Memory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
+        assert_eq!(action(&LeaseMemory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
     }
 }

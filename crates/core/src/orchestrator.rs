@@ -11,7 +11,7 @@ mod topology;
 pub use answer::{Answer, AnswerPart, Backing, LeaderView, SkippedEntry};
 pub use history::{HistoryProgress, HistoryReading, PAGE_RECORDS, RecoveryHistory, UnderWay};
 pub use identity::Identity;
-pub use instance::{Downtime, Instance, LOST_IN_RECOVERY};
+pub use instance::{DOWNTIME_BEGIN_SLACK_S, Downtime, Instance, LOST_IN_RECOVERY};
 pub use recovery::{Analysis, Recovery, uid_ns};
 pub use superseded::{NewestRecoveries, supersedes};
 pub use topology::{KnownTies, Topology};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Level;
 use crate::node::Node;
-use crate::policy::DOWNTIME_BEGIN_SLACK_S;
+use crate::orchestrator::DOWNTIME_BEGIN_SLACK_S;
 use crate::role::Role;
 
 /// What the operator ordered on this host.

@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::observed::ProxyView;
 use crate::orders::Release;
 use crate::role::Role;
-use crate::table::{Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
+use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
 
 /// What is to happen to all managed rows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,27 +33,34 @@ pub enum Directive {
 
 /// One row's change in one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Change {
+pub struct RowChange {
     /// Where.
     pub layer: Layer,
-    /// The row before; `None`: it is made.
-    pub from: Option<Row>,
-    /// The row after; `None`: it is deleted.
-    pub to: Option<Row>,
+    /// What becomes of the row.
+    pub change: Change<Row>,
 }
 
-impl Change {
+impl RowChange {
     /// The row's key.
-    pub fn key(&self) -> Option<&RowKey> {
-        self.from.as_ref().or(self.to.as_ref()).map(|row| &row.key)
+    pub fn key(&self) -> &RowKey {
+        &self.change.either().key
+    }
+
+    /// The status before; `None`: the row is made.
+    pub fn from_status(&self) -> Option<&Status> {
+        self.change.from().map(|row| &row.status)
+    }
+
+    /// The status after; `None`: the row is deleted.
+    pub fn to_status(&self) -> Option<&Status> {
+        self.change.to().map(|row| &row.status)
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for RowChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = |row: &Option<Row>| row.as_ref().map_or("(none)".to_owned(), |row| row.status.to_string());
-        let key = self.key().map(ToString::to_string).unwrap_or_default();
-        write!(f, "{} {key} {} -> {}", self.layer, status(&self.from), status(&self.to))
+        let [from, to] = [self.from_status(), self.to_status()].map(|status| status.map_or("(none)", Status::as_str));
+        write!(f, "{} {} {from} -> {to}", self.layer, self.key())
     }
 }
 
@@ -68,7 +75,7 @@ pub struct Plan {
     /// anew by somebody else, and stays out.
     pub marked: BTreeMap<Node, BTreeSet<Marker>>,
     /// The row changes, for people and to tell whether there is anything to do.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RowChange>,
     /// Nodes whose sessions are to be ended: fenced so, and some are left.
     pub sessions: BTreeSet<Node>,
     /// An earlier apply has to be finished first.
@@ -183,7 +190,7 @@ impl Plan {
     }
 
     /// The changes that carrying out makes in one layer.
-    pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<Change> {
+    pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<RowChange> {
         if self.directives.is_empty() {
             return Vec::new();
         }
@@ -195,14 +202,11 @@ impl Plan {
         let after = self.carry_out(&rows);
         let after: BTreeMap<&RowKey, &Row> = after.iter().map(|row| (&row.key, row)).collect();
         let keys: BTreeSet<&RowKey> = before.keys().chain(after.keys()).copied().collect();
-        keys.into_iter()
-            .filter(|key| before.get(*key) != after.get(*key))
-            .map(|key| Change {
-                layer,
-                from: before.get(key).map(|row| (*row).clone()),
-                to: after.get(key).map(|row| (*row).clone()),
-            })
-            .collect()
+        let change = |key: &RowKey| {
+            let row = |rows: &BTreeMap<&RowKey, &Row>| rows.get(key).map(|row| (*row).clone());
+            Some(RowChange { layer, change: Change::between(row(&before), row(&after))? })
+        };
+        keys.into_iter().filter_map(change).collect()
     }
 
     /// The operator's part of a row's comment and our note, if it is one that this plan lets back.
@@ -292,9 +296,10 @@ mod tests {
             let key = RowKey { hostgroup: Hostgroup(20), hostname: "node02".into(), port: 3306 };
             Row { key, status, comment: String::new(), settings: BTreeMap::new() }
         };
-        let (from, to) = (Some(row(Status::Online)), Some(row(Status::OfflineSoft)));
-        let change = Change { layer: Layer::Runtime, from: from.clone(), to };
+        let (from, to) = (row(Status::Online), row(Status::OfflineSoft));
+        let change = RowChange { layer: Layer::Runtime, change: Change::Replace { from: from.clone(), to } };
         assert_eq!(change.to_string(), "runtime 20/node02:3306 ONLINE -> OFFLINE_SOFT");
-        assert_eq!(Change { to: None, ..change }.to_string(), "runtime 20/node02:3306 ONLINE -> (none)");
+        let deleted = RowChange { change: Change::Delete(from), ..change };
+        assert_eq!(deleted.to_string(), "runtime 20/node02:3306 ONLINE -> (none)");
     }
 }

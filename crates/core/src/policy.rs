@@ -100,9 +100,6 @@ pub const WANTED_EVERY_MS: u64 = 10_000;
 /// A lease that no other agent has counted on for so long is not shared any more, in ms: three times that.
 pub const WANTED_FOR_MS: u64 = 30_000;
 
-/// Downtime begins are computed; two within this are the same one, in s.
-pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
-
 impl Policy {
     /// The shortest `isolation.after` that no election can reach: election + 2 ticks + an apply (design §7).
     pub fn shortest_isolation_after_ms(tick_ms: u64) -> u64 {

@@ -1,10 +1,12 @@
 //! ProxySQL's tables: rows, the note of ours in a row's comment, and whole tables as records.
 
+mod change;
 mod content;
 mod hostgroup;
 mod marker;
 mod row;
 
+pub use change::Change;
 pub use content::{COVERED, Content, Record, SERVERS, Table, Unreadable};
 pub use hostgroup::{CheckType, Hostgroup, Pair};
 pub use marker::{Comment, Marker, mark, unmarked};

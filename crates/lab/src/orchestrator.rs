@@ -15,6 +15,7 @@ mod instances;
 mod raft;
 mod recovery;
 mod serving;
+mod time;
 
 use std::collections::BTreeMap;
 use std::io;

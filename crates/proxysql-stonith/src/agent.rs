@@ -187,7 +187,7 @@ impl Agent {
     fn unseen(&mut self, leader: &LeaderView, error: TickError) -> TickError {
         self.admin = None;
         let unseen = AtProxy { may_isolate: false, lease: None };
-        advance(&mut self.memory, leader, unseen, &self.settings.policy, clock::boot_ms());
+        advance(&mut self.memory.lease, leader, unseen, &self.settings.policy, clock::boot_ms());
         error
     }
 
@@ -219,7 +219,7 @@ impl Agent {
             Some(proxy) => leader_query(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
             None => LeaderQuery { history: false, instances: false, backing: true },
         };
-        self.client.look(clock::boot_ms, ask, &memory.history).await
+        self.client.look(clock::boot_ms, ask, &memory.history.progress).await
     }
 
     /// One tick. `keep` saves the memory before anything is changed.
@@ -227,7 +227,7 @@ impl Agent {
     /// # Errors
     /// ProxySQL could not be read: nothing was decided.
     pub async fn tick(&mut self, orders: Orders, mut keep: impl FnMut(&Memory) -> bool) -> Result<Tick, TickError> {
-        let was_armed = self.memory.armed;
+        let was_armed = self.memory.lease.armed;
         let (observed, decision) = match self.look(orders).await {
             Ok(seen) => seen,
             Err(error) => {
@@ -238,7 +238,7 @@ impl Agent {
         self.memory = decision.memory.clone();
         if !keep(&self.memory) {
             // What can't be kept can't be armed: a restart would not know of it (design §7).
-            self.memory.armed = was_armed;
+            self.memory.lease.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };
         if tick.decision.plan.is_empty() || self.settings.observe_only || self.untested_version().is_some() {

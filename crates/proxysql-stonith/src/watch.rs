@@ -92,8 +92,8 @@ impl Kept {
         }
         if !keeps {
             // A lease that can't be kept is always old at the next start: one lost poll would isolate (I9).
-            state.memory.armed = false;
-            state.memory.lease_asked_ms = None;
+            state.memory.lease.armed = false;
+            state.memory.lease.asked_ms = None;
         }
         Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
     }
@@ -267,9 +267,7 @@ impl Watch {
 /// The nodes that were fenced, and whose runtime rows have to be changed again.
 fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
     let changed = |plan: &Plan, node: &Node| {
-        plan.changes.iter().any(|change| {
-            change.layer == Layer::Runtime && change.key().and_then(|key| key.node()).as_ref() == Some(node)
-        })
+        plan.changes.iter().any(|change| change.layer == Layer::Runtime && change.key().node().as_ref() == Some(node))
     };
     let fenced = applied.directives.iter().filter(|(node, directive)| plan.directives.get(*node) == Some(directive));
     fenced.map(|(node, _)| node.clone()).filter(|node| changed(applied, node) && changed(plan, node)).collect()

@@ -217,9 +217,7 @@ impl Apply {
 /// The records that a statement on memory did not find as it expected.
 fn missed(statement: &Statement) -> Vec<(Table, Record)> {
     match statement {
-        Statement::Swap { place: Place::Memory, table, from, to } => {
-            from.as_ref().or(to.as_ref()).map(|record| (*table, merge::key(*table, record))).into_iter().collect()
-        }
+        Statement::Swap { place: Place::Memory, table, change } => vec![(*table, merge::key(*table, change.either()))],
         Statement::Restate { place: Place::Memory, keys, .. } => {
             keys.iter().map(|key| (SERVERS, key_record(key))).collect()
         }

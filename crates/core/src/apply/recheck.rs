@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Apply, BrokenOff, Phase, Place, Reply, Statement, live_rows, merge};
 use crate::plan::Directive;
-use crate::table::{Content, Record, SERVERS, Table};
+use crate::table::{Change, Content, Record, SERVERS, Table};
 
 /// How often memory or runtime may be found changed before a fence goes on anyway (design §8.5).
 const CHECKS_MAX: u32 = 3;
@@ -137,25 +137,25 @@ impl Apply {
         let fences = self.fences();
         let stuck = self.take_stuck(Place::Memory, table, memory);
         let mut edited = Vec::new();
-        for (ours, theirs) in target.changes_to(memory) {
-            let Some(key) = theirs.as_ref().or(ours.as_ref()).map(|record| merge::key(table, record)) else { continue };
+        for change in target.changes_to(memory) {
+            let key = merge::key(table, change.either());
+            let (ours, theirs) = (change.from(), change.to());
             if edited.is_empty() {
                 self.ask([Statement::RenewLock { owner: self.owner.clone() }]); // it may have stalled since the last one
             }
-            if let Some(from) = theirs.clone().filter(|_| stuck.contains(&key)) {
+            if let Some(from) = theirs.filter(|_| stuck.contains(&key)).cloned() {
                 // Nobody's edit: it is as it was when we lent it, and our statement did not find it.
-                self.ask([Statement::SwapByKey { place: Place::Memory, table, from, to: ours }]);
+                self.ask([Statement::SwapByKey { place: Place::Memory, table, from, to: ours.cloned() }]);
                 edited.push((table, key));
                 continue;
             }
             let kept = self.kept[&table].records.get(&key).cloned();
             let columns = &memory.columns;
-            let merged = merge::merged(table, columns, ours.as_ref(), theirs.as_ref(), kept.as_ref());
+            let merged = merge::merged(table, columns, ours, theirs, kept.as_ref());
             let wanted = merged.map(|record| merge::planned(table, columns, record, &fences));
-            if kept != wanted {
-                self.ask([Statement::Swap { place: Place::Kept, table, from: kept, to: wanted.clone() }]);
-            }
-            self.ask([Statement::Swap { place: Place::Memory, table, from: theirs, to: ours }]);
+            let refold = Change::between(kept, wanted.clone());
+            self.ask(refold.map(|change| Statement::Swap { place: Place::Kept, table, change }));
+            self.ask([Statement::Swap { place: Place::Memory, table, change: change.reversed() }]);
             if let Some(content) = self.kept.get_mut(&table) {
                 merge::put(content, &key, wanted);
             }

@@ -2,11 +2,12 @@
 //! in-memory world can all carry it out. The SQL is made at the edge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::node::Node;
 use crate::orders::Release;
 use crate::role::Role;
-use crate::table::{Content, Hostgroup, Record, RowKey, Table};
+use crate::table::{Change, Content, Hostgroup, Record, RowKey, Table};
 
 /// Where a table's content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,16 +76,14 @@ pub enum Statement {
         /// What.
         table: Table,
     },
-    /// Makes (`from` is none), deletes (`to` is none) or replaces one record, if it still is `from` to the byte.
+    /// Makes, replaces or deletes one record, if it still is as it was read, to the byte.
     Swap {
         /// Where.
         place: Place,
         /// What.
         table: Table,
-        /// The record as it was read.
-        from: Option<Record>,
-        /// The record as it shall be.
-        to: Option<Record>,
+        /// What becomes of the record.
+        change: Change<Record>,
     },
     /// Replaces or deletes the record of a key, whatever it is now: for one that no comparison finds.
     SwapByKey {
@@ -173,6 +172,87 @@ pub enum Statement {
     DropEnded,
     /// Wait so many ms; reply with anything.
     Pause(u64),
+}
+
+/// The most characters of a record's key in an error: a hostname can be anything.
+const KEY_SHOWN_MAX_CHARS: usize = 100;
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Runtime => "runtime",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Kept => "the kept copy",
+            Self::Target => "the target copy",
+        })
+    }
+}
+
+/// Short, for errors: what was tried, and where. Contents stay out.
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Names => f.write_str("list the tables in main"),
+            Self::TakeLock { .. } => f.write_str("take the lock"),
+            Self::ReadLock => f.write_str("read the lock"),
+            Self::TakeOverLock { from, .. } => write!(f, "take over the lock of {from}"),
+            Self::RenewLock { .. } => f.write_str("renew the lock"),
+            Self::DropLock { .. } => f.write_str("drop the lock"),
+            Self::Read { place, table } => write!(f, "read {} of {place}", table.name),
+            Self::Copy { from, to, table } => write!(f, "copy {} of {from} to {to}", table.name),
+            Self::Drop { place, table } => write!(f, "drop {} of {place}", table.name),
+            Self::Swap { place, table, change } => {
+                let key: Vec<&str> = change
+                    .either()
+                    .iter()
+                    .take(table.key_columns)
+                    .map(|value| value.as_deref().unwrap_or("NULL"))
+                    .collect();
+                let what = match change {
+                    Change::Make(_) => "make",
+                    Change::Replace { .. } => "change",
+                    Change::Delete(_) => "delete",
+                };
+                let key: String = key.join("/").chars().take(KEY_SHOWN_MAX_CHARS).collect();
+                write!(f, "{what} {} {} in {place}", table.name, key.escape_debug())
+            }
+            Self::SwapByKey { place, table, .. } => {
+                write!(f, "change a record of {} in {place} by its key", table.name)
+            }
+            Self::Restate { place, keys, to: (status, _), .. } => {
+                write!(f, "set {} rows {status} in {place}", keys.len())
+            }
+            Self::LeaveLease { .. } => f.write_str("leave a lease"),
+            Self::RenewLease { .. } => f.write_str("renew the lease"),
+            Self::WantLease => f.write_str("count on a lease"),
+            Self::DropLease => f.write_str("drop the lease"),
+            Self::NoteReturns(nodes) => write!(f, "note {} returns", nodes.len()),
+            Self::ReadReturns => f.write_str("read the noted returns"),
+            Self::DropReturns => f.write_str("drop the noted returns"),
+            Self::MakeReleases => f.write_str("make the list of releases"),
+            Self::NoteReleases(nodes) => write!(f, "note {} releases", nodes.len()),
+            Self::Load => f.write_str("LOAD MYSQL SERVERS TO RUNTIME"),
+            Self::NoteWatch => f.write_str("note that SAVEs are watched for"),
+            Self::MarkDisk => f.write_str("mark the disk table"),
+            Self::WasSaved => f.write_str("look for a SAVE"),
+            Self::DropWatch => f.write_str("drop the note of the watch"),
+            Self::Save => f.write_str("SAVE MYSQL SERVERS TO DISK"),
+            Self::Used => f.write_str("read the connections in use"),
+            Self::Sessions => f.write_str("read the processlist"),
+            Self::Kill(id) => write!(f, "KILL CONNECTION {id}"),
+            Self::Variables => f.write_str("read the variables"),
+            Self::NoteExtended => f.write_str("note the extended processlist"),
+            Self::SetExtended(true) => f.write_str("switch the extended processlist on"),
+            Self::SetExtended(false) => f.write_str("switch the extended processlist off"),
+            Self::LoadVariables => f.write_str("LOAD MYSQL VARIABLES TO RUNTIME"),
+            Self::DropExtended => f.write_str("drop the note of the extended processlist"),
+            Self::NoteEnded(nodes) => write!(f, "note {} nodes whose sessions were ended", nodes.len()),
+            Self::ReadEnded => f.write_str("read whose sessions were ended"),
+            Self::DropEnded => f.write_str("drop whose sessions were ended"),
+            Self::Pause(ms) => write!(f, "wait {ms} ms"),
+        }
+    }
 }
 
 impl Statement {
@@ -303,13 +383,13 @@ const RESTATE_ROWS_MAX: usize = 300;
 pub fn swaps(place: Place, table: Table, from: &Content, to: &Content, stuck: &BTreeSet<Record>) -> Vec<Statement> {
     let mut statements: Vec<Statement> = Vec::new();
     let mut alike: BTreeMap<(Stated, Stated), usize> = BTreeMap::new();
-    for (before, after) in from.changes_to(to) {
-        if let Some(from) = before.as_ref().filter(|record| stuck.contains(&record[..table.key_columns])) {
-            statements.push(Statement::SwapByKey { place, table, from: from.clone(), to: after });
+    for change in from.changes_to(to) {
+        if let Some(from) = change.from().filter(|record| stuck.contains(&record[..table.key_columns])) {
+            statements.push(Statement::SwapByKey { place, table, from: from.clone(), to: change.to().cloned() });
             continue;
         }
-        let Some((key, was, becomes)) = restate(table, &from.columns, before.as_ref(), after.as_ref()) else {
-            statements.push(Statement::Swap { place, table, from: before, to: after });
+        let Some((key, was, becomes)) = restate(table, &from.columns, &change) else {
+            statements.push(Statement::Swap { place, table, change });
             continue;
         };
         let stated = (was, becomes);
@@ -330,7 +410,7 @@ pub(super) fn stuck(missed: &[Statement], now: &Content) -> BTreeSet<Record> {
     let mut stuck = BTreeSet::new();
     for statement in missed {
         match statement {
-            Statement::Swap { table, from: Some(from), .. } => {
+            Statement::Swap { table, change: Change::Replace { from, .. } | Change::Delete(from), .. } => {
                 let key = &from[..table.key_columns.min(from.len())];
                 if now.records.get(key) == Some(from) {
                     stuck.insert(key.to_vec());
@@ -359,13 +439,8 @@ pub(super) fn key_record(key: &RowKey) -> Record {
 
 type Stated = (String, String);
 
-fn restate(
-    table: Table,
-    columns: &[String],
-    from: Option<&Record>,
-    to: Option<&Record>,
-) -> Option<(RowKey, Stated, Stated)> {
-    let (from, to) = (from?, to?);
+fn restate(table: Table, columns: &[String], change: &Change<Record>) -> Option<(RowKey, Stated, Stated)> {
+    let Change::Replace { from, to } = change else { return None };
     if table != crate::table::SERVERS {
         return None;
     }
@@ -397,6 +472,17 @@ mod tests {
             ["10", "node01", &ports[n], status, weight, comment]
         };
         servers(["hostgroup_id", "hostname", "port", "status", "weight", "comment"], (0..N).map(row))
+    }
+
+    #[test]
+    fn an_error_names_the_statement_in_a_few_words_whatever_it_carries() {
+        let long =
+            vec![Some("10".to_owned()), Some("node01".to_owned()), Some("3306".to_owned()), Some("x".repeat(9_999))];
+        let swap = Statement::Swap { place: Place::Memory, table: SERVERS, change: Change::Delete(long.clone()) };
+        assert_eq!(swap.to_string(), "delete mysql_servers 10/node01/3306 in memory");
+        let by_key = Statement::SwapByKey { place: Place::Disk, table: SERVERS, from: long, to: None };
+        assert_eq!(by_key.to_string(), "change a record of mysql_servers in disk by its key");
+        assert_eq!(Statement::Load.to_string(), "LOAD MYSQL SERVERS TO RUNTIME");
     }
 
     /// How many rows each statement names; a record alone is 0.

@@ -8,7 +8,7 @@ use crate::decide::facts::{ByKind, Facts};
 use crate::decide::{Judge, ProofGap, ReturnBlocker, Verdict};
 use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
 use crate::lease::LeaseState;
-use crate::memory::{FirstProof, Memory};
+use crate::memory::{FirstProof, Memory, NodeMemory};
 use crate::node::Node;
 use crate::orchestrator::{KnownTies, LeaderView, NewestRecoveries, RecoveryHistory, Topology, uid_ns};
 use crate::orders::{Order, Release};
@@ -17,17 +17,20 @@ use crate::role::Role;
 use crate::table::{Hostgroup, Layer, Status};
 
 /// Ends the evidence that has been discharged, and says what is left.
-pub(crate) fn discharge(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: ByKind, now_ms: u64) -> Verdict {
+pub(crate) fn discharge(
+    facts: &Facts<'_>,
+    next: &mut NodeMemory,
+    node: &Node,
+    evidence: ByKind,
+    now_ms: u64,
+) -> Verdict {
     track_up_throughout(facts, next, node, &evidence);
     let mut left = evidence.clone();
     let ended = match ended_by_order(facts, node, &mut left) {
         Some(ended) => ended,
         None => ended(facts, next, node, &mut left, now_ms).and_then(|role| match history_is_known(facts) {
             true => Ok(role),
-            false => {
-                next.history_asked_ms = None; // asked in the next tick
-                Err(ReturnBlocker::History)
-            }
+            false => Err(ReturnBlocker::History), // the history is asked for in the next tick
         }),
     };
     let blocker = match ended {
@@ -92,7 +95,7 @@ fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Opti
 /// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
 fn ended(
     facts: &Facts<'_>,
-    next: &mut Memory,
+    next: &mut NodeMemory,
     node: &Node,
     evidence: &mut ByKind,
     now_ms: u64,
@@ -135,7 +138,7 @@ fn ended(
 /// The role in which a node is proven, twice, to be well, in spite of what a recovery left.
 fn ended_by_proof(
     facts: &Facts<'_>,
-    next: &mut Memory,
+    next: &mut NodeMemory,
     node: &Node,
     evidence: &ByKind,
     now_ms: u64,
@@ -188,7 +191,7 @@ fn downtime_is_over(facts: &Facts<'_>, judge: &Judge<'_>, node: &Node) -> Result
 /// that was proven well just now.
 pub(crate) fn settle_old(
     facts: &Facts<'_>,
-    next: &mut Memory,
+    next: &mut NodeMemory,
     node: &Node,
     old: &Evidence,
     now_ms: u64,
@@ -214,7 +217,7 @@ pub(crate) fn settle_old(
 /// twice, to be the primary.
 pub(crate) fn return_as_primary(
     facts: &Facts<'_>,
-    next: &mut Memory,
+    next: &mut NodeMemory,
     node: &Node,
     waiting: &Evidence,
     now_ms: u64,
@@ -231,7 +234,7 @@ pub(crate) fn return_as_primary(
 }
 
 /// Whether this proof was seen before, at least 2 s ago; remembers it otherwise.
-fn proven_twice(next: &mut Memory, node: &Node, role: Role, now_ms: u64) -> bool {
+fn proven_twice(next: &mut NodeMemory, node: &Node, role: Role, now_ms: u64) -> bool {
     match next.proofs.get(node) {
         Some(first) if first.role == role && first.at_ms <= now_ms => now_ms - first.at_ms >= PROOF_GAP_MS,
         _ => {
@@ -241,7 +244,7 @@ fn proven_twice(next: &mut Memory, node: &Node, role: Role, now_ms: u64) -> bool
     }
 }
 
-fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
+fn release(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node) {
     let of_now = Release {
         recovery_ns: facts.superseding(node).map_or(0, |record| record.at_ns),
         downtime_s: facts.downtime(node).map_or(0, |downtime| downtime.begin_s),
@@ -255,8 +258,8 @@ fn release(facts: &Facts<'_>, next: &mut Memory, node: &Node) {
 }
 
 /// The ids in what was kept: without an answer nothing else knows them.
-fn of_kept(memory: &Memory, node: &Node) -> Release {
-    let kept = || memory.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
+fn of_kept(nodes: &NodeMemory, node: &Node) -> Release {
+    let kept = || nodes.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
     let of_downtime = |fact: &&Evidence| matches!(fact.kind, EvidenceKind::LostInRecovery | EvidenceKind::Downtime);
     Release {
         recovery_ns: kept().filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
@@ -342,10 +345,11 @@ fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Pr
 }
 
 /// Remembers whether the leader saw the node up from the moment that evidence of a recovery arose.
-fn track_up_throughout(facts: &Facts<'_>, next: &mut Memory, node: &Node, evidence: &ByKind) {
+fn track_up_throughout(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node, evidence: &ByKind) {
     let Some(topology) = facts.topology else { return };
     let up = topology.instance(node).is_some_and(|instance| instance.valid);
-    let is_new = !facts.memory.evidence.contains_key(node) && evidence.values().all(|e| e.source != Source::Marker);
+    let is_new =
+        !facts.memory.nodes.evidence.contains_key(node) && evidence.values().all(|e| e.source != Source::Marker);
     if !up {
         next.up_throughout.remove(node);
     } else if is_new {
@@ -367,9 +371,11 @@ pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s
         _ => &[],
     };
     Release {
-        recovery_ns: NewestRecoveries::of_each(memory.records.values()).of(node).map_or(0, |record| record.at_ns),
+        recovery_ns: NewestRecoveries::of_each(memory.history.records.values())
+            .of(node)
+            .map_or(0, |record| record.at_ns),
         downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
         ordered_s: now_s,
     }
-    .and(of_kept(memory, node))
+    .and(of_kept(&memory.nodes, node))
 }

@@ -66,7 +66,7 @@ impl<'a> Facts<'a> {
 
     /// Whether the last recovery of this node as a dead primary promoted nobody, as the history says.
     pub fn promoted_nobody(&self, node: &Node) -> bool {
-        let in_vain_ns = self.memory.promoted_nobody.get(node).copied();
+        let in_vain_ns = self.memory.history.promoted_nobody.get(node).copied();
         in_vain_ns.is_some_and(|at| self.newest.superseding(node).is_none_or(|record| record.at_ns < at))
     }
 
@@ -84,7 +84,7 @@ impl<'a> Facts<'a> {
 
     /// What was released of this node, by proof or by order.
     pub fn released(&self, node: &Node) -> Release {
-        let by_proof = self.memory.released.get(node).copied().unwrap_or_default();
+        let by_proof = self.memory.nodes.released.get(node).copied().unwrap_or_default();
         by_proof.and(self.released_by_order(node))
     }
 
@@ -183,7 +183,7 @@ impl<'a> Facts<'a> {
                 evidence.at_s > released.ordered_s
             }
         };
-        let kept = self.memory.evidence.get(node).into_iter().flatten();
+        let kept = self.memory.nodes.evidence.get(node).into_iter().flatten();
         kept.filter(|(_, evidence)| counts(evidence)).map(|(kind, evidence)| (*kind, evidence.clone())).collect()
     }
 
@@ -199,7 +199,8 @@ impl<'a> Facts<'a> {
         facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
         for fact in facts {
             // Beside a record that can't be read, one that can may not be the newest.
-            let is_newest = fact.source != Source::RecoveryHistory || !self.memory.unreadable.contains_key(node);
+            let is_newest =
+                fact.source != Source::RecoveryHistory || !self.memory.history.unreadable.contains_key(node);
             let counts = is_fenced || (is_newest && self.counts(node, &fact));
             let into = if counts { &mut found.evidence } else { &mut old };
             // What is live names its id, and a marker doesn't.
@@ -252,7 +253,7 @@ impl<'a> Facts<'a> {
 
     fn unreadable_in(&self, node: &Node, is_meant: impl Fn(AnswerPart) -> bool) -> Option<&'a str> {
         let names = |skipped: &&SkippedEntry| is_meant(skipped.part) && skipped.nodes.contains(node);
-        let record = self.memory.unreadable.get(node).map(String::as_str);
+        let record = self.memory.history.unreadable.get(node).map(String::as_str);
         record.or_else(|| self.answer?.skipped.iter().find(names).map(|skipped| skipped.what.as_str()))
     }
 
@@ -291,7 +292,7 @@ impl<'a> Facts<'a> {
     fn is_proven_bad(&self, node: &Node, fact: &Evidence) -> bool {
         let by = fact.by.as_ref();
         let is_bad = matches!(self.live_proof(node, by), Some(Err(gaps)) if prove_bad(&gaps));
-        let was_contradicted = self.memory.contradicted.get(node).is_some_and(|at_s| fact.at_s <= *at_s);
+        let was_contradicted = self.memory.nodes.contradicted.get(node).is_some_and(|at_s| fact.at_s <= *at_s);
         is_bad && !was_contradicted && !self.is_contradicted(node, by)
     }
 
@@ -309,7 +310,7 @@ impl<'a> Facts<'a> {
     pub fn second_writers(&self) -> (BTreeMap<Node, i64>, BTreeMap<Node, Evidence>) {
         let (mut seen, mut count) = (BTreeMap::new(), BTreeMap::new());
         let (Some(answer), Some(topology)) = (self.answer, self.topology) else {
-            return (self.memory.second_writers.clone(), count);
+            return (self.memory.nodes.second_writers.clone(), count);
         };
         for hostgroup in self.managed.writers() {
             let online = self.rows.online(hostgroup);
@@ -327,7 +328,7 @@ impl<'a> Facts<'a> {
                 if is_harmless || was_lost {
                     continue;
                 }
-                let since_s = *self.memory.second_writers.get(node).unwrap_or(&answer.date_s);
+                let since_s = *self.memory.nodes.second_writers.get(node).unwrap_or(&answer.date_s);
                 seen.insert(node.clone(), since_s);
                 let checked_since = |n: &Node| topology.instance(n).is_some_and(|i| i.valid && i.checked_s > since_s);
                 if checked_since(node) && checked_since(other) {
@@ -348,5 +349,5 @@ pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, 
 
 /// Whether Orchestrator knows, or knew, a server that has a runtime row in this hostgroup.
 pub fn knows_a_server_of(rows: &ManagedRows<'_>, memory: &Memory, hostgroup: Hostgroup) -> bool {
-    rows.in_runtime(hostgroup).any(|(server, _)| memory.known.contains(server))
+    rows.in_runtime(hostgroup).any(|(server, _)| memory.nodes.known.contains(server))
 }

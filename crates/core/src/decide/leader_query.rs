@@ -7,8 +7,8 @@ use crate::managed::{Managed, managed_rows};
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::ProxyView;
-use crate::orchestrator::{Downtime, Identity, NewestRecoveries};
-use crate::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS, Policy};
+use crate::orchestrator::{DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries};
+use crate::policy::{HISTORY_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
 /// What the client asks.
@@ -34,24 +34,24 @@ pub fn leader_query(
     let due = |asked: Option<u64>| asked.is_none_or(|asked| asked > now_ms || now_ms - asked >= HISTORY_EVERY_MS);
     let managed = Managed::of(proxy, policy);
     let noted = Noted::of(proxy, &managed);
-    let history = due(memory.history_asked_ms)
-        || memory.history.leader != leader
-        || memory.history.under_way.is_some()
+    let history = due(memory.history.asked_ms)
+        || memory.history.progress.leader != leader
+        || memory.history.progress.under_way.is_some()
         // Its end lets nodes back, which takes a history that is known up to now.
         || noted.isolation
-        || downtimes_changed(&memory.history_downtimes, downtimes)
+        || downtimes_changed(&memory.history.downtimes, downtimes)
         // A node is about to be let back, and a recovery's record can come later than its downtime.
-        || !memory.proofs.is_empty();
-    let unconfirmed = memory.records.values().any(|record| !record.successful);
-    let instances = !memory.armed
+        || !memory.nodes.proofs.is_empty();
+    let unconfirmed = memory.history.records.values().any(|record| !record.successful);
+    let instances = !memory.lease.armed
         || noted.any
         || unconfirmed
-        || has_two_writers(proxy, &managed, &memory.identity)
-        || (due(memory.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.known.contains(server)))
+        || has_two_writers(proxy, &managed, &memory.nodes.identity)
+        || (due(memory.nodes.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server)))
         || history // a record that arrives now needs the topology now
         || has_suspect(proxy, &managed, memory, downtimes);
-    let lease_lost = memory.isolated
-        || memory.lease_asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
+    let lease_lost = memory.lease.isolated
+        || memory.lease.asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
     LeaderQuery { history, instances, backing: instances || lease_lost }
 }
 
@@ -80,7 +80,7 @@ impl Noted {
 /// Whether a server that is meant has a managed row.
 fn has_row_of(proxy: &ProxyView, managed: &Managed, memory: &Memory, is_meant: impl Fn(&Node) -> bool) -> bool {
     let mut names = managed_rows(proxy, managed).filter_map(|(_, row)| row.node());
-    names.any(|name| is_meant(memory.identity.server(&name)))
+    names.any(|name| is_meant(memory.nodes.identity.server(&name)))
 }
 
 fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) -> bool {
@@ -96,15 +96,15 @@ fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) ->
 
 /// Whether something may speak against a server that has a managed row.
 fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes: &[Downtime]) -> bool {
-    let newest = NewestRecoveries::of_each(memory.records.values());
-    let released = |server: &Node| memory.released.get(server).copied().unwrap_or_default();
+    let newest = NewestRecoveries::of_each(memory.history.records.values());
+    let released = |server: &Node| memory.nodes.released.get(server).copied().unwrap_or_default();
     let superseded = newest.records().filter_map(|record| {
-        let server = memory.identity.server(&record.failed);
+        let server = memory.nodes.identity.server(&record.failed);
         let counts = newest.superseding(&record.failed).is_some() && record.at_ns > released(server).recovery_ns;
         counts.then_some(server)
     });
-    let downtimed = downtimes.iter().map(|downtime| memory.identity.server(&downtime.node));
-    let suspects: BTreeSet<&Node> = memory.evidence.keys().chain(superseded).chain(downtimed).collect();
+    let downtimed = downtimes.iter().map(|downtime| memory.nodes.identity.server(&downtime.node));
+    let suspects: BTreeSet<&Node> = memory.nodes.evidence.keys().chain(superseded).chain(downtimed).collect();
     !suspects.is_empty() && has_row_of(proxy, managed, memory, |server| suspects.contains(server))
 }
 

@@ -36,6 +36,9 @@ pub struct Instance {
 /// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (facts §8).
 pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 
+/// Downtime begins are computed; two within this are the same one, in s.
+pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
+
 /// A downtimed instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Downtime {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::table::{Hostgroup, Row, RowKey, Status};
+use crate::table::{Change, Hostgroup, Row, RowKey, Status};
 
 /// A table that LOAD MYSQL SERVERS covers (facts §2), and how many leading columns are its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,23 +127,20 @@ impl Content {
 
     /// The changes that turn this content into that: what takes rows out first, what is missing next, deletions
     /// last, so that a LOAD by another admin in between does no harm (design §8.4).
-    pub fn changes_to(&self, to: &Self) -> Vec<(Option<Record>, Option<Record>)> {
-        let out_of_service = |record: &Option<Record>| {
+    pub fn changes_to(&self, to: &Self) -> Vec<Change<Record>> {
+        let out_of_service = |record: &Record| {
             let status = self.columns.iter().position(|column| column == "status");
-            let text = status.and_then(|at| record.as_ref()?.get(at)?.as_ref());
+            let text = status.and_then(|at| record.get(at)?.as_ref());
             text.is_some_and(|text| !Status::parse(text).in_service())
         };
         let keys: BTreeSet<_> = self.records.keys().chain(to.records.keys()).collect();
-        let mut changes: Vec<_> = keys
-            .into_iter()
-            .map(|key| (self.records.get(key).cloned(), to.records.get(key).cloned()))
-            .filter(|(from, to)| from != to)
-            .collect();
-        changes.sort_by_key(|(from, to)| match (from, to) {
-            (_, None) => 3,
-            (Some(_), to) if out_of_service(to) => 0,
-            (None, Some(_)) => 1,
-            (Some(_), Some(_)) => 2,
+        let change = |key| Change::between(self.records.get(key).cloned(), to.records.get(key).cloned());
+        let mut changes: Vec<_> = keys.into_iter().filter_map(change).collect();
+        changes.sort_by_key(|change| match change {
+            Change::Replace { to, .. } if out_of_service(to) => 0,
+            Change::Make(_) => 1,
+            Change::Replace { .. } => 2,
+            Change::Delete(_) => 3,
         });
         changes
     }
@@ -188,7 +185,7 @@ mod tests {
         let from = content([["a", "ONLINE", ""], ["b", "ONLINE", ""], ["d", "ONLINE", ""], ["e", "ONLINE", ""]]);
         let to = content([["b", "ONLINE", "b"], ["c", "ONLINE", ""], ["d", "OFFLINE_SOFT", ""], ["e", "ONLINE", ""]]);
         let changes = from.changes_to(&to);
-        let names = changes.iter().map(|(from, to)| to.as_ref().or(from.as_ref()).unwrap()[1].as_deref().unwrap());
+        let names = changes.iter().map(|change| change.either()[1].as_deref().unwrap());
         assert_eq!(names.collect::<Vec<_>>(), ["d", "c", "b", "a"]);
     }
 

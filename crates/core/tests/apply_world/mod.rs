@@ -305,7 +305,7 @@ impl World {
                 self.odd = odd;
                 reply
             }
-            Statement::Swap { place, table, from, to } => self.swap(*place, *table, from.as_ref(), to.as_ref()),
+            Statement::Swap { place, table, change } => self.swap(*place, *table, change.from(), change.to()),
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
                 self.load();

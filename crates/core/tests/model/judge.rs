@@ -65,7 +65,7 @@ pub fn judge(before: &State, state: &mut State, actor: Actor) {
         if (0..2).all(|n| state.takes_writes(n)) {
             state.seen.done.insert("two writers");
         }
-        if state.agents.iter().any(|agent| agent.memory.isolated) && out(state, Place::Runtime, n) {
+        if state.agents.iter().any(|agent| agent.memory.lease.isolated) && out(state, Place::Runtime, n) {
             state.seen.done.insert("isolated");
         }
     }
@@ -97,7 +97,7 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
         },
         "I5" => {
             let primary = state.orc.primary;
-            let isolating = state.agents.iter().any(|agent| agent.memory.isolated);
+            let isolating = state.agents.iter().any(|agent| agent.memory.lease.isolated);
             agents_step && !isolating && before.takes_writes(primary) && !state.takes_writes(primary)
         }
         "I6" => {

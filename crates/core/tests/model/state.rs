@@ -10,7 +10,6 @@
 //! whole seconds. [`Seen`] is what a bystander who sees the truth remembers: the rules are judged by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use stonith_core::apply::Place;
@@ -94,7 +93,7 @@ pub struct Orchestrator {
 }
 
 /// One agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Agent {
     pub name: &'static str,
     /// Counts processes: no two have the same owner's name.
@@ -118,53 +117,6 @@ impl Agent {
     pub fn owner(&self) -> String {
         format!("{}{}", self.name, self.process)
     }
-}
-
-impl Hash for Agent {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.name, self.process, &self.running, self.owes, self.ticked).hash(state);
-        (self.knew, self.cut_off, self.reached_s, &self.under_way).hash(state);
-        hash_memory(&self.memory, state);
-    }
-}
-
-/// Every field by name: one that is added and forgotten here does not compile.
-fn hash_memory<H: Hasher>(memory: &Memory, state: &mut H) {
-    let Memory {
-        boot_id,
-        watching_since_s,
-        armed,
-        isolated,
-        marked_isolated,
-        silent_ms,
-        lease_asked_ms,
-        started_ms,
-        last_tick_ms,
-        held_ms,
-        leader,
-        known,
-        identity,
-        cluster,
-        contradicted,
-        instances_asked_ms,
-        history_asked_ms,
-        history,
-        history_downtimes,
-        records,
-        evidence,
-        released,
-        proofs,
-        unreadable,
-        up_throughout,
-        promoted_nobody,
-        second_writers,
-    } = memory;
-    (boot_id, watching_since_s, armed, isolated, lease_asked_ms, started_ms, last_tick_ms, held_ms).hash(state);
-    leader.as_ref().map(|leader| (&leader.name, leader.since_ms)).hash(state);
-    (known, instances_asked_ms, history_asked_ms, history, history_downtimes, records, evidence).hash(state);
-    (released, marked_isolated, silent_ms, identity, cluster, contradicted).hash(state);
-    proofs.iter().for_each(|(node, proof)| (node, proof.role, proof.at_ms).hash(state));
-    (proofs.len(), unreadable, up_throughout, promoted_nobody, second_writers).hash(state);
 }
 
 /// What a bystander who sees the truth remembers, to judge by.

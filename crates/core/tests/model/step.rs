@@ -236,7 +236,7 @@ impl Model {
         let memory = (*state.agents[i].memory).clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
         let led = matches!(decision.lease_state, LeaseState::Led { .. }) && state.orc.reach.leads();
-        if led && decision.memory.armed {
+        if led && decision.memory.lease.armed {
             state.seen.led = true;
         }
         let reach = state.orc.reach;

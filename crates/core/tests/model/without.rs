@@ -95,7 +95,7 @@ pub fn decide_without(
         Some(Rule::GoodNewsNeedsAConfirmedLeader) => {
             if let LeaderView::Led(answer) = &mut observed.leader {
                 answer.backing = Backing::Majority;
-                memory.leader = Some(SteadyLeader { name: answer.leader.clone(), since_ms: now_ms - 10_000 });
+                memory.lease.leader = Some(SteadyLeader { name: answer.leader.clone(), since_ms: now_ms - 10_000 });
             }
         }
         Some(Rule::ChecksSinceTheRecovery) => {
@@ -108,7 +108,7 @@ pub fn decide_without(
             if let LeaderView::Led(answer) = &observed.leader
                 && answer.downtimes.is_empty()
                 && answer.history.as_ref().is_some_and(|history| history.records.is_empty())
-                && !memory.evidence.is_empty()
+                && !memory.nodes.evidence.is_empty()
             {
                 observed.orders.now = Some(Order::Unfence { node: node(NODES[0]), without_lease: true, role: None });
             }
@@ -131,13 +131,13 @@ pub fn decide_without(
                 answer.history.get_or_insert_with(|| RecoveryHistory::whole(&leader, Vec::new()));
             }
         }
-        Some(Rule::Arming) => memory.armed = true,
+        Some(Rule::Arming) => memory.lease.armed = true,
         Some(Rule::NewestRecord) => {
             let of_node01 = |record: &Recovery| record.failed == node(NODES[0]);
             if let LeaderView::Led(answer) = &mut observed.leader {
                 answer.history.iter_mut().for_each(|history| history.records.retain(of_node01));
             }
-            memory.records.retain(|_, record| of_node01(record));
+            memory.history.records.retain(|_, record| of_node01(record));
         }
         Some(Rule::OldRecordsNeedLiveProof) => memory.watching_since_s = Some(0),
         Some(Rule::AGapEndsTheWatch) => drop(memory.watching_since_s.get_or_insert(0)),
@@ -177,9 +177,9 @@ pub fn decide_without(
             let any: BTreeSet<Marker> = any.collect();
             decision.plan.marked.values_mut().for_each(|marked| marked.extend(any.iter().cloned()));
         }
-        Some(Rule::TwoProofs) if !decision.memory.proofs.is_empty() => {
+        Some(Rule::TwoProofs) if !decision.memory.nodes.proofs.is_empty() => {
             let mut memory = decision.memory;
-            memory.proofs.values_mut().for_each(|proof| proof.at_ms -= 2_000);
+            memory.nodes.proofs.values_mut().for_each(|proof| proof.at_ms -= 2_000);
             decision = decide(&observed, &memory, policy, now_ms);
         }
         Some(Rule::RoleItHasNow) => {
@@ -245,11 +245,11 @@ impl Running {
                 Some(Rule::DiskFirst),
                 Statement::Swap { place: Place::Disk, .. } | Statement::Restate { place: Place::Disk, .. },
             ) if !self.loaded => Reply::Changed(1),
-            (Some(Rule::CompareAndSwap), Statement::Swap { place: Place::Memory, table, from, to }) => {
+            (Some(Rule::CompareAndSwap), Statement::Swap { place: Place::Memory, table, change }) => {
                 let key = |record: &[Option<String>]| record[..table.key_columns].to_vec();
                 let records = &mut world.content_mut(Place::Memory, *table).records;
-                from.iter().for_each(|record| drop(records.remove(&key(record))));
-                to.iter().for_each(|record| drop(records.insert(key(record), record.clone())));
+                change.from().iter().for_each(|record| drop(records.remove(&key(record))));
+                change.to().iter().for_each(|record| drop(records.insert(key(record), (*record).clone())));
                 Reply::Changed(1)
             }
             (Some(Rule::LookBeforeLoad), Statement::Read { place, table })

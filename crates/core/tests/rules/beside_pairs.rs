@@ -40,7 +40,7 @@ fn a_fenced_node_serves_no_hostgroup_beside_its_pair() {
 fn without_any_pair_a_superseded_node_is_fenced_and_isolation_is_armed() {
     for named in [false, true] {
         let mut lab = without_pairs(named);
-        assert!(lab.memory.armed, "named: {named}");
+        assert!(lab.memory.lease.armed, "named: {named}");
         let before = lab.layers();
         lab.leader_gone().run_s(30);
         assert_eq!(lab.fenced().len(), 3, "named: {named}");

@@ -26,7 +26,7 @@ fn beside(writer: u32, reader: u32) -> Lab {
     }
     lab.put(row(writer, "node11", Status::Online));
     lab.run_s(60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     lab
 }
 
@@ -146,7 +146,7 @@ fn under_one_alias() -> Lab {
     let alone = lab.servers[&node("node01")].clone();
     lab.servers.insert(node("node11"), alone);
     lab.put(row(11, "node11", Status::Online)).put(row(21, "node11", Status::Online)).run_s(60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     lab
 }
 

@@ -10,7 +10,7 @@ use crate::world::{Decided, Lab, node};
 fn half_a_ring() -> Lab {
     let mut lab = Lab::new();
     lab.follows("node02", "node01").dies("node02").has_settings_left("node01", "node02").run_s(60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     lab
 }
 

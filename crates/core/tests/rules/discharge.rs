@@ -385,7 +385,7 @@ fn evidence_that_arose_before_a_hold_is_not_lost_by_it() {
     lab.leader_killed("orc2").run_s(60);
     lab.orders.suspended = None;
     let decision = lab.next();
-    let kept: Vec<&Evidence> = decision.memory.evidence[&node("node01")].values().collect();
+    let kept: Vec<&Evidence> = decision.memory.nodes.evidence[&node("node01")].values().collect();
     assert!(kept.iter().any(|fact| fact.kind == LostInRecovery && !fact.id.is_empty()), "with its id: {kept:?}");
 }
 
@@ -451,9 +451,9 @@ fn i10_what_a_live_return_left_in_memory_or_on_disk_fences_nothing() {
 fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
     // Superseded: by the nanoseconds of its record, whatever clock an order was given by.
     let mut lab = failed_over();
-    let record_ns = lab.memory.records.values().next().unwrap().at_ns;
-    lab.purges_history().downtime_ends("node01").memory.records.clear();
-    lab.memory.evidence.get_mut(&node("node01")).unwrap().remove(&LostInRecovery);
+    let record_ns = lab.memory.history.records.values().next().unwrap().at_ns;
+    lab.purges_history().downtime_ends("node01").memory.history.records.clear();
+    lab.memory.nodes.evidence.get_mut(&node("node01")).unwrap().remove(&LostInRecovery);
     let source = |lab: &Lab, release: Release| {
         let mut lab = lab.clone();
         lab.orders.released.insert(node("node01"), release);
@@ -489,7 +489,7 @@ fn what_was_kept_counts_by_its_own_id_and_an_order_by_orders_only() {
         let mut lab = Lab::healthy();
         let (at_s, ordered_s) = (lab.now_s(), lab.now_s() - earlier_s);
         let fact = Evidence { kind, by: None, source: Source::RuntimeServers, id: String::new(), at_s };
-        lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
+        lab.memory.nodes.evidence.insert(node("node02"), [(kind, fact)].into());
         lab.orders.released.insert(node("node02"), Release { recovery_ns: 0, downtime_s: 0, ordered_s });
         let expected: &[_] = if counts { &[kind] } else { &[] };
         assert_eq!(lab.leader_gone().next().kinds("node02"), expected, "{kind} {earlier_s}");

@@ -3,7 +3,7 @@
 use stonith_core::decide::HoldReason;
 use stonith_core::evidence::EvidenceKind::{Isolation, LostInRecovery, Superseded};
 use stonith_core::lease::LeaseState;
-use stonith_core::memory::{FirstProof, Memory, SteadyLeader};
+use stonith_core::memory::{FirstProof, LeaseMemory, Memory, SteadyLeader};
 use stonith_core::orchestrator::{Backing, Downtime, LOST_IN_RECOVERY};
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
@@ -110,7 +110,7 @@ fn i9_a_wrong_endpoint_or_password_at_first_start_takes_nothing_away() {
         let mut lab = Lab::new();
         lab.policy.blind_isolates = true;
         let decision = lab.asked(raft.clone()).run_s(600);
-        assert_eq!((lab.writes, lab.memory.armed), (0, false), "{raft:?}");
+        assert_eq!((lab.writes, lab.memory.lease.armed), (0, false), "{raft:?}");
         assert!(matches!(decision.lease_state, LeaseState::Unarmed | LeaseState::Held));
     }
 }
@@ -120,7 +120,7 @@ fn i9_a_leader_of_other_nodes_does_not_arm() {
     let mut lab = Lab::new();
     lab.server("node01").listed = false;
     lab.run_s(30);
-    assert!(!lab.memory.armed, "it knows the readers, but not the writer");
+    assert!(!lab.memory.lease.armed, "it knows the readers, but not the writer");
     lab.leader_gone().run_s(60);
     assert_eq!(lab.writes, 0, "and unarmed never isolates");
 }
@@ -129,9 +129,9 @@ fn i9_a_leader_of_other_nodes_does_not_arm() {
 fn a_lease_that_knows_the_writers_arms_at_once_and_for_good() {
     let mut lab = Lab::new();
     lab.next();
-    assert!(lab.memory.armed);
+    assert!(lab.memory.lease.armed);
     lab.forgets("node01").run_s(30);
-    assert!(lab.memory.armed, "knew it once");
+    assert!(lab.memory.lease.armed, "knew it once");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_lost_state_with_isolation_markers_is_armed_and_isolated() {
     let before = lab.layers();
     lab.leader_gone().run_s(20);
     let decision = lab.state_lost().next();
-    assert!(lab.memory.armed && decision.isolated());
+    assert!(lab.memory.lease.armed && decision.isolated());
     lab.run_s(60);
     assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
     lab.led_by("orc1").run_s(4);
@@ -160,30 +160,35 @@ fn a_lost_state_without_markers_is_a_first_start_and_fences_again_what_is_marked
 // --- Memory::resume --------------------------------------------------------------------------------------------
 
 fn kept() -> Memory {
-    Memory {
-        boot_id: "boot".to_owned(),
+    let mut memory = Memory { boot_id: "boot".to_owned(), ..Memory::default() };
+    memory.lease = LeaseMemory {
         armed: true,
-        lease_asked_ms: Some(START_MS),
+        asked_ms: Some(START_MS),
         started_ms: 5,
         last_tick_ms: START_MS,
         leader: Some(SteadyLeader { name: "orc1".to_owned(), since_ms: 5 }),
-        proofs: [(node("node01"), FirstProof { role: Role::Replica, at_ms: START_MS })].into(),
-        released: [(node("node02"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into(),
-        ..Memory::default()
-    }
+        ..LeaseMemory::default()
+    };
+    memory.nodes.proofs = [(node("node01"), FirstProof { role: Role::Replica, at_ms: START_MS })].into();
+    memory.nodes.released = [(node("node02"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into();
+    memory
 }
 
 #[test]
 fn resuming_within_the_gap_goes_on_as_if_nothing_had_been() {
     let now_ms = START_MS + 2_000;
-    assert_eq!(kept().resume("boot", now_ms, 2_000), Memory { last_tick_ms: now_ms, ..kept() });
+    let mut expected = kept();
+    expected.lease.last_tick_ms = now_ms;
+    assert_eq!(kept().resume("boot", now_ms, 2_000), expected);
 }
 
 #[test]
 fn resuming_after_a_longer_pause_starts_the_wait_and_every_proof_anew() {
     let now_ms = START_MS + 2_001;
     let resumed = kept().resume("boot", now_ms, 2_000);
-    let expected = Memory { started_ms: now_ms, last_tick_ms: now_ms, leader: None, proofs: [].into(), ..kept() };
+    let mut expected = kept();
+    expected.lease = LeaseMemory { started_ms: now_ms, last_tick_ms: now_ms, leader: None, ..expected.lease };
+    expected.nodes.proofs.clear();
     assert_eq!(resumed, expected, "armed, lease and releases are kept");
 }
 
@@ -191,19 +196,21 @@ fn resuming_after_a_longer_pause_starts_the_wait_and_every_proof_anew() {
 fn resuming_after_a_host_boot_has_no_lease_and_waits_for_nothing() {
     for now_ms in [1, START_MS + 500, START_MS * 2] {
         let resumed = kept().resume("another", now_ms, 2_000);
-        assert_eq!((resumed.lease_asked_ms, resumed.started_ms, resumed.leader.as_ref()), (None, 0, None));
-        assert!(resumed.armed && resumed.proofs.is_empty() && resumed.boot_id == "another");
-        assert_eq!(resumed.released, kept().released);
+        let LeaseMemory { armed, asked_ms, started_ms, leader, .. } = resumed.lease;
+        assert_eq!((armed, asked_ms, started_ms, leader), (true, None, 0, None));
+        assert!(resumed.nodes.proofs.is_empty() && resumed.boot_id == "another");
+        assert_eq!(resumed.nodes.released, kept().nodes.released);
     }
 }
 
 #[test]
 fn resuming_with_times_from_the_future_has_no_lease_and_waits_once() {
     let now_ms = START_MS - 1;
-    let tick_only = Memory { lease_asked_ms: None, ..kept() };
-    let lease_only = Memory { last_tick_ms: 0, ..kept() };
+    let (mut tick_only, mut lease_only) = (kept(), kept());
+    tick_only.lease.asked_ms = None;
+    lease_only.lease.last_tick_ms = 0;
     for memory in [kept(), tick_only, lease_only] {
-        let resumed = memory.resume("boot", now_ms, 2_000);
-        assert_eq!((resumed.lease_asked_ms, resumed.started_ms, resumed.leader), (None, now_ms, None));
+        let LeaseMemory { asked_ms, started_ms, leader, .. } = memory.resume("boot", now_ms, 2_000).lease;
+        assert_eq!((asked_ms, started_ms, leader), (None, now_ms, None));
     }
 }

@@ -12,7 +12,7 @@ fn a_first_start_is_armed_and_led_while_the_history_is_not_answered_or_not_read_
         let mut lab = Lab::new();
         lab.history = history;
         assert_eq!(lab.run_s(5).lease_state, LeaseState::Led { good: true });
-        assert!(lab.memory.armed);
+        assert!(lab.memory.lease.armed);
         assert_eq!(
             lab.leader_gone().run_s(10).lease_state,
             LeaseState::Isolated,
@@ -93,15 +93,15 @@ fn a_node_that_is_served_from_now_on_has_the_whole_history_read_again() {
     let mut lab = Lab::healthy();
     lab.record(0, "node03", None);
     lab.run_s(31);
-    assert!(lab.memory.history.known_ns > 0, "control: there is something to forget");
+    assert!(lab.memory.history.progress.known_ns > 0, "control: there is something to forget");
     let like = lab.server("node03").clone();
     lab.servers.insert(node("node04"), like);
     lab.put(row(20, "node04", Status::Online));
     let is_forgotten = (0..40).any(|_| {
         lab.next();
-        lab.memory.history.known_ns == 0
+        lab.memory.history.progress.known_ns == 0
     });
-    assert!(is_forgotten && lab.memory.known.contains(&node("node04")));
+    assert!(is_forgotten && lab.memory.nodes.known.contains(&node("node04")));
     lab.run_s(1);
-    assert!(lab.memory.history.known_ns > 0);
+    assert!(lab.memory.history.progress.known_ns > 0);
 }

@@ -21,7 +21,7 @@ fn cut_off() -> Lab {
 
 /// Runs until something is fenced; when that was, in ms after the last answer was asked for.
 fn isolated_after_ms(lab: &mut Lab) -> u64 {
-    let asked_ms = lab.memory.lease_asked_ms.unwrap();
+    let asked_ms = lab.memory.lease.asked_ms.unwrap();
     while lab.fenced().is_empty() {
         lab.tick(lab.now_ms + lab.policy.tick_ms);
         assert!(lab.now_ms < asked_ms + 100_000, "never isolated");
@@ -379,7 +379,7 @@ fn a_quick_restart_does_not_prolong_the_lease() {
 #[test]
 fn a_lease_from_the_future_is_none() {
     let mut lab = Lab::healthy();
-    lab.memory.lease_asked_ms = Some(lab.now_ms + 3_600_000);
+    lab.memory.lease.asked_ms = Some(lab.now_ms + 3_600_000);
     assert!(lab.leader_gone().next().isolated(), "this loop has been running for longer than a lease");
     let mut lab = Lab::healthy();
     lab.now_ms -= 30_000;
@@ -408,7 +408,7 @@ fn beside_an_unknown_writer(status: Status) -> Lab {
 fn isolation_is_armed_for_each_cluster_that_orchestrator_knows() {
     let mut lab = beside_an_unknown_writer(Status::Online);
     let decision = lab.run_s(60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     assert_eq!(decision.unarmed, [(Hostgroup(30), [node("stranger")].into())].into());
     lab.leader_gone().run_s(30);
     assert_eq!(lab.fenced(), ["node01", "node02", "node03"]);
@@ -433,7 +433,7 @@ fn one_writer_that_orchestrator_does_not_know_beside_one_that_it_knows_leaves_is
         let mut lab = Lab::new();
         lab.put(row(10, "stranger", status.clone()));
         let decision = lab.run_s(60);
-        assert!(lab.memory.armed && decision.unarmed.is_empty(), "{status}");
+        assert!(lab.memory.lease.armed && decision.unarmed.is_empty(), "{status}");
         lab.leader_gone().run_s(30);
         assert_eq!(lab.fenced(), ["node01", "node02", "node03"], "{status}");
         assert_eq!(lab.rows("stranger"), format!("10:{status}"));

@@ -4,9 +4,10 @@ use stonith_core::decide::{LeaderQuery, leader_query};
 use stonith_core::evidence::{Evidence, EvidenceKind, Source};
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::FirstProof;
+use stonith_core::orchestrator::DOWNTIME_BEGIN_SLACK_S;
 use stonith_core::orchestrator::LOST_IN_RECOVERY;
 use stonith_core::orders::Release;
-use stonith_core::policy::{DOWNTIME_BEGIN_SLACK_S, HISTORY_EVERY_MS};
+use stonith_core::policy::HISTORY_EVERY_MS;
 use stonith_core::role::Role;
 use stonith_core::table::{Hostgroup, Layer, Status};
 
@@ -51,9 +52,9 @@ fn i7_a_quiet_tick_asks_neither_history_nor_instances_nor_backing() {
 fn the_history_is_asked_for_when_it_is_due_when_the_leader_or_the_list_changed_and_before_a_return() {
     type Change = fn(&mut Lab);
     let changes: [(&str, Change); 11] = [
-        ("never asked", |lab| lab.memory.history_asked_ms = None),
-        ("asked in the future", |lab| lab.memory.history_asked_ms = Some(lab.now_ms + 3_600_000)),
-        ("asked long ago", |lab| lab.memory.history_asked_ms = Some(lab.now_ms + 1_000 - HISTORY_EVERY_MS)),
+        ("never asked", |lab| lab.memory.history.asked_ms = None),
+        ("asked in the future", |lab| lab.memory.history.asked_ms = Some(lab.now_ms + 3_600_000)),
+        ("asked long ago", |lab| lab.memory.history.asked_ms = Some(lab.now_ms + 1_000 - HISTORY_EVERY_MS)),
         ("another leader", |lab| _ = lab.led_by("orc2")),
         ("a downtime", |lab| _ = lab.downtime("node01", LOST_IN_RECOVERY)),
         ("a downtime of another's node", |lab| _ = lab.downtime("elsewhere", "maintenance")),
@@ -70,17 +71,17 @@ fn the_history_is_asked_for_when_it_is_due_when_the_leader_or_the_list_changed_a
         }),
         ("a first proof", |lab| {
             let first = FirstProof { role: Role::Replica, at_ms: lab.now_ms };
-            lab.memory.proofs.insert(node("node02"), first);
+            lab.memory.nodes.proofs.insert(node("node02"), first);
         }),
     ];
     for (what, change) in changes {
         assert_eq!(asks_after(change), ALL, "{what}: a record that arrives needs the topology at once");
     }
-    let not_due = asks_after(|lab| lab.memory.history_asked_ms = Some(lab.now_ms + 1_001 - HISTORY_EVERY_MS));
+    let not_due = asks_after(|lab| lab.memory.history.asked_ms = Some(lab.now_ms + 1_001 - HISTORY_EVERY_MS));
     assert_eq!(not_due, NOTHING);
-    let just_asked = asks_after(|lab| lab.memory.history_asked_ms = Some(lab.now_ms + 1_000));
+    let just_asked = asks_after(|lab| lab.memory.history.asked_ms = Some(lab.now_ms + 1_000));
     assert_eq!(just_asked, NOTHING, "in this very moment");
-    let nobody_is_new = asks_after(|lab| lab.memory.instances_asked_ms = None);
+    let nobody_is_new = asks_after(|lab| lab.memory.nodes.instances_asked_ms = None);
     assert_eq!(nobody_is_new, NOTHING);
 }
 
@@ -96,20 +97,20 @@ fn a_downtimes_begin_that_is_computed_a_little_differently_is_the_same_downtime(
 fn instances_are_asked_for_while_anything_at_all_is_unsettled_and_backing_with_them() {
     type Change = fn(&mut Lab);
     let changes: [(&str, Change); 8] = [
-        ("not armed", |lab| lab.memory.armed = false),
+        ("not armed", |lab| lab.memory.lease.armed = false),
         ("a record that is not released", |lab| {
             let record = lab.record(9, "node01", Some("node02")).clone();
-            lab.memory.records.insert(record.uid.clone(), record);
+            lab.memory.history.records.insert(record.uid.clone(), record);
         }),
         ("two writers", |lab| _ = lab.put(row(10, "node02", Status::Online))),
         ("a node that is new", |lab| {
-            lab.memory.instances_asked_ms = None;
+            lab.memory.nodes.instances_asked_ms = None;
             lab.put(row(20, "stranger", Status::Online));
         }),
         ("evidence that was kept", |lab| {
             let (kind, source) = (EvidenceKind::SecondWriter, Source::RuntimeServers);
             let fact = Evidence { kind, by: None, source, id: String::new(), at_s: 1 };
-            lab.memory.evidence.insert(node("node02"), [(kind, fact)].into());
+            lab.memory.nodes.evidence.insert(node("node02"), [(kind, fact)].into());
         }),
         ("a downtime that lasts", |lab| {
             lab.downtime("node02", "maintenance").listed_before("node02", "maintenance", 0);
@@ -151,8 +152,8 @@ fn what_is_settled_or_not_ours_is_no_reason_to_ask() {
         ("a record that is released", |lab| {
             let record = lab.record(9, "node01", Some("node02")).clone();
             let release = Release { recovery_ns: record.at_ns, ..Release::default() };
-            lab.memory.released.insert(node("node01"), release);
-            lab.memory.records.insert(record.uid.clone(), record);
+            lab.memory.nodes.released.insert(node("node01"), release);
+            lab.memory.history.records.insert(record.uid.clone(), record);
         }),
         ("a writer and one that is out", |lab| _ = lab.put(row(10, "node02", Status::OfflineSoft))),
         ("the ghost of a writer", |lab| _ = lab.put(row(10, "node02", Status::OfflineHard))),
@@ -165,7 +166,7 @@ fn what_is_settled_or_not_ours_is_no_reason_to_ask() {
             lab.edit(40, "node02", |row| row.comment = " [stonith:1 manual was=ONLINE]".to_owned());
         }),
         ("a stranger that was asked about just now", |lab| {
-            lab.memory.instances_asked_ms = Some(lab.now_ms);
+            lab.memory.nodes.instances_asked_ms = Some(lab.now_ms);
             lab.put(row(20, "stranger", Status::Online));
         }),
     ];
@@ -177,12 +178,12 @@ fn what_is_settled_or_not_ours_is_no_reason_to_ask() {
 #[test]
 fn i8_backing_is_asked_for_as_soon_as_the_lease_is_lost_and_not_before() {
     let lease_asked = |before_ms: Option<u64>| {
-        asks_after(|lab| lab.memory.lease_asked_ms = before_ms.map(|before_ms| lab.now_ms + 1_000 - before_ms))
+        asks_after(|lab| lab.memory.lease.asked_ms = before_ms.map(|before_ms| lab.now_ms + 1_000 - before_ms))
     };
     assert_eq!(lease_asked(Some(9_999)), NOTHING);
     assert_eq!(lease_asked(Some(10_000)), BACKING);
     assert_eq!(lease_asked(None), BACKING);
-    assert_eq!(asks_after(|lab| lab.memory.isolated = true), BACKING);
+    assert_eq!(asks_after(|lab| lab.memory.lease.isolated = true), BACKING);
 }
 
 #[test]

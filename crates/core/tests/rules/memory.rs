@@ -28,7 +28,7 @@ fn scheduled() -> Lab {
     lab.policy.isolation_after_ms = Policy::shortest_isolation_after_ms(6_000);
     assert_eq!(lab.policy.isolation_after_ms, 18_000);
     runs(&mut lab, 60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     lab
 }
 
@@ -55,7 +55,7 @@ fn i9_a_scheduler_at_five_seconds_sits_out_any_election_and_keeps_the_lease_prom
     }
     assert_eq!(lab.writes, 0);
     let before = lab.layers();
-    let asked_ms = lab.memory.lease_asked_ms.unwrap();
+    let asked_ms = lab.memory.lease.asked_ms.unwrap();
     lab.leader_gone();
     while lab.fenced().is_empty() {
         runs(&mut lab, 1);
@@ -243,8 +243,10 @@ fn eventful() -> Lab {
 fn a_memory_reads_back_whole_and_decides_the_same() {
     let mut lab = eventful();
     let memory = &lab.memory;
-    assert!(!memory.evidence.is_empty() && !memory.records.is_empty() && !memory.released.is_empty());
-    assert!(!memory.proofs.is_empty() && !memory.known.is_empty() && memory.held_ms.is_some());
+    assert!(
+        !memory.nodes.evidence.is_empty() && !memory.history.records.is_empty() && !memory.nodes.released.is_empty()
+    );
+    assert!(!memory.nodes.proofs.is_empty() && !memory.nodes.known.is_empty() && memory.lease.held_ms.is_some());
     let mut twin = lab.clone();
     for _ in 0..60 {
         twin.memory = through_json(&twin.memory);
@@ -258,29 +260,31 @@ fn a_memory_reads_back_whole_and_decides_the_same() {
 fn without_its_times_a_memory_keeps_all_that_speaks_for_or_against_a_node() {
     let memory = eventful().memory;
     let lasting = memory.without_times();
-    assert_eq!((lasting.last_tick_ms, lasting.started_ms, lasting.lease_asked_ms), (0, 0, None));
-    assert!(lasting.proofs.is_empty() && lasting.leader.is_none() && lasting.held_ms.is_none());
-    assert!(lasting.history_asked_ms.is_none() && lasting.instances_asked_ms.is_none());
-    assert_eq!((lasting.armed, lasting.watching_since_s), (memory.armed, memory.watching_since_s));
-    assert_eq!((&lasting.evidence, &lasting.records), (&memory.evidence, &memory.records));
-    assert_eq!((&lasting.released, &lasting.known), (&memory.released, &memory.known));
-    assert_eq!(lasting.up_throughout, memory.up_throughout);
+    assert_eq!((lasting.lease.last_tick_ms, lasting.lease.started_ms, lasting.lease.asked_ms), (0, 0, None));
+    assert!(lasting.nodes.proofs.is_empty() && lasting.lease.leader.is_none() && lasting.lease.held_ms.is_none());
+    assert!(lasting.history.asked_ms.is_none() && lasting.nodes.instances_asked_ms.is_none());
+    assert_eq!((lasting.lease.armed, lasting.watching_since_s), (memory.lease.armed, memory.watching_since_s));
+    assert_eq!((&lasting.nodes.evidence, &lasting.history.records), (&memory.nodes.evidence, &memory.history.records));
+    assert_eq!((&lasting.nodes.released, &lasting.nodes.known), (&memory.nodes.released, &memory.nodes.known));
+    assert_eq!(lasting.nodes.up_throughout, memory.nodes.up_throughout);
     assert_eq!(lasting.without_times(), lasting);
 }
 
 #[test]
-fn a_memory_of_another_version_is_read_as_far_as_it_is_understood() {
+fn a_memory_that_is_not_understood_is_refused_and_what_is_missing_in_it_is_as_at_a_first_start() {
     let read = |text: &str| serde_json::from_str::<Memory>(text);
     assert_eq!(read("{}").unwrap(), Memory::default());
-    let older = read(r#"{"armed":true,"known":["Node01.:3306"]}"#).unwrap();
-    assert!(older.armed && older.known.contains(&node("node01")));
-    assert!(read(r#"{"armed":true,"from_the_future":{"x":[1]}}"#).unwrap().armed, "a field that is new is left out");
+    let partly = read(r#"{"lease":{"armed":true},"nodes":{"known":["Node01.:3306"]}}"#).unwrap();
+    assert!(partly.lease.armed && partly.nodes.known.contains(&node("node01")));
     for damaged in [
-        r#"{"armed":"yes"}"#,
-        r#"{"known":["node01"]}"#,
-        r#"{"lease_asked_ms":-1}"#,
-        r#"{"evidence":{"node01:3306":{"dreamt":{"kind":"dreamt","by":null,"source":"","id":"","at_s":0}}}}"#,
-        r#"{"armed":true"#,
+        r#"{"armed":true}"#,
+        r#"{"lease":{"armed":true,"from_the_future":1}}"#,
+        r#"{"lease":{"armed":"yes"}}"#,
+        r#"{"nodes":{"known":["node01"]}}"#,
+        r#"{"lease":{"asked_ms":-1}}"#,
+        r#"{"nodes":{"evidence":{"node01:3306":{"dreamt":{"kind":"dreamt","by":null,"source":"marker","id":"","at_s":0}}}}}"#,
+        r#"{"nodes":{"evidence":{"node01:3306":{"manual":{"kind":"manual","by":null,"source":"dreamt","id":"","at_s":0}}}}}"#,
+        r#"{"lease":{"armed":true}"#,
     ] {
         assert!(read(damaged).is_err(), "I1: {damaged}");
     }

@@ -11,7 +11,7 @@ fn with_two_names(uuid: &str) -> Lab {
     let server = lab.server("node01");
     (server.also, server.uuid) = (vec![node("10.0.0.1")], uuid.to_owned());
     lab.run_s(60);
-    assert!(lab.memory.armed && lab.writes == 0);
+    assert!(lab.memory.lease.armed && lab.writes == 0);
     lab
 }
 

@@ -88,7 +88,7 @@ fn i2_an_ordered_fence_outlives_a_failover_and_the_proof_that_ends_it() {
     lab.order_fence("node01");
     lab.failover("node01", "node03").run_s(5);
     assert_eq!(
-        lab.memory.evidence[&node("node01")][&Manual].source,
+        lab.memory.nodes.evidence[&node("node01")][&Manual].source,
         Source::Operator,
         "a marker told of it, and does no more"
     );
@@ -110,7 +110,7 @@ fn i9_a_fence_order_for_one_node_arms_and_fences_nothing_else() {
     let mut lab = Lab::new();
     lab.leader_gone().order_fence("node02");
     lab.run_s(120);
-    assert_eq!((lab.fenced(), lab.memory.armed), (vec!["node02".to_owned()], false));
+    assert_eq!((lab.fenced(), lab.memory.lease.armed), (vec!["node02".to_owned()], false));
 }
 
 // --- unfence -------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ fn a_release_by_order_is_remembered_by_id_so_that_only_what_is_newer_fences_agai
         }
         if on_file {
             unfence_by_command(&mut lab, "node01", without_lease);
-            lab.memory.released.clear();
+            lab.memory.nodes.released.clear();
             lab.proxy.released.clear();
         } else {
             lab.order_unfence("node01", without_lease);
@@ -199,7 +199,7 @@ fn a_release_names_what_is_known_of_its_node_and_of_no_other() {
     let mark_s = lab.downtimes.iter().find(|downtime| downtime.node == node("node01")).unwrap().begin_s;
     let leader = lab.observed().leader;
     let release = release_by_order(&lab.memory, &leader, &node("node01"), 7);
-    let record_ns = lab.memory.records.values().next().unwrap().at_ns;
+    let record_ns = lab.memory.history.records.values().next().unwrap().at_ns;
     assert_eq!((release.recovery_ns, release.downtime_s, release.ordered_s), (record_ns, mark_s, 7));
     let other = release_by_order(&lab.memory, &leader, &node("node02"), 8);
     assert!(other.recovery_ns == 0 && other.downtime_s > mark_s && other.ordered_s == 8, "{other:?}");
@@ -212,10 +212,10 @@ fn the_level_of_an_order_is_that_of_its_node_only_and_a_marker_keeps_the_order()
     let decision = lab.order_fence("node02");
     assert!(matches!(decision.of("node01"), Verdict::Fence { level: Level::Sessions, .. }));
     assert!(matches!(decision.of("node02"), Verdict::Fence { level: Level::Soft, .. }));
-    assert!(!lab.memory.evidence.contains_key(&node("node02")), "its rows say it");
+    assert!(!lab.memory.nodes.evidence.contains_key(&node("node02")), "its rows say it");
     let decision = lab.order_fence("node01");
     assert_eq!(decision.kinds("node01"), [Superseded, LostInRecovery, Manual]);
-    let kept = &lab.run_s(2).memory.evidence[&node("node01")][&Manual];
+    let kept = &lab.run_s(2).memory.nodes.evidence[&node("node01")][&Manual];
     assert_eq!(kept.source, Source::Operator, "the marker names another's rank");
 }
 

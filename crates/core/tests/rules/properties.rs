@@ -345,7 +345,7 @@ proptest! {
         lab.monitor = false;
         let decision = lab.order(order);
         for change in &decision.plan.changes {
-            let key = change.key().unwrap();
+            let key = change.key();
             prop_assert_eq!(key.node(), Some(node(NAMES[target])));
             prop_assert!(key.hostgroup != Hostgroup(40));
         }

@@ -57,8 +57,8 @@ fn shuffled<T: Clone>(items: &[T], order: &[Index]) -> Vec<T> {
 fn decided(observed: &Observed, policy: &Policy) -> [Decision; 2] {
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(world::WALL_S);
-    memory.known = any::NAMES.iter().map(|name| world::node(name)).collect();
-    memory.armed = true;
+    memory.nodes.known = any::NAMES.iter().map(|name| world::node(name)).collect();
+    memory.lease.armed = true;
     let first = decide(observed, &memory, policy, NOW_MS);
     let again = decide(observed, &first.memory, policy, NOW_MS + 3_000);
     [first, again]

@@ -133,7 +133,7 @@ fn what_holds_an_agent_of_its_own_goes_before_anothers_lease() {
 fn a_lease_says_for_how_long_it_is_good_so_that_the_promise_holds() {
     let mut lab = two_agents();
     b_is_cut_off(&mut lab, 9);
-    let asked_ms = lab.agent("a").memory.lease_asked_ms.unwrap();
+    let asked_ms = lab.agent("a").memory.lease.asked_ms.unwrap();
     let (owner, until_ms, _) = lab.lease.unwrap();
     // isolation.after, less a tick and an apply.
     assert!(owner == "a" && until_ms <= asked_ms + 10_000 - 1_000 - 1_000, "{until_ms} of {asked_ms}");

@@ -154,8 +154,8 @@ impl Rules {
         let boot_ms = agent.boot_ms(now_ms);
         let of_agent = &mut self.agents[agent.id];
         let gap = boot_ms - of_agent.last_ms.min(boot_ms);
-        if agent.memory.started_ms > of_agent.last_ms && gap > 2 * agent.policy.tick_ms {
-            of_agent.heard_ms = of_agent.heard_ms.max(agent.memory.started_ms);
+        if agent.memory.lease.started_ms > of_agent.last_ms && gap > 2 * agent.policy.tick_ms {
+            of_agent.heard_ms = of_agent.heard_ms.max(agent.memory.lease.started_ms);
         }
         of_agent.last_ms = boot_ms;
         let earliest = of_agent.heard_ms + agent.policy.isolation_after_ms - agent.policy.tick_ms - APPLY_MS;
@@ -187,7 +187,7 @@ impl Rules {
     pub fn isolated_in_time(&mut self, agent: &Agent, proxy: &Proxy, now_ms: u64) {
         let of_agent = &self.agents[agent.id];
         let over_ms = of_agent.heard_ms + agent.policy.isolation_after_ms;
-        let excused = now_ms <= proxy.troubled_ms + BOUND_MS || !agent.memory.armed || agent.is_down();
+        let excused = now_ms <= proxy.troubled_ms + BOUND_MS || !agent.memory.lease.armed || agent.is_down();
         if excused || agent.boot_ms(now_ms) <= over_ms {
             return;
         }

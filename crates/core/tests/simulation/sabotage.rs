@@ -9,7 +9,7 @@ use stonith_core::orchestrator::{LOST_IN_RECOVERY, LeaderView};
 use stonith_core::orders::{Order, Orders};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::role::Role;
-use stonith_core::table::{Comment, SERVERS, Status};
+use stonith_core::table::{Change, Comment, Record, SERVERS, Status};
 
 use super::agent::Agent;
 use super::proxy::Proxy;
@@ -50,8 +50,8 @@ pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Obser
                 let now = Some(Order::Unfence { node: node.clone(), without_lease: true, role: None });
                 let orders = Orders { now, ..observed.orders.clone() };
                 let mut memory = agent.memory.clone();
-                memory.evidence.remove(&node);
-                memory.records.clear();
+                memory.nodes.evidence.remove(&node);
+                memory.history.records.clear();
                 *decision = decide(&Observed { orders, ..observed.clone() }, &memory, &agent.policy, boot_ms);
             }
         }
@@ -108,10 +108,18 @@ pub fn of_statement(sabotage: Sabotage, proxy: &mut Proxy, statement: &Statement
 /// The statement that is carried out instead.
 pub fn statement(sabotage: Sabotage, proxy: &Proxy, statement: &Statement) -> Statement {
     match (sabotage, statement) {
-        (Sabotage::NoCompare, Statement::Swap { place, table, from: Some(from), to }) => {
-            let key: Vec<_> = from.iter().take(table.key_columns).cloned().collect();
-            let is = proxy.world.tables.get(&(*place, *table)).and_then(|content| content.records.get(&key));
-            Statement::Swap { place: *place, table: *table, from: is.or(Some(from)).cloned(), to: to.clone() }
+        (Sabotage::NoCompare, Statement::Swap { place, table, change }) => {
+            let is = |from: &Record| {
+                let key: Vec<_> = from.iter().take(table.key_columns).cloned().collect();
+                let is = proxy.world.tables.get(&(*place, *table)).and_then(|content| content.records.get(&key));
+                is.unwrap_or(from).clone()
+            };
+            let change = match change {
+                Change::Make(to) => Change::Make(to.clone()),
+                Change::Replace { from, to } => Change::Replace { from: is(from), to: to.clone() },
+                Change::Delete(from) => Change::Delete(is(from)),
+            };
+            Statement::Swap { place: *place, table: *table, change }
         }
         (Sabotage::NoLook, Statement::Read { place: Place::Memory, table })
             if proxy.world.tables.contains_key(&(Place::Target, *table)) =>

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Inner;
 use super::http::Reply;
 use super::instances::Order;
-use super::recovery::{now_s, timestamp};
+use super::time::{now_s, timestamp};
 use crate::nodes::PORT;
 
 /// A request that is known.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::answers::{Asked, key, node, shown};
 use super::http::Reply;
-use super::recovery::now_s;
+use super::time::now_s;
 
 /// The reason of a recovery's downtime.
 const LOST_IN_RECOVERY: &str = "lost-in-recovery";

@@ -8,7 +8,7 @@ use super::Inner;
 use super::answers::Asked;
 use super::http::Reply;
 use super::instances::key;
-use super::recovery::now_s;
+use super::time::now_s;
 
 /// Records on a page.
 const PAGE: usize = 20;

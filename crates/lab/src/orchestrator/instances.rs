@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::recovery::now_s;
+use super::time::now_s;
 use super::{Inner, Seen};
 use crate::nodes::PORT;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::http::Reply;
-use super::recovery::now_s;
+use super::time::now_s;
 use super::{Inner, Process};
 
 /// The health of a member, as recorded; what varies is filled in.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::answers::{Asked, key, node, shown};
 use super::http::Reply;
+use super::time::now_s;
 use super::{Inner, Seen, Shared, lock};
 use crate::nodes::Process;
 
@@ -168,21 +169,4 @@ impl Inner {
             self.members[leader].downtimes.remove(successor);
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
-impl Inner {
-    /// A time as the database has it: without a zone, whatever the `Z` says (facts §8).
-    pub(super) fn local(&self, second: i64) -> String {
-        timestamp(second + self.settings.zone_offset_s)
-    }
-}
-
-/// `2026-11-23T06:20:35Z`.
-pub(super) fn timestamp(second: i64) -> String {
-    jiff::Timestamp::from_second(second).map(|time| time.to_string()).unwrap_or_default()
 }

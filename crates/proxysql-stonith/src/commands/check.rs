@@ -96,6 +96,6 @@ fn summary(observed: &Observed, decision: &Decision) -> String {
         LeaderView::Led(answer) => format!("leader {}", answer.leader),
         _ => "no leader".to_owned(),
     };
-    let armed = if decision.memory.armed { "isolation armed" } else { "isolation not armed" };
+    let armed = if decision.memory.lease.armed { "isolation armed" } else { "isolation not armed" };
     format!("{leader}; {known} of {} nodes known to it; {armed}", nodes.len())
 }

@@ -67,9 +67,9 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             format!("CREATE TABLE {} AS SELECT * FROM {}", name(*to, *table), name(*from, *table))
         }
         Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
-        Statement::Swap { place, table, from, to } => {
+        Statement::Swap { place, table, change } => {
             let keys = &columns[..table.key_columns.min(columns.len())];
-            swap(&name(*place, *table), columns, keys, from.as_ref(), to.as_ref())
+            swap(&name(*place, *table), columns, keys, change.from(), change.to())
         }
         Statement::SwapByKey { place, table, from, to } => {
             let is = columns[..table.key_columns.min(columns.len())].iter().zip(from).map(same_text);
@@ -246,6 +246,8 @@ pub fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stonith_core::table::Change;
+
     use super::*;
 
     #[test]
@@ -267,7 +269,8 @@ mod tests {
         let to = vec![Some("10".to_owned()), Some("x".to_owned())];
         let table = stonith_core::table::COVERED[1];
         let swap = |from: Option<&Record>, to: Option<&Record>| {
-            render(&Statement::Swap { place: Place::Memory, table, from: from.cloned(), to: to.cloned() }, &columns)
+            let change = Change::between(from.cloned(), to.cloned()).unwrap();
+            render(&Statement::Swap { place: Place::Memory, table, change }, &columns)
         };
         assert_eq!(
             swap(Some(&from), Some(&to)),

@@ -8,7 +8,8 @@ use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{Backing, LeaderView};
-use stonith_core::plan::Change;
+use stonith_core::plan::RowChange;
+use stonith_core::table::Status;
 
 use super::{Snapshot, obstacles};
 use crate::config::Word;
@@ -20,7 +21,7 @@ pub const SCHEMA: u32 = 1;
 pub fn status(snapshot: &Snapshot<'_>) -> Value {
     let Snapshot { observed, decision, policy, now_ms, .. } = snapshot;
     let memory = &decision.memory;
-    let managed = ManagedRows::new(&observed.proxy, &Managed::of(&observed.proxy, policy), &memory.identity);
+    let managed = ManagedRows::new(&observed.proxy, &Managed::of(&observed.proxy, policy), &memory.nodes.identity);
     let leader = match &observed.leader {
         LeaderView::Led(answer) => json!({"name": answer.leader, "backing": backing(answer.backing)}),
         _ => Value::Null,
@@ -30,10 +31,10 @@ pub fn status(snapshot: &Snapshot<'_>) -> Value {
         "version": snapshot.version,
         "standing": decision.lease_state.label(),
         "leader": leader,
-        "armed": memory.armed,
-        "isolated": memory.isolated,
-        "lease_age_ms": memory.lease_asked_ms.map(|asked| now_ms.saturating_sub(asked)),
-        "isolates_in_ms": memory.armed.then(|| isolation_starts_ms(memory, policy).saturating_sub(*now_ms)),
+        "armed": memory.lease.armed,
+        "isolated": memory.lease.isolated,
+        "lease_age_ms": memory.lease.asked_ms.map(|asked| now_ms.saturating_sub(asked)),
+        "isolates_in_ms": memory.lease.armed.then(|| isolation_starts_ms(&memory.lease, policy).saturating_sub(*now_ms)),
         "suspended": observed.orders.suspended,
         "conditions": conditions(snapshot.conditions),
         "nodes": decision.verdicts.iter().map(|(name, verdict)| node(snapshot, &managed, name, verdict)).collect::<Vec<_>>(),
@@ -71,7 +72,7 @@ fn node(snapshot: &Snapshot<'_>, managed: &ManagedRows<'_>, node: &Node, verdict
         Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. } => evidence,
         _ => &[],
     };
-    let managed = managed.of(snapshot.decision.memory.identity.server(node));
+    let managed = managed.of(snapshot.decision.memory.nodes.identity.server(node));
     let hostgroups: Vec<u32> = managed.map(ServerRows::hostgroups).into_iter().flatten().map(|h| h.0).collect();
     let blockers = obstacles(verdict);
     json!({
@@ -98,14 +99,14 @@ fn fact(fact: &Evidence) -> Value {
     })
 }
 
-fn change(change: &Change) -> Value {
-    let status = |row: &Option<_>| row.as_ref().map(|row: &stonith_core::table::Row| row.status.as_str().to_owned());
+fn change(change: &RowChange) -> Value {
+    let key = change.key();
     json!({
         "layer": change.layer.to_string(),
-        "hostgroup": change.key().map(|key| key.hostgroup.0),
-        "node": change.key().map(|key| format!("{}:{}", key.hostname, key.port)),
-        "from": status(&change.from),
-        "to": status(&change.to),
+        "hostgroup": key.hostgroup.0,
+        "node": format!("{}:{}", key.hostname, key.port),
+        "from": change.from_status().map(Status::as_str),
+        "to": change.to_status().map(Status::as_str),
     })
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use stonith_core::apply::Outcome;
 use stonith_core::decide::Decision;
 use stonith_core::node::Node;
-use stonith_core::plan::Change;
-use stonith_core::table::{Layer, Row};
+use stonith_core::plan::RowChange;
+use stonith_core::table::{Layer, Status};
 
 use super::{reason, word};
 
@@ -63,11 +63,10 @@ pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
     }
 }
 
-fn log_change(proxy: &Node, decision: &Decision, change: &Change) {
-    let Some(key) = change.key() else { return };
+fn log_change(proxy: &Node, decision: &Decision, change: &RowChange) {
+    let key = change.key();
     let verdict = key.node().and_then(|node| decision.verdicts.get(&node));
-    let status = |row: &Option<Row>| row.as_ref().map_or_else(|| "none".to_owned(), |row| row.status.to_string());
-    let (from, to) = (status(&change.from), status(&change.to));
+    let [from, to] = [change.from_status(), change.to_status()].map(|status| status.map_or("none", Status::as_str));
     let evidence = verdict.map(reason).unwrap_or_default();
     let what = verdict.map(word).unwrap_or_default();
     tracing::info!(%proxy, node = %format!("{}:{}", key.hostname, key.port), hostgroup = %key.hostgroup, from, to, verdict = what, evidence, "row changed");

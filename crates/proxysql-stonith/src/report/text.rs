@@ -37,14 +37,14 @@ pub fn plan(proxy: &Node, decision: &Decision) -> String {
 pub fn status(snapshot: &Snapshot<'_>) -> String {
     let Snapshot { proxy, observed, decision, now_ms, .. } = snapshot;
     let memory = &decision.memory;
-    let lease = match memory.lease_asked_ms {
+    let lease = match memory.lease.asked_ms {
         Some(asked) => {
             let left = (asked + snapshot.policy.isolation_after_ms).saturating_sub(*now_ms);
             format!("lease {:.1}s old, {:.1}s left", now_ms.saturating_sub(asked) as f64 / 1e3, left as f64 / 1e3)
         }
         None => "no lease".to_owned(),
     };
-    let armed = if memory.armed { "armed" } else { "not armed (never isolates)" };
+    let armed = if memory.lease.armed { "armed" } else { "not armed (never isolates)" };
     let mut text = format!("ProxySQL {proxy}: {}; {lease}; {armed}\n", decision.lease_state);
     if let LeaderView::Led(answer) = &observed.leader {
         let _ = writeln!(text, "  leader {}", answer.leader);

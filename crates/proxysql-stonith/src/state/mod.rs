@@ -201,7 +201,7 @@ impl StateDir {
         let taken_ms = lock::taken_ms(&self.lock_path())?;
         // The tick's file by itself: beside a state that is just being written it does not count otherwise.
         let tick = self.read(&self.tick_path()).ok().flatten().map(|(tick, _)| tick.memory);
-        let ticked_ms = tick.filter(|memory| memory.boot_id == boot_id).map(|memory| memory.last_tick_ms);
+        let ticked_ms = tick.filter(|memory| memory.boot_id == boot_id).map(|memory| memory.lease.last_tick_ms);
         Some(ticked_ms.unwrap_or(0).max(taken_ms))
     }
 

@@ -23,8 +23,8 @@ fn fresh() -> (tempfile::TempDir, StateDir) {
 fn armed() -> State {
     let mut state = State::default();
     state.memory.boot_id = "boot".to_owned();
-    state.memory.armed = true;
-    state.memory.known.insert("node01:3306".parse().unwrap());
+    state.memory.lease.armed = true;
+    state.memory.nodes.known.insert("node01:3306".parse().unwrap());
     state.errors.error("orc1", "refused", 100);
     state
 }
@@ -57,10 +57,10 @@ fn the_state_is_written_only_when_it_changed() {
     assert!(!next.save(&armed()).unwrap());
     assert_eq!(fs::metadata(state.state_path()).unwrap().ino(), inode);
     let mut changed = armed();
-    changed.memory.last_tick_ms = 7;
+    changed.memory.lease.last_tick_ms = 7;
     assert!(next.save(&changed).unwrap(), "a tick");
     assert_eq!(fs::metadata(state.state_path()).unwrap().ino(), inode, "which costs no sync");
-    changed.memory.isolated = true;
+    changed.memory.lease.isolated = true;
     assert!(next.save(&changed).unwrap());
     assert_ne!(fs::metadata(state.state_path()).unwrap().ino(), inode);
 }
@@ -69,17 +69,17 @@ fn the_state_is_written_only_when_it_changed() {
 fn times_count_only_beside_the_state_that_they_were_kept_with() {
     let (_root, mut state) = fresh();
     let mut ticked = armed();
-    ticked.memory.lease_asked_ms = Some(5);
+    ticked.memory.lease.asked_ms = Some(5);
     state.save(&ticked).unwrap();
     let tick = fs::read(state.tick_path()).unwrap();
-    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease_asked_ms, Some(5));
+    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease.asked_ms, Some(5));
     let mut next = ticked.clone();
-    next.memory.isolated = true;
+    next.memory.lease.isolated = true;
     state.save(&next).unwrap();
     for stale in [&tick[..], b"", b"garbage", &tick[..tick.len() / 2]] {
         fs::write(state.tick_path(), stale).unwrap();
         let kept = again(&state).peek().unwrap().unwrap().memory;
-        assert_eq!((kept.lease_asked_ms, kept.isolated, kept.armed), (None, true, true));
+        assert_eq!((kept.lease.asked_ms, kept.lease.isolated, kept.lease.armed), (None, true, true));
     }
 }
 
@@ -114,7 +114,7 @@ fn a_corrupt_state_is_set_aside_and_the_agent_starts_afresh() {
     let (_root, mut state) = fresh();
     state.save(&armed()).unwrap();
     let whole = fs::read(state.state_path()).unwrap();
-    let wrong_type = br#"{"version":1,"proxy":"127.0.0.1:6032","memory":{"armed":"yes"}}"#;
+    let wrong_type = br#"{"version":1,"proxy":"127.0.0.1:6032","memory":{"lease":{"armed":"yes"}}}"#;
     let zero = br#"{"version":0,"proxy":"127.0.0.1:6032","memory":{}}"#;
     for content in [&b""[..], b"garbage", &whole[..whole.len() / 2], b"[]", b"{}", wrong_type, zero] {
         fs::write(state.state_path(), content).unwrap();
@@ -299,7 +299,7 @@ fn a_holder_is_alive_from_when_it_took_the_lock_and_with_each_tick() {
     let _held = state.try_lock(50_000).unwrap();
     assert_eq!(state.last_alive_ms("boot"), Some(50_000));
     let mut ticked = armed();
-    (ticked.memory.boot_id, ticked.memory.last_tick_ms) = ("boot".to_owned(), 60_000);
+    (ticked.memory.boot_id, ticked.memory.lease.last_tick_ms) = ("boot".to_owned(), 60_000);
     state.save(&ticked).unwrap();
     assert_eq!(state.last_alive_ms("boot"), Some(60_000));
     // Beside a state that was just written, as it is for a moment in each tick that learns something.

@@ -59,14 +59,14 @@ async fn before(story: Story) -> (Stage, Agent) {
             stage.nodes.start("node01");
             stage.nodes.make_replica("node01", "node03");
             stage.orchestrator.end_downtime("node01");
-            ticks_until(&mut agent, |memory| !memory.proofs.is_empty()).await;
+            ticks_until(&mut agent, |memory| !memory.nodes.proofs.is_empty()).await;
         }
         Story::Isolation => lose_lease(&stage, &mut agent),
         Story::EndOfIsolation => {
             lose_lease(&stage, &mut agent);
-            ticks_until(&mut agent, |memory| memory.isolated && stage.is_fenced("node03")).await;
+            ticks_until(&mut agent, |memory| memory.lease.isolated && stage.is_fenced("node03")).await;
             stage.orchestrator.heal();
-            ticks_until(&mut agent, |memory| memory.leader.is_some()).await;
+            ticks_until(&mut agent, |memory| memory.lease.leader.is_some()).await;
         }
     }
     (stage, agent)
@@ -84,15 +84,15 @@ async fn ticks_until(agent: &mut Agent, holds: impl Fn(&Memory) -> bool) {
 async fn long_tick(agent: &mut Agent) {
     let _ = tick(agent).await;
     let memory = &mut agent.memory;
-    memory.leader.iter_mut().for_each(|leader| leader.since_ms = leader.since_ms.saturating_sub(LONG_AGO_MS));
-    memory.proofs.values_mut().for_each(|proof| proof.at_ms = proof.at_ms.saturating_sub(LONG_AGO_MS));
+    memory.lease.leader.iter_mut().for_each(|leader| leader.since_ms = leader.since_ms.saturating_sub(LONG_AGO_MS));
+    memory.nodes.proofs.values_mut().for_each(|proof| proof.at_ms = proof.at_ms.saturating_sub(LONG_AGO_MS));
     tokio::time::sleep(TICK * 2).await;
 }
 
 fn lose_lease(stage: &Stage, agent: &mut Agent) {
     stage.orchestrator.cut_off();
-    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - LONG_AGO_MS);
-    agent.memory.started_ms -= LONG_AGO_MS;
+    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - LONG_AGO_MS);
+    agent.memory.lease.started_ms -= LONG_AGO_MS;
 }
 
 /// What must not be, at any moment.

@@ -87,11 +87,11 @@ async fn a_proxysql_that_is_down_does_not_cost_the_lease() {
     let stage = Stage::set().await;
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
-    let asked = agent.memory.lease_asked_ms;
+    let asked = agent.memory.lease.asked_ms;
     stage.proxysql.kill();
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(matches!(tick(&mut agent).await, Err(TickError::Observe(_))));
-    assert!(agent.memory.lease_asked_ms > asked, "the lease is kept up (I9)");
+    assert!(agent.memory.lease.asked_ms > asked, "the lease is kept up (I9)");
     stage.proxysql.restart().await.unwrap();
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();

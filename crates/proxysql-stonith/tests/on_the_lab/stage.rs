@@ -327,9 +327,9 @@ pub async fn tick(agent: &mut Agent) -> Result<Tick, TickError> {
 
 /// Long without a lease.
 pub fn make_old(agent: &mut Agent) {
-    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
-    agent.memory.started_ms -= 20_000;
-    agent.memory.silent_ms = agent.memory.lease_asked_ms;
+    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory.lease.started_ms -= 20_000;
+    agent.memory.lease.silent_ms = agent.memory.lease.asked_ms;
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -41,10 +41,10 @@ fn is_led(view: &LeaderView) -> bool {
 
 /// Long without a lease.
 fn make_old(agent: &mut Agent) {
-    agent.memory.lease_asked_ms = agent.memory.lease_asked_ms.map(|asked| asked - 20_000);
-    agent.memory.started_ms -= 20_000;
-    agent.memory.silent_ms = agent.memory.lease_asked_ms;
-    agent.memory.held_ms = None;
+    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory.lease.started_ms -= 20_000;
+    agent.memory.lease.silent_ms = agent.memory.lease.asked_ms;
+    agent.memory.lease.held_ms = None;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,10 +82,10 @@ async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
     stage.orchestrator.end_downtime("node01");
     ticks_until(&mut agent, Duration::from_secs(20), |_| stage.runtime().contains("20/node01:ONLINE[rack 7]")).await;
     // A new leader behind the same address has to be steady first.
-    let before = agent.memory.leader.clone().unwrap();
+    let before = agent.memory.lease.leader.clone().unwrap();
     stage.orchestrator.set_leader(Some(2));
     tick(&mut agent).await.unwrap();
-    let after = agent.memory.leader.clone().unwrap();
+    let after = agent.memory.lease.leader.clone().unwrap();
     assert!(after.name != before.name && after.since_ms > before.since_ms, "{before:?} {after:?}");
 }
 
@@ -150,7 +150,7 @@ async fn connections_that_are_closed_after_some_answers_cost_nothing_and_after_e
     let stage = stage(Settings { closes_after: Some(1), ..Settings::default() }).await;
     let before = stage.everything();
     let mut agent = stage.agent();
-    agent.memory.armed = true;
+    agent.memory.lease.armed = true;
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
     let LeaderView::Blind(why) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
@@ -165,13 +165,14 @@ async fn a_year_of_history_on_another_continent_holds_the_lease_arms_and_fences_
         stage.orchestrator.record_old_failover("other01", "other02", Duration::from_secs(day * 30_000));
     }
     let mut agent = first_start(&stage, &stage.orchestrator.endpoints());
-    let armed_after = ticks_until(&mut agent, Duration::from_secs(3), |agent| agent.memory.armed).await;
+    let armed_after = ticks_until(&mut agent, Duration::from_secs(3), |agent| agent.memory.lease.armed).await;
     assert!(armed_after < Duration::from_secs(3), "{armed_after:?}");
-    assert!(agent.memory.history.under_way.is_some(), "control: most of it is still to come");
+    assert!(agent.memory.history.progress.under_way.is_some(), "control: most of it is still to come");
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"));
-    let known_after = ticks_until(&mut agent, Duration::from_secs(30), |agent| agent.memory.history.known_ns > 0).await;
+    let known_after =
+        ticks_until(&mut agent, Duration::from_secs(30), |agent| agent.memory.history.progress.known_ns > 0).await;
     println!("armed after {armed_after:?}, the whole history known after {known_after:?}");
     let asked = stage.orchestrator.requests().iter().filter(|path| path.starts_with("audit-recovery")).count();
     tick(&mut agent).await.unwrap();
@@ -261,7 +262,7 @@ async fn a_follower_that_relays_to_a_dead_leader_for_two_seconds_costs_no_isolat
     let stage = Stage::set().await;
     let follower = stage.orchestrator.endpoints()[1..2].to_vec();
     let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
-    ticks_until(&mut agent, Duration::from_secs(5), |agent| agent.memory.armed).await;
+    ticks_until(&mut agent, Duration::from_secs(5), |agent| agent.memory.lease.armed).await;
     let before = stage.everything();
     stage.orchestrator.kill_unnoticed();
     let began = Instant::now();

@@ -71,7 +71,7 @@ impl Lab {
     pub fn listed_before(&mut self, name: &str, reason: &str, seconds: i64) {
         let (node, begin_s) = (node(name), self.now_s() - seconds);
         let downtime = Downtime { node: node.clone(), reason: reason.to_owned(), owner: "x".to_owned(), begin_s };
-        self.memory.history_downtimes.insert(node, downtime);
+        self.memory.history.downtimes.insert(node, downtime);
     }
 
     pub fn downtime(&mut self, name: &str, reason: &str) -> &mut Self {

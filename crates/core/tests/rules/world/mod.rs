@@ -203,7 +203,7 @@ impl Lab {
     pub fn healthy() -> Self {
         let mut lab = Self::new();
         lab.run_s(60);
-        assert!(lab.memory.armed && lab.writes == 0, "a healthy lab is armed and quiet");
+        assert!(lab.memory.lease.armed && lab.writes == 0, "a healthy lab is armed and quiet");
         lab
     }
 

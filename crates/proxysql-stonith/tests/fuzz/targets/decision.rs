@@ -72,10 +72,10 @@ fn recorded_answer() -> Answer {
 fn memory() -> Memory {
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
-    memory.known = ["node01", "node02", "node03"].iter().filter_map(|name| Node::new(name, 3306).ok()).collect();
-    memory.armed = true;
-    memory.lease_asked_ms = Some(NOW_MS - 1_000);
-    memory.leader = Some(SteadyLeader { name: answer().leader, since_ms: NOW_MS - 60_000 });
+    memory.nodes.known = ["node01", "node02", "node03"].iter().filter_map(|name| Node::new(name, 3306).ok()).collect();
+    memory.lease.armed = true;
+    memory.lease.asked_ms = Some(NOW_MS - 1_000);
+    memory.lease.leader = Some(SteadyLeader { name: answer().leader, since_ms: NOW_MS - 60_000 });
     memory
 }
 
@@ -100,7 +100,7 @@ pub fn of_kept(kept: &Memory, orders: Orders) {
 /// Whatever is in ProxySQL's tables: there is a decision, and what isn't understood stays to the byte (I1).
 pub fn of_proxy(proxy: ProxyView) {
     let mut memory = memory();
-    memory.known.extend(proxy.runtime.iter().filter_map(Row::node));
+    memory.nodes.known.extend(proxy.runtime.iter().filter_map(Row::node));
     for leader in [LeaderView::Led(answer()), LeaderView::Silent("cut off".to_owned())] {
         let observed = Observed { proxy: proxy.clone(), leader, orders: Orders::default() };
         // Cut off for longer than the lease: each of its nodes is taken out.

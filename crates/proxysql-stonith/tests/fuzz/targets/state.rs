@@ -62,17 +62,17 @@ fn node(name: &str) -> Node {
 pub fn state_seeds() -> Vec<Vec<u8>> {
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
-    memory.known = ["node01", "node02", "node03"].map(node).into();
-    memory.armed = true;
-    memory.lease_asked_ms = Some(NOW_MS - 1_000);
-    memory.held_ms = Some(NOW_MS - 900);
-    memory.leader = Some(SteadyLeader { name: "http://orc1:3000".to_owned(), since_ms: NOW_MS - 60_000 });
-    memory.instances_asked_ms = Some(NOW_MS - 800);
-    memory.history_asked_ms = Some(NOW_MS - 700);
-    memory.history.leader = "http://orc1:3000".to_owned();
+    memory.nodes.known = ["node01", "node02", "node03"].map(node).into();
+    memory.lease.armed = true;
+    memory.lease.asked_ms = Some(NOW_MS - 1_000);
+    memory.lease.held_ms = Some(NOW_MS - 900);
+    memory.lease.leader = Some(SteadyLeader { name: "http://orc1:3000".to_owned(), since_ms: NOW_MS - 60_000 });
+    memory.nodes.instances_asked_ms = Some(NOW_MS - 800);
+    memory.history.asked_ms = Some(NOW_MS - 700);
+    memory.history.progress.leader = "http://orc1:3000".to_owned();
     let (reason, owner) = (LOST_IN_RECOVERY.to_owned(), "orchestrator".to_owned());
     let downtime = Downtime { node: node("node01"), reason, owner, begin_s: DATE_S - 24 };
-    memory.history_downtimes = [(downtime.node.clone(), downtime)].into();
+    memory.history.downtimes = [(downtime.node.clone(), downtime)].into();
     let record = Recovery {
         at_ns: 1_795_414_811_497_811_603,
         uid: "1795414811497811603:811ae46c".to_owned(),
@@ -92,13 +92,13 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
         fact(EvidenceKind::LostInRecovery, "x@1"),
         fact(EvidenceKind::Manual, ""),
     ];
-    memory.evidence = [(node("node01"), facts.into())].into();
-    memory.records = [(record.uid.clone(), record)].into();
-    memory.promoted_nobody = [(node("node02"), 5)].into();
-    memory.released = [(node("node01"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into();
-    memory.proofs = [(node("node01"), FirstProof { role: Role::Replica, at_ms: NOW_MS - 3_000 })].into();
-    memory.up_throughout = [node("node01")].into();
-    memory.second_writers = [(node("node03"), DATE_S - 3)].into();
+    memory.nodes.evidence = [(node("node01"), facts.into())].into();
+    memory.history.records = [(record.uid.clone(), record)].into();
+    memory.history.promoted_nobody = [(node("node02"), 5)].into();
+    memory.nodes.released = [(node("node01"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into();
+    memory.nodes.proofs = [(node("node01"), FirstProof { role: Role::Replica, at_ms: NOW_MS - 3_000 })].into();
+    memory.nodes.up_throughout = [node("node01")].into();
+    memory.nodes.second_writers = [(node("node03"), DATE_S - 3)].into();
     let mut state = State { memory, ..State::default() };
     state.errors.error("orchestrator http://orc1:3000", "refused", DATE_S - 100);
     let written = |state: &State| {
@@ -174,7 +174,7 @@ pub fn orders(bytes: &[u8]) -> bool {
     assert_eq!(standing.suspension.as_ref().map(|s| s.reason.clone()), standing.orders.suspended);
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
-    memory.known = ["node01", "node02", "node03"].map(node).into();
+    memory.nodes.known = ["node01", "node02", "node03"].map(node).into();
     of_kept(&memory, standing.orders.clone());
     let is_newer = standing.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
     match dir().suspend("at once", "me", Duration::from_secs(60), &now()) {

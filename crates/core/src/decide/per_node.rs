@@ -1,0 +1,199 @@
+//! What is to become of each server: what speaks against it, what that comes to, and the verdict.
+
+use std::collections::BTreeMap;
+
+use super::discharge::{discharge, return_as_primary, settle_old};
+use super::facts::{ByKind, Facts};
+use super::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
+use super::{HoldReason, Verdict};
+use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
+use crate::managed::ServerRows;
+use crate::memory::NodeMemory;
+use crate::node::Node;
+use crate::orders::Order;
+use crate::plan::Directive;
+use crate::table::{Comment, Row, Status};
+
+type Judged = (BTreeMap<Node, Verdict>, BTreeMap<Node, Directive>);
+
+/// What is to become of each server.
+pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judged {
+    let (seen, second_writers) = facts.second_writers();
+    next.second_writers = seen;
+    // In the order of the servers: a tree is made of them at once.
+    let mut quiet = Vec::new();
+    let mut fenced = Fenced::default();
+    let cluster_of = |node: &Node| facts.topology.and_then(|topology| topology.cluster_of(node));
+    let mut for_downtime = Vec::new();
+    for (node, rows) in facts.rows.servers() {
+        let marked = facts.marked_in(rows);
+        if let Some(why) = hands_off(facts, node, rows, marked.is_empty()) {
+            quiet.push((node.clone(), why));
+            continue;
+        }
+        let found = facts.of_recovery(node, rows, &marked);
+        let mut evidence = found.evidence;
+        evidence.extend(other_evidence(facts, node, rows, &marked));
+        evidence.extend(second_writers.get(node).map(|fact| (fact.kind, fact.clone())));
+        if let Some(fact) = facts.of_downtime(node) {
+            // An isolation, which ends by itself, must not carry it past the guards.
+            if is_out_for_good(&evidence) {
+                evidence.insert(fact.kind, fact);
+            } else {
+                for_downtime.push((node.clone(), fact));
+                if evidence.is_empty() {
+                    continue;
+                }
+            }
+        }
+        if evidence.is_empty() {
+            quiet.push((node.clone(), not_fenced(facts, next, node, &marked, found.held, now_ms)));
+            continue;
+        }
+        fenced.add(cluster_of(node), node, evidence);
+    }
+    let mut verdicts: BTreeMap<Node, Verdict> = quiet.into_iter().collect();
+    for (node, fact) in for_downtime {
+        match may_fence_for_downtime(facts, &node, &fenced) {
+            Ok(()) => fenced.add(cluster_of(&node), &node, ByKind::from([(fact.kind, fact)])),
+            // One that is out for an isolation is judged by that, below.
+            Err(guard) => drop(verdicts.insert(node, Verdict::Hold(HoldReason::Guarded(guard)))),
+        }
+    }
+    next.evidence.retain(|node, _| !verdicts.get(node).is_some_and(is_clear));
+    for (node, evidence) in fenced {
+        let verdict = discharge(facts, next, &node, evidence, now_ms);
+        verdicts.insert(node, verdict);
+    }
+    under_every_name(facts, verdicts)
+}
+
+/// Whether the node was judged, and nothing counts against it any more. One that was not judged keeps what speaks against it
+/// (I2).
+fn is_clear(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Keep => true,
+        Verdict::Hold(why) => match why {
+            HoldReason::OldEvidence(_) | HoldReason::Contradicted(_) | HoldReason::Guarded(_) => true,
+            HoldReason::Suspended(_)
+            | HoldReason::NotKnown
+            | HoldReason::UnknownStatus(_)
+            | HoldReason::UnreadableMarker
+            | HoldReason::Unreadable(_) => false,
+        },
+        Verdict::Fence { .. } | Verdict::Unfence { .. } | Verdict::Ignore(_) => false,
+    }
+}
+
+/// Evidence that is not of a recovery: what was kept, what markers say, a lease that is over, an order. A downtime of before
+/// is nothing against a node that is in service and bears no marker: somebody let it back.
+fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
+    let was_let_back = marked.is_empty() && rows.in_service();
+    let is_other = |kind: &EvidenceKind| match kind.ends_by() {
+        EndsBy::Proof | EndsBy::Promotion => false,
+        EndsBy::DowntimeEnd => !was_let_back,
+        EndsBy::Lease | EndsBy::Order => true,
+    };
+    let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
+    for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
+        evidence.entry(*kind).or_insert_with(|| fact.clone());
+    }
+    evidence.extend(facts.of_isolation(node).map(|fact| (fact.kind, fact)));
+    evidence.extend(ordered(facts, node));
+    evidence
+}
+
+/// What becomes of a node that nothing fences.
+fn not_fenced(
+    facts: &Facts<'_>,
+    next: &mut NodeMemory,
+    node: &Node,
+    marked: &ByKind,
+    held: Option<Evidence>,
+    now_ms: u64,
+) -> Verdict {
+    if let Some(what) = facts.unreadable(node) {
+        next.proofs.remove(node);
+        return Verdict::Hold(HoldReason::Unreadable(what.to_owned()));
+    }
+    if let Some(old) = held {
+        let settled = settle_old(facts, next, node, &old, now_ms);
+        if let Some(role) = settled.filter(|_| old.source == Source::Marker) {
+            // Memory or disk still show the fence that its runtime rows are without.
+            return Verdict::Unfence { role, evidence: vec![old] };
+        }
+        let is_contradicted = next.contradicted.contains_key(node) || facts.is_contradicted(node, old.by.as_ref());
+        return Verdict::Hold(if is_contradicted {
+            HoldReason::Contradicted(old)
+        } else {
+            HoldReason::OldEvidence(old)
+        });
+    }
+    if let Some(waiting) = marked.get(&EvidenceKind::Replica) {
+        return return_as_primary(facts, next, node, waiting, now_ms);
+    }
+    next.proofs.remove(node);
+    Verdict::Keep
+}
+
+/// What was judged of a server holds for each name that its rows have.
+fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Judged {
+    let (mut verdicts, mut directives) = (Vec::with_capacity(by_server.len()), BTreeMap::new());
+    let mut by_server = by_server.into_iter().peekable();
+    for (server, rows) in facts.rows.servers() {
+        let Some((_, verdict)) = by_server.next_if(|(judged, _)| judged == server) else { continue };
+        let directive = directive(&verdict, facts, server);
+        for name in rows.names() {
+            directives.extend(directive.iter().map(|directive| (name.clone(), directive.clone())));
+            verdicts.push((name.clone(), verdict.clone()));
+        }
+    }
+    (verdicts.into_iter().collect(), directives)
+}
+
+/// What can't or mustn't be judged.
+fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
+    let is_unreadable = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_));
+    if rows.has_note() && rows.all().any(is_unreadable) {
+        return Some(Verdict::Hold(HoldReason::UnreadableMarker));
+    }
+    if let Some(Status::Unknown(text)) =
+        rows.all().map(|row| &row.status).find(|status| matches!(status, Status::Unknown(_)))
+    {
+        return Some(Verdict::Hold(HoldReason::UnknownStatus(text.clone())));
+    }
+    let ordered = match &facts.observed.orders.now {
+        Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => {
+            rows.names().contains(ordered)
+        }
+        Some(Order::EndIsolation) => !unmarked,
+        None => false,
+    };
+    if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
+        return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
+    }
+    // A marker proves that Orchestrator knew it once, and an operator's order needs no such knowledge.
+    (!facts.memory.nodes.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
+}
+
+fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
+    match &facts.observed.orders.now {
+        Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => {
+            Some((EvidenceKind::Manual, Evidence::ordered()))
+        }
+        _ => None,
+    }
+}
+
+fn directive(verdict: &Verdict, facts: &Facts<'_>, node: &Node) -> Option<Directive> {
+    match verdict {
+        Verdict::Fence { level, evidence, .. } => {
+            let first = evidence.first()?;
+            // The successor is named by whichever evidence of that kind knows it; a marker's own name comes second.
+            let by = first.by.clone().or_else(|| facts.marked(node).get(&first.kind).and_then(|e| e.by.clone()));
+            Some(Directive::Fence { kind: first.kind, by, sessions: *level >= Level::Sessions })
+        }
+        Verdict::Unfence { role, .. } => Some(Directive::Unfence(*role)),
+        Verdict::Keep | Verdict::Hold(_) | Verdict::Ignore(_) => None,
+    }
+}
