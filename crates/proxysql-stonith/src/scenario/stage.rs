@@ -144,29 +144,46 @@ impl Stage {
         }
     }
 
+    /// Takes a step, and says what was done; nothing where the step only looks.
     async fn act(&mut self, step: &Step) -> anyhow::Result<String> {
         Ok(match step {
             Step::Program => {
                 self.start_program().await?;
                 "proxysql-stonith runs".to_owned()
             }
-            Step::Open(kind) => {
-                let session = self.proxysql.connect();
-                let what = match kind {
-                    SessionKind::Plain => "autocommit",
-                    SessionKind::Transaction => {
-                        session.begin();
-                        "an open transaction"
-                    }
-                    SessionKind::Pinned => {
-                        session.pin();
-                        "a temporary table"
-                    }
-                };
-                self.sessions.push(session);
-                format!("a client with {what} connects")
-            }
+            Step::Open(kind) => self.open(*kind),
             Step::Write(count) => self.write(*count).await,
+            Step::Rest(time) => {
+                tokio::time::sleep(*time).await;
+                format!("{} pass", humantime::format_duration(*time))
+            }
+            step => match self.to_a_node(step) {
+                Some(done) => done,
+                None => self.to_orchestrator(step).await.unwrap_or_default(),
+            },
+        })
+    }
+
+    fn open(&mut self, kind: SessionKind) -> String {
+        let session = self.proxysql.connect();
+        let what = match kind {
+            SessionKind::Plain => "autocommit",
+            SessionKind::Transaction => {
+                session.begin();
+                "an open transaction"
+            }
+            SessionKind::Pinned => {
+                session.pin();
+                "a temporary table"
+            }
+        };
+        self.sessions.push(session);
+        format!("a client with {what} connects")
+    }
+
+    /// A step that is done to a node; `None`: it is another.
+    fn to_a_node(&mut self, step: &Step) -> Option<String> {
+        Some(match step {
             Step::Kill(node) => {
                 self.nodes.kill(node);
                 format!("kill -KILL {node}")
@@ -190,6 +207,13 @@ impl Stage {
                 self.orchestrator.end_downtime(node);
                 format!("{node} replicates from {primary}, read_only=1; downtime ended")
             }
+            _ => return None,
+        })
+    }
+
+    /// A step that is done through Orchestrator, or to it; `None`: it is another.
+    async fn to_orchestrator(&mut self, step: &Step) -> Option<String> {
+        Some(match step {
             Step::TakeOver(old, new) => {
                 self.orchestrator.take_over(old, new);
                 format!("orchestrator-client -c graceful-master-takeover: {old} -> {new}")
@@ -226,11 +250,7 @@ impl Stage {
                 self.orchestrator.heal();
                 "Orchestrator can be reached again".to_owned()
             }
-            Step::Rest(time) => {
-                tokio::time::sleep(*time).await;
-                format!("{} pass", humantime::format_duration(*time))
-            }
-            Step::Say(_) | Step::Until(_) | Step::Expect(_) => String::new(),
+            _ => return None,
         })
     }
 

@@ -1,0 +1,188 @@
+//! Finds the conditions of a tick: by what it saw and decided, and by what its apply came to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Condition, HELD_MAX, NAMED_MAX, NodeList, UnarmedReason};
+use crate::apply::Outcome;
+use crate::decide::{Decision, HoldReason, Verdict};
+use crate::lease::LeaseState;
+use crate::managed::Managed;
+use crate::node::Node;
+use crate::observed::{Observed, ProxyView};
+use crate::orchestrator::LeaderView;
+use crate::policy::{IsolationScope, Policy};
+use crate::role::Role;
+use crate::table::{CheckType, Hostgroup, Row, Status};
+
+/// What one tick shows: the leader, what is protected and armed, what is held.
+pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> Vec<Condition> {
+    let managed = Managed::of(&observed.proxy, policy);
+    let served = in_force(&observed.proxy, |hostgroup| managed.contains(hostgroup));
+    let mut found: Vec<Condition> = of_leader(&observed.leader).into_iter().collect();
+    found.extend(skipped(&observed.leader, &served));
+    let protection = unprotected(observed, decision, &managed, &served);
+    let is_protected = !matches!(protection, Some(Condition::NothingManaged | Condition::NothingProtected { .. }));
+    found.extend(protection);
+    if is_protected && managed.writers().next().is_none() {
+        found.push(Condition::NoWriterHostgroup);
+    }
+    if !decision.unmatched.is_empty() {
+        found.push(Condition::Unmatched(NodeList::of(decision.unmatched.keys())));
+    }
+    if policy.isolation_scope != IsolationScope::Off {
+        let clustered = observed.proxy.clustered.then_some(Condition::Clustered);
+        let unarmed = || unarmed(observed, decision).filter(|_| is_protected).map(Condition::Unarmed);
+        found.extend(clustered.or_else(unarmed));
+    }
+    found.extend(returns_by_hand(observed, &managed));
+    match (decision.lease_state, &observed.proxy.lease) {
+        (LeaseState::Isolated, _) => found.push(Condition::Isolated),
+        (LeaseState::Shared, Some(lease)) => found.push(Condition::AnsweredFor(lease.owner.clone())),
+        _ => {}
+    }
+    found.extend(observed.orders.suspended.clone().map(Condition::Suspended));
+    found.extend(held(decision));
+    found.extend(errant_transactions(observed, decision));
+    found
+}
+
+/// The nodes with rows in force in these hostgroups; the ghosts of rows that are gone left out.
+pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTreeSet<Node> {
+    let rows = proxy.runtime.iter().filter(|row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup));
+    rows.filter_map(Row::node).collect()
+}
+
+fn of_leader(leader: &LeaderView) -> Option<Condition> {
+    match leader {
+        LeaderView::Led(_) => None,
+        LeaderView::Leaderless => Some(Condition::Leaderless),
+        LeaderView::Blind(why) => Some(Condition::LeaderUnusable(why.clone())),
+        LeaderView::Conflict(why) => Some(Condition::LeaderConflict(why.clone())),
+        LeaderView::Silent(why) => Some(Condition::LeaderUnreached(why.clone())),
+    }
+}
+
+fn skipped(leader: &LeaderView, served: &BTreeSet<Node>) -> Option<Condition> {
+    let LeaderView::Led(answer) = leader else { return None };
+    let first = answer.skipped.first()?.what.clone();
+    let concerned = answer.skipped.iter().flat_map(|entry| &entry.nodes).filter(|node| served.contains(*node));
+    Some(Condition::AnswerSkipped { count: answer.skipped.len(), first, nodes: NodeList::of(concerned) })
+}
+
+fn unprotected(
+    observed: &Observed,
+    decision: &Decision,
+    managed: &Managed,
+    served: &BTreeSet<Node>,
+) -> Option<Condition> {
+    if served.is_empty() {
+        return Some(Condition::NothingManaged);
+    }
+    // Without an answer nobody knows whom Orchestrator knows.
+    if decision.memory.nodes.instances_asked_ms.is_none() && decision.memory.nodes.known.is_empty() {
+        return None;
+    }
+    let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(HoldReason::NotKnown));
+    let unknown = decision.verdicts.iter().filter(|(_, verdict)| is_unknown(verdict));
+    let unknown: BTreeSet<Node> = unknown.map(|(node, _)| node.clone()).collect();
+    if served.is_subset(&unknown) {
+        let instances = match &observed.leader {
+            LeaderView::Led(answer) => answer.instances.as_deref().unwrap_or_default(),
+            _ => &[],
+        };
+        let listed = NodeList::of(instances.iter().map(|instance| &instance.node));
+        return Some(Condition::NothingProtected { served: NodeList::of(served), listed });
+    }
+    // Other servers may well be none of Orchestrator's business.
+    let replicating = in_force(&observed.proxy, |hostgroup| managed.writer_beside(hostgroup).is_some());
+    let nodes = NodeList::of(replicating.intersection(&unknown));
+    (nodes.count() > 0).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })
+}
+
+fn unarmed(observed: &Observed, decision: &Decision) -> Option<UnarmedReason> {
+    let is_led = matches!(observed.leader, LeaderView::Led(_));
+    if !is_led && !decision.memory.lease.armed {
+        return Some(UnarmedReason::NoLeader);
+    }
+    if !decision.unarmed.is_empty() {
+        let hostgroups = decision.unarmed.keys().copied().collect();
+        return Some(UnarmedReason::UnknownWriters {
+            hostgroups,
+            nodes: NodeList::of(decision.unarmed.values().flatten()),
+        });
+    }
+    (!decision.memory.lease.armed).then_some(UnarmedReason::NoWriter)
+}
+
+/// The pairs whose `check_type` names what Orchestrator does not report. Pairs without rows return nothing.
+fn returns_by_hand(observed: &Observed, managed: &Managed) -> Vec<Condition> {
+    let in_use = |hostgroup: Hostgroup| observed.proxy.runtime.iter().any(|row| row.key.hostgroup == hostgroup);
+    let mut by_check: BTreeMap<&str, Vec<Hostgroup>> = BTreeMap::new();
+    for pair in managed.writers().filter_map(|hostgroup| managed.pair_of_writer(hostgroup)) {
+        if let CheckType::Other(check_type) = &pair.check_type
+            && (in_use(pair.writer) || in_use(pair.reader))
+        {
+            by_check.entry(check_type).or_default().push(pair.writer);
+        }
+    }
+    let condition =
+        |(check_type, writers): (&str, _)| Condition::ReturnsByHand { check_type: check_type.to_owned(), writers };
+    by_check.into_iter().map(condition).collect()
+}
+
+/// The replicas that return in this tick though their primary lacks some of their transactions.
+fn errant_transactions(observed: &Observed, decision: &Decision) -> Option<Condition> {
+    let LeaderView::Led(answer) = &observed.leader else { return None };
+    let returns = |node: &Node| {
+        matches!(decision.verdicts.get(node), Some(Verdict::Unfence { role: Role::Replica, evidence })
+            if evidence.iter().any(|fact| fact.kind.ends_by_proof()))
+    };
+    let shown = answer.instances.iter().flatten();
+    let errant: Vec<_> = shown.filter(|i| !i.errant_gtid.is_empty() && returns(&i.node)).collect();
+    let set = errant.first()?.errant_gtid.clone();
+    Some(Condition::ErrantTransactions { set, nodes: NodeList::of(errant.iter().map(|i| &i.node)) })
+}
+
+fn held(decision: &Decision) -> Vec<Condition> {
+    let mut by_text: BTreeMap<String, (HoldReason, Vec<&Node>)> = BTreeMap::new();
+    for (node, verdict) in &decision.verdicts {
+        match verdict {
+            Verdict::Hold(HoldReason::Suspended(_)) => {}
+            Verdict::Hold(why) => by_text.entry(why.to_string()).or_insert((why.clone(), vec![])).1.push(node),
+            _ => {}
+        }
+    }
+    let mut groups: Vec<_> = by_text.into_values().collect();
+    groups.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let more: usize = groups.iter().skip(HELD_MAX).map(|(_, nodes)| nodes.len()).sum();
+    let condition = |(why, nodes): (HoldReason, Vec<&Node>)| Condition::Held { why, nodes: NodeList::of(nodes) };
+    let mut found: Vec<_> = groups.into_iter().take(HELD_MAX).map(condition).collect();
+    found.extend((more > 0).then_some(Condition::HeldMore(more)));
+    found
+}
+
+/// What an apply could not do.
+pub fn of_outcome(outcome: &Outcome) -> Vec<Condition> {
+    match outcome {
+        Outcome::Busy { owner } => vec![Condition::ApplierBusy(owner.clone())],
+        Outcome::LostLock => vec![Condition::ApplierReplaced],
+        Outcome::PutOff => vec![Condition::ReturnPutOff],
+        Outcome::Failed { statement, error } => {
+            vec![Condition::ApplyFailed(format!("ProxySQL refused {statement}: {error}"))]
+        }
+        Outcome::Applied(done) => {
+            let mut found = Vec::new();
+            if !done.sessions_left.is_empty() {
+                found.push(Condition::SessionsLeft(NodeList::of(&done.sessions_left)));
+            }
+            if !done.not_as_planned.is_empty() {
+                let rows: Vec<&str> = done.not_as_planned.iter().take(NAMED_MAX).map(String::as_str).collect();
+                let more = done.not_as_planned.len() - rows.len();
+                let more = if more > 0 { format!("; ... and {more} more") } else { String::new() };
+                found.push(Condition::NotAsPlanned(format!("{}{more}", rows.join("; "))));
+            }
+            found.extend(done.disk_error.clone().map(Condition::DiskRefused));
+            found
+        }
+    }
+}

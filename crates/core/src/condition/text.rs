@@ -1,0 +1,135 @@
+//! What each condition says to a person.
+
+use std::fmt;
+
+use super::{Condition, NAMED_MAX, NodeList, UnarmedReason};
+use crate::table::Hostgroup;
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaderConflict(why) | Self::OrchestratorUnverified(why) => f.write_str(why),
+            Self::ProxyUnread(why) | Self::ProxyUnverified(why) => f.write_str(why),
+            Self::StateUnkept(why) | Self::OrdersUnread(why) | Self::NoAgent(why) => f.write_str(why),
+            Self::ApplyFailed(why) => f.write_str(why),
+            Self::Leaderless => f.write_str(LEADERLESS),
+            Self::LeaderUnusable(why) => write!(f, "Orchestrator's answers cannot be used; nothing is changed: {why}"),
+            Self::LeaderUnreached(why) => write!(f, "Orchestrator's leader was not reached: {why}"),
+            Self::AnswerSkipped { count, first, nodes } => skipped(f, *count, first, nodes),
+            Self::UntestedVersion(version) => write!(f, "ProxySQL {version} {UNTESTED}"),
+            Self::NothingManaged => f.write_str(NOTHING_MANAGED),
+            Self::NoWriterHostgroup => f.write_str(NO_WRITER_HOSTGROUP),
+            Self::Unmatched(nodes) => write!(f, "Orchestrator lists {nodes} {UNMATCHED}"),
+            Self::NothingProtected { served, listed } => nothing_protected(f, served, listed),
+            Self::UnknownNodes { nodes, served } => {
+                write!(f, "{} of {served} nodes {UNKNOWN_NODES}: {nodes}", nodes.count())
+            }
+            Self::Unarmed(reason) => write!(f, "isolation is not armed{reason}"),
+            Self::Clustered => f.write_str(CLUSTERED),
+            Self::ReturnsByHand { check_type, writers } => by_hand(f, check_type, writers),
+            Self::Isolated => write!(f, "out of service: no lease from Orchestrator's leader"),
+            Self::AnsweredFor(owner) => {
+                write!(f, "kept in service by agent {owner}, which still reaches Orchestrator's leader")
+            }
+            Self::Suspended(reason) => write!(f, "suspended, nothing is fenced or let back: {reason}"),
+            Self::Held { why, nodes } => {
+                let verb = if nodes.count() == 1 { "is" } else { "are" };
+                write!(f, "{nodes} {verb} held, nothing is changed: {why}")
+            }
+            Self::HeldMore(count) => write!(f, "{count} more nodes are held; `status` lists them"),
+            Self::ErrantTransactions { set, nodes } => write!(
+                f,
+                "{nodes} returned with transactions that the primary lacks ({set}): merge them, or rebuild the replica"
+            ),
+            Self::Observing(plan) => write!(f, "mode = \"observe\", nothing is changed:\n{plan}"),
+            Self::ApplierBusy(owner) => {
+                write!(f, "another applier ({owner}) is at work on this ProxySQL; the work is left to it")
+            }
+            Self::ApplierReplaced => write!(f, "another applier took over, and finishes the work"),
+            Self::ReturnPutOff => write!(f, "the server tables keep changing; the return of a node is put off"),
+            Self::SessionsLeft(nodes) => {
+                write!(f, "connections to {nodes} are still in use, and no session shows that it holds them")
+            }
+            Self::NotAsPlanned(rows) => {
+                write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
+            }
+            Self::DiskRefused(why) => write!(f, "{DISK_REFUSED}: {why}"),
+        }
+    }
+}
+
+const LEADERLESS: &str = "Orchestrator's nodes report that none of them leads, so none can promote; nothing is changed";
+
+const UNTESTED: &str = "is untested with this program: `run` changes nothing here, and a failover fences nothing. Allow it \
+                        with allow_untested_version = true in the [[proxysql]] section, or with --allow-untested-version";
+
+const NOTHING_MANAGED: &str =
+    "nothing is protected here: ProxySQL has no server row outside the hostgroups that are never touched";
+
+const NO_WRITER_HOSTGROUP: &str = "no hostgroup is known to take writes, so a second writer is not seen: \
+                                   mysql_replication_hostgroups has no pair here, and policy.writer_hostgroups names none";
+
+const UNMATCHED: &str = "as failed over, in a cluster that is served here, and no row has that name: a row of it under \
+                         another name is not fenced";
+
+const UNKNOWN_NODES: &str = "cannot be fenced, since Orchestrator does not list them under ProxySQL's names";
+
+const CLUSTERED: &str = "isolation is off: ProxySQL Cluster peers are configured, and an isolation would spread to them. \
+                         Accept that with isolation.scope = \"off\"";
+
+const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
+
+fn skipped(f: &mut fmt::Formatter<'_>, count: usize, first: &str, nodes: &NodeList) -> fmt::Result {
+    write!(f, "{count} entries of Orchestrator's answer cannot be read and are skipped; the first: {first}")?;
+    match nodes.count() {
+        0 => Ok(()),
+        _ => write!(f, ". They concern {nodes}"),
+    }
+}
+
+fn nothing_protected(f: &mut fmt::Formatter<'_>, served: &NodeList, listed: &NodeList) -> fmt::Result {
+    let count = served.count();
+    write!(
+        f,
+        "nothing is protected here: Orchestrator knows none of ProxySQL's {count} nodes under their names ({served})"
+    )?;
+    if listed.count() > 0 {
+        write!(f, "; it lists {listed}")?;
+    }
+    write!(f, ". Write the hostnames and ports into mysql_servers as Orchestrator has them")
+}
+
+fn by_hand(f: &mut fmt::Formatter<'_>, check_type: &str, writers: &[Hostgroup]) -> fmt::Result {
+    let writers = listed(writers);
+    write!(
+        f,
+        "returns need a hand: Orchestrator does not report {check_type:?}, the check_type of the pairs with writer \
+         hostgroup {writers}. A repaired node stays out until an operator's `unfence --as`"
+    )
+}
+
+/// What follows "isolation is not armed".
+impl fmt::Display for UnarmedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLeader => write!(f, ": no leader that knows this ProxySQL's writers was seen yet"),
+            Self::NoWriter => write!(f, ": the writer hostgroups have no row"),
+            Self::UnknownWriters { hostgroups, nodes } => {
+                let hostgroups = listed(hostgroups);
+                write!(
+                    f,
+                    " for writer hostgroup {hostgroups}: Orchestrator lists none of the nodes there under ProxySQL's \
+                     names: {nodes}"
+                )
+            }
+        }
+    }
+}
+
+/// Hostgroups, the first few by number.
+fn listed(hostgroups: &[Hostgroup]) -> String {
+    let mut listed: Vec<String> = hostgroups.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = hostgroups.len() - listed.len();
+    listed.extend((more > 0).then(|| format!("... and {more} more")));
+    listed.join(", ")
+}
