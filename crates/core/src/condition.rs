@@ -15,6 +15,7 @@ pub use untold::Untold;
 
 use crate::decide::HoldReason;
 use crate::node::Node;
+use crate::orchestrator::{BlindCause, ConflictCause, SilentCause};
 use crate::table::Hostgroup;
 
 /// The most nodes that one text names.
@@ -106,11 +107,11 @@ pub enum Condition {
     /// Orchestrator: a majority names no leader.
     Leaderless,
     /// Orchestrator: its answers can't be used.
-    LeaderUnusable(String),
+    LeaderUnusable(BlindCause),
     /// Orchestrator: two leaders.
-    LeaderConflict(String),
+    LeaderConflict(ConflictCause),
     /// Orchestrator: no leader was reached.
-    LeaderUnreached(String),
+    LeaderUnreached(SilentCause),
     /// Orchestrator: parts of its answer could not be read.
     AnswerSkipped {
         /// How many.
@@ -243,6 +244,17 @@ impl Condition {
             Self::SessionsLeft(_) => "sessions-left",
             Self::NotAsPlanned(_) => "not-as-planned",
             Self::DiskRefused(_) => "disk-refused",
+        }
+    }
+
+    /// A stable name of its cause, where there are several.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::LeaderUnusable(cause) => Some(cause.label()),
+            Self::LeaderConflict(cause) => Some(cause.label()),
+            Self::LeaderUnreached(cause) => Some(cause.label()),
+            Self::Held { why, .. } => Some(why.label()),
+            _ => None,
         }
     }
 

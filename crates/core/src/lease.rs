@@ -235,6 +235,7 @@ fn is_confirmed(memory: &LeaseMemory, answer: &Answer, now_ms: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::orchestrator::SilentCause;
 
     const START_MS: u64 = 100_000;
 
@@ -285,7 +286,7 @@ mod tests {
     #[test]
     fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
         let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
-        let silent = LeaderView::Silent(String::new());
+        let silent = LeaderView::Silent(SilentCause::default());
         assert_eq!(stands(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
         assert_eq!(stands(&silent, starts_ms - START_MS), LeaseState::Isolated);
         let booted = LeaseMemory { asked_ms: None, started_ms: 0, ..armed() };
@@ -299,7 +300,7 @@ mod tests {
         let first_lost = |after_ms| {
             let mut memory = LeaseMemory { silent_ms: None, ..armed() };
             let proxy = AtProxy { may_isolate: true, lease: None };
-            advance(&mut memory, &LeaderView::Silent(String::new()), proxy, &policy, START_MS + after_ms)
+            advance(&mut memory, &LeaderView::Silent(SilentCause::default()), proxy, &policy, START_MS + after_ms)
         };
         assert_eq!(first_lost(after_ms - 1), LeaseState::Waiting);
         assert_eq!(first_lost(after_ms), LeaseState::Isolated);
@@ -310,7 +311,7 @@ mod tests {
         let lease = SharedLease { owner: "a".to_owned(), ours: false, left_ms: 5_000, unwanted_ms: 0 };
         let mut memory = LeaseMemory { isolated: true, ..armed() };
         let proxy = AtProxy { may_isolate: true, lease: Some(&lease) };
-        let silent = LeaderView::Silent(String::new());
+        let silent = LeaderView::Silent(SilentCause::default());
         assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), LeaseState::Shared);
         assert!(!memory.isolated);
     }

@@ -212,7 +212,7 @@ impl<'a> ManagedRows<'a> {
 
     /// Whether any row has a marker of this kind.
     pub fn any_marker(&self, kind: EvidenceKind) -> bool {
-        let layers = [Layer::Runtime, Layer::Memory, Layer::Disk];
+        let layers = Layer::ALL;
         self.servers.iter().any(|(_, rows)| layers.iter().any(|layer| rows.has_marker(*layer, kind)))
     }
 
@@ -232,7 +232,7 @@ pub fn managed_rows<'a, 'm>(
     proxy: &'a ProxyView,
     managed: &'m Managed,
 ) -> impl Iterator<Item = (Layer, &'a Row)> + use<'a, 'm> {
-    let layers = [Layer::Runtime, Layer::Memory, Layer::Disk].into_iter();
+    let layers = Layer::ALL.into_iter();
     let rows = layers.flat_map(|layer| proxy.layer(layer).iter().map(move |row| (layer, row)));
     rows.filter(|(_, row)| managed.contains(row.key.hostgroup) && row.key.hostname.host().is_some())
 }

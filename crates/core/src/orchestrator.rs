@@ -1,6 +1,7 @@
 //! What Orchestrator's leader said, as data: instances, downtimes, recoveries, and what follows from them.
 
 mod answer;
+mod cause;
 mod history;
 mod identity;
 mod instance;
@@ -9,6 +10,7 @@ mod superseded;
 mod topology;
 
 pub use answer::{Answer, AnswerPart, Backing, LeaderView, SkippedEntry};
+pub use cause::{BlindCause, CameBackKind, ConflictCause, Counts, EndpointAnswer, SilentCause};
 pub use history::{HistoryProgress, HistoryReading, PAGE_RECORDS, RecoveryHistory, UnderWay};
 pub use identity::Identity;
 pub use instance::{DOWNTIME_BEGIN_SLACK_S, Downtime, Instance, LOST_IN_RECOVERY};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use lab::nodes::Nodes;
 use lab::proxysql::ProxySql;
 use mysql_async::prelude::Queryable;
-use proxysql_stonith::proxysql::{Admin, Credential, ServerCheck, Settings, Tls};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::proxysql::{Admin, ServerCheck, Settings, Tls};
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::node::Node;
 
 /// Rows beside the three nodes.

@@ -6,8 +6,6 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod fence;
-mod names;
-mod proxies;
 mod run;
 mod show;
 mod suspend;
@@ -33,6 +31,13 @@ pub enum Failure {
     BadInput(String),
     /// Exit code 1.
     Error(anyhow::Error),
+}
+
+impl Failure {
+    /// What was typed or configured is wrong.
+    fn bad_input(why: impl std::fmt::Display) -> Self {
+        Self::BadInput(why.to_string())
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -86,9 +91,9 @@ fn carry_out(cli: Cli) -> Ended {
         Command::Resume => return suspend::resume(&cli.flags, &env),
         _ => {}
     }
-    let config = Config::load(&cli.flags, &env).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;
     let _logging = logging::init(config.log);
-    to_its_end(async {
+    crate::agent::to_its_end(async {
         // Who closes the terminal does not mean to stop a command, or a tick, in its midst.
         let _hangup = signal(SignalKind::hangup())?;
         match cli.command {
@@ -109,15 +114,6 @@ fn carry_out(cli: Cli) -> Ended {
     })
 }
 
-/// Does the work in this thread, and does not wait for what still blocks then: a name server that does not answer holds a
-/// look-up for many seconds, and starts by ProxySQL's scheduler would pile up.
-fn to_its_end<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(work);
-    runtime.shutdown_background();
-    outcome
-}
-
 /// A command's answer: on stdout, and a reader that has gone away is no error.
 fn answer(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", plain(text.trim_end()));
@@ -134,32 +130,11 @@ fn of_configured(count: usize, config: &Config) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::time::{Duration, Instant};
-
     #[test]
     fn the_process_makes_no_core_dump_and_its_memory_is_closed_to_its_user() {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable, "before");
         super::run(["proxysql-stonith", "--version"].map(Into::into));
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-    }
-
-    #[test]
-    fn a_look_up_that_hangs_does_not_hold_up_the_end() {
-        let ((begun, has_begun), (_answers, answer)) = (mpsc::channel(), mpsc::channel::<()>());
-        let mut ending = Instant::now();
-        super::to_its_end(async {
-            // As tokio looks names up: in a thread that nothing can cancel.
-            tokio::task::spawn_blocking(move || {
-                begun.send(()).unwrap();
-                let _ = answer.recv_timeout(Duration::from_secs(60));
-            });
-            has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
-            ending = Instant::now();
-            Ok(())
-        })
-        .unwrap();
-        assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());
     }
 }

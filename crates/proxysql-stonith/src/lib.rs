@@ -18,6 +18,5 @@ pub mod secret;
 pub mod state;
 pub mod tls;
 pub mod untrusted_text;
-pub mod watch;
 
 pub use commands::run;

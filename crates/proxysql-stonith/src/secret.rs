@@ -1,4 +1,4 @@
-//! A password: never shown, whatever formats it (I11).
+//! A password, and who has it: never shown, whatever formats it (I11).
 
 use std::fmt;
 
@@ -30,6 +30,15 @@ impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// A user and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Text that somebody else wrote, as it may go into a message.
 
+use std::error::Error as StdError;
+
 use crate::bytes::byte_of;
 
 /// The most characters of it.
@@ -20,6 +22,20 @@ pub fn line_of(text: &str, most: usize) -> String {
         }
     }
     line
+}
+
+/// An error with all that caused it, on one bounded line.
+pub fn whole_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let also = error.to_string();
+        if !text.ends_with(&also) {
+            text = format!("{text}: {also}");
+        }
+        cause = error.source();
+    }
+    one_line(&text)
 }
 
 /// Text of several lines for a terminal: nothing in it moves the cursor, sets a colour or turns the direction of writing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use proxysql_stonith::orchestrator::came_back::Kind;
+use stonith_core::orchestrator::CameBackKind;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -71,9 +71,11 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
 fn the_table_of_what_came_back_is_the_codes_and_names_tests_that_exist() {
     let page = std::fs::read_to_string(root().join("docs/what-came-back.md")).unwrap();
     let (_, one_endpoint) = page.split_once("## One endpoint\n\n").unwrap();
-    let told: Vec<(&str, &str)> =
-        rows(one_endpoint.split("\n## ").next().unwrap()).into_iter().map(|row| (row[0], row[2])).collect();
-    assert_eq!(told, Kind::ALL.map(|kind| (kind.label(), kind.counts().label())));
+    let told: Vec<(String, String)> = rows(one_endpoint.split("\n## ").next().unwrap())
+        .into_iter()
+        .map(|row| (row[0].to_owned(), row[2].to_owned()))
+        .collect();
+    assert_eq!(told, CameBackKind::ALL.map(|kind| (kind.to_string(), kind.counts().to_string())));
     let mut code = String::new();
     sources(&root().join("crates"), &mut code);
     for row in rows(&page) {

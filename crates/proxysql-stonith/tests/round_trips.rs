@@ -166,8 +166,8 @@ mod on_the_lab {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
     use proxysql_stonith::clock;
-    use proxysql_stonith::proxysql::{Admin, Credential, Settings, drive, observe};
-    use proxysql_stonith::secret::Secret;
+    use proxysql_stonith::proxysql::{Admin, Settings, drive, observe};
+    use proxysql_stonith::secret::{Credential, Secret};
     use stonith_core::evidence::EvidenceKind;
     use stonith_core::managed::Managed;
     use stonith_core::node::Node;
@@ -177,7 +177,7 @@ mod on_the_lab {
     use stonith_core::role::Role;
     use stonith_core::table::Layer;
 
-    const LAYERS: [Layer; 3] = [Layer::Runtime, Layer::Memory, Layer::Disk];
+    const LAYERS: [Layer; 3] = Layer::ALL;
 
     /// What an operator may write into a comment: SQL, quotes, comments, binary. SQLite's texts end at a NUL.
     fn comment() -> impl Strategy<Value = String> {

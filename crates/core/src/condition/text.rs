@@ -8,7 +8,8 @@ use crate::table::Hostgroup;
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LeaderConflict(why) | Self::OrchestratorUnverified(why) => f.write_str(why),
+            Self::LeaderConflict(cause) => write!(f, "{cause}"),
+            Self::OrchestratorUnverified(why) => f.write_str(why),
             Self::ProxyUnread(why) | Self::ProxyUnverified(why) => f.write_str(why),
             Self::StateUnkept(why) | Self::OrdersUnread(why) | Self::NoAgent(why) => f.write_str(why),
             Self::ApplyFailed(why) => f.write_str(why),

@@ -145,7 +145,7 @@ impl<'a> Facts<'a> {
             return found;
         }
         let is_back = rows.names().iter().any(|name| self.observed.proxy.returned.contains(name));
-        for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
+        for layer in Layer::ALL {
             if layer != Layer::Runtime && found.is_empty() && is_back {
                 break;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::node::Node;
-use crate::orchestrator::{Downtime, Instance, RecoveryHistory};
+use crate::orchestrator::{BlindCause, ConflictCause, Downtime, Instance, RecoveryHistory, SilentCause};
 
 /// What came of asking Orchestrator in this tick.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,11 +13,11 @@ pub enum LeaderView {
     /// A majority of the raft nodes answered, and none names a leader: nobody can promote.
     Leaderless,
     /// They answer, but with something that can't be used: 401, a TLS error, garbage.
-    Blind(String),
-    /// Two endpoints both passed leader-check.
-    Conflict(String),
+    Blind(BlindCause),
+    /// More than one leads, by their own word or by the majority's.
+    Conflict(ConflictCause),
     /// Nothing was heard that counts.
-    Silent(String),
+    Silent(SilentCause),
 }
 
 /// How many back the leader up (I8).

@@ -181,6 +181,11 @@ pub enum Layer {
     Disk,
 }
 
+impl Layer {
+    /// All of them, the one in force first.
+    pub const ALL: [Self; 3] = [Self::Runtime, Self::Memory, Self::Disk];
+}
+
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -284,7 +284,7 @@ impl State {
         let mut leader = self.leader_view(agent, &proxy, policy);
         if self.orc.slow {
             let before = self.agents[i].under_way.replace(Arc::new(leader));
-            leader = before.map_or_else(|| LeaderView::Silent("timed out".to_owned()), Arc::unwrap_or_clone);
+            leader = before.map_or_else(|| LeaderView::Silent(Default::default()), Arc::unwrap_or_clone);
         }
         Observed { proxy, leader, orders: Orders::default() }
     }
@@ -306,13 +306,13 @@ impl State {
 
     fn leader_view(&self, agent: &Agent, proxy: &ProxyView, policy: &Policy) -> LeaderView {
         if agent.cut_off {
-            return LeaderView::Silent("timed out".to_owned());
+            return LeaderView::Silent(Default::default());
         }
         let (m, backing) = match self.orc.reach {
             Reach::Leader | Reach::Relayed => (self.orc.leader, Backing::Majority),
             Reach::Deposed => (0, Backing::Unconfirmed),
             Reach::Leaderless | Reach::DatabaseGone => return LeaderView::Leaderless,
-            Reach::Nobody => return LeaderView::Silent("timed out".to_owned()),
+            Reach::Nobody => return LeaderView::Silent(Default::default()),
         };
         let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
         let asked = leader_query(proxy, &agent.memory, &leader, &member.downtimes, policy, self.now_ms());

@@ -231,7 +231,7 @@ impl Model {
             _ => false,
         };
         if is_lost {
-            observed.leader = LeaderView::Silent("taken out".to_owned());
+            observed.leader = LeaderView::Silent(Default::default());
         }
         let memory = (*state.agents[i].memory).clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());

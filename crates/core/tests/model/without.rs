@@ -144,7 +144,7 @@ pub fn decide_without(
         Some(Rule::SharedLease) => observed.proxy.lease = None,
         Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {
-            observed.leader = LeaderView::Silent("no leader".to_owned());
+            observed.leader = LeaderView::Silent(Default::default());
         }
         _ => {}
     }

@@ -147,7 +147,7 @@ fn tell(story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)
         for _ in 0..*seconds {
             let seen = lab.proxy.clone();
             let decision = lab.next();
-            let leader = LeaderView::Silent(String::new());
+            let leader = LeaderView::Silent(Default::default());
             let seen = Observed { proxy: seen, leader, orders: lab.orders.clone() };
             each(&seen, &decision, &lab);
         }

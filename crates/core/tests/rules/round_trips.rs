@@ -30,7 +30,7 @@ fn proxy(layers: [Vec<Row>; 3]) -> ProxyView {
 }
 
 fn carried_out(plan: &Plan, proxy: &ProxyView) -> ProxyView {
-    let layers = [Layer::Runtime, Layer::Memory, Layer::Disk];
+    let layers = Layer::ALL;
     let [runtime, memory, disk] = layers.map(|layer| plan.carry_out(proxy.layer(layer)));
     ProxyView { runtime, memory, disk, ..proxy.clone() }
 }
@@ -150,7 +150,7 @@ proptest! {
         let fence = Directive::Fence { kind: marker.kind, by: marker.by, sessions: false };
         let fenced = carried_out(&plan(fence, &before), &before);
         let back = carried_out(&plan(Directive::Unfence(Role::AsBefore), &fenced), &fenced);
-        for layer in [Layer::Runtime, Layer::Memory, Layer::Disk] {
+        for layer in Layer::ALL {
             let mut expected = before.layer(layer).to_vec();
             expected.sort();
             for row in &mut expected {

@@ -160,11 +160,14 @@ impl Agent {
         let view = proxy.view(&self.owner(), now_ms);
         let asked_ms = self.boot_ms(now_ms);
         let leader = if now_ms < self.silent_ms {
-            LeaderView::Silent("timed out".to_owned())
+            LeaderView::Silent(Default::default())
         } else if now_ms < self.blind_ms {
-            LeaderView::Blind("HTTP 401".to_owned())
+            LeaderView::Blind(Default::default())
         } else if now_ms < self.conflict_ms {
-            LeaderView::Conflict("two leaders".to_owned())
+            LeaderView::Conflict(stonith_core::orchestrator::ConflictCause::TwoLeaders {
+                one: "orc1".to_owned(),
+                other: "orc2".to_owned(),
+            })
         } else {
             let backing = match now_ms < self.no_majority_ms {
                 _ if self.single => Backing::Single,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use stonith_core::node::Node;
 
 use crate::loopback;
+use crate::orchestrator::Endpoint;
 
 /// The most endpoints, and the most proxies: a limit on what one tick may ask.
 pub const ADDRESSES_MAX: usize = 64;
@@ -21,50 +22,7 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
 /// # Errors
 /// What was expected. A password in the URL is refused, and not shown (I11).
 pub fn check_endpoint(url: &str) -> Result<(), String> {
-    const EXPECTED: &str = "expected a URL such as \"http://orc1:3000\"";
-    if url.contains('@') {
-        return Err("a user or password doesn't belong into the URL, where others can see it; \
-                    use orchestrator.user and orchestrator.password_file, or ORCHESTRATOR_AUTH_USER and _PASSWORD"
-            .to_owned());
-    }
-    let shown: String = url.chars().take(80).collect();
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(format!("{shown:?} has no scheme; {EXPECTED}"));
-    };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(format!("{shown:?} is neither http:// nor https://; {EXPECTED}"));
-    }
-    if !rest.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!("{shown:?} has blanks or letters outside ASCII; {EXPECTED}"));
-    }
-    if rest.contains(['?', '#']) {
-        return Err(format!("{shown:?} has a query or a fragment; {EXPECTED}"));
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(v6) => match v6.split_once(']') {
-            Some((host, "")) => (host, None),
-            Some((host, port)) if port.starts_with(':') => (host, Some(&port[1..])),
-            _ => return Err(format!("{shown:?}: an IPv6 address goes in brackets, http://[::1]:3000")),
-        },
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    if host.is_empty() {
-        return Err(format!("{shown:?} names no host; {EXPECTED}"));
-    }
-    // What the client will make of it: what it can't use is said here, with the line.
-    if host.contains(['[', ']']) || url.parse::<hyper::Uri>().is_err() {
-        return Err(format!("{shown:?} is not a URL; {EXPECTED}"));
-    }
-    if let Some(port) = port
-        && !matches!(port.parse::<u16>(), Ok(1..))
-    {
-        return Err(format!("{shown:?} has no port from 1 to 65535 after the colon; {EXPECTED}"));
-    }
-    Ok(())
+    url.parse::<Endpoint>().map(drop).map_err(|error| error.to_string())
 }
 
 /// What is equal for two spellings of one endpoint: with or without `/api`, in any case.

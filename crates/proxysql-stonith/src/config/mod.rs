@@ -39,7 +39,7 @@ pub use environment::Environment;
 pub use file::{FILE_MAX_BYTES, RawFile};
 pub use flags::{Flags, word};
 pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
-pub use secrets::{Credential, CredentialSource, SecretError, SecretSource};
+pub use secrets::{CredentialSource, SecretError, SecretSource};
 pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
 
 /// The config file that is read if it exists and no other is named.

@@ -9,7 +9,7 @@ use super::address;
 use super::file::RawFile;
 use super::option_file::{OptionGroup, read_group};
 use crate::files::{Links, OpenToOthers, Regular};
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 
 /// The largest secret file that is read, in bytes.
 const SECRET_MAX_BYTES: u64 = 64 * 1024;
@@ -73,15 +73,6 @@ pub struct CredentialSource {
     pub fallback_user: Option<String>,
     /// The password.
     pub password: SecretSource,
-}
-
-/// A user and a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: Secret,
 }
 
 impl CredentialSource {

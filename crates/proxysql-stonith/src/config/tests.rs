@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::secret::Secret;
+use crate::secret::{Credential, Secret};
 
 const MINIMAL: &str = r#"
 [orchestrator]

@@ -12,7 +12,8 @@ use tokio_rustls::TlsConnector;
 
 use super::Settings;
 use super::answers::WhyNot;
-use super::connection::{Connection, RequestError};
+use super::connection::Connection;
+use super::error::RequestError;
 
 /// What is asked of all endpoints side by side.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use stonith_core::orchestrator::{CameBackKind, EndpointAnswer};
+
 use super::answers::{Health, RaftStatus};
-use super::connection::RequestError;
+use super::error::RequestError;
 
 /// What an endpoint answered when it was asked whether it leads, and why not.
 #[derive(Debug)]
@@ -22,164 +24,37 @@ pub enum CameBack {
     Pending,
 }
 
-/// The kinds of what can come back: the rows of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// leader-check is 200.
-    Leads,
-    /// It follows a leader that it names: it may be a way to it.
-    NamesALeader,
-    /// It is in a raft, and knows no leader.
-    NamesNobody,
-    /// No raft: another node is active.
-    AnotherIsActive,
-    /// No raft: the active node stopped renewing its time in the database.
-    NobodyIsActive,
-    /// No raft: its database is gone.
-    DatabaseGone,
-    /// It does not lead, and did not say why.
-    NotLeader,
-    /// Connection refused, no route, no such name.
-    Unreached,
-    /// No answer in time, in this tick or since one before.
-    Late,
-    /// The connection broke before the answer was whole.
-    Broken,
-    /// A 5xx of what is in front of Orchestrator.
-    Gateway,
-    /// It led, and not any more before its answer was confirmed.
-    LostTheLead,
-    /// It follows a leader that it names and does not reach.
-    NotRelayed,
-    /// It answers, and closes connections too early.
-    Closes,
-    /// 401 or 403.
-    Refused,
-    /// TLS failed.
-    TlsFailed,
-    /// Another status, not HTTP, or JSON that is not Orchestrator's.
-    Unusable,
-}
-
-/// What a kind counts as where no endpoint leads or relays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Counts {
-    /// A leader, or a way to it.
-    Leader,
-    /// One vote that nobody can promote: of a majority of the raft, or of all that share a database.
-    NobodyCanLead,
-    /// Nothing was heard that counts.
-    Silence,
-    /// Orchestrator is there, and its answer can't be used.
-    Blind,
-}
-
-impl Counts {
-    /// It in the words of the table.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::NobodyCanLead => "vote: nobody can promote",
-            Self::Silence => "silence",
-            Self::Blind => "blind",
-        }
-    }
-}
-
-impl Kind {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 17] = [
-        Self::Leads,
-        Self::NamesALeader,
-        Self::NamesNobody,
-        Self::AnotherIsActive,
-        Self::NobodyIsActive,
-        Self::DatabaseGone,
-        Self::NotLeader,
-        Self::Unreached,
-        Self::Late,
-        Self::Broken,
-        Self::Gateway,
-        Self::LostTheLead,
-        Self::NotRelayed,
-        Self::Closes,
-        Self::Refused,
-        Self::TlsFailed,
-        Self::Unusable,
-    ];
-
-    /// It in the words of the table.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Leads => "leads",
-            Self::NamesALeader => "follows, names a leader and relays to it",
-            Self::NamesNobody => "in a raft, knows no leader",
-            Self::AnotherIsActive => "no raft: another node is active",
-            Self::NobodyIsActive => "no raft: no node is active",
-            Self::DatabaseGone => "no raft: its database is gone",
-            Self::NotLeader => "does not lead, and does not say why",
-            Self::Unreached => "not reached",
-            Self::Late => "no answer in time",
-            Self::Broken => "the connection broke",
-            Self::Gateway => "a gateway's 5xx",
-            Self::LostTheLead => "lost the lead while it answered",
-            Self::NotRelayed => "follows, and does not relay",
-            Self::Closes => "closes connections too early",
-            Self::Refused => "401 or 403",
-            Self::TlsFailed => "TLS failed",
-            Self::Unusable => "anything else",
-        }
-    }
-
-    /// What it counts as.
-    pub fn counts(self) -> Counts {
-        match self {
-            Self::Leads | Self::NamesALeader => Counts::Leader,
-            Self::NamesNobody | Self::NobodyIsActive | Self::DatabaseGone => Counts::NobodyCanLead,
-            Self::AnotherIsActive
-            | Self::NotLeader
-            | Self::Unreached
-            | Self::Late
-            | Self::Broken
-            | Self::Gateway
-            | Self::LostTheLead
-            | Self::NotRelayed => Counts::Silence,
-            Self::Closes | Self::Refused | Self::TlsFailed | Self::Unusable => Counts::Blind,
-        }
-    }
-}
-
 impl RequestError {
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CameBackKind {
         match self {
-            Self::Unreached { .. } => Kind::Unreached,
-            Self::Late { .. } => Kind::Late,
-            Self::Lost { .. } => Kind::Broken,
-            Self::Gateway { .. } => Kind::Gateway,
-            Self::Closes { .. } => Kind::Closes,
-            Self::LostTheLead { .. } => Kind::LostTheLead,
-            Self::NotRelayed { .. } => Kind::NotRelayed,
-            Self::Refused { .. } => Kind::Refused,
-            Self::Tls { .. } => Kind::TlsFailed,
-            Self::Status { .. } | Self::Garbled { .. } | Self::Unreadable { .. } => Kind::Unusable,
+            Self::Unreached { .. } => CameBackKind::Unreached,
+            Self::Late { .. } => CameBackKind::Late,
+            Self::Lost { .. } => CameBackKind::Broken,
+            Self::Gateway { .. } => CameBackKind::Gateway,
+            Self::Closes { .. } => CameBackKind::Closes,
+            Self::LostTheLead { .. } => CameBackKind::LostTheLead,
+            Self::NotRelayed { .. } => CameBackKind::NotRelayed,
+            Self::Refused { .. } => CameBackKind::Refused,
+            Self::Tls { .. } => CameBackKind::TlsFailed,
+            Self::Status { .. } | Self::Garbled { .. } | Self::Unreadable { .. } => CameBackKind::Unusable,
         }
     }
 }
 
 impl CameBack {
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CameBackKind {
         match self {
-            Self::Leads => Kind::Leads,
-            Self::Follows(status) if status.leader.is_empty() => Kind::NamesNobody,
-            Self::Follows(_) => Kind::NamesALeader,
-            Self::Passive(Health::AnotherIsActive) => Kind::AnotherIsActive,
-            Self::Passive(Health::NobodyIsActive) => Kind::NobodyIsActive,
-            Self::Passive(Health::DatabaseGone) => Kind::DatabaseGone,
-            Self::NotLeader => Kind::NotLeader,
+            Self::Leads => CameBackKind::Leads,
+            Self::Follows(status) if status.leader.is_empty() => CameBackKind::NamesNobody,
+            Self::Follows(_) => CameBackKind::NamesALeader,
+            Self::Passive(Health::AnotherIsActive) => CameBackKind::AnotherIsActive,
+            Self::Passive(Health::NobodyIsActive) => CameBackKind::NobodyIsActive,
+            Self::Passive(Health::DatabaseGone) => CameBackKind::DatabaseGone,
+            Self::NotLeader => CameBackKind::NotLeader,
             Self::Failed(error) => error.kind(),
-            Self::Pending => Kind::Late,
+            Self::Pending => CameBackKind::Late,
         }
     }
 
@@ -198,8 +73,12 @@ impl CameBack {
         matches!(self, Self::Follows(_) | Self::Passive(_) | Self::NotLeader)
     }
 
-    /// It in words.
-    pub fn told(&self, endpoint: &str) -> String {
+    /// What the endpoint came back with, as data and in words.
+    pub fn answer(&self, endpoint: &str) -> EndpointAnswer {
+        EndpointAnswer { kind: self.kind(), text: self.text(endpoint) }
+    }
+
+    fn text(&self, endpoint: &str) -> String {
         let at = format!("Orchestrator at {endpoint}");
         match self {
             Self::Leads => format!("{at} leads"),
@@ -234,8 +113,8 @@ pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
     let votes = votes.collect::<BTreeSet<_>>().len();
     let is_any = |kind| came_back.iter().any(|one| one.kind() == kind);
     votes >= majority(peers, members.len())
-        || is_any(Kind::NobodyIsActive)
-        || came_back.iter().all(|one| one.kind() == Kind::DatabaseGone)
+        || is_any(CameBackKind::NobodyIsActive)
+        || came_back.iter().all(|one| one.kind() == CameBackKind::DatabaseGone)
 }
 
 /// How many raft nodes are a majority: of as many as one of them says there are, and of no fewer than are configured here.

@@ -1,8 +1,6 @@
 //! One owned HTTP/1 connection to one endpoint, bounded in time and bytes.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,17 +8,19 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONNECTION, DATE, HeaderMap, HeaderValue, LOCATION};
-use hyper::{Request, StatusCode, Version};
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::answers::{self, AnswerError, Entries, Health, Raft, RaftStatus, WhyNot};
+use super::Settings;
+use super::answers::{self, Health, Raft, RaftStatus, WhyNot};
 use super::endpoint::Endpoint;
-use super::{Settings, tls};
-use crate::untrusted_text::one_line;
+use super::error::{RequestError, tls_error};
+use super::response::{Response, Secrets};
+use crate::untrusted_text::whole_cause;
 
 /// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
@@ -36,269 +36,6 @@ fn most_bytes(request: &str, status: u16) -> usize {
         Some("downtimed" | "all-instances") if status == 200 => INSTANCES_MAX_BYTES,
         Some("audit-recovery") if status == 200 => HISTORY_MAX_BYTES,
         _ => SMALL_MAX_BYTES,
-    }
-}
-
-/// Why a request came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// No connection.
-    #[error("Orchestrator at {endpoint} was not reached: {cause}. Is it up, and the endpoint right?")]
-    Unreached {
-        /// Where.
-        endpoint: String,
-        /// Why.
-        cause: String,
-    },
-    /// It took too long.
-    #[error(
-        "Orchestrator at {endpoint} did not {what} within {within:?}. Is it hung, or is something between dropping packets?"
-    )]
-    Late {
-        /// Where.
-        endpoint: String,
-        /// What was waited for.
-        what: String,
-        /// How long.
-        within: Duration,
-    },
-    /// The connection went away.
-    #[error("Orchestrator at {endpoint}: the connection broke before {path} was answered: {cause}")]
-    Lost {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// Why.
-        cause: String,
-    },
-    /// A 5xx that is not Orchestrator's: what is in front of it did not reach it.
-    #[error(
-        "Orchestrator at {endpoint} was not reached: what is in front of it answered {path} with {status}. Is Orchestrator up?"
-    )]
-    Gateway {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// The status.
-        status: StatusCode,
-    },
-    /// It, or what is in front of it, closes connections before the answers that belong together are given on one.
-    #[error(
-        "Orchestrator at {endpoint} answers and closes the connection after {answers} answers. An answer counts only between \
-         two leader-checks on one connection. Switch keep-alive on in what is in front of Orchestrator, for at least 3 \
-         requests a connection"
-    )]
-    Closes {
-        /// Where.
-        endpoint: String,
-        /// How many answers came on the last connection.
-        answers: u32,
-    },
-    /// It led, and then not any more.
-    #[error(
-        "Orchestrator at {endpoint} lost the lead while it answered, so the answer does not count; the next tick asks again"
-    )]
-    LostTheLead {
-        /// Where.
-        endpoint: String,
-    },
-    /// It follows, and does not reach a leader either.
-    #[error("Orchestrator at {endpoint} does not lead, and does not relay to a node that does")]
-    NotRelayed {
-        /// Where.
-        endpoint: String,
-    },
-    /// TLS failed.
-    #[error("Orchestrator at {endpoint}: TLS failed: {cause}. {advice}")]
-    Tls {
-        /// Where.
-        endpoint: String,
-        /// Why.
-        cause: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// 401 or 403.
-    #[error("Orchestrator at {endpoint} refused {path} with {status}: check orchestrator.user and its password")]
-    Refused {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// The status.
-        status: StatusCode,
-    },
-    /// Another status.
-    #[error("Orchestrator at {endpoint} answered {path} with {status}: {body}")]
-    Status {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// The status.
-        status: StatusCode,
-        /// The beginning of the body.
-        body: String,
-    },
-    /// Not HTTP, cut short, or too large.
-    #[error(
-        "Orchestrator at {endpoint} answered {path} with something that can't be used: {cause}. Is that Orchestrator's HTTP port?"
-    )]
-    Garbled {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// Why.
-        cause: String,
-    },
-    /// Not the JSON we know.
-    #[error("Orchestrator at {endpoint} answered {path} with JSON that cannot be used: {cause}")]
-    Unreadable {
-        /// Where.
-        endpoint: String,
-        /// What was asked.
-        path: String,
-        /// Why.
-        cause: String,
-    },
-}
-
-impl RequestError {
-    /// Whether a connection that could be used was closed: a new one may do.
-    pub fn is_a_close(&self) -> bool {
-        matches!(self, Self::Lost { .. })
-    }
-
-    /// Whether it took too long.
-    pub fn is_late(&self) -> bool {
-        matches!(self, Self::Late { .. })
-    }
-
-    /// Whether the connection can't be used any more: all but a whole answer that is not of use.
-    pub fn is_the_end_of_the_connection(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Gateway { .. } | Self::Unreadable { .. } | Self::Refused { .. })
-    }
-
-    /// Whether the credential was refused.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
-}
-
-/// An error with all that caused it, on one line.
-fn told(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let also = error.to_string();
-        if !text.ends_with(&also) {
-            text = format!("{text}: {also}");
-        }
-        cause = error.source();
-    }
-    one_line(&text)
-}
-
-/// A whole answer.
-#[derive(Debug)]
-pub struct Response {
-    /// The status code.
-    pub status: u16,
-    /// The server's `Date`, s since 1970; without one that can be read, this host's clock.
-    pub date_s: i64,
-    body: Bytes,
-    endpoint: String,
-    path: String,
-    /// Where it redirects to.
-    location: Option<String>,
-    secrets: Secrets,
-}
-
-impl Response {
-    /// Reads the body of a 200.
-    pub fn read<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, AnswerError>) -> Result<T, RequestError> {
-        if self.status != 200 {
-            return Err(self.unexpected());
-        }
-        parse(&self.body).map_err(|error| RequestError::Unreadable {
-            endpoint: self.endpoint.clone(),
-            path: self.path.clone(),
-            cause: self.secrets.show(&error.to_string()),
-        })
-    }
-
-    /// Reads a list; what is said of skipped entries shows no secret either.
-    pub fn entries<T>(
-        &self,
-        parse: impl FnOnce(&[u8]) -> Result<Entries<T>, AnswerError>,
-    ) -> Result<Entries<T>, RequestError> {
-        let mut entries = self.read(parse)?;
-        entries.skipped.iter_mut().for_each(|skipped| skipped.what = self.secrets.show(&skipped.what));
-        Ok(entries)
-    }
-
-    /// Reads leader-check: 200 leads, 404 follows, each with JSON. A wrong URL prefix answers 404 as well, but with text,
-    /// and a server that is not Orchestrator may answer 200 to anything.
-    pub fn leads(&self) -> Result<bool, RequestError> {
-        match self.status {
-            200 | 404 if answers::is_json(&self.body) => Ok(self.status == 200),
-            _ => Err(self.unexpected()),
-        }
-    }
-
-    /// The error that an unexpected status or body is.
-    pub fn unexpected(&self) -> RequestError {
-        let (endpoint, path) = (self.endpoint.clone(), self.path.clone());
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if matches!(self.status, 401 | 403) {
-            return RequestError::Refused { endpoint, path, status };
-        }
-        if self.status >= 500 && !answers::is_own_error(&self.body) {
-            return RequestError::Gateway { endpoint, path, status };
-        }
-        let text = self.secrets.show(&String::from_utf8_lossy(&self.body));
-        let body = match (self.status, &self.location) {
-            (200, _) => "not the JSON that Orchestrator answers. Is that Orchestrator's HTTP port?".to_owned(),
-            (404, _) => format!("{text}. Is that Orchestrator's HTTP port, and its URL prefix?"),
-            (300..400, Some(to)) => {
-                format!("it redirects to {}, which is not followed; is that the endpoint?", self.secrets.show(to))
-            }
-            _ => text,
-        };
-        RequestError::Status { endpoint, path, status, body }
-    }
-}
-
-/// What an error must not show, should the server send it back (I11).
-#[derive(Clone, Default)]
-struct Secrets(Arc<[String]>);
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Secrets {
-    /// Each as it is, and as it stands in JSON and in our own messages where it has a quote or a backslash.
-    fn of<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
-        let spelled = secrets.into_iter().filter(|secret| !secret.is_empty()).flat_map(|secret| {
-            let [json, ours] = [serde_json::Value::from(secret).to_string(), format!("{secret:?}")];
-            [json, ours].map(|quoted| quoted[1..quoted.len() - 1].to_owned()).into_iter().chain([secret.to_owned()])
-        });
-        Self(spelled.collect())
-    }
-
-    /// Foreign text as it may go into a message.
-    fn show(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in self.0.iter() {
-            text = text.replace(secret, "***");
-        }
-        one_line(&text)
     }
 }
 
@@ -346,7 +83,7 @@ impl Connection {
     ) -> Result<Self, RequestError> {
         let unreached = |error: &(dyn StdError + 'static)| RequestError::Unreached {
             endpoint: endpoint.to_string(),
-            cause: told(error),
+            cause: whole_cause(error),
         };
         let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await.map_err(|error| unreached(&error))?;
         let _ = stream.set_nodelay(true);
@@ -416,14 +153,14 @@ impl Connection {
         if let Some(authorization) = &self.authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
-        let message = builder.body(Empty::new()).map_err(|error| garbled(told(&error)))?;
+        let message = builder.body(Empty::new()).map_err(|error| garbled(whole_cause(&error)))?;
         if self.closing {
             return Err(lost("it was to be closed".to_owned()));
         }
         let broken = |error: hyper::Error| match tls_error(&self.endpoint, &error) {
             Some(error) => error,
-            None if error.is_parse() => garbled(told(&error)),
-            None => lost(told(&error)),
+            None if error.is_parse() => garbled(whole_cause(&error)),
+            None => lost(whole_cause(&error)),
         };
         self.sender.ready().await.map_err(&broken)?;
         let answer = self.sender.send_request(message).await.map_err(&broken)?;
@@ -441,7 +178,7 @@ impl Connection {
         let body = match Limited::new(answer.into_body(), most).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-            Err(error) => return Err(garbled(told(&*error))),
+            Err(error) => return Err(garbled(whole_cause(&*error))),
         };
         self.closing = closing;
         self.answers += 1;
@@ -537,10 +274,4 @@ fn closes(version: Version, headers: &HeaderMap) -> bool {
             .any(|said| said.trim().eq_ignore_ascii_case(word))
     };
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
-}
-
-/// The TLS error that is at the bottom of this one, if any: a broken connection is none.
-fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
-    let (cause, advice) = tls::cause_and_advice(error)?;
-    Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: one_line(&cause), advice })
 }

@@ -16,12 +16,23 @@ pub struct Endpoint {
     prefix: String,
 }
 
-/// Why a text is no endpoint.
+/// Why a text is no endpoint. A password in it is not shown (I11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an Orchestrator endpoint: {why}; expected http://host:3000 or https://host/prefix")]
-pub struct EndpointError {
-    text: String,
-    why: &'static str,
+pub enum EndpointError {
+    /// It has a user or a password.
+    #[error(
+        "a user or password doesn't belong into the URL, where others can see it; use orchestrator.user and \
+         orchestrator.password_file, or ORCHESTRATOR_AUTH_USER and _PASSWORD"
+    )]
+    HasPassword,
+    /// It is not scheme, host, maybe a port and a prefix, and nothing else.
+    #[error("{text:?} {why}; expected a URL such as \"http://orc1:3000\"")]
+    NoEndpoint {
+        /// Its beginning.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 impl Endpoint {
@@ -64,32 +75,41 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        // What may be a password is not shown (I11).
-        let shown = if text.contains('@') { "***" } else { text };
-        let error = |why| EndpointError { text: shown.chars().take(200).collect(), why };
-        let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(error("it does not begin with http:// or https://")),
+        if text.contains('@') {
+            return Err(EndpointError::HasPassword);
+        }
+        let error = |why| EndpointError::NoEndpoint { text: text.chars().take(80).collect(), why };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| error("has no scheme"))?;
+        let https = scheme.eq_ignore_ascii_case("https");
+        if !https && !scheme.eq_ignore_ascii_case("http") {
+            return Err(error("is neither http:// nor https://"));
+        }
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(error("has blanks or letters outside ASCII"));
+        }
+        if rest.contains(['?', '#']) {
+            return Err(error("has a query or a fragment"));
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(v6) => match v6.split_once(']') {
+                Some((host, "")) => (host, None),
+                Some((host, port)) if port.starts_with(':') => (host, Some(&port[1..])),
+                _ => return Err(error("has an IPv6 address that is not in brackets, as in http://[::1]:3000")),
+            },
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
         };
-        let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(error("a user and a password do not belong there"));
-        }
-        if uri.query().is_some() || text.contains('#') {
-            return Err(error("it has a query or a fragment"));
-        }
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_ascii_lowercase();
         if host.is_empty() {
-            return Err(error("it names no host"));
+            return Err(error("names no host"));
         }
-        if host.contains(['[', ']']) {
-            return Err(error("its host has brackets"));
+        // What the HTTP client can't use.
+        if host.contains(['[', ']']) || text.parse::<Uri>().is_err() {
+            return Err(error("is not a URL"));
         }
-        let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
-        let port = match after_host.split_once(':') {
+        let port = match port.map(str::parse) {
             None => {
                 if https {
                     443
@@ -97,14 +117,12 @@ impl FromStr for Endpoint {
                     80
                 }
             }
-            Some((_, port)) => match port.parse() {
-                Ok(port) if port != 0 => port,
-                _ => return Err(error("its port is not from 1 to 65535")),
-            },
+            Some(Ok(port @ 1..)) => port,
+            Some(_) => return Err(error("has no port from 1 to 65535 after the colon")),
         };
-        let path = uri.path().trim_end_matches('/');
+        let path = path.trim_end_matches('/');
         let prefix = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/').to_owned();
-        Ok(Self { https, host, port, prefix })
+        Ok(Self { https, host: host.to_ascii_lowercase(), port, prefix })
     }
 }
 
@@ -141,10 +159,9 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_says_what_one_looks_like() {
-        for text in ["orc1:3000", "ftp://orc1", "http://", "http://u:p@orc1", "http://orc1/?x=1", "http://orc1/#x", ""]
-        {
+        for text in ["orc1:3000", "ftp://orc1", "http://", "http://orc1/?x=1", "http://orc1/#x", ""] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains("expected http://host:3000"), "{error}");
+            assert!(error.contains("expected a URL such as \"http://orc1:3000\""), "{error}");
         }
         for text in ["http://orc1:99999", "http://orc1:0", "http://orc1:", "http://[::1]:x"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text} would be taken for port 80");

@@ -11,19 +11,20 @@ use tokio_rustls::TlsConnector;
 
 use super::Settings;
 use super::answers::{self, Entries, Raft};
-use super::connection::{Connection, RequestError};
+use super::connection::Connection;
 use super::endpoint::Endpoint;
+use super::error::RequestError;
 
 /// How the lead is checked on a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub enum LeadCheck {
     /// The node leads itself.
     Leads,
     /// The node follows, and asks the leader.
     Relays,
 }
 
-impl Check {
+impl LeadCheck {
     fn request(self) -> &'static str {
         match self {
             Self::Leads => "leader-check",
@@ -44,7 +45,7 @@ pub struct Marks {
 /// A way to the leader.
 pub struct Way {
     connection: Connection,
-    check: Check,
+    check: LeadCheck,
     /// Which endpoint it goes over.
     index: usize,
     settings: Arc<Settings>,
@@ -55,7 +56,7 @@ impl Way {
     /// A way over this endpoint's connection, not checked yet.
     pub fn new(
         connection: Connection,
-        check: Check,
+        check: LeadCheck,
         index: usize,
         settings: Arc<Settings>,
         tls: Option<TlsConnector>,
@@ -69,7 +70,7 @@ impl Way {
     }
 
     /// How the lead is checked here.
-    pub fn checked_by(&self) -> Check {
+    pub fn checked_by(&self) -> LeadCheck {
         self.check
     }
 
@@ -80,7 +81,7 @@ impl Way {
 
     /// The connection, to be kept.
     pub fn into_connection(mut self) -> Connection {
-        if self.check == Check::Relays {
+        if self.check == LeadCheck::Relays {
             self.connection.forget_name(); // it follows another one by the next tick, or leads itself
         }
         self.connection
@@ -170,10 +171,10 @@ impl Way {
         let endpoint = self.endpoint().to_string();
         match (response.leads(), self.check) {
             (Ok(true), _) => Ok(()),
-            (Ok(false), Check::Leads) => Err(RequestError::LostTheLead { endpoint }),
-            (Ok(false), Check::Relays) => Err(RequestError::NotRelayed { endpoint }),
+            (Ok(false), LeadCheck::Leads) => Err(RequestError::LostTheLead { endpoint }),
+            (Ok(false), LeadCheck::Relays) => Err(RequestError::NotRelayed { endpoint }),
             // One that is too old to know the question.
-            (Err(_), Check::Relays) if response.status == 404 => Err(RequestError::NotRelayed { endpoint }),
+            (Err(_), LeadCheck::Relays) if response.status == 404 => Err(RequestError::NotRelayed { endpoint }),
             (Err(error), _) => Err(error),
         }
     }

@@ -10,24 +10,15 @@ use tokio::net::TcpStream;
 use super::tls::Tls;
 use super::wire::{ANSWER_MAX_BYTES, Connection, WireError};
 use crate::loopback::{is_here, numeric};
-use crate::secret::Secret;
+use crate::secret::Credential;
 use crate::untrusted_text::one_line;
-
-/// Who logs in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The admin user; a remote one unless the address is local (facts §1).
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-}
 
 /// Where and how to connect.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The admin interface.
     pub address: Node,
-    /// Who logs in.
+    /// Who logs in: a remote admin user unless the address is local (facts §1).
     pub credential: Credential,
     /// TLS, and how the other side proves who it is; `None` is plain TCP.
     pub tls: Option<Tls>,

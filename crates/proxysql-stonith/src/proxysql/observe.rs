@@ -15,7 +15,7 @@ use super::admin::{Admin, AdminError};
 use super::answers::{
     NotUnderstood, content, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used, value,
 };
-use super::sql::{self, USED};
+use super::sql;
 
 /// Why a ProxySQL could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,29 +49,12 @@ fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> Obse
     move |NotUnderstood(what)| ObserveError::NotUnderstood { statement, what }
 }
 
-const VERSION: &str = "SELECT @@version";
-const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
-/// Hostgroups that other monitors of ProxySQL move rows in.
-const FOREIGN: &str = "\
-    SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
-    UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
-    UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
-/// From 3.0.10 (facts §12): blue/green deployments of RDS.
-const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
-const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
-const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
-/// What changes with any writing to ProxySQL's tables: a LOAD and a move of the monitor change the checksums, any other
-/// writing to memory or disk the count of changed records (facts §1). So does whoever looks at runtime, so that count is
-/// taken after runtime is read.
-const STAMP: &str =
-    "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
-
 /// Which version this ProxySQL is, in its own words.
 ///
 /// # Errors
 /// The connection.
 pub async fn version(admin: &mut Admin) -> Result<String, ObserveError> {
-    let answer = admin.query(VERSION).await?;
+    let answer = admin.query(sql::VERSION).await?;
     Ok(value(&answer).unwrap_or_default().to_owned())
 }
 
@@ -84,7 +67,7 @@ const MONITOR_ROUND_MAX: Duration = Duration::from_secs(5);
 /// The connection, or a value that is no number.
 pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> {
     let mut round = Duration::ZERO;
-    for statement in ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"] {
+    for statement in sql::MONITOR_ROUND {
         let answer = admin.query(statement).await?;
         let text = value(&answer).unwrap_or_default();
         let ms = text.parse().map_err(|_| not_understood(statement)(NotUnderstood::of(&text)))?;
@@ -102,16 +85,16 @@ const READ_AGAIN_MS: u64 = 30_000;
 
 /// ProxySQL's tables as they were read.
 #[derive(Debug)]
-pub struct Seen {
+pub struct SeenProxy {
     /// What was read.
     pub view: ProxyView,
     /// When, and how to tell whether it is still so.
-    pub reading: Reading,
+    pub reading: ReadStamp,
 }
 
 /// When tables were read, and how to tell whether they are still so.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ReadStamp {
     /// All of them were read now.
     pub fresh: bool,
     /// The connection that read them, and what changes with them; `None` where nothing tells.
@@ -119,14 +102,14 @@ pub struct Reading {
     read_ms: u64,
 }
 
-impl Reading {
+impl ReadStamp {
     /// What the next tick may go on from. SHUNNED comes and goes without a trace too. It counts as ONLINE: then as much is
     /// fenced as may have to be, and a plan that is not empty is made once more of what is read anew.
-    pub fn of(self, mut view: ProxyView) -> Seen {
+    pub fn of(self, mut view: ProxyView) -> SeenProxy {
         for row in view.runtime.iter_mut().filter(|row| row.status == Status::Shunned) {
             row.status = Status::Online;
         }
-        Seen { view, reading: self }
+        SeenProxy { view, reading: self }
     }
 }
 
@@ -139,15 +122,15 @@ pub async fn observe(
     admin: &mut Admin,
     policy: &Policy,
     owner: &str,
-    known: Option<Seen>,
+    known: Option<SeenProxy>,
     now_ms: u64,
-) -> Result<Seen, ObserveError> {
+) -> Result<SeenProxy, ObserveError> {
     let shared = Shared::read(admin, owner).await?;
     if !shared.names.contains(SERVERS.name) {
         return Err(ObserveError::StatsOnly { address: admin.address().clone() });
     }
-    let mut stamp = admin.query(STAMP).await?.records;
-    if let Some(Seen { mut view, reading }) = known
+    let mut stamp = admin.query(sql::STAMP).await?.records;
+    if let Some(SeenProxy { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
         && now_ms.saturating_sub(reading.read_ms) < READ_AGAIN_MS
     {
@@ -156,7 +139,7 @@ pub async fn observe(
         if fenced.iter().any(|node| view.conn_used.contains_key(node)) {
             view.conn_used = in_use(admin, &view, policy).await?;
         }
-        return Ok(Seen { view, reading: Reading { fresh: false, ..reading } });
+        return Ok(SeenProxy { view, reading: ReadStamp { fresh: false, ..reading } });
     }
     let mut reads = 1;
     loop {
@@ -164,10 +147,10 @@ pub async fn observe(
         if !fenced_nodes(&view.runtime).is_empty() {
             view.conn_used = in_use(admin, &view, policy).await?;
         }
-        let before = admin.query(STAMP).await?.records;
-        view.memory = rows(admin, "SELECT * FROM main.mysql_servers").await?;
-        view.disk = rows(admin, "SELECT * FROM disk.mysql_servers").await?;
-        let after = admin.query(STAMP).await?.records;
+        let before = admin.query(sql::STAMP).await?.records;
+        view.memory = rows(admin, sql::MEMORY_SERVERS).await?;
+        view.disk = rows(admin, sql::DISK_SERVERS).await?;
+        let after = admin.query(sql::STAMP).await?.records;
         // Runtime of before and disk of after a LOAD would look like an apply that was cut off.
         if loads(&after) != loads(&stamp) && reads < READS_MAX {
             (stamp, reads) = (after, reads + 1);
@@ -176,7 +159,7 @@ pub async fn observe(
         let tells = after == before && checksums(&after) == checksums(&stamp) && tells_all(&after);
         shared.put_into(&mut view);
         let stamp = tells.then(|| (admin.number(), after));
-        return Ok(Seen { view, reading: Reading { fresh: true, stamp, read_ms: now_ms } });
+        return Ok(SeenProxy { view, reading: ReadStamp { fresh: true, stamp, read_ms: now_ms } });
     }
 }
 
@@ -229,14 +212,14 @@ impl Shared {
 
 /// Runtime, and the hostgroups in force.
 async fn read_runtime(admin: &mut Admin, names: &BTreeSet<String>) -> Result<ProxyView, ObserveError> {
-    let runtime = rows(admin, "SELECT * FROM runtime_mysql_servers").await?;
-    let pairs = pairs(&admin.query(PAIRS).await?).map_err(not_understood(PAIRS))?;
-    let mut foreign = hostgroups(&admin.query(FOREIGN).await?).map_err(not_understood(FOREIGN))?;
-    if names.contains(BLUE_GREEN_NAME) {
-        let answer = admin.query(BLUE_GREEN).await?;
-        foreign.extend(named_hostgroups(answer).map_err(not_understood(BLUE_GREEN))?);
+    let runtime = rows(admin, sql::RUNTIME_SERVERS).await?;
+    let pairs = pairs(&admin.query(sql::PAIRS).await?).map_err(not_understood(sql::PAIRS))?;
+    let mut foreign = hostgroups(&admin.query(sql::FOREIGN).await?).map_err(not_understood(sql::FOREIGN))?;
+    if names.contains(sql::BLUE_GREEN_NAME) {
+        let answer = admin.query(sql::BLUE_GREEN).await?;
+        foreign.extend(named_hostgroups(answer).map_err(not_understood(sql::BLUE_GREEN))?);
     }
-    let peers = admin.query(PEERS).await?;
+    let peers = admin.query(sql::PEERS).await?;
     let clustered = value(&peers).is_none_or(|count| count != "0");
     Ok(ProxyView { runtime, pairs, foreign: foreign.into_iter().collect(), clustered, ..ProxyView::default() })
 }
@@ -249,7 +232,7 @@ fn fenced_nodes(rows: &[Row]) -> BTreeSet<Node> {
 async fn in_use(admin: &mut Admin, view: &ProxyView, policy: &Policy) -> Result<BTreeMap<Node, u64>, ObserveError> {
     let managed = Managed::of(view, policy);
     let mut sums: BTreeMap<Node, u64> = BTreeMap::new();
-    for ((_, node), count) in used(&admin.query(USED).await?, &managed).map_err(not_understood(USED))? {
+    for ((_, node), count) in used(&admin.query(sql::USED).await?, &managed).map_err(not_understood(sql::USED))? {
         let sum = sums.entry(node).or_default();
         *sum = sum.saturating_add(count);
     }

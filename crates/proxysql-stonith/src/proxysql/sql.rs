@@ -1,11 +1,13 @@
 //! The SQL of each statement, in the admin interface's SQLite dialect (facts §1): a quote is doubled, a backslash is
 //! literal, and only the first of several statements would run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, WATCHED_NAME, copy_name};
 use stonith_core::node::Node;
-use stonith_core::table::{Record, RowKey, Table};
+use stonith_core::orders::Release;
+use stonith_core::role::Role;
+use stonith_core::table::{Record, RowKey, SERVERS, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 
@@ -26,6 +28,7 @@ pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_m
 /// Whether the processlist names every server that a session holds.
 const EXTENDED: &str = "mysql-show_processlist_extended";
 
+const LOCK_NAME: &str = "stonith_lock";
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
 
@@ -43,29 +46,61 @@ pub const RETURNS: &str = "SELECT hostname, port, role FROM main.stonith_returns
 
 const NOW: &str = "CAST(strftime('%s','now') AS INTEGER)";
 
+/// Which version this ProxySQL is.
+pub const VERSION: &str = "SELECT @@version";
+
+/// The pairs that the monitor moves rows in.
+pub const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
+
+/// Hostgroups that other monitors of ProxySQL move rows in.
+pub const FOREIGN: &str = "\
+    SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
+    UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
+    UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
+
+/// From 3.0.10 (facts §12): blue/green deployments of RDS.
+pub const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
+
+/// The same of such deployments.
+pub const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
+
+/// How many ProxySQL Cluster peers there are.
+pub const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
+
+/// What changes with any writing to ProxySQL's tables: a LOAD and a move of the monitor change the checksums, any other
+/// writing to memory or disk the count of changed records (facts §1). So does whoever looks at runtime, so that count is
+/// taken after runtime is read.
+pub const STAMP: &str =
+    "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
+
+/// The servers in force.
+pub const RUNTIME_SERVERS: &str = "SELECT * FROM runtime_mysql_servers";
+
+/// The servers being edited.
+pub const MEMORY_SERVERS: &str = "SELECT * FROM main.mysql_servers";
+
+/// The servers that a restart loads.
+pub const DISK_SERVERS: &str = "SELECT * FROM disk.mysql_servers";
+
+/// The interval and the timeout of ProxySQL's read_only checks, ms.
+pub const MONITOR_ROUND: [&str; 2] =
+    ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"];
+
+/// The sessions, with the hostgroup that each one's user goes to by default.
+const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
+     p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";
+
 /// The SQL of a statement; `columns` are those of the table it names, as last read.
 pub fn render(statement: &Statement, columns: &[String]) -> String {
     match statement {
         Statement::Names => NAMES.to_owned(),
-        Statement::TakeLock { owner } => {
-            format!("CREATE TABLE main.stonith_lock AS SELECT {} AS owner, {NOW}+{LOCK_TTL_S} AS expires", quote(owner))
-        }
-        Statement::ReadLock => format!("SELECT owner, {EXPIRED} FROM main.stonith_lock", EXPIRED = expired()),
-        Statement::TakeOverLock { owner, from } => format!(
-            "UPDATE main.stonith_lock SET owner={}, expires={NOW}+{LOCK_TTL_S} WHERE owner={} AND ({} OR owner={})",
-            quote(owner),
-            quote(from),
-            expired(),
-            quote(owner)
-        ),
-        Statement::RenewLock { owner } => {
-            format!("UPDATE main.stonith_lock SET expires={NOW}+{LOCK_TTL_S} WHERE owner={}", quote(owner))
-        }
-        Statement::DropLock { .. } => "DROP TABLE IF EXISTS main.stonith_lock".to_owned(),
+        Statement::TakeLock { owner } => take_lock(owner),
+        Statement::ReadLock => format!("SELECT owner, {EXPIRED} FROM main.{LOCK_NAME}", EXPIRED = expired()),
+        Statement::TakeOverLock { owner, from } => take_over_lock(owner, from),
+        Statement::RenewLock { owner } => renew_lock(owner),
+        Statement::DropLock { .. } => drop_ours(LOCK_NAME),
         Statement::Read { place, table } => format!("SELECT * FROM {}", name(*place, *table)),
-        Statement::Copy { from, to, table } => {
-            format!("CREATE TABLE {} AS SELECT * FROM {}", name(*to, *table), name(*from, *table))
-        }
+        Statement::Copy { from, to, table } => copy(&name(*from, *table), &name(*to, *table)),
         Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
         Statement::Swap { place, table, change } => {
             let keys = &columns[..table.key_columns.min(columns.len())];
@@ -75,82 +110,146 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
             let is = columns[..table.key_columns.min(columns.len())].iter().zip(from).map(same_text);
             change(&name(*place, *table), columns, from, to.as_ref(), &is.collect::<Vec<_>>().join(" AND "))
         }
-        Statement::Restate { place, keys, from, to } => format!(
-            "UPDATE {} SET status={}, comment={} WHERE CAST(status AS TEXT)={} AND CAST(comment AS TEXT)={} AND {}",
-            name(*place, stonith_core::table::SERVERS),
-            text(&to.0),
-            text(&to.1),
-            text(&from.0),
-            text(&from.1),
-            of_rows(keys)
-        ),
-        Statement::LeaveLease { owner, good_s } => format!(
-            "CREATE TABLE main.{LEASE_NAME} AS SELECT {} AS owner, {NOW} AS noted, {NOW}+{good_s} AS until, {NOW} AS wanted",
-            quote(owner)
-        ),
-        Statement::RenewLease { owner, good_s } => format!(
-            "UPDATE main.{LEASE_NAME} SET noted={NOW}, until={NOW}+{good_s}, \
-             wanted=CASE WHEN owner={owner} THEN wanted ELSE {NOW} END, owner={owner}",
-            owner = quote(owner)
-        ),
+        Statement::Restate { place, keys, from, to } => restate(&name(*place, SERVERS), keys, from, to),
+        Statement::LeaveLease { owner, good_s } => leave_lease(owner, *good_s),
+        Statement::RenewLease { owner, good_s } => renew_lease(owner, *good_s),
         Statement::WantLease => format!("UPDATE main.{LEASE_NAME} SET wanted={NOW}"),
-        Statement::DropLease => format!("DROP TABLE IF EXISTS main.{LEASE_NAME}"),
-        Statement::NoteReturns(returns) => format!(
-            "CREATE TABLE main.{RETURNS_NAME} AS SELECT column1 AS hostname, column2 AS port, column3 AS role FROM (VALUES {})",
-            of_nodes(returns, |role| quote(&role.to_string()))
-        ),
+        Statement::DropLease => drop_ours(LEASE_NAME),
+        Statement::NoteReturns(returns) => note_returns(returns),
         Statement::ReadReturns => RETURNS.to_owned(),
-        Statement::DropReturns => format!("DROP TABLE IF EXISTS main.{RETURNS_NAME}"),
-        Statement::MakeReleases => format!(
-            "CREATE TABLE IF NOT EXISTS main.{RELEASED_NAME} AS \
-             SELECT '' AS hostname, 0 AS port, 0 AS recovery_ns, 0 AS downtime_s, 0 AS ordered_s WHERE 0"
-        ),
-        Statement::NoteReleases(releases) => format!(
-            "INSERT INTO main.{RELEASED_NAME} VALUES {}",
-            of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s))
-        ),
+        Statement::DropReturns => drop_ours(RETURNS_NAME),
+        Statement::MakeReleases => make_releases(),
+        Statement::NoteReleases(releases) => note_releases(releases),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
-        // A SAVE makes the disk table anew, with memory's rowids; no edit changes one, and nothing shows them. So the mark is a
-        // rowid that neither has. Disk without a record has none, and shows no SAVE.
-        Statement::NoteWatch => format!(
-            "CREATE TABLE main.{WATCHED_NAME} AS SELECT mark FROM (SELECT \
-             min(0,min(rowid),(SELECT ifnull(min(rowid),0) FROM main.mysql_servers))-1 AS mark FROM disk.mysql_servers) \
-             WHERE mark IS NOT NULL"
-        ),
-        Statement::MarkDisk => format!(
-            "UPDATE disk.mysql_servers SET rowid=(SELECT mark FROM main.{WATCHED_NAME}) \
-             WHERE rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
-        ),
-        Statement::WasSaved => format!(
-            "SELECT mark FROM main.{WATCHED_NAME} WHERE NOT EXISTS (SELECT 1 FROM disk.mysql_servers d WHERE d.rowid=mark)"
-        ),
-        Statement::DropWatch => format!("DROP TABLE IF EXISTS main.{WATCHED_NAME}"),
+        Statement::NoteWatch => note_watch(),
+        Statement::MarkDisk => mark_disk(),
+        Statement::WasSaved => was_saved(),
+        Statement::DropWatch => drop_ours(WATCHED_NAME),
         Statement::Save => "SAVE MYSQL SERVERS TO DISK".to_owned(),
         Statement::Used => USED.to_owned(),
-        Statement::Sessions => "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
-             p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1"
-            .to_owned(),
+        Statement::Sessions => SESSIONS.to_owned(),
         Statement::Kill(id) => format!("KILL CONNECTION {id}"),
-        Statement::Variables => format!(
-            "SELECT max(m.variable_name='{EXTENDED}' AND (m.variable_value<>'0' OR r.variable_value<>'0')),\
-             sum(m.variable_name<>'{EXTENDED}' AND m.variable_value<>r.variable_value) \
-             FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
-             WHERE m.variable_name LIKE 'mysql-%'"
-        ),
+        Statement::Variables => compare_variables(),
         Statement::NoteExtended => format!("CREATE TABLE main.{EXTENDED_NAME} AS SELECT {NOW} AS noted"),
         Statement::SetExtended(on) => format!("SET {EXTENDED}='{}'", u8::from(*on)),
         Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
-        Statement::DropExtended => format!("DROP TABLE IF EXISTS main.{EXTENDED_NAME}"),
-        Statement::NoteEnded(nodes) => {
-            let nodes: Vec<String> =
-                nodes.iter().map(|node| format!("({},{})", quote(node.host.as_str()), node.port)).collect();
-            let values = nodes.join(",");
-            format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
-        }
+        Statement::DropExtended => drop_ours(EXTENDED_NAME),
+        Statement::NoteEnded(nodes) => note_ended(nodes),
         Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
-        Statement::DropEnded => format!("DROP TABLE IF EXISTS main.{ENDED_NAME}"),
+        Statement::DropEnded => drop_ours(ENDED_NAME),
         Statement::Pause(_) => String::new(),
     }
+}
+
+fn take_lock(owner: &str) -> String {
+    format!("CREATE TABLE main.{LOCK_NAME} AS SELECT {} AS owner, {NOW}+{LOCK_TTL_S} AS expires", quote(owner))
+}
+
+fn take_over_lock(owner: &str, from: &str) -> String {
+    format!(
+        "UPDATE main.{LOCK_NAME} SET owner={owner}, expires={NOW}+{LOCK_TTL_S} WHERE owner={} AND ({} OR owner={owner})",
+        quote(from),
+        expired(),
+        owner = quote(owner),
+    )
+}
+
+fn renew_lock(owner: &str) -> String {
+    format!("UPDATE main.{LOCK_NAME} SET expires={NOW}+{LOCK_TTL_S} WHERE owner={}", quote(owner))
+}
+
+fn drop_ours(name: &str) -> String {
+    format!("DROP TABLE IF EXISTS main.{name}")
+}
+
+fn copy(from: &str, to: &str) -> String {
+    format!("CREATE TABLE {to} AS SELECT * FROM {from}")
+}
+
+/// Another status and comment for those rows that have these.
+fn restate(table: &str, keys: &[RowKey], from: &(String, String), to: &(String, String)) -> String {
+    format!(
+        "UPDATE {table} SET status={}, comment={} WHERE CAST(status AS TEXT)={} AND CAST(comment AS TEXT)={} AND {}",
+        text(&to.0),
+        text(&to.1),
+        text(&from.0),
+        text(&from.1),
+        of_rows(keys)
+    )
+}
+
+fn leave_lease(owner: &str, good_s: u64) -> String {
+    format!(
+        "CREATE TABLE main.{LEASE_NAME} AS SELECT {} AS owner, {NOW} AS noted, {NOW}+{good_s} AS until, {NOW} AS wanted",
+        quote(owner)
+    )
+}
+
+fn renew_lease(owner: &str, good_s: u64) -> String {
+    format!(
+        "UPDATE main.{LEASE_NAME} SET noted={NOW}, until={NOW}+{good_s}, \
+         wanted=CASE WHEN owner={owner} THEN wanted ELSE {NOW} END, owner={owner}",
+        owner = quote(owner)
+    )
+}
+
+fn note_returns(returns: &BTreeMap<Node, Role>) -> String {
+    format!(
+        "CREATE TABLE main.{RETURNS_NAME} AS SELECT column1 AS hostname, column2 AS port, column3 AS role FROM (VALUES {})",
+        of_nodes(returns, |role| quote(&role.to_string()))
+    )
+}
+
+fn make_releases() -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS main.{RELEASED_NAME} AS \
+         SELECT '' AS hostname, 0 AS port, 0 AS recovery_ns, 0 AS downtime_s, 0 AS ordered_s WHERE 0"
+    )
+}
+
+fn note_releases(releases: &BTreeMap<Node, Release>) -> String {
+    let values = of_nodes(releases, |r| format!("{},{},{}", r.recovery_ns, r.downtime_s, r.ordered_s));
+    format!("INSERT INTO main.{RELEASED_NAME} VALUES {values}")
+}
+
+/// A SAVE makes the disk table anew, with memory's rowids; no edit changes one, and nothing shows them. So the mark is a
+/// rowid that neither has. Disk without a record has none, and shows no SAVE.
+fn note_watch() -> String {
+    format!(
+        "CREATE TABLE main.{WATCHED_NAME} AS SELECT mark FROM (SELECT \
+         min(0,min(rowid),(SELECT ifnull(min(rowid),0) FROM main.mysql_servers))-1 AS mark FROM disk.mysql_servers) \
+         WHERE mark IS NOT NULL"
+    )
+}
+
+fn mark_disk() -> String {
+    format!(
+        "UPDATE disk.mysql_servers SET rowid=(SELECT mark FROM main.{WATCHED_NAME}) \
+         WHERE rowid=(SELECT min(rowid) FROM disk.mysql_servers)"
+    )
+}
+
+fn was_saved() -> String {
+    format!(
+        "SELECT mark FROM main.{WATCHED_NAME} WHERE NOT EXISTS (SELECT 1 FROM disk.mysql_servers d WHERE d.rowid=mark)"
+    )
+}
+
+/// Whether the one variable is on anywhere, and how many others are staged.
+fn compare_variables() -> String {
+    format!(
+        "SELECT max(m.variable_name='{EXTENDED}' AND (m.variable_value<>'0' OR r.variable_value<>'0')),\
+         sum(m.variable_name<>'{EXTENDED}' AND m.variable_value<>r.variable_value) \
+         FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
+         WHERE m.variable_name LIKE 'mysql-%'"
+    )
+}
+
+fn note_ended(nodes: &BTreeSet<Node>) -> String {
+    let nodes: Vec<String> =
+        nodes.iter().map(|node| format!("({},{})", quote(node.host.as_str()), node.port)).collect();
+    let values = nodes.join(",");
+    format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
 }
 
 /// A lock whose time is over, or so far ahead that the clock must have been set back since.

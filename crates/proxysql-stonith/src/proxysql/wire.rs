@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::admin::{Answer, Credential};
+use super::admin::Answer;
+use crate::secret::Credential;
 use packet::{Budget, Packets};
 
 /// The most memory that one answer may take: some 60,000 server rows. ProxySQL with 5,000 was measured (facts §1).

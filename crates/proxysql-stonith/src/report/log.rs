@@ -2,31 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use stonith_core::apply::Outcome;
-use stonith_core::decide::Decision;
+use stonith_core::apply::{Done, Outcome};
 use stonith_core::node::Node;
-use stonith_core::plan::RowChange;
-use stonith_core::table::{Layer, Status};
+use stonith_core::table::Layer;
 
-use super::{reason, word};
+use crate::agent::Snapshot;
+use crate::agent::snapshot::ChangeReport;
 
 /// Logs what an apply changed: one line per node and runtime change.
-pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
+pub fn changes(snapshot: &Snapshot, outcome: &Outcome) {
     let Outcome::Applied(done) = outcome else { return };
-    let runtime = decision.plan.changes.iter().filter(|change| change.layer == Layer::Runtime);
-    for change in runtime {
-        log_change(proxy, decision, change);
+    let changes = &snapshot.plan.changes;
+    for change in changes.iter().filter(|change| change.layer == Layer::Runtime) {
+        log_change(snapshot, change);
     }
-    let other_layers: BTreeSet<Layer> = decision
-        .plan
-        .changes
-        .iter()
-        .map(|change| change.layer)
-        .filter(|layer| *layer != Layer::Runtime && (*layer != Layer::Disk || done.disk_error.is_none()))
-        .collect();
-    if !other_layers.is_empty() && decision.plan.changes.iter().all(|change| change.layer != Layer::Runtime) {
-        tracing::info!(%proxy, layers = ?other_layers, "configured rows brought in line with runtime");
+    let is_kept = |layer: &Layer| *layer != Layer::Disk || done.disk_error.is_none();
+    let layers: BTreeSet<Layer> = changes.iter().map(|change| change.layer).collect();
+    if !layers.contains(&Layer::Runtime) && layers.iter().any(is_kept) {
+        let layers: Vec<String> = layers.iter().filter(|layer| is_kept(layer)).map(ToString::to_string).collect();
+        let (proxy, layers) = (&snapshot.proxysql, layers.join(","));
+        tracing::info!(%proxy, layers, "configured rows brought in line with runtime");
     }
+    done_beside(&snapshot.proxysql, done);
+}
+
+/// What it did besides, and what an operator did meanwhile.
+fn done_beside(proxy: &Node, done: &Done) {
     if done.finished_earlier {
         tracing::warn!(%proxy, "finished an apply that had been cut off");
     }
@@ -63,11 +64,11 @@ pub fn changes(proxy: &Node, decision: &Decision, outcome: &Outcome) {
     }
 }
 
-fn log_change(proxy: &Node, decision: &Decision, change: &RowChange) {
-    let key = change.key();
-    let verdict = key.node().and_then(|node| decision.verdicts.get(&node));
-    let [from, to] = [change.from_status(), change.to_status()].map(|status| status.map_or("none", Status::as_str));
-    let evidence = verdict.map(reason).unwrap_or_default();
-    let what = verdict.map(word).unwrap_or_default();
-    tracing::info!(%proxy, node = %format!("{}:{}", key.hostname, key.port), hostgroup = %key.hostgroup, from, to, verdict = what, evidence, "row changed");
+fn log_change(snapshot: &Snapshot, change: &ChangeReport) {
+    let proxy = &snapshot.proxysql;
+    let ChangeReport { hostgroup, node, from, to, .. } = change;
+    let [from, to] = [from, to].map(|status| status.as_deref().unwrap_or("none"));
+    let decided = change.of.as_ref().and_then(|node| snapshot.node(node));
+    let (verdict, evidence) = decided.map(|node| (node.word(), node.why.clone())).unwrap_or_default();
+    tracing::info!(%proxy, node, hostgroup, from, to, verdict, evidence, "row changed");
 }

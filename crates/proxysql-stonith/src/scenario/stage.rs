@@ -12,12 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Expectation, Scenario, SessionKind, Step};
-use crate::agent::{Agent, AgentSettings, Credentials};
-use crate::orchestrator::{Basic, Client, Settings, TlsSettings};
-use crate::proxysql::{Credential, Settings as AdminSettings};
-use crate::secret::Secret;
+use crate::agent::{Agent, AgentSettings, Credentials, Kept, Start, Watch};
+use crate::orchestrator::{Client, Settings, TlsSettings};
+use crate::proxysql::Settings as AdminSettings;
+use crate::secret::{Credential, Secret};
 use crate::state::StateDir;
-use crate::watch::{Kept, Start, Watch};
 
 const NODES: [&str; 3] = ["node01", "node02", "node03"];
 
@@ -416,7 +415,7 @@ impl Credentials for LabCredentials {
         Ok(admin())
     }
 
-    fn orchestrator(&self) -> Result<Option<Basic>, String> {
+    fn orchestrator(&self) -> Result<Option<Credential>, String> {
         Ok(None)
     }
 }

@@ -11,8 +11,8 @@ mod tls;
 
 use std::time::Duration;
 
-use proxysql_stonith::proxysql::{Credential, Settings};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::proxysql::Settings;
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::node::Node;
 
 /// What nobody may hear.

@@ -63,8 +63,8 @@ async fn an_isolation_takes_every_row_out_whatever_stands_in_its_comment() {
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
     stage.orchestrator.cut_off();
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
-    agent.memory.lease.started_ms -= 20_000;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory_mut().lease.started_ms -= 20_000;
     tick(&mut agent).await.unwrap();
     assert!(["node01", "node02", "node03"].iter().all(|node| stage.is_fenced(node)), "{}", stage.everything());
     assert_eq!(stage.left_behind(), "");

@@ -45,8 +45,8 @@ async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
     );
     let blocker = node["blockers"][0]["label"].as_str().unwrap();
     assert!(["confirmed-leader", "stands-alone"].contains(&blocker), "in the leader's first 2 s, and after: {blocker}");
-    assert_eq!((&proxy["standing"], &proxy["version"]), (&"led".into(), &"2.7.1-16-g2726c27".into()));
-    assert_eq!(proxy["plan"], serde_json::json!([]));
+    assert_eq!((&proxy["lease_state"], &proxy["version"]), (&"led".into(), &"2.7.1-16-g2726c27".into()));
+    assert_eq!((&proxy["plan"]["empty"], &proxy["plan"]["changes"]), (&true.into(), &serde_json::json!([])));
     assert_eq!((&json["schema"], &json["worst"]), (&1.into(), &"info".into()));
 }
 

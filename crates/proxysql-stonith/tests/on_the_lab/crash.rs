@@ -182,9 +182,9 @@ async fn i12_an_apply_hands_out_no_statement_after_a_suspension_that_outlasts_it
         let stage = failed_over().await;
         let mut agent = stage.agent();
         let mut decided = stage.agent();
-        decided.settings.observe_only = true;
+        decided.settings_mut().observe_only = true;
         let decision = tick(&mut decided).await.unwrap().decision;
-        let settings = &agent.settings.proxy;
+        let settings = &agent.settings().proxy;
         let mut admin = Admin::connect(settings).await.unwrap();
         let boot_ms = Arc::new(AtomicU64::new(1_000_000));
         let (clock, after) = (boot_ms.clone(), Arc::new(AtomicUsize::new(0)));

@@ -75,15 +75,15 @@ async fn before(story: Story) -> (Stage, Agent) {
 /// Ticks with a long time between them, so that nothing has to wait for a leader that is steady, or a second proof.
 async fn ticks_until(agent: &mut Agent, holds: impl Fn(&Memory) -> bool) {
     let until = Instant::now() + PATIENCE;
-    while !holds(&agent.memory) {
-        assert!(Instant::now() < until, "{:?}", agent.memory);
+    while !holds(agent.memory()) {
+        assert!(Instant::now() < until, "{:?}", agent.memory());
         long_tick(agent).await;
     }
 }
 
 async fn long_tick(agent: &mut Agent) {
     let _ = tick(agent).await;
-    let memory = &mut agent.memory;
+    let memory = agent.memory_mut();
     memory.lease.leader.iter_mut().for_each(|leader| leader.since_ms = leader.since_ms.saturating_sub(LONG_AGO_MS));
     memory.nodes.proofs.values_mut().for_each(|proof| proof.at_ms = proof.at_ms.saturating_sub(LONG_AGO_MS));
     tokio::time::sleep(TICK * 2).await;
@@ -91,8 +91,8 @@ async fn long_tick(agent: &mut Agent) {
 
 fn lose_lease(stage: &Stage, agent: &mut Agent) {
     stage.orchestrator.cut_off();
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - LONG_AGO_MS);
-    agent.memory.lease.started_ms -= LONG_AGO_MS;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - LONG_AGO_MS);
+    agent.memory_mut().lease.started_ms -= LONG_AGO_MS;
 }
 
 /// What must not be, at any moment.
@@ -158,7 +158,7 @@ async fn play(story: Story, case: Case, wanted: &str) -> Result<(), String> {
     let (stage, mut first) = before(story).await;
     let mut another = match story {
         // It has lost its lease too: one that never had any would leave all as it is.
-        Story::Isolation => stage.agent_with(first.memory.clone()),
+        Story::Isolation => stage.agent_with(first.memory().clone()),
         Story::Return | Story::EndOfIsolation => stage.agent(),
     };
     let (_, wrongs) = cut_and_watch(&stage, story, case.nth);

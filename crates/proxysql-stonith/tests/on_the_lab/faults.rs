@@ -5,8 +5,7 @@ use std::time::Duration;
 use lab::orchestrator::Fault;
 use lab::proxysql::Verdict;
 use proxysql_stonith::agent::TickError;
-use proxysql_stonith::proxysql::Credential;
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::LeaderView;
 
@@ -87,11 +86,11 @@ async fn a_proxysql_that_is_down_does_not_cost_the_lease() {
     let stage = Stage::set().await;
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
-    let asked = agent.memory.lease.asked_ms;
+    let asked = agent.memory().lease.asked_ms;
     stage.proxysql.kill();
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(matches!(tick(&mut agent).await, Err(TickError::Observe(_))));
-    assert!(agent.memory.lease.asked_ms > asked, "the lease is kept up (I9)");
+    assert!(agent.memory().lease.asked_ms > asked, "the lease is kept up (I9)");
     stage.proxysql.restart().await.unwrap();
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
@@ -118,7 +117,7 @@ async fn a_read_only_admin_user_is_an_error_that_leaves_everything_as_it_was() {
 async fn a_user_who_sees_statistics_only_is_an_error_with_the_way_out() {
     let stage = Stage::set().await;
     let mut agent = stage.agent();
-    agent.settings.proxy.credential = Credential { user: "stats".into(), password: Secret::new("stats") };
+    agent.settings_mut().proxy.credential = Credential { user: "stats".into(), password: Secret::new("stats") };
     let error = tick(&mut agent).await.expect_err("nothing is read").to_string();
     assert!(error.contains("admin-stats_credentials") && !error.contains("no such table"), "{error}");
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use lab::nodes::Nodes;
 use lab::{orchestrator, proxysql};
+use proxysql_stonith::agent::{Kept, Start, Watch};
 use proxysql_stonith::config::Mode;
 use proxysql_stonith::state::StateDir;
-use proxysql_stonith::watch::{Kept, Start, Watch};
 use stonith_core::node::Node;
 
 use crate::stage::{Stage, TICK};
@@ -167,8 +167,8 @@ fn watch(stage: &Stage) -> Watch {
     let dir = StateDir::new(&stage.dir.path().join("state"), &proxy);
     let Start::Ready(kept) = Kept::start(dir, Mode::Daemon, 20) else { panic!("another is at work") };
     let mut agent = stage.agent_with(kept.memory());
-    agent.settings.policy.isolation_after_ms = 1_600;
-    agent.settings.policy.tick_ms = 50;
+    agent.settings_mut().policy.isolation_after_ms = 1_600;
+    agent.settings_mut().policy.tick_ms = 50;
     Watch::new(proxy, agent, *kept)
 }
 

@@ -75,8 +75,8 @@ async fn i3_rows_of_group_replication_galera_and_aurora_are_byte_identical_also_
     assert_eq!(foreign(), before);
     // Cut off for longer than the lease.
     stage.orchestrator.cut_off();
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
-    agent.memory.lease.started_ms -= 20_000;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory_mut().lease.started_ms -= 20_000;
     tick(&mut agent).await.unwrap();
     assert!(
         stage.runtime().contains("10/node02:OFFLINE_SOFT[ [stonith:1 isolation was=ONLINE]]"),
@@ -97,10 +97,10 @@ async fn i3_what_an_operator_took_out_stays_out_through_fence_isolation_and_retu
     tick(&mut agent).await.unwrap();
     let before = stage.everything();
     stage.orchestrator.cut_off();
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
-    agent.memory.lease.started_ms -= 20_000;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory_mut().lease.started_ms -= 20_000;
     tick(&mut agent).await.unwrap();
-    assert!(agent.memory.lease.isolated);
+    assert!(agent.memory().lease.isolated);
     assert!(stage.is_fenced("node01") && stage.runtime().contains(row), "{}", stage.runtime());
     stage.orchestrator.heal();
     for _ in 0..60 {

@@ -181,7 +181,7 @@ async fn one_command_takes_an_isolation_back_once_the_agent_is_suspended() {
     let before = stage.everything();
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
-    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory().clone());
     make_old(&mut cut_off);
     assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Isolated);
     let isolated = stage.everything();
@@ -208,7 +208,7 @@ async fn what_was_superseded_before_an_isolation_stays_out_when_that_is_taken_ba
     let mut agent = stage.agent();
     tick(&mut agent).await.unwrap();
     stage.succeeds("run --once").await;
-    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory.clone());
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], agent.memory().clone());
     make_old(&mut cut_off);
     tick(&mut cut_off).await.unwrap();
     assert!(stage.is_fenced("node02"));

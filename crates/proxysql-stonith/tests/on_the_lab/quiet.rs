@@ -1,6 +1,6 @@
 //! A quiet tick: tables are read only when something can have changed, and no change can hide (A6).
 
-use proxysql_stonith::proxysql::{Admin, Reading, Seen, Settings, observe};
+use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;
@@ -10,7 +10,7 @@ use crate::stage::{Stage, eventually, radmin, tick};
 
 struct Reader {
     admin: Admin,
-    known: Option<(Reading, ProxyView)>,
+    known: Option<(ReadStamp, ProxyView)>,
 }
 
 impl Reader {
@@ -27,7 +27,8 @@ impl Reader {
     /// Looks as a tick does; whether it read the tables.
     async fn look(&mut self, now_ms: u64) -> (ProxyView, bool) {
         let known = self.known.take().map(|(reading, view)| reading.of(view));
-        let Seen { view, reading } = observe(&mut self.admin, &Policy::default(), "us", known, now_ms).await.unwrap();
+        let SeenProxy { view, reading } =
+            observe(&mut self.admin, &Policy::default(), "us", known, now_ms).await.unwrap();
         let fresh = reading.fresh;
         self.known = Some((reading, view.clone()));
         (view, fresh)

@@ -9,9 +9,9 @@ use lab::orchestrator::{self, Orchestrator};
 use lab::proxysql::{self, ProxySql};
 use proxysql_stonith::agent::{Agent, AgentSettings, Credentials, Tick, TickError, owner_of_process};
 use proxysql_stonith::clock;
-use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
-use proxysql_stonith::proxysql::{Credential, Settings as AdminSettings};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::orchestrator::{Client, Settings, TlsSettings};
+use proxysql_stonith::proxysql::Settings as AdminSettings;
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::orders::Orders;
@@ -315,7 +315,7 @@ impl Credentials for Unchanged {
         Ok(radmin("radmin"))
     }
 
-    fn orchestrator(&self) -> Result<Option<Basic>, String> {
+    fn orchestrator(&self) -> Result<Option<Credential>, String> {
         Ok(None)
     }
 }
@@ -327,9 +327,9 @@ pub async fn tick(agent: &mut Agent) -> Result<Tick, TickError> {
 
 /// Long without a lease.
 pub fn make_old(agent: &mut Agent) {
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
-    agent.memory.lease.started_ms -= 20_000;
-    agent.memory.lease.silent_ms = agent.memory.lease.asked_ms;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory_mut().lease.started_ms -= 20_000;
+    agent.memory_mut().lease.silent_ms = agent.memory().lease.asked_ms;
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -13,7 +13,7 @@ async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease()
     let mut led = stage.agent();
     tick(&mut led).await.unwrap();
     let before = stage.everything();
-    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], led.memory.clone());
+    let mut cut_off = stage.agent_that_asks(&[NOBODY.to_owned()], led.memory().clone());
     make_old(&mut cut_off);
     assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Isolated);
     assert!(stage.is_fenced("node01") && stage.is_fenced("node03"));
@@ -40,7 +40,7 @@ async fn one_that_is_cut_off_isolates_once_and_then_counts_on_the_others_lease()
 async fn what_one_lets_back_the_other_does_not_fence_again() {
     let stage = Stage::set().await;
     let mut one = stage.agent();
-    let mut other = stage.agent_that_asks(&stage.orchestrator.endpoints()[..1], one.memory.clone());
+    let mut other = stage.agent_that_asks(&stage.orchestrator.endpoints()[..1], one.memory().clone());
     stage.fail_over().await;
     tick(&mut one).await.unwrap();
     tick(&mut other).await.unwrap();

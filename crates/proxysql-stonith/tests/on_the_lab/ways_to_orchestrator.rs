@@ -41,10 +41,10 @@ fn is_led(view: &LeaderView) -> bool {
 
 /// Long without a lease.
 fn make_old(agent: &mut Agent) {
-    agent.memory.lease.asked_ms = agent.memory.lease.asked_ms.map(|asked| asked - 20_000);
-    agent.memory.lease.started_ms -= 20_000;
-    agent.memory.lease.silent_ms = agent.memory.lease.asked_ms;
-    agent.memory.lease.held_ms = None;
+    agent.memory_mut().lease.asked_ms = agent.memory().lease.asked_ms.map(|asked| asked - 20_000);
+    agent.memory_mut().lease.started_ms -= 20_000;
+    agent.memory_mut().lease.silent_ms = agent.memory().lease.asked_ms;
+    agent.memory_mut().lease.held_ms = None;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn a_site_that_is_cut_off_behind_a_gateway_is_isolated() {
 async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
     let stage = Stage::set().await;
     let follower = stage.orchestrator.endpoints()[1..2].to_vec();
-    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory().clone());
     assert_eq!(tick(&mut agent).await.unwrap().decision.lease_state, LeaseState::Led { good: false });
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
@@ -82,10 +82,10 @@ async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
     stage.orchestrator.end_downtime("node01");
     ticks_until(&mut agent, Duration::from_secs(20), |_| stage.runtime().contains("20/node01:ONLINE[rack 7]")).await;
     // A new leader behind the same address has to be steady first.
-    let before = agent.memory.lease.leader.clone().unwrap();
+    let before = agent.memory().lease.leader.clone().unwrap();
     stage.orchestrator.set_leader(Some(2));
     tick(&mut agent).await.unwrap();
-    let after = agent.memory.lease.leader.clone().unwrap();
+    let after = agent.memory().lease.leader.clone().unwrap();
     assert!(after.name != before.name && after.since_ms > before.since_ms, "{before:?} {after:?}");
 }
 
@@ -93,7 +93,7 @@ async fn one_address_that_ends_at_a_follower_is_led_and_fences_and_lets_back() {
 async fn a_follower_whose_leader_is_gone_is_no_way_to_it() {
     let stage = Stage::set().await;
     let follower = stage.orchestrator.endpoints()[1..2].to_vec();
-    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory().clone());
     tick(&mut agent).await.unwrap();
     stage.orchestrator.set_leader(None);
     make_old(&mut agent);
@@ -128,7 +128,7 @@ async fn without_raft_a_database_that_is_gone_is_held_and_another_active_node_ou
     // Only the passive one is reached, and says that another one is active.
     stage.orchestrator.resume(0);
     stage.orchestrator.set_leader(Some(0));
-    let mut agent = stage.agent_that_asks(&stage.orchestrator.endpoints()[1..], agent.memory.clone());
+    let mut agent = stage.agent_that_asks(&stage.orchestrator.endpoints()[1..], agent.memory().clone());
     stage.orchestrator.poll();
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
@@ -150,11 +150,12 @@ async fn connections_that_are_closed_after_some_answers_cost_nothing_and_after_e
     let stage = stage(Settings { closes_after: Some(1), ..Settings::default() }).await;
     let before = stage.everything();
     let mut agent = stage.agent();
-    agent.memory.lease.armed = true;
+    agent.memory_mut().lease.armed = true;
     make_old(&mut agent);
     let seen = tick(&mut agent).await.unwrap();
-    let LeaderView::Blind(why) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
-    assert!(why.contains("keep-alive"), "{why}");
+    let LeaderView::Blind(cause) = seen.observed.leader else { panic!("{:?}", seen.observed.leader) };
+    assert_eq!(cause.label(), "closes");
+    assert!(cause.to_string().contains("keep-alive"), "{cause}");
     assert_eq!((seen.decision.lease_state, stage.everything()), (LeaseState::Held, before));
 }
 
@@ -165,14 +166,14 @@ async fn a_year_of_history_on_another_continent_holds_the_lease_arms_and_fences_
         stage.orchestrator.record_old_failover("other01", "other02", Duration::from_secs(day * 30_000));
     }
     let mut agent = first_start(&stage, &stage.orchestrator.endpoints());
-    let armed_after = ticks_until(&mut agent, Duration::from_secs(3), |agent| agent.memory.lease.armed).await;
+    let armed_after = ticks_until(&mut agent, Duration::from_secs(3), |agent| agent.memory().lease.armed).await;
     assert!(armed_after < Duration::from_secs(3), "{armed_after:?}");
-    assert!(agent.memory.history.progress.under_way.is_some(), "control: most of it is still to come");
+    assert!(agent.memory().history.progress.under_way.is_some(), "control: most of it is still to come");
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"));
     let known_after =
-        ticks_until(&mut agent, Duration::from_secs(30), |agent| agent.memory.history.progress.known_ns > 0).await;
+        ticks_until(&mut agent, Duration::from_secs(30), |agent| agent.memory().history.progress.known_ns > 0).await;
     println!("armed after {armed_after:?}, the whole history known after {known_after:?}");
     let asked = stage.orchestrator.requests().iter().filter(|path| path.starts_with("audit-recovery")).count();
     tick(&mut agent).await.unwrap();
@@ -261,8 +262,8 @@ async fn a_change_of_the_databases_summer_time_between_a_failover_and_the_repair
 async fn a_follower_that_relays_to_a_dead_leader_for_two_seconds_costs_no_isolation() {
     let stage = Stage::set().await;
     let follower = stage.orchestrator.endpoints()[1..2].to_vec();
-    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory);
-    ticks_until(&mut agent, Duration::from_secs(5), |agent| agent.memory.lease.armed).await;
+    let mut agent = stage.agent_that_asks(&follower, stage.agent().memory().clone());
+    ticks_until(&mut agent, Duration::from_secs(5), |agent| agent.memory().lease.armed).await;
     let before = stage.everything();
     stage.orchestrator.kill_unnoticed();
     let began = Instant::now();

@@ -65,7 +65,8 @@ async fn i8_an_answer_does_not_count_if_the_lead_is_lost_before_the_closing_chec
 async fn two_endpoints_that_both_pass_leader_check_are_a_conflict() {
     let (one, two, three) = (node(1, 1), node(2, 2), node(3, 1));
     match once(&[&one, &two, &three], NOTHING_MORE).await {
-        LeaderView::Conflict(why) => {
+        LeaderView::Conflict(cause) => {
+            let why = cause.to_string();
             assert!(why.contains(&one.url()) && why.contains(&two.url()) && !why.contains(&three.url()), "{why}");
         }
         other => panic!("{other:?}"),

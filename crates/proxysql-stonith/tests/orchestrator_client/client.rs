@@ -5,8 +5,8 @@ pub use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub use std::time::{Duration, Instant};
 
 pub use crate::scripted_http::{DATE_S, Reply, Request, Server};
-pub use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
-pub use proxysql_stonith::secret::Secret;
+pub use proxysql_stonith::orchestrator::{Client, Settings, TlsSettings};
+pub use proxysql_stonith::secret::{Credential, Secret};
 pub use stonith_core::decide::LeaderQuery;
 pub use stonith_core::orchestrator::{Answer, AnswerPart, Backing, HistoryProgress, LeaderView};
 
@@ -102,7 +102,7 @@ pub fn led(view: LeaderView) -> Answer {
 
 pub fn blind(view: LeaderView) -> String {
     match view {
-        LeaderView::Blind(why) => why,
+        LeaderView::Blind(cause) => cause.to_string(),
         other => panic!("expected to be blind, got {other:?}"),
     }
 }
@@ -120,7 +120,7 @@ pub fn what_failed(view: LeaderView) -> String {
 
 pub fn silent(view: LeaderView) -> String {
     match view {
-        LeaderView::Silent(why) => why,
+        LeaderView::Silent(cause) => cause.to_string(),
         other => panic!("expected silence, got {other:?}"),
     }
 }

@@ -84,7 +84,8 @@ async fn a_leader_is_held_while_a_majority_names_another() {
         path => well(3, 3, path),
     });
     let view = once(&[&loner(), &two, &late], BACKING).await;
-    let LeaderView::Conflict(why) = view else { panic!("{view:?}") };
+    let LeaderView::Conflict(cause) = view else { panic!("{view:?}") };
+    let why = cause.to_string();
     assert!(why.contains("RaftNodes") && why.contains("127.0.0.13:10008"), "{why}");
     let both = once(&[&loner(), &two, &three], BACKING).await;
     assert!(matches!(both, LeaderView::Conflict(_)), "both pass leader-check: {both:?}");

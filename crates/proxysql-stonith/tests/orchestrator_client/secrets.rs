@@ -5,7 +5,7 @@ use crate::client::*;
 #[tokio::test]
 async fn i11_basic_auth_is_sent_and_is_in_no_debug_output_and_no_error() {
     const ENCODED: &str = "b3JjOmh1bnRlcjIwMTk=";
-    let auth = Some(Basic { user: "orc".to_owned(), password: Secret::new("hunter2019") });
+    let auth = Some(Credential { user: "orc".to_owned(), password: Secret::new("hunter2019") });
     let server = Server::start(|request| match request.head.contains(&format!("authorization: Basic {ENCODED}\r\n")) {
         true => well(1, 1, &request.path),
         false => Reply::Json(401, String::new()),
@@ -38,7 +38,7 @@ async fn i11_basic_auth_is_sent_and_is_in_no_debug_output_and_no_error() {
 #[tokio::test]
 async fn i11_a_password_is_not_shown_by_half_where_a_message_ends() {
     // Wherever the password stands in what is echoed, the end of what is shown cuts through it nowhere.
-    let auth = Some(Basic { user: "orc".to_owned(), password: Secret::new("hunter2019") });
+    let auth = Some(Credential { user: "orc".to_owned(), password: Secret::new("hunter2019") });
     for before in 190..205 {
         let server = Server::start(move |_| Reply::Json(400, format!("{}hunter2019", "x".repeat(before))));
         let mut client = Client::new(Settings { auth: auth.clone(), ..settings(&[server.url()]) }).unwrap();

@@ -22,7 +22,7 @@ async fn a_password_that_works_after_it_was_read_again_is_not_refused_any_more()
     let mut client = client(&[&server]);
     blind(look(&mut client, NOTHING_MORE).await);
     assert!(client.refused());
-    client.set_auth(Some(Basic { user: "right".to_owned(), password: Secret::new("pass") }));
+    client.set_auth(Some(Credential { user: "right".to_owned(), password: Secret::new("pass") }));
     led(look(&mut client, NOTHING_MORE).await);
     assert!(!client.refused());
 }

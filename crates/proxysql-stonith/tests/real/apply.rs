@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proxysql_stonith::clock;
-use proxysql_stonith::proxysql::{Admin, Credential, DriveError, Settings, drive, observe};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::proxysql::{Admin, DriveError, Settings, drive, observe};
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::apply::Outcome;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::managed::Managed;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proxysql_stonith::proxysql::{Admin, AdminError, Credential, ServerCheck, Settings, Tls};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::proxysql::{Admin, AdminError, ServerCheck, Settings, Tls};
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::node::Node;
 
 use crate::one_at_a_time;

@@ -212,7 +212,7 @@ fn leader() -> impl Strategy<Value = LeaderView> {
             })
         },
     );
-    prop_oneof![9 => answer, 1 => Just(LeaderView::Leaderless), 1 => Just(LeaderView::Silent("timed out".to_owned()))]
+    prop_oneof![9 => answer, 1 => Just(LeaderView::Leaderless), 1 => Just(LeaderView::Silent(Default::default()))]
 }
 
 /// What one tick may see.

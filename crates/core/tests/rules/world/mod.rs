@@ -32,7 +32,7 @@ pub const DAY_S: i64 = 86_400;
 /// The agent's boot clock when it first starts, ms.
 pub const START_MS: u64 = 1_000_000;
 /// All three layers.
-pub const LAYERS: [Layer; 3] = [Layer::Runtime, Layer::Memory, Layer::Disk];
+pub const LAYERS: [Layer; 3] = Layer::ALL;
 
 /// `node01` is node01:3306.
 pub fn node(name: &str) -> Node {
@@ -267,9 +267,14 @@ impl Lab {
         let (leader, backing) = match &self.raft {
             Raft::Led { leader, backing } => (leader, *backing),
             Raft::Leaderless => return LeaderView::Leaderless,
-            Raft::Blind => return LeaderView::Blind("HTTP 401".to_owned()),
-            Raft::Conflict => return LeaderView::Conflict("orc1 and orc2".to_owned()),
-            Raft::Silent => return LeaderView::Silent("timed out".to_owned()),
+            Raft::Blind => return LeaderView::Blind(Default::default()),
+            Raft::Conflict => {
+                return LeaderView::Conflict(stonith_core::orchestrator::ConflictCause::TwoLeaders {
+                    one: "orc1".to_owned(),
+                    other: "orc2".to_owned(),
+                });
+            }
+            Raft::Silent => return LeaderView::Silent(Default::default()),
         };
         // A single endpoint is all there is to ask; whom a majority names is asked only when it is wanted.
         let asked = leader_query(&self.proxy, &self.memory, leader, &self.downtimes, &self.policy, self.now_ms);

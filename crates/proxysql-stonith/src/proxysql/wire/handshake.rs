@@ -7,10 +7,10 @@
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::admin::Credential;
 use super::WireError;
 use super::packet::{Budget, Fields, Packets, refusal};
 use crate::bytes;
+use crate::secret::Credential;
 use crate::untrusted_text::one_line;
 
 const PROTOCOL_41: u32 = 0x200;

@@ -20,7 +20,7 @@ pub const DATE_S: i64 = 1_795_414_836;
 /// This host's, ms since boot.
 pub const NOW_MS: u64 = 5_000_000;
 
-const LAYERS: [Layer; 3] = [Layer::Runtime, Layer::Memory, Layer::Disk];
+const LAYERS: [Layer; 3] = Layer::ALL;
 
 fn row(hostgroup: u32, hostname: &str, marked: bool) -> Row {
     let (status, comment) = if marked {
@@ -91,7 +91,7 @@ pub fn of_answer(answer: Answer) -> bool {
 
 /// Whatever was kept: without a leader no fenced node goes back, and with one there is a decision.
 pub fn of_kept(kept: &Memory, orders: Orders) {
-    let silent = Observed { proxy: proxy(), leader: LeaderView::Silent("cut off".to_owned()), orders };
+    let silent = Observed { proxy: proxy(), leader: LeaderView::Silent(Default::default()), orders };
     decided(&silent, kept, NOW_MS, true);
     let led = Observed { leader: LeaderView::Led(recorded_answer()), ..silent };
     decided(&led, kept, NOW_MS, false);
@@ -101,7 +101,7 @@ pub fn of_kept(kept: &Memory, orders: Orders) {
 pub fn of_proxy(proxy: ProxyView) {
     let mut memory = memory();
     memory.nodes.known.extend(proxy.runtime.iter().filter_map(Row::node));
-    for leader in [LeaderView::Led(answer()), LeaderView::Silent("cut off".to_owned())] {
+    for leader in [LeaderView::Led(answer()), LeaderView::Silent(Default::default())] {
         let observed = Observed { proxy: proxy.clone(), leader, orders: Orders::default() };
         // Cut off for longer than the lease: each of its nodes is taken out.
         decided(&observed, &memory, NOW_MS + 60_000, false);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use lab::nodes::Nodes;
 use lab::proxysql::ProxySql;
-use proxysql_stonith::proxysql::{Admin, Credential, ObserveError, Settings, observe, version};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::proxysql::{Admin, ObserveError, Settings, observe, version};
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use proxysql_stonith::orchestrator::{Basic, Client, Settings, TlsSettings};
-use proxysql_stonith::secret::Secret;
+use proxysql_stonith::orchestrator::{Client, Settings, TlsSettings};
+use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::decide::LeaderQuery;
 use stonith_core::orchestrator::{HistoryProgress, LeaderView};
 
@@ -105,8 +105,16 @@ pub fn response(bytes: &[u8]) -> bool {
             of_answer(answer);
             true
         }
-        LeaderView::Blind(text) | LeaderView::Silent(text) | LeaderView::Conflict(text) => {
-            may_be_told(&text);
+        LeaderView::Blind(cause) => {
+            may_be_told(&cause.to_string());
+            false
+        }
+        LeaderView::Silent(cause) => {
+            may_be_told(&cause.to_string());
+            false
+        }
+        LeaderView::Conflict(cause) => {
+            may_be_told(&cause.to_string());
             false
         }
         LeaderView::Leaderless => false,
@@ -145,7 +153,7 @@ fn look(script: Script) -> LeaderView {
         let endpoint = |name| format!("http://127.0.0.1:{}/{name}", stage.port()).parse().unwrap();
         let settings = Settings {
             endpoints: ["leader", "follower"].map(endpoint).into(),
-            auth: Some(Basic { user: "admin".to_owned(), password: Secret::new(SECRET) }),
+            auth: Some(Credential { user: "admin".to_owned(), password: Secret::new(SECRET) }),
             tls: TlsSettings::default(),
             connect_timeout: TIMEOUT,
             read_timeout: TIMEOUT,

@@ -1,7 +1,7 @@
-//! One agent and what it keeps between ticks: lock, state, standing orders, and the errors it has said.
+//! An agent that watches one ProxySQL: ticks, keeps what it learned, and tells the log.
 //!
 //! ```text
-//! orders -> agent.tick (keeps the memory before it changes anything) -> report -> keep what was said
+//! orders -> agent.tick (keeps the memory before it changes anything) -> snapshot -> log, each thing once
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,139 +15,11 @@ use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
 use stonith_core::table::Layer;
 
-use crate::agent::{Agent, Tick, host_name, owner_of_process};
+use super::snapshot::Suspended;
+use super::{Agent, Kept, Snapshot, Tick, TickError};
 use crate::clock::Now;
-use crate::config::Mode;
 use crate::logging::LogOnce;
 use crate::report;
-use crate::state::{Loaded, Lock, State, StateDir, StateError};
-
-/// Without a tick for so long the holder of the lock is taken for dead, in ms: far longer than a tick with an apply.
-pub const HEARTBEAT_MAX_MS: u64 = 30_000;
-
-/// So many gaps between ticks still count as running on.
-const GAPS_RUNNING_ON: u64 = 3;
-
-/// What keeps an agent from starting, or what it starts with.
-#[derive(Debug)]
-pub enum Start {
-    /// Go on from here.
-    Ready(Box<Kept>),
-    /// Another agent is at work on this ProxySQL.
-    Another,
-}
-
-/// What was found in the state directory.
-#[derive(Debug)]
-pub struct Kept {
-    dir: StateDir,
-    state: State,
-    keeps: bool,
-    /// What is wrong with the state directory, from the start on.
-    unkept: Option<String>,
-    lock: Option<Lock>,
-}
-
-impl Kept {
-    /// Takes the lock and reads the state. What is wrong with the directory does not keep evidence from fencing:
-    /// it is said, and isolation stays unarmed.
-    pub fn start(mut dir: StateDir, mode: Mode, tick_ms: u64) -> Start {
-        let now = Now::read();
-        let mut unkept = None;
-        let mut say = |error: &StateError| {
-            unkept = Some(format!("{error}. Evidence fences all the same; isolation is not armed"));
-        };
-        let lock = match take_lock(&mut dir, &now) {
-            Ok(None) => return Start::Another, // and not one file of it is touched
-            Ok(Some(lock)) => dir.try_out().map(|()| lock),
-            Err(error) => Err(error),
-        };
-        let mut keeps = lock.is_ok();
-        if let Err(error) = &lock {
-            say(error);
-        }
-        let mut state = match dir.load() {
-            Loaded::Kept(state) => *state,
-            Loaded::Fresh => State::default(),
-            Loaded::Unusable { reason, set_aside } => {
-                let aside = set_aside.map_or("it can't be moved away".to_owned(), |path| format!("moved to {path:?}"));
-                tracing::error!("{reason}; {aside}; starting afresh: isolation is not armed until a leader is seen");
-                State::default()
-            }
-            Loaded::Untouchable(error) => {
-                say(&error);
-                keeps = false;
-                State::default()
-            }
-        };
-        state.memory = if state.memory == Memory::default() {
-            Memory::first_start(&now.boot_id, now.boot_ms)
-        } else {
-            state.memory.resume(&now.boot_id, now.boot_ms, tick_ms.saturating_mul(GAPS_RUNNING_ON))
-        };
-        state.mode = Some(mode);
-        if now.boot_id.is_empty() {
-            say(&StateError::NoBootId);
-            keeps = false;
-        }
-        if !keeps {
-            // A lease that can't be kept is always old at the next start: one lost poll would isolate (I9).
-            state.memory.lease.armed = false;
-            state.memory.lease.asked_ms = None;
-        }
-        Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
-    }
-
-    /// The memory to start an agent with.
-    pub fn memory(&self) -> Memory {
-        self.state.memory.clone()
-    }
-
-    /// The name to hold the lock in ProxySQL under. While this host's lock is ours no other process has it, so what an
-    /// earlier one left of its work is taken over at once instead of when its time is over.
-    pub fn owner(&self) -> String {
-        match self.lock.as_ref().and_then(|lock| lock.name().ok()) {
-            Some(name) => format!("{}:{}:{name}", host_name(), self.state.memory.boot_id),
-            None => owner_of_process(),
-        }
-    }
-}
-
-/// The memory that commands look with: nothing is locked, set aside or written. `tick_ms` says how far apart the ticks
-/// of a mode are; the mode is the one that the agent here runs in.
-pub fn peeked_memory(
-    dir: &StateDir,
-    tick_ms: impl Fn(Option<Mode>) -> u64,
-) -> Result<(Memory, Option<Mode>), StateError> {
-    let now = Now::read();
-    Ok(match dir.peek()? {
-        Some(state) => {
-            let gap_ms = tick_ms(state.mode).saturating_mul(GAPS_RUNNING_ON);
-            (state.memory.resume(&now.boot_id, now.boot_ms, gap_ms), state.mode)
-        }
-        None => (Memory::first_start(&now.boot_id, now.boot_ms), None),
-    })
-}
-
-/// The lock, or that of one who does a dead holder's work. `None`: another agent is at work.
-fn take_lock(dir: &mut StateDir, now: &Now) -> Result<Option<Lock>, StateError> {
-    if let Some(lock) = dir.try_lock(now.boot_ms)? {
-        return Ok(Some(lock));
-    }
-    if !is_dead(dir, now) {
-        return Ok(None);
-    }
-    let lock = dir.try_take_over()?;
-    if lock.is_some() {
-        tracing::error!("the agent that holds the lock has not ticked for 30 s: doing its work");
-    }
-    Ok(lock)
-}
-
-/// Whether the holder of the lock has shown no sign of life for too long: stopped, or hanging.
-fn is_dead(dir: &StateDir, now: &Now) -> bool {
-    dir.last_alive_ms(&now.boot_id).is_some_and(|alive_ms| now.boot_ms.saturating_sub(alive_ms) > HEARTBEAT_MAX_MS)
-}
 
 /// An agent that watches one ProxySQL.
 #[derive(Debug)]
@@ -157,12 +29,14 @@ pub struct Watch {
     kept: Kept,
     /// The plan that was carried out last, and until when, ms, the monitor may still undo it.
     applied: Option<(Plan, u64)>,
+    /// What the last tick saw, decided and did.
+    snapshot: Option<Snapshot>,
 }
 
 impl Watch {
-    /// Puts both together.
+    /// An agent, and what it goes on from.
     pub fn new(proxy: Node, agent: Agent, kept: Kept) -> Self {
-        Self { proxy, agent, kept, applied: None }
+        Self { proxy, agent, kept, applied: None, snapshot: None }
     }
 
     /// One tick, told to the log. Says whether all went well.
@@ -183,33 +57,53 @@ impl Watch {
             }
             *keeps && unkept.is_none()
         };
+        let suspended = Suspended::by(&standing, &now);
         let ticked = self.agent.tick(standing.orders, keep).await;
         let unkept = unkept.map(|error| format!("{error}. What was learned is lost with this process"));
         found.extend(unkept.or_else(|| self.kept.unkept.clone()).map(Condition::StateUnkept));
-        let well = match &ticked {
-            Ok(tick) => {
-                found.extend(self.agent.conditions(&tick.observed, &tick.decision));
-                let undone = tick.outcome.as_ref().map(of_outcome).unwrap_or_default();
-                let is_done = undone.iter().all(|condition| condition.severity() == Severity::Info);
-                found.extend(undone);
-                found.extend(tick.error.as_ref().map(|error| Condition::ApplyFailed(error.to_string())));
-                if self.agent.settings.observe_only && !tick.decision.plan.is_empty() {
-                    found.push(Condition::Observing(first_lines(&report::text::plan(&self.proxy, &tick.decision))));
-                }
-                let can_act = self.agent.untested_version().is_none();
-                is_done && can_act && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
-            }
-            Err(error) => {
-                found.push(Condition::ProxyUnread(error.to_string()));
-                false
-            }
-        };
+        found.extend(self.found(&ticked));
+        let well = self.is_well(&ticked);
+        let seen = ticked.as_ref().ok().map(|tick| (&tick.observed, &tick.decision));
+        let mut snapshot = Snapshot::of(&self.agent, seen, suspended, &found);
+        if self.agent.settings.observe_only && !snapshot.plan.empty {
+            let observing = Condition::Observing(first_lines(&report::text::plan(&snapshot)));
+            snapshot.note(&observing);
+            found.push(observing);
+        }
         if let Ok(tick) = ticked {
-            self.report(&tick).await;
+            self.report(&tick, &snapshot).await;
             self.agent.give_back(tick.observed.proxy);
         }
+        self.snapshot = Some(snapshot);
         self.settle(&found, now.wall_s);
         well
+    }
+
+    /// What the last tick saw, decided and did.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// What a tick found that needs attention.
+    fn found(&self, ticked: &Result<Tick, TickError>) -> Vec<Condition> {
+        match ticked {
+            Ok(tick) => {
+                let mut found = self.agent.conditions(&tick.observed, &tick.decision);
+                found.extend(tick.outcome.as_ref().map(of_outcome).unwrap_or_default());
+                found.extend(tick.error.as_ref().map(|error| Condition::ApplyFailed(error.to_string())));
+                found
+            }
+            Err(error) => vec![Condition::ProxyUnread(error.to_string())],
+        }
+    }
+
+    /// Whether a leader answered, and all that was to be done is done.
+    fn is_well(&self, ticked: &Result<Tick, TickError>) -> bool {
+        let Ok(tick) = ticked else { return false };
+        let undone = tick.outcome.as_ref().map(of_outcome).unwrap_or_default();
+        let is_done = undone.iter().all(|condition| condition.severity() == Severity::Info);
+        let can_act = self.agent.untested_version().is_none();
+        is_done && can_act && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
     }
 
     /// Whether rows were changed so lately that ProxySQL's monitor may still undo it: how long to wait for a second
@@ -224,7 +118,7 @@ impl Watch {
         self.agent.close().await;
     }
 
-    async fn report(&mut self, tick: &Tick) {
+    async fn report(&mut self, tick: &Tick, snapshot: &Snapshot) {
         let plan = &tick.decision.plan;
         if let Some((applied, until_ms)) = self.applied.take() {
             for node in undone(&applied, plan) {
@@ -238,7 +132,7 @@ impl Watch {
             tracing::debug!(proxy = %self.proxy, lease_state = %tick.decision.lease_state, "quiet tick");
             return;
         };
-        report::log::changes(&self.proxy, &tick.decision, outcome);
+        report::log::changes(snapshot, outcome);
         let was_applied = matches!(outcome, Outcome::Applied(_));
         if was_applied && plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
             let round = self.agent.monitor_round().await.unwrap_or(Duration::from_secs(2));
@@ -300,12 +194,17 @@ fn settle(errors: &mut LogOnce, found: &[Condition], now_s: i64) -> Vec<(Severit
 
 #[cfg(test)]
 mod tests {
+    use stonith_core::orchestrator::{CameBackKind, EndpointAnswer, SilentCause};
+
     use super::*;
 
     #[test]
     fn a_condition_is_logged_once_and_its_end_once() {
         let mut errors = LogOnce::default();
-        let unreached = [Condition::LeaderUnreached("refused".to_owned())];
+        let unreached = [Condition::LeaderUnreached(SilentCause::Answers(vec![EndpointAnswer {
+            kind: CameBackKind::Unreached,
+            text: "refused".to_owned(),
+        }]))];
         let text = "Orchestrator's leader was not reached: refused";
         assert_eq!(settle(&mut errors, &unreached, 1), [(Severity::Failure, text.to_owned())]);
         assert_eq!(settle(&mut errors, &unreached, 2), []);

@@ -1,0 +1,181 @@
+//! What commands see: they look and decide as a tick does, and write nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use stonith_core::condition::{Condition, Untold, in_force};
+use stonith_core::decide::{Decision, HoldReason, Verdict};
+use stonith_core::node::Node;
+use stonith_core::observed::Observed;
+use stonith_core::orchestrator::LeaderView;
+use stonith_core::orders::Orders;
+use tokio::time::Instant;
+
+use super::build::{BuildError, endpoints, looking_agent, orchestrator_settings, state_dir};
+use super::kept::HEARTBEAT_MAX_MS;
+use super::snapshot::Suspended;
+use super::{Agent, Snapshot, TickError};
+use crate::clock::Now;
+use crate::config::{Config, ConfigError, Mode, ProxyConfig, ProxyTls};
+use crate::{orchestrator, proxysql};
+
+/// Between two looks.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What the next ticks would do on one ProxySQL.
+#[derive(Debug)]
+pub struct Planned {
+    /// What was seen and decided.
+    pub snapshot: Snapshot,
+    /// Why that may not be the whole.
+    pub untold: Option<Untold>,
+}
+
+/// What the next ticks would do. Looks until it is plain, while an answer of Orchestrator's can still change that.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Result<Planned, BuildError> {
+    let mut agent = looking_agent(config, proxy)?;
+    let planned = loop {
+        let now = Now::read();
+        let standing = state_dir(config, proxy).orders(&now);
+        let suspended = Suspended::by(&standing, &now);
+        let looked = agent.look(standing.orders).await;
+        let untold = looked.as_ref().ok().and_then(|(observed, decision)| decision.untold(observed));
+        match looked {
+            Ok((observed, decision)) if untold.is_some() && may_be_told(&observed.leader, until) => {
+                // Only in this process: how long the leader has been the same, and what was seen once.
+                agent.memory = decision.memory;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            looked => break Planned { snapshot: seen(&agent, &looked, suspended, Vec::new()), untold },
+        }
+    };
+    agent.close().await;
+    Ok(planned)
+}
+
+/// Whether another look can tell more.
+fn may_be_told(leader: &LeaderView, until: Instant) -> bool {
+    let answers = matches!(leader, LeaderView::Led(_) | LeaderView::Leaderless | LeaderView::Conflict(_));
+    answers && Instant::now() < until
+}
+
+/// Looks at every configured ProxySQL, and at the state of the agent that runs here.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn look_at_all(config: &Config) -> Result<Vec<Snapshot>, BuildError> {
+    let mut snapshots = Vec::new();
+    for proxy in &config.proxies {
+        let mut agent = looking_agent(config, proxy)?;
+        let now = Now::read();
+        let standing = state_dir(config, proxy).orders(&now);
+        let mut found: Vec<Condition> = silent_agent(config, proxy, &now).map(Condition::NoAgent).into_iter().collect();
+        found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
+        let suspended = Suspended::by(&standing, &now);
+        let looked = agent.look(standing.orders).await;
+        snapshots.push(seen(&agent, &looked, suspended, found));
+        agent.close().await;
+    }
+    Ok(snapshots)
+}
+
+/// What `config check --connect` sees of one ProxySQL.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was seen and decided.
+    pub snapshot: Snapshot,
+    /// How many nodes have rows in force, whoever they belong to.
+    pub served: usize,
+    /// How many of them Orchestrator knows.
+    pub known: usize,
+}
+
+/// Looks at one ProxySQL as a first tick does.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildError> {
+    let mut agent = looking_agent(config, proxy)?;
+    let looked = agent.look(Orders::default()).await;
+    let (served, known) = looked.as_ref().map_or((0, 0), |(observed, decision)| known(observed, decision));
+    let snapshot = seen(&agent, &looked, Suspended::default(), Vec::new());
+    agent.close().await;
+    Ok(Checked { snapshot, served, known })
+}
+
+/// How many nodes have rows in force, and how many of them Orchestrator knows.
+fn known(observed: &Observed, decision: &Decision) -> (usize, usize) {
+    let is_known = |node: &&Node| {
+        decision.verdicts.get(*node).is_some_and(|v| !matches!(v, Verdict::Ignore(HoldReason::NotKnown)))
+    };
+    let nodes: BTreeSet<Node> = in_force(&observed.proxy, |_| true);
+    (nodes.len(), nodes.iter().filter(is_known).count())
+}
+
+fn seen(
+    agent: &Agent,
+    looked: &Result<(Observed, Decision), TickError>,
+    suspended: Suspended,
+    mut found: Vec<Condition>,
+) -> Snapshot {
+    match looked {
+        Ok((observed, decision)) => {
+            found.extend(agent.conditions(observed, decision));
+            Snapshot::of(agent, Some((observed, decision)), suspended, &found)
+        }
+        Err(error) => {
+            found.push(Condition::ProxyUnread(error.to_string()));
+            Snapshot::of(agent, None, suspended, &found)
+        }
+    }
+}
+
+/// Why nobody is taken to watch this ProxySQL from this host; `None` where an agent has ticked lately.
+fn silent_agent(config: &Config, proxy: &ProxyConfig, now: &Now) -> Option<String> {
+    let dir = config.run.state_dir.display();
+    let Some(alive_ms) = state_dir(config, proxy).last_alive_ms(&now.boot_id) else {
+        return Some(format!("no agent has run here for this ProxySQL: {dir} has no state of one"));
+    };
+    let silent_ms = now.boot_ms.saturating_sub(alive_ms);
+    let longest_ms =
+        config.tick_ms(Mode::Once).max(config.tick_ms(Mode::Daemon)).saturating_mul(2).max(HEARTBEAT_MAX_MS);
+    let text = || format!("the agent here has not ticked for {} s, by its state in {dir}", silent_ms / 1_000);
+    (silent_ms > longest_ms).then(text)
+}
+
+/// What each of Orchestrator's endpoints answers: whether it leads, or why that is not known.
+///
+/// # Errors
+/// The config does not make a client.
+pub async fn endpoints_answer(config: &Config) -> Result<Vec<(String, Result<bool, String>)>, BuildError> {
+    Ok(orchestrator::check(&orchestrator_settings(config)?).await?)
+}
+
+/// Whoever may answer in Orchestrator's or a ProxySQL's place, in words.
+///
+/// # Errors
+/// An endpoint is none.
+pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
+    let of_orchestrator = &config.orchestrator;
+    let has_password = of_orchestrator.credential.is_some();
+    let anyone = orchestrator::unverified(&endpoints(config)?, !of_orchestrator.tls.verify, has_password);
+    let proxies = config.proxies.iter().filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off));
+    Ok(anyone.into_iter().chain(proxies).collect())
+}
+
+/// The ways to run that the config does not fit, each with the reason.
+///
+/// # Errors
+/// It fits neither.
+pub fn refused_modes(config: &Config) -> Result<Vec<(&'static str, ConfigError)>, ConfigError> {
+    match (config.policy(Mode::Daemon), config.policy(Mode::Once)) {
+        (Err(error), Err(_)) => Err(error),
+        (daemon, once) => {
+            let refused = [("run", daemon.err()), ("run --once", once.err())];
+            Ok(refused.into_iter().filter_map(|(name, error)| Some((name, error?))).collect())
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! An operator's orders, decided and applied as everything else, for the ordered nodes only.
+//!
+//! ```text
+//! reach every ProxySQL -> decide with the order -> plan_for_node -> apply, while another applier is busy again -> look
+//! ```
+//!
+//! **Invariant:** "fenced" and "let back" are said only of what runtime showed after the apply.
+
+mod end_isolation;
+mod fence;
+mod names;
+mod unfence;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stonith_core::apply::Outcome;
+use stonith_core::condition::of_outcome;
+use stonith_core::decide::{Decision, HoldReason, decide};
+use stonith_core::managed::{Managed, served};
+use stonith_core::node::Node;
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orders::Order;
+use stonith_core::plan::Plan;
+use stonith_core::table::{Comment, Hostgroup, Layer, Row};
+use tokio::time::Instant;
+
+use super::build::{BuildError, looking_agent, state_dir};
+use super::look::LOOK_AGAIN;
+use super::snapshot::{Snapshot, Suspended};
+use super::{Agent, TickError};
+use crate::clock::{self, Now};
+use crate::config::{Config, Enforcement, ProxyConfig};
+use crate::report;
+use crate::state::{StateDir, StateError};
+
+pub use end_isolation::IsolationEnd;
+pub use fence::FenceOrder;
+pub use names::NameError;
+pub use unfence::UnfenceOrder;
+
+/// How long another applier's work is waited for.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// Why nothing was ordered anywhere.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// `mode = "observe"`.
+    #[error("mode = \"observe\" never writes; give --mode=enforce to order it")]
+    ObserveMode,
+    /// The config does not make an agent.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The name is no node.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The last-writer guard.
+    #[error(
+        "{node} is the last ONLINE writer of hostgroup {hostgroup} on ProxySQL {proxy}: clients could not write. Nothing \
+         was changed; add --yes if that is meant"
+    )]
+    LastWriter {
+        /// Which node.
+        node: Node,
+        /// Of which hostgroup.
+        hostgroup: Hostgroup,
+        /// Where.
+        proxy: Node,
+    },
+    /// The running agent would undo the end of an isolation.
+    #[error(
+        "the agent of ProxySQL {0} would isolate it again in its next tick; nothing was changed. Suspend it first: \
+         proxysql-stonith suspend --for 1h --reason \"...\""
+    )]
+    NotSuspended(Node),
+    /// No ProxySQL could be read.
+    #[error("no ProxySQL was reached; nothing was changed")]
+    NoneReached,
+}
+
+/// Why an order did not come to its end on one ProxySQL.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// ProxySQL could not be read or changed.
+    #[error(transparent)]
+    Tick(#[from] TickError),
+    /// The decision holds the node.
+    #[error("{node} is not fenced, nothing was changed: {why}.{}{}", rows_in_service(.in_service), way_out(.why))]
+    Held {
+        /// Which node.
+        node: Node,
+        /// Why.
+        why: Box<HoldReason>,
+        /// Its rows that stay in service.
+        in_service: Vec<String>,
+    },
+    /// The decision does something else with the node.
+    #[error("{node} is not fenced: {why}")]
+    NotFenced {
+        /// Which node.
+        node: Node,
+        /// The verdict's reason.
+        why: String,
+    },
+    /// The apply went through, and what it came to was not seen.
+    #[error("{what} not seen {how}: {cause}")]
+    Unseen {
+        /// Of what, with its verb.
+        what: String,
+        /// How it should be.
+        how: &'static str,
+        /// Why not.
+        cause: TickError,
+    },
+    /// Runtime does not show what was ordered.
+    #[error("{}; try again", .0.join(", "))]
+    NotAsOrdered(Vec<String>),
+    /// Something keeps the node out.
+    #[error("{node} is not let back: {}. Nothing was changed; see also --as and --without-lease", .blockers.join("; "))]
+    NotLetBack {
+        /// Which node.
+        node: Node,
+        /// What.
+        blockers: Vec<String>,
+    },
+    /// The decision holds a fenced node.
+    #[error("{node} is not let back, nothing was changed: {why}")]
+    HeldOut {
+        /// Which node.
+        node: Node,
+        /// Why.
+        why: Box<HoldReason>,
+    },
+    /// The release could not be put on record.
+    #[error("{0}. Nothing was changed")]
+    Unrecorded(StateError),
+    /// The release is on record, and the rows are not as ordered.
+    #[error("{0}; its release is on record, its rows are not as ordered yet: try again")]
+    OnRecord(String),
+    /// The rows are as ordered, and ProxySQL does not use the node.
+    #[error("{0} is let back, and was not seen ONLINE in time")]
+    NotOnline(Node),
+}
+
+fn rows_in_service(rows: &[String]) -> String {
+    if rows.is_empty() { String::new() } else { format!(" In service: {}.", rows.join(", ")) }
+}
+
+fn way_out(why: &HoldReason) -> &'static str {
+    match why {
+        HoldReason::UnreadableMarker => {
+            " Correct or remove the [stonith:...] note in the comment of its rows in mysql_servers, LOAD MYSQL SERVERS \
+             TO RUNTIME, and fence it again"
+        }
+        HoldReason::UnknownStatus(_) => " Set a status in mysql_servers that ProxySQL documents, and fence it again",
+        _ => "",
+    }
+}
+
+/// What an order came to on one ProxySQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It was seen in runtime.
+    Done,
+    /// The node was not fenced there: there is nothing to let back.
+    NotFenced,
+    /// The node has no managed row there.
+    Absent,
+}
+
+/// What an order came to on one ProxySQL, and what is to be said about it.
+#[derive(Debug)]
+pub struct OnProxy<T> {
+    /// Which.
+    pub proxy: Node,
+    /// What went otherwise than expected, or is good to know.
+    pub remarks: Vec<String>,
+    /// What came of it.
+    pub came: Result<T, TargetError>,
+}
+
+/// Every ProxySQL that was reached, and what it showed.
+#[derive(Debug)]
+pub struct Targets<'c> {
+    config: &'c Config,
+    reached: Vec<Target<'c>>,
+    unreached: Vec<TickError>,
+}
+
+/// One ProxySQL that was reached.
+#[derive(Debug)]
+struct Target<'c> {
+    proxy: &'c ProxyConfig,
+    agent: Agent,
+    state: StateDir,
+    observed: Observed,
+    suspended: Suspended,
+    remarks: Vec<String>,
+}
+
+impl<'c> Targets<'c> {
+    /// Looks at every ProxySQL at once.
+    ///
+    /// # Errors
+    /// Nothing may be written, or the config does not make an agent.
+    pub async fn reach(config: &'c Config) -> Result<Self, OrderError> {
+        if config.policy.mode == Enforcement::Observe {
+            return Err(OrderError::ObserveMode);
+        }
+        let mut agents = Vec::new();
+        for proxy in &config.proxies {
+            agents.push((proxy, looking_agent(config, proxy)?));
+        }
+        let looks = agents.into_iter().map(|(proxy, mut agent)| async move {
+            let (state, now) = (state_dir(config, proxy), Now::read());
+            let standing = state.orders(&now);
+            let suspended = Suspended::by(&standing, &now);
+            let (observed, _) = agent.look(standing.orders).await?;
+            Ok::<_, TickError>(Target { proxy, agent, state, observed, suspended, remarks: Vec::new() })
+        });
+        let mut targets = Self { config, reached: Vec::new(), unreached: Vec::new() };
+        for looked in join_all(looks).await {
+            match looked {
+                Ok(target) => targets.reached.push(target),
+                Err(error) => targets.unreached.push(error),
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Why some were not reached.
+    pub fn unreached(&self) -> &[TickError] {
+        &self.unreached
+    }
+
+    /// How many are configured.
+    pub fn configured(&self) -> usize {
+        self.config.proxies.len()
+    }
+
+    /// The node that is meant, among all managed rows.
+    fn find(&self, name: &str) -> Result<Node, OrderError> {
+        if self.reached.is_empty() {
+            return Err(OrderError::NoneReached);
+        }
+        let served = |target: &Target<'_>| served(&target.observed.proxy, &target.managed(&target.observed.proxy));
+        let nodes: BTreeSet<Node> = self.reached.iter().flat_map(served).collect();
+        Ok(names::find(name, &nodes)?)
+    }
+
+    /// What came of it everywhere, with the remarks.
+    fn reports<T>(&mut self, came: Vec<Result<T, TargetError>>) -> Vec<OnProxy<T>> {
+        let reports = self.reached.iter_mut().zip(came).map(|(target, came)| OnProxy {
+            proxy: target.proxy.address.clone(),
+            remarks: std::mem::take(&mut target.remarks),
+            came,
+        });
+        reports.collect()
+    }
+
+    /// Says goodbye to every ProxySQL.
+    pub async fn close(self) {
+        for target in self.reached {
+            target.agent.close().await;
+        }
+    }
+}
+
+impl Target<'_> {
+    fn managed(&self, proxy: &ProxyView) -> Managed {
+        Managed::of(proxy, &self.agent.settings.policy)
+    }
+
+    /// What is decided with this order.
+    fn ordered(&mut self, order: Order) -> Decision {
+        self.observed.orders.now = Some(order);
+        decide(&self.observed, &self.agent.memory, &self.agent.settings.policy, clock::boot_ms())
+    }
+
+    /// The decision with one node's part of the plan alone: the rest is the running agent's.
+    fn plan_for_node(&self, node: &Node, decision: Decision) -> Decision {
+        self.plan_for_nodes(&[node.clone()].into(), decision)
+    }
+
+    fn plan_for_nodes(&self, nodes: &BTreeSet<Node>, decision: Decision) -> Decision {
+        let managed = decision.plan.managed.clone();
+        let directives = decision.plan.directives.iter().filter(|(node, _)| nodes.contains(*node));
+        let directives = directives.map(|(node, directive)| (node.clone(), directive.clone())).collect();
+        let mut plan = Plan::new(managed, directives, &self.observed.proxy);
+        plan.end_possible_holders = decision.plan.end_possible_holders;
+        Decision { plan, ..decision }
+    }
+
+    /// Carries the plan out, again while another applier is busy, and remarks what it could not do.
+    async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
+        if decision.plan.is_empty() {
+            return Ok(Outcome::Applied(Default::default()));
+        }
+        let until = Instant::now() + BUSY_MAX;
+        let outcome = loop {
+            match self.agent.apply(decision).await? {
+                Outcome::Busy { .. } if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                outcome => break outcome,
+            }
+        };
+        self.remarks.extend(of_outcome(&outcome).iter().map(ToString::to_string));
+        Ok(outcome)
+    }
+
+    /// Runtime as it is now.
+    async fn look_again(&mut self, what: &str, how: &'static str) -> Result<ProxyView, TargetError> {
+        let unseen = |cause| TargetError::Unseen { what: what.to_owned(), how, cause };
+        self.agent.proxy_view().await.map_err(unseen)
+    }
+
+    /// Tells the log what was changed.
+    fn log(&self, decision: &Decision, outcome: &Outcome) {
+        let snapshot = Snapshot::of(&self.agent, Some((&self.observed, decision)), self.suspended.clone(), &[]);
+        report::log::changes(&snapshot, outcome);
+    }
+
+    /// The node's managed rows in runtime.
+    fn rows_of<'v>(&self, proxy: &'v ProxyView, node: &'v Node) -> impl Iterator<Item = &'v Row> + use<'v> {
+        let managed = self.managed(proxy);
+        proxy.runtime.iter().filter(move |row| managed.contains(row.key.hostgroup) && row.node().as_ref() == Some(node))
+    }
+}
+
+fn shown(row: &Row) -> String {
+    format!("{} {}", row.key, row.status)
+}
+
+fn is_ours(row: &Row) -> bool {
+    matches!(Comment::parse(&row.comment), Comment::Marked(..))
+}
+
+/// Whether any layer has a note of ours on a row of the node, readable or not.
+fn is_marked(proxy: &ProxyView, node: &Node) -> bool {
+    let rows = Layer::ALL.into_iter().flat_map(|layer| proxy.layer(layer));
+    rows.into_iter().any(|row| row.node().as_ref() == Some(node) && Comment::parse(&row.comment) != Comment::Plain)
+}
