@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use stonith_core::evidence::Level;
 use stonith_core::role::Role;
 
-use crate::config::{Flags, Word, duration, word};
+use crate::config::{Flags, Word, duration, keys, word};
 
 /// The longest that one `suspend` holds: hands off is bounded (design §7).
 pub const SUSPEND_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -33,8 +33,8 @@ impl Word for Level {
     version,
     max_term_width = 100,
     subcommand_required = true,
-    after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file); plan: 10 for changes, 11 if it\n\
-                  can't tell; status: 3 if something is isolated, unarmed, held or not protected.\n\
+    after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file). plan also has 10 and 11, \
+                  status also 3: see their --help.\n\
                   Start with `plan`: it only reads."
 )]
 pub struct Cli {
@@ -49,33 +49,32 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Watch and act: as a daemon, or once for ProxySQL's scheduler
+    /// Watch and act, as a daemon or once for ProxySQL's scheduler
     #[command(after_help = "From ProxySQL's scheduler, in its five arguments:\n  \
         run --once --orchestrator=http://orc1:3000,http://orc2:3000 --proxysql=127.0.0.1:6032 \
         --defaults-file=/etc/proxysql-stonith.cnf\n  run --once --config=/etc/proxysql-stonith.toml")]
     Run(RunArgs),
     /// Show what the next tick would do, and why; changes nothing
-    #[command(
-        after_help = "Exit codes: 0 nothing to do, 10 changes, 11 nothing to do so far but it can't tell, 1 error, \
-        2 bad input."
-    )]
+    #[command(after_help = "Exit codes: 0 nothing to do, 10 changes to make, 11 no change so far but the answer is \
+        incomplete, 1 error, 2 bad input.")]
     Plan(PlanArgs),
-    /// Show leader, lease, what needs attention, and each node with its rows, verdict, evidence, and what would let it back
+    /// Show the leader, the lease, what needs attention, and every node with its verdict and evidence
     #[command(
-        after_help = "Exit codes, for a monitoring check: 0 all well and armed, 3 isolated, unarmed, suspended, \
-        held or not protected, 1 something was not reached or failed, 2 bad input. A fenced node is no failure."
+        after_help = "Exit codes, for a monitoring check: 0 all well and armed, 3 something is isolated, unarmed, \
+        suspended, held or not protected, 1 something was not reached or failed, 2 bad input. A fenced node is no \
+        failure."
     )]
     Status(StatusArgs),
     /// Take a node out of traffic by hand
     #[command(
-        after_help = "Exit codes: 0 seen fenced on every configured ProxySQL that has the node (with --wait: and \
-        no connection in use), 1 error or not in time, 2 bad input."
+        after_help = "Exit codes: 0 the node is fenced on every configured ProxySQL that has it (with --wait: and \
+        none of its connections is in use), 1 error or not in time, 2 bad input."
     )]
     Fence(FenceArgs),
-    /// Let a node back: what fenced it until now no longer counts
+    /// Let a node back into traffic; nothing that fenced it until now counts any more
     #[command(
-        after_help = "Exit codes: 0 seen let back (with --wait: and in service), or not fenced at all, 1 error or \
-        not in time, 2 bad input.\nAfter an isolation, with Orchestrator gone: suspend --reason TEXT, then unfence --all \
+        after_help = "Exit codes: 0 the node is let back (with --wait: and in service) or was not fenced, 1 error \
+        or not in time, 2 bad input.\nAfter an isolation, with Orchestrator gone: suspend --reason TEXT, then unfence --all \
         --without-lease --yes."
     )]
     Unfence(UnfenceArgs),
@@ -88,29 +87,29 @@ pub enum Command {
     /// End a suspension
     #[command(after_help = "Exit codes: 0 resumed, 1 error, 2 bad input, or no agent keeps its state there.")]
     Resume,
-    /// Check the config
+    /// Check the config, or print every config key
     Config(ConfigArgs),
     /// See a failover with and without this program, on embedded servers; touches nothing else
     #[cfg(feature = "demo")]
-    #[command(after_help = "Exit codes: 0 what it claims happened, 1 it did not.")]
+    #[command(after_help = "Exit codes: 0 everything that it claims happened, 1 something did not.")]
     Demo(DemoArgs),
 }
 
 /// `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RunArgs {
-    /// One tick, then leave; at once if another is at work on the same ProxySQL
+    /// Run one tick and leave; leave at once if another agent is at work on the same ProxySQL
     #[arg(long)]
     pub once: bool,
-    /// Time between two ticks [default: 1s]; with --once how often the scheduler starts it [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    /// `run.interval`, or with `--once` `run.scheduler_interval`.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help = interval_help())]
     pub interval: Option<Duration>,
 }
 
 /// `plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct PlanArgs {
-    /// Wait up to this long until it can tell: a leader has to be confirmed, and a proof to be seen twice
+    /// Wait up to this long for a complete answer: a leader must be confirmed, a proof must be seen twice
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = PLAN_WAIT_DEFAULT)]
     pub wait: Duration,
 }
@@ -118,7 +117,7 @@ pub struct PlanArgs {
 /// `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct StatusArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -126,19 +125,19 @@ pub struct StatusArgs {
 /// `fence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FenceArgs {
-    /// Which node: host:port as in ProxySQL's table, or host where that is one node
+    /// Node to fence: host:port as in mysql_servers, or host if only one node has it
     #[arg(value_name = "NODE")]
     pub node: String,
-    /// How far: soft takes no new traffic, sessions also ends the sessions on it
+    /// Fence level: soft stops new traffic, sessions also ends the sessions on the node
     #[arg(long, value_parser = word::<Level>(), default_value = "soft")]
     pub level: Level,
-    /// Why, for the log
+    /// Reason for the log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
     /// Wait up to this long for its connections to drain
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
-    /// Even the last ONLINE writer
+    /// Fence even the last ONLINE writer
     #[arg(long)]
     pub yes: bool,
 }
@@ -146,22 +145,22 @@ pub struct FenceArgs {
 /// `unfence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct UnfenceArgs {
-    /// Which node: host:port as in ProxySQL's table, or host where that is one node
+    /// Node to let back: host:port as in mysql_servers, or host if only one node has it
     #[arg(value_name = "NODE", required_unless_present = "all")]
     pub node: Option<String>,
-    /// Wait up to this long until it is in service
+    /// Wait up to this long for the node to be in service
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "all")]
     pub wait: Option<Duration>,
-    /// Vouch for its role where Orchestrator can't prove it, as with check_type super_read_only
+    /// Vouch for the node's role where Orchestrator cannot prove it, as with check_type super_read_only
     #[arg(long = "as", value_name = "ROLE", value_parser = word::<Role>(), conflicts_with_all = ["without_lease", "all"])]
     pub role: Option<Role>,
     /// Skip the role check and restore the rows as they were. Make sure the node is not a second primary
     #[arg(long)]
     pub without_lease: bool,
-    /// After an isolation: every node that is out for it and for nothing else. Wants `suspend` before it
+    /// Let back every node that only an isolation took out; `suspend` must come first
     #[arg(long, conflicts_with = "node", requires = "without_lease")]
     pub all: bool,
-    /// With --all: do it; without it says only what it would do
+    /// With --all: do it, instead of only printing what would be done
     #[arg(long, requires = "all")]
     pub yes: bool,
 }
@@ -169,10 +168,10 @@ pub struct UnfenceArgs {
 /// `suspend`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct SuspendArgs {
-    /// For how long, at most 7days
+    /// Pause for this long, at most 7days
     #[arg(long = "for", value_name = "DURATION", value_parser = suspension, default_value = SUSPEND_DEFAULT)]
     pub duration: Duration,
-    /// Why, for status and log
+    /// Reason for status and log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
 }
@@ -194,12 +193,14 @@ pub enum ConfigCommand {
         protect."
     )]
     Check(CheckArgs),
+    /// Print every config key with its flag, variable and default, as Markdown
+    Reference,
 }
 
 /// `config check`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Also connect to every ProxySQL and every node of Orchestrator, and say what can't protect; changes nothing
+    /// Also connect to every ProxySQL and every node of Orchestrator, and report what cannot protect; changes nothing
     #[arg(long)]
     pub connect: bool,
 }
@@ -208,13 +209,13 @@ pub struct CheckArgs {
 #[cfg(feature = "demo")]
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DemoArgs {
-    /// Which; without a name the whole story
+    /// Scenario to play; the whole story without a name
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// List the names
+    /// List the scenarios
     #[arg(long)]
     pub list: bool,
-    /// Without pauses for reading
+    /// Skip the pauses for reading
     #[arg(long)]
     pub fast: bool,
 }
@@ -227,11 +228,19 @@ impl Cli {
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(args)?;
         if let Command::Run(run) = &cli.command {
-            cli.flags.interval = run.interval;
-            cli.flags.once = run.once;
+            let key = if run.once { &keys::SCHEDULER_INTERVAL } else { &keys::INTERVAL };
+            if let Some(interval) = run.interval {
+                cli.flags = cli.flags.with(key, duration::show(interval));
+            }
         }
         Ok(cli)
     }
+}
+
+/// One flag for two keys.
+fn interval_help() -> String {
+    let [daemon, once] = [&keys::INTERVAL, &keys::SCHEDULER_INTERVAL].map(|key| key.about.help());
+    format!("{daemon}. With --once: {once}")
 }
 
 /// A reason goes into logs, status and the state file: one line, not empty, not endless.
@@ -254,7 +263,6 @@ fn suspension(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use stonith_core::policy::IsolationScope;
 
     use super::*;
 
@@ -274,9 +282,11 @@ mod tests {
         assert_eq!(line.split_whitespace().count(), 5);
         let cli = read(line).unwrap();
         assert_eq!(cli.command, Command::Run(RunArgs { once: true, interval: None }));
-        assert!(cli.flags.once);
-        assert_eq!(cli.flags.orchestrator, ["http://orc1:3000,http://orc2:3000"]);
-        assert_eq!(cli.flags.proxysql, ["127.0.0.1:6032"]);
+        let typed = Flags::default()
+            .with(&keys::ENDPOINTS, "http://orc1:3000,http://orc2:3000")
+            .with(&keys::ADDRESS, "127.0.0.1:6032")
+            .with(&keys::DEFAULTS_FILE, "/etc/proxysql-stonith.cnf");
+        assert_eq!(cli.flags, typed);
     }
 
     #[test]
@@ -286,8 +296,9 @@ mod tests {
             "plan --isolation-scope=off --orchestrator http://a --orchestrator http://b",
         ] {
             let cli = read(line).unwrap();
-            assert_eq!(cli.flags.orchestrator, ["http://a", "http://b"], "{line}");
-            assert_eq!(cli.flags.isolation_scope, Some(IsolationScope::Off), "{line}");
+            let typed =
+                Flags::default().with(&keys::ENDPOINTS, "http://a,http://b").with(&keys::ISOLATION_SCOPE, "off");
+            assert_eq!(cli.flags, typed, "{line}");
             assert_eq!(cli.command, Command::Plan(PlanArgs { wait: Duration::from_secs(8) }));
         }
     }

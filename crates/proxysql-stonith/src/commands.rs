@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigArgs, ConfigCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
 use crate::logging;
 use crate::untrusted_text::plain;
@@ -89,6 +89,7 @@ fn carry_out(cli: Cli) -> Ended {
     match &cli.command {
         Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
         Command::Resume => return suspend::resume(&cli.flags, &env),
+        Command::Config(ConfigArgs { command: ConfigCommand::Reference }) => return check::reference(),
         _ => {}
     }
     let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;
@@ -107,6 +108,7 @@ fn carry_out(cli: Cli) -> Ended {
             Command::Resume => suspend::resume(&cli.flags, &env),
             Command::Config(args) => match args.command {
                 ConfigCommand::Check(args) => check::check(&config, &args).await,
+                ConfigCommand::Reference => check::reference(),
             },
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::demo(&args),

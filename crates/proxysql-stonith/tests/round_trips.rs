@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use proxysql_stonith::config::{Config, ConfigError, Environment, Flags, duration};
+use proxysql_stonith::config::{Config, ConfigError, Environment, Flags, duration, keys};
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
@@ -15,7 +15,7 @@ fn write(path: &Path, text: &str) {
 }
 
 fn load(path: &Path) -> Result<Config, ConfigError> {
-    let flags = Flags { config: Some(path.to_owned()), ..Flags::default() };
+    let flags = Flags::default().with(&keys::CONFIG_FILE, path.to_str().unwrap());
     Config::load(&flags, &Environment::of(|_| None))
 }
 

@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_label_and_words() {
-        for told in [|kind: CameBackKind| kind.label().to_owned(), |kind| kind.to_string()] {
+        for told in [|kind: CameBackKind| kind.label().to_owned(), |kind: CameBackKind| kind.to_string()] {
             let all: std::collections::BTreeSet<String> = CameBackKind::ALL.map(told).into();
             assert_eq!(all.len(), CameBackKind::ALL.len());
         }

@@ -5,7 +5,7 @@ use stonith_core::condition::Severity;
 use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::agent::look::{self, Checked};
 use crate::cli::CheckArgs;
-use crate::config::{Config, ProxyConfig};
+use crate::config::{self, Config, ProxyConfig};
 
 /// Prints the effective config, and tries it where that is asked for.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
@@ -27,6 +27,12 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
         worst = worst.max(look_at(config, proxy).await?);
     }
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
+}
+
+/// Prints docs/config.md, whatever the config is.
+pub fn reference() -> Ended {
+    answer(&config::reference());
+    Ok(DONE)
 }
 
 /// Asks every endpoint of Orchestrator.

@@ -57,8 +57,8 @@ fn for_each(
         complain(&format!("the config file is not used: {problem}; the state directory is {}", dir.display()));
     }
     let mut kept = StateDir::all_in(&dir).map_err(|error| no_state(&dir, &error.to_string()))?;
-    if !flags.proxysql.is_empty() {
-        let named = Config::proxies_of(flags).map_err(Failure::BadInput)?;
+    let named = Config::proxies_of(flags).map_err(bad)?;
+    if !named.is_empty() {
         if let Some(absent) = named.iter().find(|node| !kept.iter().any(|dir| dir.proxy() == *node)) {
             return Err(no_state(&dir, &format!("it has none of {absent}")));
         }

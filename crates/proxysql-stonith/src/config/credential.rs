@@ -1,22 +1,118 @@
 //! Which user and which password, out of the layers flag, environment, file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::definition::Key;
+use super::keys;
+use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
 use super::secrets::{CredentialSource, SecretSource};
+use super::value::Value;
+use crate::secret::Secret;
+
+/// The keys that one credential is made of.
+pub(super) struct Login {
+    user: &'static Key<String>,
+    password: &'static Key<Secret>,
+    password_file: &'static Key<PathBuf>,
+    /// Its group in a MySQL option file.
+    group: &'static str,
+    /// Whether the group may be missing there.
+    group_is_optional: bool,
+}
+
+/// ProxySQL's admin user.
+pub(super) static ADMIN: Login = Login {
+    user: &keys::PROXYSQL_USER,
+    password: &keys::PROXYSQL_PASSWORD,
+    password_file: &keys::PROXYSQL_PASSWORD_FILE,
+    group: "client",
+    group_is_optional: false,
+};
+
+/// Orchestrator's basic auth.
+pub(super) static ORCHESTRATOR: Login = Login {
+    user: &keys::ORCHESTRATOR_USER,
+    password: &keys::ORCHESTRATOR_PASSWORD,
+    password_file: &keys::ORCHESTRATOR_PASSWORD_FILE,
+    group: "orchestrator",
+    group_is_optional: true,
+};
+
+/// The credential in force, noted; `file` is the config file.
+///
+/// # Errors
+/// Two sources of the password in one layer, a user without a password, a password without a user, or one that can't be
+/// read.
+pub(super) fn find(
+    at: &mut Layers<'_>,
+    login: &Login,
+    file: Option<&Path>,
+) -> Result<Option<CredentialSource>, ConfigError> {
+    let option_file = |path: Sourced<PathBuf>| {
+        let is_there = !login.group_is_optional || has_password(&path.value, login.group);
+        is_there.then(|| path.map(|path| SecretSource::OptionFile { path, group: login.group }))
+    };
+    let in_env = at.env(&keys::DEFAULTS_FILE)?;
+    let given = at.env(login.password)?.map(|secret| secret.map(SecretSource::Given));
+    if let (Some(_), Some(named), false) = (&given, &in_env, login.group_is_optional) {
+        let problem = format!("{} is set too; expected one of them", login.password.about.env.join(" or "));
+        return Err(ConfigError::new(named.origin.clone(), &keys::DEFAULTS_FILE.about.full_name(), problem));
+    }
+    let written = match (at.file(login.password)?, file) {
+        (Some(secret), Some(file)) => {
+            // As the file has it: a flag may spell the address otherwise.
+            let proxy = at.file(&keys::ADDRESS)?.map(|address| address.value);
+            Some(secret.map(|_| SecretSource::ConfigFile { path: file.to_owned(), proxy }))
+        }
+        _ => match at.file(login.password_file)? {
+            Some(path) => Some(path.map(SecretSource::File)),
+            None => at.file(&keys::DEFAULTS_FILE)?.and_then(option_file),
+        },
+    };
+    let layers = [
+        Layer { user: None, password: at.flag(&keys::DEFAULTS_FILE)?.and_then(option_file) },
+        Layer { user: at.env(login.user)?, password: given.or(in_env.and_then(option_file)) },
+        Layer { user: at.file(login.user)?, password: written },
+    ];
+    let names = [at.name(&login.user.about), at.name(&login.password.about)];
+    let Some(chosen) = choose(layers, names)? else { return Ok(None) };
+    note(at, login, &chosen);
+    Ok(Some(chosen.credential))
+}
+
+/// Notes where its parts came from.
+fn note(at: &mut Layers<'_>, login: &Login, chosen: &Chosen) {
+    let Chosen { credential, user, password } = chosen;
+    let name = credential.user.as_ref().or(credential.fallback_user.as_ref());
+    if let (Some(name), Some(origin)) = (name, user) {
+        at.note(&login.user.about, name.to_toml(), origin.clone());
+    }
+    let origin = password.clone();
+    match &credential.password {
+        SecretSource::Given(secret) => at.note(&login.password.about, secret.to_toml(), origin),
+        SecretSource::ConfigFile { .. } => at.note(&login.password.about, Secret::new("").to_toml(), origin),
+        SecretSource::File(path) => at.note(&login.password_file.about, path.to_toml(), origin),
+        SecretSource::OptionFile { path, .. } if !login.group_is_optional => {
+            at.note(&keys::DEFAULTS_FILE.about, path.to_toml(), origin);
+        }
+        SecretSource::OptionFile { path, group } => {
+            at.remark(&login.password.about, format!("\"***\", in [{group}] of {}", path.to_toml()), origin);
+        }
+    }
+}
 
 /// What one layer says.
-#[derive(Default)]
-pub(super) struct Layer {
-    pub(super) user: Option<Sourced<String>>,
-    pub(super) password: Option<Sourced<SecretSource>>,
+struct Layer {
+    user: Option<Sourced<String>>,
+    password: Option<Sourced<SecretSource>>,
 }
 
 /// A credential, and where its parts came from.
-pub(super) struct Chosen {
-    pub(super) credential: CredentialSource,
-    pub(super) user: Option<Origin>,
-    pub(super) password: Origin,
+struct Chosen {
+    credential: CredentialSource,
+    user: Option<Origin>,
+    password: Origin,
 }
 
 /// Takes the password of the highest layer that has one, and the highest user. An option file's own user wins over
@@ -24,13 +120,11 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 /// A user without a password, a password without a user, or one that can't be read.
-pub(super) fn choose(layers: [Layer; 3], key: &str) -> Result<Option<Chosen>, ConfigError> {
+fn choose(layers: [Layer; 3], [user_key, password_key]: [String; 2]) -> Result<Option<Chosen>, ConfigError> {
     let Some(at) = layers.iter().position(|layer| layer.password.is_some()) else {
         return match layers.into_iter().find_map(|layer| layer.user) {
             None => Ok(None),
-            Some(user) => {
-                Err(ConfigError::new(user.origin, &format!("{key}.user"), "there is no password for this user"))
-            }
+            Some(user) => Err(ConfigError::new(user.origin, &user_key, "there is no password for this user")),
         };
     };
     let in_option_file = matches!(&layers[at].password, Some(Sourced { value: SecretSource::OptionFile { .. }, .. }));
@@ -49,8 +143,7 @@ pub(super) fn choose(layers: [Layer; 3], key: &str) -> Result<Option<Chosen>, Co
         fallback_user: fallback.map(|user| user.value),
         password: password.value,
     };
-    check(&credential)
-        .map_err(|problem| ConfigError::new(password.origin.clone(), &format!("{key}.password"), problem))?;
+    check(&credential).map_err(|problem| ConfigError::new(password.origin.clone(), &password_key, problem))?;
     Ok(Some(Chosen { credential, user: origin, password: password.origin }))
 }
 
@@ -64,7 +157,7 @@ fn check(credential: &CredentialSource) -> Result<(), String> {
 }
 
 /// Whether an option file has a group with a password; an unreadable one is an error where it is needed.
-pub(super) fn has_password(path: &Path, group: &'static str) -> bool {
+fn has_password(path: &Path, group: &'static str) -> bool {
     let password = SecretSource::OptionFile { path: path.to_owned(), group };
     CredentialSource { user: Some(String::new()), fallback_user: None, password }.read().is_ok()
 }

@@ -3,34 +3,18 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use super::keys;
 use super::origin::{ConfigError, Origin, Sourced};
 
-/// A snapshot of the variables in [`Environment::READ`]. An empty variable counts as unset.
+/// A snapshot of the variables that keys name. An empty variable counts as unset.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<&'static str, OsString>);
 
 impl Environment {
-    /// Every variable that is read, with what it sets.
-    pub const READ: &'static [(&'static str, &'static str)] = &[
-        ("PROXYSQL_STONITH_CONFIG", "--config"),
-        ("PROXYSQL_STONITH_ORCHESTRATOR", "orchestrator.endpoints"),
-        ("ORCHESTRATOR_API", "orchestrator.endpoints, as for orchestrator-client"),
-        ("PROXYSQL_STONITH_ORCHESTRATOR_USER", "orchestrator.user"),
-        ("ORCHESTRATOR_AUTH_USER", "orchestrator.user, as for orchestrator-client"),
-        ("PROXYSQL_STONITH_ORCHESTRATOR_PASSWORD", "orchestrator.password"),
-        ("ORCHESTRATOR_AUTH_PASSWORD", "orchestrator.password, as for orchestrator-client"),
-        ("PROXYSQL_STONITH_PROXYSQL", "proxysql.address"),
-        ("PROXYSQL_STONITH_PROXYSQL_USER", "proxysql.user"),
-        ("PROXYSQL_STONITH_PROXYSQL_PASSWORD", "proxysql.password"),
-        ("PROXYSQL_STONITH_DEFAULTS_FILE", "proxysql.defaults_file"),
-        ("PROXYSQL_STONITH_STATE_DIR", "run.state_dir"),
-        ("STATE_DIRECTORY", "run.state_dir if nothing else does; set by systemd"),
-        ("PROXYSQL_STONITH_MODE", "policy.mode"),
-        ("PROXYSQL_STONITH_ISOLATION_AFTER", "isolation.after"),
-        ("PROXYSQL_STONITH_ISOLATION_SCOPE", "isolation.scope"),
-        ("PROXYSQL_STONITH_LOG_FORMAT", "log.format"),
-        ("PROXYSQL_STONITH_LOG_LEVEL", "log.level"),
-    ];
+    /// Every variable that is read.
+    pub fn variables() -> impl Iterator<Item = &'static str> {
+        keys::all().flat_map(|key| key.env.iter().copied().chain(key.env_below))
+    }
 
     /// The process's own.
     pub fn of_process() -> Self {
@@ -39,7 +23,7 @@ impl Environment {
 
     /// What `lookup` knows.
     pub fn of(lookup: impl Fn(&'static str) -> Option<OsString>) -> Self {
-        let set = Self::READ.iter().filter_map(|(name, _)| Some((*name, lookup(name)?)));
+        let set = Self::variables().filter_map(|name| Some((name, lookup(name)?)));
         Self(set.filter(|(_, value)| !value.is_empty()).collect())
     }
 
@@ -47,15 +31,14 @@ impl Environment {
     ///
     /// # Errors
     /// It is not UTF-8.
-    pub(super) fn first(&self, names: &[&'static str]) -> Result<Option<Sourced<String>>, ConfigError> {
-        for name in names {
-            debug_assert!(Self::READ.iter().any(|(read, _)| read == name), "{name} is missing from READ");
-            if let Some(value) = self.0.get(name) {
-                let value = value.to_str().ok_or_else(|| ConfigError::new(Origin::Env(name), "", "is not UTF-8"))?;
-                return Ok(Some(Sourced::new(value.to_owned(), Origin::Env(name))));
-            }
-        }
-        Ok(None)
+    pub(super) fn first(
+        &self,
+        names: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Option<Sourced<&str>>, ConfigError> {
+        let mut set = names.into_iter().filter_map(|name| Some((name, self.0.get(name)?)));
+        let Some((name, value)) = set.next() else { return Ok(None) };
+        let value = value.to_str().ok_or_else(|| ConfigError::new(Origin::Env(name), "", "is not UTF-8"))?;
+        Ok(Some(Sourced::new(value, Origin::Env(name))))
     }
 }
 

@@ -1,110 +1,34 @@
 //! The config file, as written: every value with its line, nothing filled in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
+use super::definition::{About, Key};
+use super::keys::{self, SECTIONS, Section};
 use super::origin::{ConfigError, Origin, Sourced};
-use super::section::{Section, SourceText};
-use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls};
+use super::value::{Value, Written, Wrong};
+use super::words::ProxyTls;
 use crate::files::{Links, NOT_SECRET, OTHERS_WRITE, Regular};
-use crate::secret::Secret;
 
 /// The largest config file that is read, in bytes.
 pub const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-type Maybe<T> = Option<Sourced<T>>;
-
-/// The file's values.
+/// The file's sections. Every key in them is known, and every value is of the key's type.
 #[derive(Debug, Default)]
 pub struct RawFile {
-    /// `[orchestrator]`.
-    pub orchestrator: RawOrchestrator,
-    /// `[[proxysql]]`.
-    pub proxies: Vec<RawProxy>,
-    /// `[policy] fence_on`.
-    pub fence_on: Maybe<FenceOn>,
-    /// `[policy] max_downtime_fences`.
-    pub max_downtime_fences: Maybe<i64>,
-    /// `[policy] exclude_hostgroups`.
-    pub exclude_hostgroups: Maybe<Vec<i64>>,
-    /// `[policy] writer_hostgroups`.
-    pub writer_hostgroups: Maybe<Vec<i64>>,
-    /// `[policy] errant_gtid`.
-    pub errant_gtid: Maybe<ErrantGtid>,
-    /// `[policy] on_blind`.
-    pub on_blind: Maybe<OnBlind>,
-    /// `[policy] end_possible_holders`.
-    pub end_possible_holders: Maybe<bool>,
-    /// `[policy] mode`.
-    pub mode: Maybe<Enforcement>,
-    /// `[isolation] after`.
-    pub isolation_after: Maybe<Duration>,
-    /// `[isolation] scope`.
-    pub isolation_scope: Maybe<IsolationScope>,
-    /// `[run] interval`.
-    pub interval: Maybe<Duration>,
-    /// `[run] scheduler_interval`.
-    pub scheduler_interval: Maybe<Duration>,
-    /// `[run] state_dir`.
-    pub state_dir: Maybe<PathBuf>,
-    /// `[log] format`.
-    pub log_format: Maybe<LogFormat>,
-    /// `[log] level`.
-    pub log_level: Maybe<LogLevel>,
+    tables: Vec<Table>,
 }
 
-/// `[orchestrator]`.
-#[derive(Debug, Default)]
-pub struct RawOrchestrator {
-    /// The API's addresses.
-    pub endpoints: Maybe<Vec<String>>,
-    /// For basic auth.
-    pub user: Maybe<String>,
-    /// For basic auth.
-    pub password: Maybe<Secret>,
-    /// A file with the password in it.
-    pub password_file: Maybe<PathBuf>,
-    /// Certificates to trust instead of the system's.
-    pub ca_file: Maybe<PathBuf>,
-    /// Our own certificate.
-    pub client_cert: Maybe<PathBuf>,
-    /// Its key.
-    pub client_key: Maybe<PathBuf>,
-    /// Whether the server's certificate is verified.
-    pub tls_verify: Maybe<bool>,
-    /// The longest connect.
-    pub connect_timeout: Maybe<Duration>,
-    /// The longest wait for an answer.
-    pub read_timeout: Maybe<Duration>,
-    /// The longest time a tick asks Orchestrator.
-    pub tick_timeout: Maybe<Duration>,
-}
-
-/// One `[[proxysql]]`.
+/// One section that is in the file.
 #[derive(Debug)]
-pub struct RawProxy {
-    /// Where the table begins.
-    pub origin: Origin,
-    /// The admin interface.
-    pub address: Maybe<String>,
-    /// The admin user.
-    pub user: Maybe<String>,
-    /// Its password.
-    pub password: Maybe<Secret>,
-    /// A file with the password in it.
-    pub password_file: Maybe<PathBuf>,
-    /// A MySQL option file with user and password.
-    pub defaults_file: Maybe<PathBuf>,
-    /// TLS, and what the certificate has to prove.
-    pub tls: Maybe<ProxyTls>,
-    /// Certificates to trust instead of the system's.
-    pub ca_file: Maybe<PathBuf>,
-    /// Whether to work on a version that was never tried.
-    pub allow_untested_version: Maybe<bool>,
+pub struct Table {
+    pub(super) section: &'static str,
+    /// Where it begins.
+    pub(super) origin: Origin,
+    folder: Arc<Path>,
+    values: Vec<(&'static str, Sourced<Written>)>,
 }
 
 impl RawFile {
@@ -124,15 +48,15 @@ impl RawFile {
         let text = file.read(FILE_MAX_BYTES).map_err(unreadable)?;
         let text = String::from_utf8(text).map_err(|_| failed("is not UTF-8: not a config file".to_owned()))?;
         let raw = Self::parse(path, &text)?;
-        if let Some(origin) = raw.first_password()
-            && mode & NOT_SECRET != 0
-        {
+        let passwords = [&keys::ORCHESTRATOR_PASSWORD.about, &keys::PROXYSQL_PASSWORD.about];
+        let with_password = raw.tables.iter().find_map(|table| passwords.iter().find_map(|key| table.origin_of(key)));
+        if let Some(origin) = with_password.filter(|_| mode & NOT_SECRET != 0) {
             let problem = format!(
                 "other users can read the password in this file, or its group can change it (mode {mode:04o}); do: chmod \
                  g-w,o-rwx {}",
                 path.display()
             );
-            return Err(ConfigError::new(origin, "password", problem));
+            return Err(ConfigError::new(origin.clone(), "password", problem));
         }
         Ok(raw)
     }
@@ -147,98 +71,196 @@ impl RawFile {
             let at = error.span().map_or(text.len(), |span| span.start);
             ConfigError::new(source.at(at), "", format!("is not TOML: {}", error.message()))
         })?;
-        let mut root = Section::new(&source, "", 0, table.into_inner());
-        let mut raw = Self { orchestrator: read_orchestrator(root.section("orchestrator")?)?, ..Self::default() };
-        for section in root.sections("proxysql")? {
-            raw.proxies.push(read_proxy(section)?);
+        let mut root = table.into_inner();
+        let mut tables = Vec::new();
+        for section in SECTIONS {
+            let Some(value) = root.remove(section.name) else { continue };
+            for (at, table) in tables_of(&source, section, value.span().start, value.into_inner())? {
+                let table = read_table(&source, section, at, table)?;
+                check(&table)?;
+                tables.push(table);
+            }
         }
-        let mut policy = root.section("policy")?;
-        raw.fence_on = policy.word("fence_on")?;
-        raw.max_downtime_fences = policy.integer("max_downtime_fences")?;
-        raw.exclude_hostgroups = policy.integers("exclude_hostgroups")?;
-        raw.writer_hostgroups = policy.integers("writer_hostgroups")?;
-        raw.errant_gtid = policy.word("errant_gtid")?;
-        raw.on_blind = policy.word("on_blind")?;
-        raw.end_possible_holders = policy.boolean("end_possible_holders")?;
-        raw.mode = policy.word("mode")?;
-        policy.finish()?;
-        let mut isolation = root.section("isolation")?;
-        raw.isolation_after = isolation.duration("after")?;
-        raw.isolation_scope = isolation.word("scope")?;
-        isolation.finish()?;
-        let mut run = root.section("run")?;
-        raw.interval = run.duration("interval")?;
-        raw.scheduler_interval = run.duration("scheduler_interval")?;
-        raw.state_dir = run.path("state_dir")?;
-        run.finish()?;
-        let mut log = root.section("log")?;
-        raw.log_format = log.word("format")?;
-        raw.log_level = log.word("level")?;
-        log.finish()?;
-        root.finish()?;
-        Ok(raw)
+        let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+        refuse_unknown(&source, "", root, &names)?;
+        Ok(Self { tables })
     }
 
-    fn first_password(&self) -> Option<Origin> {
-        let of_proxies = self.proxies.iter().filter_map(|proxy| proxy.password.as_ref());
-        self.orchestrator.password.iter().chain(of_proxies).map(|password| password.origin.clone()).next()
+    /// The sections of this name, in the file's order.
+    pub fn all<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a Table> {
+        self.tables.iter().filter(move |table| table.section == section)
+    }
+
+    /// The sections that are there once.
+    pub(super) fn single(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter(|table| SECTIONS.iter().any(|known| known.name == table.section && !known.repeats))
+    }
+
+    /// A key's value in the first section that can have it.
+    ///
+    /// # Errors
+    /// It is not what was expected.
+    pub fn find<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        self.all(key.about.section).next().map_or(Ok(None), |table| table.find(key))
     }
 }
 
-fn read_orchestrator(mut section: Section<'_>) -> Result<RawOrchestrator, ConfigError> {
-    let raw = RawOrchestrator {
-        endpoints: section.strings("endpoints")?,
-        user: section.string("user")?,
-        password: section.secret("password")?,
-        password_file: section.path("password_file")?,
-        ca_file: section.path("ca_file")?,
-        client_cert: section.path("client_cert")?,
-        client_key: section.path("client_key")?,
-        tls_verify: section.boolean("tls_verify")?,
-        connect_timeout: section.duration("connect_timeout")?,
-        read_timeout: section.duration("read_timeout")?,
-        tick_timeout: section.duration("tick_timeout")?,
-    };
-    section.finish()?;
-    if let (Some(_), Some(file)) = (&raw.password, &raw.password_file) {
-        let problem = "there is a password too; expected one of password, password_file";
-        return Err(ConfigError::new(file.origin.clone(), "orchestrator.password_file", problem));
+impl Table {
+    /// A key's value.
+    ///
+    /// # Errors
+    /// It is not what was expected.
+    pub fn find<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        let about = &key.about;
+        let found = self.values.iter().find(|(name, _)| self.section == about.section && *name == about.name);
+        let Some((_, written)) = found else { return Ok(None) };
+        let value = T::from_file(&written.value, &self.folder);
+        let value = value.map_err(|wrong| unusable(about, written, wrong))?;
+        Ok(Some(Sourced::new(value, written.origin.clone())))
     }
-    Ok(raw)
+
+    /// Where a key is set.
+    fn origin_of(&self, key: &About) -> Option<&Origin> {
+        let found = self.values.iter().find(|(name, _)| self.section == key.section && *name == key.name);
+        found.map(|(_, written)| &written.origin)
+    }
 }
 
-fn read_proxy(mut section: Section<'_>) -> Result<RawProxy, ConfigError> {
-    let raw = RawProxy {
-        origin: section.origin(),
-        address: section.string("address")?,
-        user: section.string("user")?,
-        password: section.secret("password")?,
-        password_file: section.path("password_file")?,
-        defaults_file: section.path("defaults_file")?,
-        tls: section.word("tls")?,
-        ca_file: section.path("ca_file")?,
-        allow_untested_version: section.boolean("allow_untested_version")?,
+fn unusable(about: &About, written: &Sourced<Written>, wrong: Wrong) -> ConfigError {
+    let problem = match wrong {
+        Wrong::Value(problem) => problem,
+        Wrong::Type => format!("expected {}, found {}", about.takes.expected, written.value.type_name()),
     };
-    section.finish()?;
-    let mut given = raw.password.iter().map(|password| &password.origin).collect::<Vec<_>>();
-    given.extend(raw.password_file.iter().chain(&raw.defaults_file).map(|path| &path.origin));
-    if let [_, second, ..] = given[..] {
-        let problem = "more than one source of the password; expected one of password, password_file, defaults_file";
-        return Err(ConfigError::new(second.clone(), "proxysql.password", problem));
+    ConfigError::new(written.origin.clone(), &about.full_name(), problem)
+}
+
+/// The text of a config file, to turn places into lines.
+struct SourceText<'t> {
+    path: Arc<Path>,
+    text: &'t str,
+}
+
+impl SourceText<'_> {
+    fn at(&self, byte: usize) -> Origin {
+        let before = self.text.as_bytes().get(..byte).unwrap_or(self.text.as_bytes());
+        Origin::File { path: self.path.clone(), line: before.iter().filter(|b| **b == b'\n').count() + 1 }
     }
-    let wrong = match (&raw.tls, &raw.ca_file) {
+}
+
+/// The tables that a section is written as, each with the place where it begins.
+fn tables_of<'t>(
+    source: &SourceText<'_>,
+    section: &Section,
+    at: usize,
+    value: DeValue<'t>,
+) -> Result<Vec<(usize, DeTable<'t>)>, ConfigError> {
+    let name = section.name;
+    let misplaced = |at: usize, found: &DeValue<'_>| {
+        let expected = match section.repeats {
+            true => format!("expected tables, one for each, written [[{name}]]"),
+            false => format!("expected a table, written [{name}]"),
+        };
+        ConfigError::new(source.at(at), name, format!("{expected}; found {}", found.type_str()))
+    };
+    match value {
+        DeValue::Table(table) if !section.repeats => Ok(vec![(at, table)]),
+        DeValue::Array(items) if section.repeats => items
+            .into_iter()
+            .map(|item| match (item.span().start, item.into_inner()) {
+                (at, DeValue::Table(table)) => Ok((at, table)),
+                (at, other) => Err(misplaced(at, &other)),
+            })
+            .collect(),
+        other => Err(misplaced(at, &other)),
+    }
+}
+
+/// Takes every key that the section knows, and refuses the others.
+fn read_table(
+    source: &SourceText<'_>,
+    section: &Section,
+    at: usize,
+    mut table: DeTable<'_>,
+) -> Result<Table, ConfigError> {
+    let folder: Arc<Path> = source.path.parent().unwrap_or(Path::new("")).into();
+    let mut values = Vec::new();
+    for about in section.keys {
+        let Some((name, value)) = table.remove_entry(about.name) else { continue };
+        let written = Sourced::new(Written::of(value.into_inner()), source.at(name.span().start));
+        (about.takes.check_written)(&written.value, &folder).map_err(|wrong| unusable(about, &written, wrong))?;
+        values.push((about.name, written));
+    }
+    let known: Vec<&str> = section.keys.iter().map(|about| about.name).collect();
+    refuse_unknown(source, section.name, table, &known)?;
+    Ok(Table { section: section.name, origin: source.at(at), folder, values })
+}
+
+/// Refuses the first key that is left over, and names the known one that is nearest to it.
+fn refuse_unknown(
+    source: &SourceText<'_>,
+    section: &str,
+    left: DeTable<'_>,
+    known: &[&str],
+) -> Result<(), ConfigError> {
+    let Some(unknown) = left.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+    let name: String = unknown.get_ref().chars().take(60).collect();
+    let nearest = known.iter().map(|known| (distance(&name, known), known)).min();
+    let problem = match nearest {
+        Some((distance, near)) if distance <= 2 || distance * 3 <= near.len() => {
+            format!("unknown key; did you mean {near:?}?")
+        }
+        _ => format!("unknown key; known here: {}", known.join(", ")),
+    };
+    let key = if section.is_empty() { name } else { format!("{section}.{name}") };
+    Err(ConfigError::new(source.at(unknown.span().start), &key, problem))
+}
+
+/// What holds between the keys of one section.
+fn check(table: &Table) -> Result<(), ConfigError> {
+    let sources: &[&About] = match table.section {
+        "orchestrator" => &[&keys::ORCHESTRATOR_PASSWORD.about, &keys::ORCHESTRATOR_PASSWORD_FILE.about],
+        "proxysql" => {
+            check_tls(table)?;
+            &[&keys::PROXYSQL_PASSWORD.about, &keys::PROXYSQL_PASSWORD_FILE.about, &keys::DEFAULTS_FILE.about]
+        }
+        _ => return Ok(()),
+    };
+    let mut given = sources.iter().filter_map(|key| Some((key, table.origin_of(key)?)));
+    if let (Some(_), Some((second, origin))) = (given.next(), given.next()) {
+        let names: Vec<&str> = sources.iter().map(|key| key.name).collect();
+        let problem = format!("more than one source of the password; expected one of {}", names.join(", "));
+        return Err(ConfigError::new(origin.clone(), &second.full_name(), problem));
+    }
+    Ok(())
+}
+
+fn check_tls(table: &Table) -> Result<(), ConfigError> {
+    let tls = table.find(&keys::PROXYSQL_TLS)?;
+    match (tls, table.origin_of(&keys::PROXYSQL_CA_FILE.about)) {
         (Some(tls), None) if tls.value == ProxyTls::VerifyCa => {
             let problem = "a certificate of any public CA would do; expected ca_file with it";
-            Some((&tls.origin, "proxysql.tls", problem))
+            Err(ConfigError::new(tls.origin, &keys::PROXYSQL_TLS.about.full_name(), problem))
         }
-        (tls, Some(file)) if tls.as_ref().is_none_or(|tls| tls.value == ProxyTls::Off) => {
+        (tls, Some(origin)) if tls.as_ref().is_none_or(|tls| tls.value == ProxyTls::Off) => {
             let problem = "there is no TLS; expected tls = \"verify-ca\" or tls = \"verify-identity\" with it";
-            Some((&file.origin, "proxysql.ca_file", problem))
+            Err(ConfigError::new(origin.clone(), &keys::PROXYSQL_CA_FILE.about.full_name(), problem))
         }
-        _ => None,
-    };
-    if let Some((origin, key, problem)) = wrong {
-        return Err(ConfigError::new(origin.clone(), key, problem));
+        _ => Ok(()),
     }
-    Ok(raw)
+}
+
+/// How many letters must be changed, added or dropped (Levenshtein); both are short.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for j in 0..b.len() {
+            let changed = diagonal + usize::from(letter != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }

@@ -1,58 +1,99 @@
-//! The flags that set what the config file can set too. Raw: the values are put together in `effective`.
+//! The flags that set what the config file can set too, made from the keys.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use stonith_core::policy::IsolationScope;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::duration;
-use super::words::{Enforcement, LogFormat, LogLevel, Word};
+use super::definition::{About, Key};
+use super::keys;
+use super::origin::{Origin, Sourced};
+use super::words::Word;
 
-/// Flags that every command takes. There is none for a password: others would see it (I11).
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Config (a flag wins over the environment, the environment over the file)")]
-pub struct Flags {
-    /// Config file [default: /etc/proxysql-stonith.toml if it exists] [env: PROXYSQL_STONITH_CONFIG]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Orchestrator's API, every node of it: http://orc1:3000,http://orc2:3000 [env: ORCHESTRATOR_API]
-    #[arg(long, global = true, value_name = "URL,...")]
-    pub orchestrator: Vec<String>,
-    /// ProxySQL's admin interface: 127.0.0.1:6032 [env: PROXYSQL_STONITH_PROXYSQL]
-    #[arg(long, global = true, value_name = "HOST:PORT,...")]
-    pub proxysql: Vec<String>,
-    /// MySQL option file: ProxySQL's admin user and password in its group client, Orchestrator's in orchestrator
-    #[arg(long, global = true, value_name = "FILE")]
-    pub defaults_file: Option<PathBuf>,
-    /// Work on a ProxySQL version that was never tried
-    #[arg(long, global = true)]
-    pub allow_untested_version: bool,
-    /// Whether to act, or only to decide and report
-    #[arg(long, global = true, value_parser = word::<Enforcement>())]
-    pub mode: Option<Enforcement>,
-    /// Out of service so long after the last word of a leader: 10s
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
-    pub isolation_after: Option<Duration>,
-    /// What goes out of service then
-    #[arg(long, global = true, value_parser = word::<IsolationScope>())]
-    pub isolation_scope: Option<IsolationScope>,
-    /// Where the state is kept [default: $STATE_DIRECTORY or /var/lib/proxysql-stonith]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// How log lines look [default: text]
-    #[arg(long, global = true, value_parser = word::<LogFormat>())]
-    pub log_format: Option<LogFormat>,
-    /// The least important thing that is logged [default: info]
-    #[arg(long, global = true, value_parser = word::<LogLevel>())]
-    pub log_level: Option<LogLevel>,
-    /// `run --interval`: [`Flags::once`] says of what.
-    #[arg(skip)]
-    pub interval: Option<Duration>,
-    /// `run --once`: then the interval is that of ProxySQL's scheduler.
-    #[arg(skip)]
-    pub once: bool,
+/// Over these flags in `--help`.
+const HEADING: &str = "Config (a flag wins over the environment, the environment over the file)";
+
+/// The flags that were typed, each with its text. None is for a password: others would see it (I11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags(BTreeMap<&'static str, String>);
+
+impl Flags {
+    /// The same with one more flag, as if it had been typed.
+    #[must_use]
+    pub fn with<T>(mut self, key: &Key<T>, text: impl Into<String>) -> Self {
+        self.set(&key.about, text.into());
+        self
+    }
+
+    fn set(&mut self, key: &About, text: String) {
+        if let Some(name) = key.flag_name() {
+            self.0.insert(name, text);
+        }
+    }
+
+    /// What was typed for a key.
+    pub(super) fn text(&self, key: &About) -> Option<Sourced<&str>> {
+        let name = key.flag_name()?;
+        Some(Sourced::new(self.0.get(name)?, Origin::Flag(name)))
+    }
+}
+
+/// The keys whose flag every command takes.
+fn global() -> impl Iterator<Item = &'static About> {
+    keys::all().filter(|key| key.flag.is_some_and(|flag| flag.starts_with("--")))
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        command.args(global().filter_map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in global() {
+            let Some(name) = key.flag_name() else { continue };
+            if is_switch(key) {
+                if matches.get_flag(name) {
+                    self.set(key, "true".to_owned());
+                }
+            } else if let Some(texts) = matches.get_many::<String>(name) {
+                self.set(key, texts.cloned().collect::<Vec<_>>().join(","));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_switch(key: &About) -> bool {
+    key.flag.is_some_and(|flag| !flag.contains('='))
+}
+
+/// clap's argument for a key.
+fn argument(key: &'static About) -> Option<Arg> {
+    let name = key.flag_name()?;
+    let argument =
+        Arg::new(name).long(name.trim_start_matches('-')).help(key.help()).help_heading(HEADING).global(true);
+    let Some((_, value_name)) = key.flag?.split_once('=') else { return Some(argument.action(ArgAction::SetTrue)) };
+    let argument = argument.value_name(value_name);
+    Some(if key.is_list {
+        // Not checked here: clap's errors quote the text, and a URL may have a password in it (I11).
+        argument.action(ArgAction::Append)
+    } else if (key.takes.words)().is_empty() {
+        argument.value_parser(|text: &str| (key.takes.in_file)(text).map(|_| text.to_owned()))
+    } else {
+        argument.value_parser(PossibleValuesParser::new((key.takes.words)()))
+    })
 }
 
 /// Lets clap read a [`Word`], and list its words in the help.

@@ -51,6 +51,11 @@ impl<T> Sourced<T> {
         Self { value, origin }
     }
 
+    /// The same origin with another value.
+    pub fn map<U>(self, read: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced { value: read(self.value), origin: self.origin }
+    }
+
     /// The same origin with another value, or the error placed there.
     ///
     /// # Errors

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use stonith_core::node::Node;
 
-use super::address;
-use super::file::RawFile;
+use super::file::{RawFile, Table};
+use super::keys;
 use super::option_file::{OptionGroup, read_group};
+use super::origin::ConfigError;
 use crate::files::{Links, OpenToOthers, Regular};
 use crate::secret::{Credential, Secret};
 
@@ -105,20 +106,18 @@ impl CredentialSource {
 }
 
 fn read_from_config(path: &Path, proxy: Option<&Node>) -> Result<Secret, SecretError> {
-    let file = RawFile::read(path)
-        .map_err(|error| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+    let unreadable = |error: ConfigError| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+    let file = RawFile::read(path).map_err(unreadable)?;
     let password = match proxy {
-        None => file.orchestrator.password,
+        None => file.find(&keys::ORCHESTRATOR_PASSWORD),
         Some(proxy) => {
-            file.proxies.into_iter().find(|raw| is_proxy(raw.address.as_ref(), proxy)).and_then(|p| p.password)
+            let is_it = |table: &&Table| matches!(table.find(&keys::ADDRESS), Ok(Some(found)) if found.value == *proxy);
+            let table = file.all(keys::ADDRESS.about.section).find(is_it);
+            table.map_or(Ok(None), |table| table.find(&keys::PROXYSQL_PASSWORD))
         }
     };
     let what = "password where it had one before".to_owned();
-    Ok(password.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
-}
-
-fn is_proxy(address: Option<&super::origin::Sourced<String>>, proxy: &Node) -> bool {
-    address.and_then(|text| address::parse_proxy(&text.value).ok()).as_ref() == Some(proxy)
+    Ok(password.map_err(unreadable)?.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
 }
 
 /// Reads a file that must be closed to others. Its mode is looked at on the open file, so it is the one read.

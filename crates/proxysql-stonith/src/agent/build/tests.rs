@@ -1,7 +1,7 @@
 //! Every key, flag and variable is seen in what an agent is made of. The lists of them are the code's own: one more of any
 //! kind fails here until it is tried too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use stonith_core::policy::Policy;
 
 use super::*;
 use crate::cli::Cli;
-use crate::config::{Environment, Flags, IsolationConfig, LogConfig, RawFile, RunConfig};
+use crate::config::{Environment, Flags, IsolationConfig, LogConfig, RawFile, RunConfig, keys};
 
 /// What nobody can leave out.
 const LEAST: &str = r#"
@@ -139,8 +139,8 @@ impl Desk {
         let words = std::iter::once("proxysql-stonith").chain(typed.split_whitespace()).map(OsString::from);
         let mut flags: Flags = Cli::read(words).unwrap().flags;
         let env = Environment::of(|name| env.iter().find(|(set, _)| *set == name).map(|(_, value)| here(value).into()));
-        if flags.config.is_none() && !format!("{env:?}").contains("PROXYSQL_STONITH_CONFIG") {
-            flags.config = Some(self.path("stonith.toml"));
+        if !typed.contains("--config") && !format!("{env:?}").contains("PROXYSQL_STONITH_CONFIG") {
+            flags = flags.with(&keys::CONFIG_FILE, self.path("stonith.toml").to_string_lossy());
         }
         Config::load(&flags, &env).map_err(|error| error.to_string())
     }
@@ -357,9 +357,8 @@ const VARIABLES: &[(&str, &str, &str, &[&str])] = &[
 #[test]
 fn every_variable_is_seen_in_what_runs_and_wins_over_the_file() {
     let desk = Desk::new();
-    let tried: Vec<&str> = VARIABLES.iter().map(|(name, ..)| *name).collect();
-    let read: Vec<&str> = Environment::READ.iter().map(|(name, _)| *name).collect();
-    assert_eq!(tried, read);
+    let tried: BTreeSet<&str> = VARIABLES.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(tried, Environment::variables().collect());
     for (name, value, below, changes) in VARIABLES {
         let now = changed(&desk.seen(below, "run", &[]), &desk.seen(below, "run", &[(name, value)]));
         for change in *changes {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use proxysql_stonith::config::option_file::{OptionGroup, read_group};
-use proxysql_stonith::config::{Config, Environment, Flags, RawFile};
+use proxysql_stonith::config::{Config, Environment, Flags, Key, RawFile, Value, keys};
 use proxysql_stonith::secret::Secret;
 use tempfile::TempDir;
 
@@ -42,6 +42,10 @@ fn write(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+fn reading(file: PathBuf) -> Flags {
+    Flags::default().with(&keys::CONFIG_FILE, file.to_str().unwrap())
+}
+
 /// A config file.
 pub fn config(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
@@ -49,7 +53,7 @@ pub fn config(bytes: &[u8]) -> bool {
         may_be_said(&error.to_string());
         shows_no_secret(&error.to_string(), &text);
     }
-    let flags = Flags { config: Some(write("stonith.toml", bytes)), ..Flags::default() };
+    let flags = reading(write("stonith.toml", bytes));
     match Config::load(&flags, &Environment::of(|_| None)) {
         Ok(config) => {
             shows_no_secret(&format!("{config:?}"), &text);
@@ -69,19 +73,21 @@ pub fn config(bytes: &[u8]) -> bool {
 fn reads_back(config: &Config) {
     let shown = config.to_toml();
     let raw = RawFile::parse(Path::new("shown.toml"), &shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
-    assert_eq!(raw.orchestrator.endpoints.unwrap().value, config.orchestrator.endpoints);
-    let addresses: Vec<String> = raw.proxies.into_iter().map(|proxy| proxy.address.unwrap().value).collect();
-    assert_eq!(addresses, config.proxies.iter().map(|proxy| proxy.address.to_string()).collect::<Vec<_>>());
-    assert_eq!(raw.isolation_after.map(|after| after.value), config.isolation.after);
-    assert_eq!(raw.interval.unwrap().value, config.run.interval);
-    assert_eq!(raw.state_dir.unwrap().value, config.run.state_dir);
-    assert_eq!(raw.mode.unwrap().value, config.policy.mode);
-    let numbers = |list: &[stonith_core::table::Hostgroup]| {
-        list.iter().map(|hostgroup| i64::from(hostgroup.0)).collect::<Vec<_>>()
-    };
-    assert_eq!(raw.exclude_hostgroups.unwrap().value, numbers(&config.policy.exclude_hostgroups));
-    assert_eq!(raw.writer_hostgroups.unwrap().value, numbers(&config.policy.writer_hostgroups));
-    assert_eq!(raw.errant_gtid.unwrap().value, config.policy.errant_gtid);
+    let addresses: Vec<_> =
+        raw.all("proxysql").map(|table| table.find(&keys::ADDRESS).unwrap().unwrap().value).collect();
+    assert_eq!(addresses, config.proxies.iter().map(|proxy| proxy.address.clone()).collect::<Vec<_>>());
+    assert_eq!(raw.find(&keys::ISOLATION_AFTER).unwrap().map(|after| after.value), config.isolation.after);
+    says(&raw, &keys::ENDPOINTS, &config.orchestrator.endpoints);
+    says(&raw, &keys::INTERVAL, &config.run.interval);
+    says(&raw, &keys::STATE_DIR, &config.run.state_dir);
+    says(&raw, &keys::MODE, &config.policy.mode);
+    says(&raw, &keys::EXCLUDE_HOSTGROUPS, &config.policy.exclude_hostgroups);
+    says(&raw, &keys::WRITER_HOSTGROUPS, &config.policy.writer_hostgroups);
+    says(&raw, &keys::ERRANT_GTID, &config.policy.errant_gtid);
+}
+
+fn says<T: Value + PartialEq + std::fmt::Debug>(raw: &RawFile, key: &Key<T>, value: &T) {
+    assert_eq!(&raw.find(key).unwrap().unwrap().value, value);
 }
 
 /// What stands where a password belongs, and nowhere else in the file, is not said (I11).
@@ -124,7 +130,7 @@ pub fn option_file(bytes: &[u8]) -> bool {
     let is_said =
         |said: String| secret.starts_with(PASSWORD) && text.matches(secret).count() == 1 && said.contains(secret);
     // No file of that name: what is in /etc does not matter here.
-    let flags = Flags { config: Some(write("empty.toml", b"")), ..Flags::default() };
+    let flags = reading(write("empty.toml", b""));
     match Config::load(&flags, &env) {
         Ok(config) => {
             let read = config.proxies[0].credential.read().unwrap();

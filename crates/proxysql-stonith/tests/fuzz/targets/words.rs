@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use proxysql_stonith::config::{Config, Enforcement, Environment, Flags, LogFormat, LogLevel, OnBlind, Word, duration};
+use proxysql_stonith::config::{
+    Config, Enforcement, Environment, Flags, LogFormat, LogLevel, OnBlind, Word, duration, keys,
+};
 use proxysql_stonith::orchestrator::{Endpoint, answers};
 use proxysql_stonith::proxysql::Version;
 use stonith_core::evidence::EvidenceKind;
@@ -105,9 +107,10 @@ pub fn addresses(bytes: &[u8]) -> bool {
         Ok(endpoint) => assert_eq!(endpoint.to_string().parse().as_ref(), Ok(endpoint)),
         Err(error) => said(error.to_string()),
     }
-    let list = || vec![text.clone().into_owned()];
-    let endpoints = Flags { orchestrator: list(), proxysql: vec!["127.0.0.1:6032".to_owned()], ..Flags::default() };
-    let proxies = Flags { orchestrator: vec!["http://orc1:3000".to_owned()], proxysql: list(), ..Flags::default() };
+    let both = |endpoints: &str, proxies: &str| {
+        Flags::default().with(&keys::ENDPOINTS, endpoints).with(&keys::ADDRESS, proxies)
+    };
+    let (endpoints, proxies) = (both(&text, "127.0.0.1:6032"), both("http://orc1:3000", &text));
     let mut accepted = endpoint.is_ok();
     for flags in [endpoints, proxies] {
         match Config::load(&flags, &environment()) {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! flags ----.
-//! environment -> effective::resolve -> Config -> policy(mode)
-//! file -----'         |
-//!                     `-> ConfigError: place, key, what was expected; exit code 2
+//! environment -> layers -> effective -> Config -> policy(mode)
+//! file -----'       |
+//!                   `-> ConfigError: place, key, what was expected; exit code 2
 //! ```
+//!
+//! What a key is called, where it can be set, its default and its text are in [`keys`], once.
 //!
 //! **Invariant:** no secret in any error, `Debug` output or in [`Config::to_toml`] (I11). Nothing is connected to.
 
@@ -20,33 +22,39 @@ use stonith_core::table::Hostgroup;
 
 mod address;
 mod credential;
+mod definition;
 pub mod duration;
 mod effective;
 mod environment;
 mod file;
 mod flags;
+pub mod keys;
+mod layers;
 pub mod option_file;
 mod origin;
+mod reference;
 mod secrets;
-mod section;
 mod show;
 #[cfg(test)]
 mod tests;
+mod value;
 mod words;
 
 pub use address::ADDRESSES_MAX;
+pub use definition::{About, Key, Takes};
 pub use environment::Environment;
-pub use file::{FILE_MAX_BYTES, RawFile};
+pub use file::{FILE_MAX_BYTES, RawFile, Table};
 pub use flags::{Flags, word};
+use layers::Layers;
 pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
+pub use reference::reference;
 pub use secrets::{CredentialSource, SecretError, SecretSource};
+use show::Shown;
+pub use value::{Value, Written, Wrong};
 pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
 
 /// The config file that is read if it exists and no other is named.
 pub const DEFAULT_FILE: &str = "/etc/proxysql-stonith.toml";
-
-/// Where the state is kept unless something says otherwise.
-pub const DEFAULT_STATE_DIR: &str = "/var/lib/proxysql-stonith";
 
 /// `isolation.after` unless the interval needs longer.
 pub const DEFAULT_ISOLATION_AFTER: Duration = Duration::from_secs(10);
@@ -81,7 +89,8 @@ pub struct Config {
     pub run: RunConfig,
     /// How it logs.
     pub log: LogConfig,
-    origins: BTreeMap<String, Origin>,
+    /// Every value in force, by its full name.
+    shown: BTreeMap<String, Shown>,
 }
 
 /// `[orchestrator]`.
@@ -194,7 +203,7 @@ impl Config {
     pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
         let path = file_in_force(flags, env)?;
         let raw = path.as_deref().map(RawFile::read).transpose()?.unwrap_or_default();
-        effective::resolve(flags, env, raw, path)
+        effective::resolve(flags, env, &raw, path)
     }
 
     /// The state directory alone, for the break-glass: nothing else of the config needs to be right. Where the config
@@ -208,16 +217,17 @@ impl Config {
             Ok(raw) => (raw.unwrap_or_default(), None),
             Err(problem) => (RawFile::default(), Some(problem)),
         };
-        Ok((effective::state_dir_alone(flags, env, raw)?, problem))
+        Ok((effective::state_dir_alone(flags, env, &raw)?, problem))
     }
 
     /// The ProxySQLs that `--proxysql` names.
     ///
     /// # Errors
     /// One that is no address.
-    pub fn proxies_of(flags: &Flags) -> Result<Vec<Node>, String> {
-        let listed = flags.proxysql.iter().flat_map(|list| address::split(list));
-        listed.map(|text| address::parse_proxy(text).map_err(|problem| format!("flag --proxysql: {problem}"))).collect()
+    pub fn proxies_of(flags: &Flags) -> Result<Vec<Node>, ConfigError> {
+        let Some(list) = flags.text(&keys::ADDRESS.about) else { return Ok(Vec::new()) };
+        let read = |text| Sourced::new(text, list.origin.clone()).read("", Node::from_text).map(|node| node.value);
+        address::split(list.value).map(read).collect()
     }
 
     /// The largest gap between two ticks, in ms.
@@ -271,7 +281,7 @@ impl Config {
 
     /// Where a value came from: `isolation.after`, `proxysql[0].address`.
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+        self.shown.get(key).map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
     /// The effective config as a config file, every line with its origin, secrets hidden.
@@ -282,11 +292,8 @@ impl Config {
 
 /// The config file that is read, if any.
 fn file_in_force(flags: &Flags, env: &Environment) -> Result<Option<PathBuf>, ConfigError> {
-    let named = match &flags.config {
-        Some(path) => Some(path.clone()),
-        None => env.first(&["PROXYSQL_STONITH_CONFIG"])?.map(|path| PathBuf::from(path.value)),
-    };
+    let at = Layers::new(flags, env, Vec::new());
+    let named = at.flag(&keys::CONFIG_FILE)?.or(at.env(&keys::CONFIG_FILE)?).map(|path| path.value);
     let default = Path::new(DEFAULT_FILE);
-    let path = named.or_else(|| default.exists().then(|| default.to_owned()));
-    Ok(path.map(|path| std::path::absolute(&path).unwrap_or(path)))
+    Ok(named.or_else(|| default.exists().then(|| default.to_owned())))
 }

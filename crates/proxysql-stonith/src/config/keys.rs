@@ -1,0 +1,393 @@
+//! Every config key, defined once.
+//!
+//! The config file, the environment, the flags, `--help`, `config check` and docs/config.md come from here. A new key
+//! needs its definition here, its place in [`SECTIONS`], a field of [`super::Config`], and a line in `effective`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stonith_core::node::Node;
+use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
+use stonith_core::table::Hostgroup;
+
+use super::definition::{About, Key};
+use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls};
+use crate::secret::Secret;
+
+/// A section of the config file.
+pub struct Section {
+    /// Its name, without brackets.
+    pub name: &'static str,
+    /// Whether there may be several, written `[[name]]`.
+    pub repeats: bool,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its keys, in the order in which they are shown.
+    pub keys: &'static [&'static About],
+}
+
+/// Every section, in the order in which they are shown.
+pub static SECTIONS: &[Section] = &[
+    Section {
+        name: "orchestrator",
+        repeats: false,
+        doc: "How to reach Orchestrator.",
+        keys: &[
+            &ENDPOINTS.about,
+            &ORCHESTRATOR_USER.about,
+            &ORCHESTRATOR_PASSWORD.about,
+            &ORCHESTRATOR_PASSWORD_FILE.about,
+            &TLS_VERIFY.about,
+            &ORCHESTRATOR_CA_FILE.about,
+            &CLIENT_CERT.about,
+            &CLIENT_KEY.about,
+            &CONNECT_TIMEOUT.about,
+            &READ_TIMEOUT.about,
+            &TICK_TIMEOUT.about,
+        ],
+    },
+    Section {
+        name: "proxysql",
+        repeats: true,
+        doc: "The ProxySQLs to watch, one section each. Each needs a user and one source of its password.",
+        keys: &[
+            &ADDRESS.about,
+            &PROXYSQL_USER.about,
+            &PROXYSQL_PASSWORD.about,
+            &PROXYSQL_PASSWORD_FILE.about,
+            &DEFAULTS_FILE.about,
+            &PROXYSQL_TLS.about,
+            &PROXYSQL_CA_FILE.about,
+            &ALLOW_UNTESTED_VERSION.about,
+        ],
+    },
+    Section {
+        name: "policy",
+        repeats: false,
+        doc: "What fences a node, and what lets it back.",
+        keys: &[
+            &MODE.about,
+            &FENCE_ON.about,
+            &MAX_DOWNTIME_FENCES.about,
+            &EXCLUDE_HOSTGROUPS.about,
+            &WRITER_HOSTGROUPS.about,
+            &ERRANT_GTID.about,
+            &ON_BLIND.about,
+            &END_POSSIBLE_HOLDERS.about,
+        ],
+    },
+    Section {
+        name: "isolation",
+        repeats: false,
+        doc: "What happens to a ProxySQL that is cut off from Orchestrator.",
+        keys: &[&ISOLATION_AFTER.about, &ISOLATION_SCOPE.about],
+    },
+    Section {
+        name: "run",
+        repeats: false,
+        doc: "How the program runs.",
+        keys: &[&INTERVAL.about, &SCHEDULER_INTERVAL.about, &STATE_DIR.about],
+    },
+    Section { name: "log", repeats: false, doc: "What is logged.", keys: &[&LOG_FORMAT.about, &LOG_LEVEL.about] },
+];
+
+/// Every key, and the config file's own flag first.
+pub fn all() -> impl Iterator<Item = &'static About> {
+    std::iter::once(&CONFIG_FILE.about).chain(SECTIONS.iter().flat_map(|section| section.keys.iter().copied()))
+}
+
+/// The config file itself. No key of it.
+pub static CONFIG_FILE: Key<PathBuf> = Key::new("", "config", "Config file.")
+    .flag("--config=FILE")
+    .env(&["PROXYSQL_STONITH_CONFIG"])
+    .unset("/etc/proxysql-stonith.toml if it exists");
+
+/// Orchestrator's nodes.
+pub static ENDPOINTS: Key<Vec<String>> = Key::new(
+    "orchestrator",
+    "endpoints",
+    "Every node of Orchestrator by its URL, such as `http://orc1:3000`. A URL may have a prefix, and may end in `/api`. \
+     List every member of the raft, so that no single one \
+     speaks for all.",
+)
+.flag("--orchestrator=URL,...")
+.env(&["PROXYSQL_STONITH_ORCHESTRATOR", "ORCHESTRATOR_API"])
+.list()
+.required();
+
+/// User for basic auth.
+pub static ORCHESTRATOR_USER: Key<String> =
+    Key::new("orchestrator", "user", "User for basic auth, if Orchestrator asks for it.")
+        .env(&["PROXYSQL_STONITH_ORCHESTRATOR_USER", "ORCHESTRATOR_AUTH_USER"])
+        .unset("no basic auth");
+
+/// Password for basic auth.
+pub static ORCHESTRATOR_PASSWORD: Key<Secret> = Key::new(
+    "orchestrator",
+    "password",
+    "Password for basic auth. A config file with a password in it must be closed to other users (mode 0600).",
+)
+.env(&["PROXYSQL_STONITH_ORCHESTRATOR_PASSWORD", "ORCHESTRATOR_AUTH_PASSWORD"]);
+
+/// A file with that password in it.
+pub static ORCHESTRATOR_PASSWORD_FILE: Key<PathBuf> = Key::new(
+    "orchestrator",
+    "password_file",
+    "File with the password and nothing else, instead of `password`. It must be closed to other users (mode 0600).",
+);
+
+/// Whether the server's certificate is verified.
+pub static TLS_VERIFY: Key<bool> = Key::new(
+    "orchestrator",
+    "tls_verify",
+    "Verify Orchestrator's certificate. With `false`, whoever answers in its place is believed.",
+)
+.default("true");
+
+/// Certificates to trust instead of the system's.
+pub static ORCHESTRATOR_CA_FILE: Key<PathBuf> =
+    Key::new("orchestrator", "ca_file", "Trust the CA certificates in this PEM file instead of the system's.")
+        .unset("the system's CAs");
+
+/// Our own certificate.
+pub static CLIENT_CERT: Key<PathBuf> = Key::new(
+    "orchestrator",
+    "client_cert",
+    "Certificate (PEM) that the program shows to Orchestrator. It needs `client_key`.",
+)
+.unset("no client certificate");
+
+/// Its key.
+pub static CLIENT_KEY: Key<PathBuf> = Key::new(
+    "orchestrator",
+    "client_key",
+    "Private key (PEM) of `client_cert`. The file must be closed to other users (mode 0600).",
+);
+
+/// The longest connect.
+pub static CONNECT_TIMEOUT: Key<Duration> =
+    Key::new("orchestrator", "connect_timeout", "Longest wait for a connection to one node of Orchestrator.")
+        .default("1s");
+
+/// The longest wait for an answer.
+pub static READ_TIMEOUT: Key<Duration> =
+    Key::new("orchestrator", "read_timeout", "Longest wait for one answer of Orchestrator.").default("2s");
+
+/// The longest time that a tick asks Orchestrator.
+pub static TICK_TIMEOUT: Key<Duration> =
+    Key::new("orchestrator", "tick_timeout", "Longest time that one tick asks Orchestrator.").default("4s");
+
+/// The admin interface.
+pub static ADDRESS: Key<Node> = Key::new(
+    "proxysql",
+    "address",
+    "ProxySQL's admin interface, such as `127.0.0.1:6032`. Flag and variable choose which ProxySQLs are watched; what \
+     the file sets for a chosen one still holds.",
+)
+.flag("--proxysql=HOST:PORT,...")
+.env(&["PROXYSQL_STONITH_PROXYSQL"])
+.list()
+.required();
+
+/// The admin user.
+pub static PROXYSQL_USER: Key<String> = Key::new(
+    "proxysql",
+    "user",
+    "Admin user. ProxySQL takes `admin` from its own host only; elsewhere it must be another one of \
+     `admin-admin_credentials`.",
+)
+.env(&["PROXYSQL_STONITH_PROXYSQL_USER"])
+.unset("the user in `defaults_file`");
+
+/// The admin user's password.
+pub static PROXYSQL_PASSWORD: Key<Secret> = Key::new(
+    "proxysql",
+    "password",
+    "Password of the admin user. A config file with a password in it must be closed to other users (mode 0600).",
+)
+.env(&["PROXYSQL_STONITH_PROXYSQL_PASSWORD"]);
+
+/// A file with that password in it.
+pub static PROXYSQL_PASSWORD_FILE: Key<PathBuf> = Key::new(
+    "proxysql",
+    "password_file",
+    "File with the password and nothing else, instead of `password`. It must be closed to other users (mode 0600).",
+);
+
+/// A MySQL option file with user and password.
+pub static DEFAULTS_FILE: Key<PathBuf> = Key::new(
+    "proxysql",
+    "defaults_file",
+    "MySQL option file with ProxySQL's admin user and password in its group `[client]`. If flag or variable names it, \
+     Orchestrator's are read from its group `[orchestrator]`. It must be closed to other users (mode 0600).",
+)
+.flag("--defaults-file=FILE")
+.env(&["PROXYSQL_STONITH_DEFAULTS_FILE"]);
+
+/// TLS, and what the certificate has to prove.
+pub static PROXYSQL_TLS: Key<ProxyTls> = Key::new(
+    "proxysql",
+    "tls",
+    "TLS to the admin interface. `verify-ca` requires a certificate that a CA in `ca_file` signed. `verify-identity` \
+     requires that it is also for this address. With `off`, whoever answers in ProxySQL's place is believed.",
+)
+.default("off");
+
+/// Certificates to trust instead of the system's.
+pub static PROXYSQL_CA_FILE: Key<PathBuf> = Key::new(
+    "proxysql",
+    "ca_file",
+    "Trust the CA certificates in this PEM file. For the certificate that ProxySQL made itself, it is a copy of \
+     `proxysql-ca.pem` in ProxySQL's data directory.",
+)
+.unset("the system's CAs");
+
+/// Whether to work on an untested version.
+pub static ALLOW_UNTESTED_VERSION: Key<bool> = Key::new(
+    "proxysql",
+    "allow_untested_version",
+    "Work on a ProxySQL version that is untested with this program. With `false`, `run` changes nothing there.",
+)
+.flag("--allow-untested-version")
+.default("false");
+
+/// Whether anything is written.
+pub static MODE: Key<Enforcement> = Key::new(
+    "policy",
+    "mode",
+    "Whether to act, or only to decide and report. `observe` never writes to ProxySQL, and protects nothing.",
+)
+.flag("--mode=MODE")
+.env(&["PROXYSQL_STONITH_MODE"])
+.default("enforce");
+
+/// Which downtimes fence.
+pub static FENCE_ON: Key<FenceOn> = Key::new(
+    "policy",
+    "fence_on",
+    "Which downtimes in Orchestrator fence a node. With `lost-in-recovery`, only those that a recovery began; a plain \
+     downtime fences nothing.",
+)
+.default("any-downtime");
+
+/// The most nodes of a cluster that plain downtime fences.
+pub static MAX_DOWNTIME_FENCES: Key<i64> = Key::new(
+    "policy",
+    "max_downtime_fences",
+    "At most this many nodes of a cluster are fenced for plain downtime, and never more than half of them.",
+)
+.default("2")
+.limits("0", "1000");
+
+/// Hostgroups that are never touched.
+pub static EXCLUDE_HOSTGROUPS: Key<Vec<Hostgroup>> = Key::new(
+    "policy",
+    "exclude_hostgroups",
+    "Hostgroups that are never touched. Those of group replication, Galera, Aurora and blue/green never are.",
+)
+.default("");
+
+/// Hostgroups that take writes without being in a pair.
+pub static WRITER_HOSTGROUPS: Key<Vec<Hostgroup>> = Key::new(
+    "policy",
+    "writer_hostgroups",
+    "Hostgroups that take writes without being in `mysql_replication_hostgroups`.",
+)
+.default("");
+
+/// Whether transactions that only the old primary has keep it out.
+pub static ERRANT_GTID: Key<ErrantGtid> = Key::new(
+    "policy",
+    "errant_gtid",
+    "What to do after a recovery with a repaired node that has transactions which the primary lacks. `hold` keeps it \
+     out; `warn` lets it back and warns.",
+)
+.default("hold");
+
+/// What unusable answers do.
+pub static ON_BLIND: Key<OnBlind> = Key::new(
+    "policy",
+    "on_blind",
+    "What to do when Orchestrator's answers are unusable for longer than `isolation.after`. A refused password is such an \
+     answer. `hold` changes nothing and warns. `isolate` takes the proxy out of service.",
+)
+.default("hold");
+
+/// Whether idle sessions that may hold a fenced node are ended.
+pub static END_POSSIBLE_HOLDERS: Key<bool> = Key::new(
+    "policy",
+    "end_possible_holders",
+    "End idle sessions that may hold a fenced node, where ProxySQL does not show which ones do. `false` spares them; \
+     one that holds the node can go on writing to it.",
+)
+.default("true");
+
+/// When a cut-off proxy goes out of service.
+pub static ISOLATION_AFTER: Key<Duration> = Key::new(
+    "isolation",
+    "after",
+    "Take the proxy out of service this long after the leader's last answer. The least is 5s for an election, two ticks, \
+     and 1s for an apply: 16s if the scheduler starts `run --once` every 5s. Longer outlasts longer elections; shorter \
+     ends writes to an old primary sooner.",
+)
+.flag("--isolation-after=DURATION")
+.env(&["PROXYSQL_STONITH_ISOLATION_AFTER"])
+.unset("10s, or the least that the interval allows");
+
+/// What goes out of service.
+pub static ISOLATION_SCOPE: Key<IsolationScope> = Key::new(
+    "isolation",
+    "scope",
+    "What goes out of service when the proxy is cut off. `writers` keeps the readers in service. With `off`, a cut-off proxy can go on \
+     writing to an old primary.",
+)
+.flag("--isolation-scope=SCOPE")
+.env(&["PROXYSQL_STONITH_ISOLATION_SCOPE"])
+.default("all");
+
+/// The daemon's tick.
+pub static INTERVAL: Key<Duration> =
+    Key::new("run", "interval", "Time between two ticks of the daemon, spread by up to 20 %.")
+        .flag("run --interval=DURATION")
+        .default("1s")
+        .limits("100ms", "1h");
+
+/// How often ProxySQL's scheduler starts `run --once`.
+pub static SCHEDULER_INTERVAL: Key<Duration> = Key::new(
+    "run",
+    "scheduler_interval",
+    "Time between two starts of `run --once` by ProxySQL's scheduler. It must be the scheduler's `interval_ms`.",
+)
+.flag("run --once --interval=DURATION")
+.default("5s")
+.limits("100ms", "1h");
+
+/// Where the state is kept.
+pub static STATE_DIR: Key<PathBuf> = Key::new(
+    "run",
+    "state_dir",
+    "Directory for the state of every ProxySQL. It must belong to the user that runs the program. Without it, evidence \
+     still fences, but a cut-off proxy stays in service.",
+)
+.flag("--state-dir=DIR")
+.env(&["PROXYSQL_STONITH_STATE_DIR"])
+.env_below("STATE_DIRECTORY")
+.default("/var/lib/proxysql-stonith");
+
+/// How log lines look.
+pub static LOG_FORMAT: Key<LogFormat> =
+    Key::new("log", "format", "Format of log lines. `json` writes one object a line.")
+        .flag("--log-format=FORMAT")
+        .env(&["PROXYSQL_STONITH_LOG_FORMAT"])
+        .default("text");
+
+/// The least important thing that is logged.
+pub static LOG_LEVEL: Key<LogLevel> = Key::new(
+    "log",
+    "level",
+    "Log this level and everything more important. `info` has every change; `debug` also every tick; `trace` also every \
+     statement and request.",
+)
+.flag("--log-level=LEVEL")
+.env(&["PROXYSQL_STONITH_LOG_LEVEL"])
+.default("info");

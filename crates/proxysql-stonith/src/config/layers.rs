@@ -1,0 +1,121 @@
+//! A flag wins over the environment, the environment over the file, the file over the default.
+
+use std::collections::BTreeMap;
+
+use super::definition::{About, Key};
+use super::environment::Environment;
+use super::file::Table;
+use super::flags::Flags;
+use super::keys;
+use super::origin::{ConfigError, Origin, Sourced};
+use super::show::Shown;
+use super::value::Value;
+
+/// Where values come from, and which were taken.
+pub(super) struct Layers<'a> {
+    flags: &'a Flags,
+    env: &'a Environment,
+    /// The sections of the file that count: those that are there once, or one `[[proxysql]]`.
+    tables: Vec<&'a Table>,
+    /// Which `[[proxysql]]`.
+    index: Option<usize>,
+    /// Every value that was taken, by section and name: `proxysql[0].address`.
+    pub(super) shown: BTreeMap<String, Shown>,
+}
+
+impl<'a> Layers<'a> {
+    pub(super) fn new(flags: &'a Flags, env: &'a Environment, tables: Vec<&'a Table>) -> Self {
+        Self { flags, env, tables, index: None, shown: BTreeMap::new() }
+    }
+
+    /// The same flags and environment over one `[[proxysql]]`, or over none.
+    pub(super) fn of_proxy(&self, index: usize, table: Option<&'a Table>) -> Self {
+        Self { index: Some(index), ..Self::new(self.flags, self.env, table.into_iter().collect()) }
+    }
+
+    /// What the flag says.
+    pub(super) fn flag<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        self.flags.text(&key.about).map(|text| read(key, text)).transpose()
+    }
+
+    /// What the environment says.
+    pub(super) fn env<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        self.env.first(key.about.env.iter().copied())?.map(|text| read(key, text)).transpose()
+    }
+
+    /// What the file says.
+    pub(super) fn file<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        debug_assert!(keys::all().any(|about| std::ptr::eq(about, &key.about)), "{} is in no section", key.about.name);
+        let mut tables = self.tables.iter().filter(|table| table.section == key.about.section);
+        tables.next().map_or(Ok(None), |table| table.find(key))
+    }
+
+    /// What flag or environment say of a key that takes several values there: each text, unread.
+    pub(super) fn texts<T>(&self, key: &Key<T>) -> Result<Option<Sourced<Vec<String>>>, ConfigError> {
+        let text = match self.flags.text(&key.about) {
+            None => self.env.first(key.about.env.iter().copied())?,
+            text => text,
+        };
+        let split = |text: &str| super::address::split(text).map(str::to_owned).collect();
+        Ok(text.map(|text| Sourced::new(split(text.value), text.origin)))
+    }
+
+    /// The value of the highest layer that has one, noted.
+    pub(super) fn find<T: Value>(&mut self, key: &Key<T>) -> Result<Option<T>, ConfigError> {
+        // Each is read, so that a wrong value is an error though a higher layer has another.
+        let given = self.flag(key)?.or(self.env(key)?).or(self.file(key)?).or(self.env_below(key)?);
+        let given = match (given, key.about.default) {
+            (None, Some(text)) => Some(read(key, Sourced::new(text, Origin::Default))?),
+            (given, _) => given,
+        };
+        let Some(given) = given else { return Ok(None) };
+        if let Some(limits @ (from, to)) = key.about.limits
+            && !(key.is_within)(&given.value, limits)
+        {
+            let value = given.value.to_toml();
+            let problem = format!("{} is out of range; expected {from} to {to}", value.trim_matches('"'));
+            return Err(ConfigError::new(given.origin, &key.about.full_name(), problem));
+        }
+        self.note(&key.about, given.value.to_toml(), given.origin);
+        Ok(Some(given.value))
+    }
+
+    /// The value of a key that has a default.
+    pub(super) fn get<T: Value>(&mut self, key: &Key<T>) -> Result<T, ConfigError> {
+        self.find(key)?.ok_or_else(|| ConfigError::new(Origin::Default, &key.about.full_name(), "missing"))
+    }
+
+    /// systemd's variable: it may list several directories, and the first one counts.
+    fn env_below<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
+        let Some(text) = self.env.first(key.about.env_below)? else { return Ok(None) };
+        let first = text.value.split(':').next().unwrap_or_default();
+        read(key, Sourced::new(first, text.origin)).map(Some)
+    }
+
+    /// Keeps what was taken for a key, for `config check`.
+    pub(super) fn note(&mut self, key: &About, value: String, origin: Origin) {
+        self.shown.insert(self.name(key), Shown { value, origin, is_comment: false });
+    }
+
+    /// The same for what cannot be written so in a config file.
+    pub(super) fn remark(&mut self, key: &About, value: String, origin: Origin) {
+        self.shown.insert(self.name(key), Shown { value, origin, is_comment: true });
+    }
+
+    /// Where the value of a key came from.
+    pub(super) fn origin(&self, key: &About) -> Origin {
+        self.shown.get(&self.name(key)).map_or(Origin::Default, |shown| shown.origin.clone())
+    }
+
+    /// The full name of a key: `isolation.after`, `proxysql[0].address`.
+    pub(super) fn name(&self, key: &About) -> String {
+        match self.index {
+            Some(index) => format!("{}[{index}].{}", key.section, key.name),
+            None => key.full_name(),
+        }
+    }
+}
+
+fn read<T: Value>(key: &Key<T>, text: Sourced<&str>) -> Result<Sourced<T>, ConfigError> {
+    text.read(&key.about.full_name(), T::from_text)
+}

@@ -1,0 +1,87 @@
+//! docs/config.md, made from the keys.
+
+use std::fmt::Write;
+
+use super::definition::About;
+use super::keys::{CONFIG_FILE, SECTIONS};
+
+/// What is told before the keys.
+const INTRODUCTION: &str = "\
+# Config
+
+<!-- Made by `cargo run -- config reference > docs/config.md` from crates/proxysql-stonith/src/config/keys.rs. -->
+
+A flag wins over its environment variable, the variable over the config file, the file over the default. An empty
+variable counts as unset.
+
+`proxysql-stonith config check` prints the config in force with the origin of each value, and hides secrets. With
+`--connect` it also tries every ProxySQL and every node of Orchestrator. `suspend` and `resume` need `run.state_dir` only.
+
+- An unknown key or a wrong value is an error with its place: exit code 2, nothing is changed.
+- A duration is a text with a unit, such as `\"10s\"`, `\"500ms\"` or `\"1m 30s\"`.
+- A relative path in the config file counts from the directory of that file.
+- No flag takes a password. A file with a password must be closed to other users, and is read again when the password is
+  refused.
+- The config file must not be writable by other users.
+";
+
+/// A config file that a reader can start from.
+pub(super) const EXAMPLE: &str = r#"[orchestrator]
+endpoints = ["https://orc1:3000", "https://orc2:3000", "https://orc3:3000"]
+ca_file = "/etc/proxysql-stonith/orchestrator-ca.pem"
+user = "stonith"
+password_file = "/etc/proxysql-stonith/orchestrator.password"
+
+[[proxysql]]
+address = "127.0.0.1:6032"
+user = "radmin"
+password_file = "/etc/proxysql-stonith/proxysql.password"
+
+[policy]
+mode = "observe" # then "enforce"
+exclude_hostgroups = [30, 31]
+
+[isolation]
+after = "16s"
+
+[run]
+scheduler_interval = "5s"
+
+[log]
+format = "json"
+"#;
+
+/// The whole page.
+pub fn reference() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let file = &CONFIG_FILE.about;
+    let _ = write!(page, "\nThe config file is named by {}. Otherwise it is {}.\n", ways(file), file.unset);
+    let _ = write!(page, "\n## Example\n\n```toml\n{EXAMPLE}```\n");
+    for section in SECTIONS {
+        let name = if section.repeats { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
+        let _ = write!(page, "\n## `{name}`\n\n{}\n\n", section.doc);
+        page.push_str(
+            "| key | values | default | flag or variable | what it does |\n| --- | --- | --- | --- | --- |\n",
+        );
+        for key in section.keys {
+            let cells = [format!("`{}`", key.name), key.values(), default(key), ways(key), key.doc.to_owned()];
+            let _ = writeln!(page, "| {} |", cells.join(" | "));
+        }
+    }
+    page
+}
+
+/// The default as the config file has it.
+fn default(key: &About) -> String {
+    let below = key.env_below.map_or(String::new(), |name| format!("`${name}`, or "));
+    match key.default.map(key.takes.in_file) {
+        Some(Ok(value)) => format!("{below}`{value}`"),
+        _ => key.unset.to_owned(),
+    }
+}
+
+/// Flag and variables.
+fn ways(key: &About) -> String {
+    let ways = key.flag.iter().chain(key.env).map(|way| format!("`{way}`"));
+    ways.collect::<Vec<_>>().join(" or ")
+}

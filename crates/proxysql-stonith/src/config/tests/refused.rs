@@ -1,0 +1,140 @@
+//! What is refused: each error names the place, the key and what was expected.
+
+use super::*;
+
+#[test]
+fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
+    for (more, error) in [
+        ("[run]\ninterval = \"0s\"", ":9: run.interval: \"0s\" is zero; expected at least 1ms"),
+        ("[run]\ninterval = 5", ":9: run.interval: expected a duration in quotes, such as \"10s\", found integer"),
+        ("[run]\ninterval = \"2h\"", ":9: run.interval: 2h is out of range; expected 100ms to 1h"),
+        (
+            "[isolation]\n\nafter = \"99999999999999999999s\"",
+            ":10: isolation.after: \"99999999999999999999s\" is too long; expected at most 30days",
+        ),
+        (
+            "[isolation]\nscope = \"some\"",
+            ":9: isolation.scope: \"some\" is not known; expected \"all\" or \"writers\" or \"off\"",
+        ),
+        (
+            "[policy]\nexclude_hostgroups = [1, -1]",
+            ":9: policy.exclude_hostgroups: -1 is no hostgroup; expected 0 to 2147483647",
+        ),
+        ("[policy]\nexclude_hostgroups = [30, 30]", ":9: policy.exclude_hostgroups: 30 is listed twice"),
+        (
+            "[policy]\nexclude_hostgroups = [\"30\"]",
+            ":9: policy.exclude_hostgroups: expected a list of whole numbers, such as [30, 40], found array",
+        ),
+        (
+            "[policy]\nexclude_hostgroups = 30",
+            ":9: policy.exclude_hostgroups: expected a list of whole numbers, such as [30, 40], found integer",
+        ),
+        (
+            "[policy]\nmax_downtime_fences = -1",
+            ":9: policy.max_downtime_fences: -1 is out of range; expected 0 to 1000",
+        ),
+        (
+            "[policy]\nmax_downtime_fences = 99999999999999999999",
+            ":9: policy.max_downtime_fences: is too large a number",
+        ),
+        ("[policy]\nfence_on = true", ":9: policy.fence_on: expected a string, found boolean"),
+        ("[log]\nformat = \"xml\"", ":9: log.format: \"xml\" is not known; expected \"text\" or \"json\""),
+        ("[log", ":8: is not TOML"),
+    ] {
+        let found = refused(&after_minimal(more));
+        assert!(found.starts_with(&format!("DIR/stonith.toml{error}")), "{found}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_one() {
+    for (more, error) in [
+        ("[isolation]\nafer = \"20s\"", ":9: isolation.afer: unknown key; did you mean \"after\"?"),
+        ("[isolation]\ntimeout = \"20s\"", ":9: isolation.timeout: unknown key; known here: after, scope"),
+        ("[polcy]\nmode = \"observe\"", ":8: polcy: unknown key; did you mean \"policy\"?"),
+        ("passwd = \"hunter2\"", ":8: proxysql.passwd: unknown key; did you mean \"password\"?"),
+    ] {
+        let found = refused(&after_minimal(more));
+        assert_eq!(found, format!("DIR/stonith.toml{error}"));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_every_way_to_give_it() {
+    let found = refused("");
+    assert!(found.starts_with("DIR/stonith.toml: orchestrator.endpoints: no endpoint"), "{found}");
+    assert!(found.contains("--orchestrator") && found.contains("ORCHESTRATOR_API"), "{found}");
+    let found = refused("[orchestrator]\nendpoints = []\n");
+    assert!(found.starts_with("DIR/stonith.toml:2: orchestrator.endpoints: the list is empty"), "{found}");
+    let found = refused("[orchestrator]\nendpoints = [\"http://a\"]\n");
+    assert!(found.contains("proxysql.address: no ProxySQL") && found.contains("--proxysql"), "{found}");
+    let found = refused("[orchestrator]\nendpoints = [\"http://a\"]\n[[proxysql]]\nuser = \"x\"\n");
+    assert!(found.starts_with("DIR/stonith.toml:3: proxysql.address: missing"), "{found}");
+    let found = refused("[orchestrator]\nendpoints = [\"http://a\"]\n[[proxysql]]\naddress = \"a:6032\"\n");
+    assert!(found.starts_with("DIR/stonith.toml:4: proxysql.password: no password"), "{found}");
+    assert!(found.contains("--defaults-file"), "{found}");
+    let found = refused(&MINIMAL.replace("password = \"hunter2\"", ""));
+    assert!(found.contains(":6: proxysql[0].user: there is no password for this user"), "{found}");
+    let found = refused(&MINIMAL.replace("user = \"stonith\"", ""));
+    assert!(found.contains(":7: proxysql[0].password: no user"), "{found}");
+}
+
+#[test]
+fn duplicates_are_refused_in_any_spelling() {
+    let again = "[[proxysql]]\naddress = \"LOCALHOST:6032\"\nuser = \"x\"\npassword = \"y\"\n";
+    let found = refused(&after_minimal(again));
+    assert!(found.starts_with("DIR/stonith.toml:9: proxysql.address: localhost:6032 is listed twice; the first is at"));
+    let found = refused(&MINIMAL.replace("[\"http://orc1:3000\"]", "[\"http://orc1:3000\", \"http://ORC1:3000/api\"]"));
+    assert!(found.contains(":3: orchestrator.endpoints: \"http://ORC1:3000/api\" is listed twice"), "{found}");
+    let mut case = Case::with(MINIMAL);
+    case.flag(&keys::ADDRESS, "a:1,a:1");
+    assert!(case.error().starts_with("flag --proxysql: proxysql.address: a:1 is listed twice"));
+}
+
+#[test]
+fn tls_to_proxysql_is_off_or_proves_something() {
+    let tls = |more: &str| Case::with(&after_minimal(more)).load().map(|config| config.proxies[0].tls);
+    assert_eq!(tls("").unwrap(), ProxyTls::Off);
+    assert_eq!(tls("tls = \"off\"\n").unwrap(), ProxyTls::Off);
+    assert_eq!(tls("tls = \"verify-ca\"\nca_file = \"ca.pem\"\n").unwrap(), ProxyTls::VerifyCa);
+    assert_eq!(tls("tls = \"verify-identity\"\n").unwrap(), ProxyTls::VerifyIdentity, "by the system's CAs");
+    assert_eq!(tls("tls = \"verify-identity\"\nca_file = \"ca.pem\"\n").unwrap(), ProxyTls::VerifyIdentity);
+    let found = refused(&after_minimal("tls = \"verify-ca\"\n"));
+    assert!(found.contains(":8: proxysql.tls: a certificate of any public CA would do"), "{found}");
+    for off in ["", "tls = \"off\"\n"] {
+        let found = refused(&after_minimal(&format!("ca_file = \"ca.pem\"\n{off}")));
+        assert!(found.contains(":8: proxysql.ca_file: there is no TLS; expected tls = \"verify-ca\""), "{found}");
+    }
+    let found = refused(&after_minimal("tls = \"required\"\n"));
+    assert!(found.contains("\"off\" or \"verify-ca\" or \"verify-identity\""), "{found}");
+}
+
+#[test]
+fn proxysql_is_written_in_one_form_and_the_other_is_explained() {
+    let found = refused(&MINIMAL.replace("[[proxysql]]", "[proxysql]"));
+    assert_eq!(found, "DIR/stonith.toml:4: proxysql: expected tables, one for each, written [[proxysql]]; found table");
+}
+
+#[test]
+fn a_client_certificate_comes_with_its_key() {
+    let text = |keys: &str| MINIMAL.replace("[[proxysql]]", &format!("{keys}[[proxysql]]"));
+    let found = refused(&text("client_cert = \"c.pem\"\n"));
+    assert!(found.contains(":4: orchestrator.client_cert: expected client_key with it"), "{found}");
+    let case = Case::with(&text("client_cert = \"c.pem\"\nclient_key = \"/k.pem\"\ntls_verify = false\n"));
+    let tls = case.load().unwrap().orchestrator.tls;
+    let client = ClientCertificate { cert: case.dir.path().join("c.pem"), key: "/k.pem".into() };
+    assert_eq!(tls, TlsConfig { verify: false, ca_file: None, client: Some(client) });
+}
+
+#[test]
+fn an_absent_or_irregular_config_file_is_an_error() {
+    let mut case = Case::new();
+    let path = case.dir.path().join("absent.toml");
+    case.flag(&keys::CONFIG_FILE, path.to_str().unwrap());
+    assert!(case.error().starts_with("DIR/absent.toml: can't read the config file: No such file"));
+    let path = case.dir.path().to_owned();
+    case.flag(&keys::CONFIG_FILE, path.to_str().unwrap());
+    assert!(case.error().contains("not a regular file"));
+    let case = Case::new().env("PROXYSQL_STONITH_CONFIG", "/absent.toml");
+    assert!(case.load().unwrap_err().to_string().contains("no endpoint"), "the flag wins");
+}

@@ -1,0 +1,302 @@
+//! The types of settings: how each is read from flag, variable and file, and how a config file has it.
+//!
+//! The file is not read by serde: its errors quote the value, and the value may be a password (I11).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stonith_core::node::Node;
+use stonith_core::table::Hostgroup;
+use toml::de::DeValue;
+
+use super::words::Word;
+use super::{address, duration};
+use crate::secret::Secret;
+
+/// A type that settings have.
+pub trait Value: Sized + 'static {
+    /// Its name in docs/config.md.
+    const KIND: &'static str;
+
+    /// What the config file has to have there.
+    const EXPECTED: &'static str;
+
+    /// Reads what a flag or a variable has.
+    ///
+    /// # Errors
+    /// What was expected.
+    fn from_text(text: &str) -> Result<Self, String>;
+
+    /// Reads what the config file has. A relative path counts from `folder`, which holds the file.
+    ///
+    /// # Errors
+    /// It is of another type, or not what was expected.
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        Ok(Self::from_text(written.text()?)?)
+    }
+
+    /// The value as the config file has it; a secret is hidden.
+    fn to_toml(&self) -> String;
+
+    /// Every value, where there are only a few.
+    fn words() -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// A value in the config file, of whichever type. Any text may turn out to be a password.
+#[derive(Debug, Clone)]
+pub enum Written {
+    /// A string.
+    Text(Secret),
+    /// A whole number; `None` is one that is too large.
+    Number(Option<i64>),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// An array.
+    List(Vec<Written>),
+    /// What no setting is, by TOML's name for it.
+    Other(&'static str),
+}
+
+/// Why a value in the config file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is not of the type that [`Value::EXPECTED`] names.
+    Type,
+    /// What was expected.
+    Value(String),
+}
+
+impl From<String> for Wrong {
+    fn from(problem: String) -> Self {
+        Self::Value(problem)
+    }
+}
+
+impl Written {
+    pub(super) fn of(value: DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(Secret::new(text)),
+            DeValue::Integer(number) => Self::Number(i64::from_str_radix(number.as_str(), number.radix()).ok()),
+            DeValue::Boolean(value) => Self::Boolean(value),
+            DeValue::Array(items) => Self::List(items.into_iter().map(|item| Self::of(item.into_inner())).collect()),
+            other => Self::Other(other.type_str()),
+        }
+    }
+
+    /// TOML's name for its type.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "string",
+            Self::Number(_) => "integer",
+            Self::Boolean(_) => "boolean",
+            Self::List(_) => "array",
+            Self::Other(name) => name,
+        }
+    }
+
+    fn text(&self) -> Result<&str, Wrong> {
+        let Self::Text(text) = self else { return Err(Wrong::Type) };
+        Ok(text.expose())
+    }
+
+    fn number(&self) -> Result<i64, Wrong> {
+        let Self::Number(number) = self else { return Err(Wrong::Type) };
+        Ok(number.ok_or_else(|| "is too large a number".to_owned())?)
+    }
+
+    fn list(&self) -> Result<&[Written], Wrong> {
+        let Self::List(items) = self else { return Err(Wrong::Type) };
+        Ok(items)
+    }
+}
+
+impl Value for String {
+    const KIND: &'static str = "text";
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Value for Secret {
+    const KIND: &'static str = "secret text";
+    const EXPECTED: &'static str = "a string in quotes";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Secret::new(text))
+    }
+
+    fn to_toml(&self) -> String {
+        quoted("***")
+    }
+}
+
+impl Value for bool {
+    const KIND: &'static str = "boolean";
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{:?} is not known; expected true or false", start_of(text)))
+    }
+
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        let Written::Boolean(value) = written else { return Err(Wrong::Type) };
+        Ok(*value)
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for i64 {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a whole number";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{:?} is no number; expected a whole number", start_of(text)))
+    }
+
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        written.number()
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Vec<String> {
+    const KIND: &'static str = "list of texts";
+    const EXPECTED: &'static str = "a list of strings, such as [\"http://orc1:3000\"]";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(address::split(text).map(str::to_owned).collect())
+    }
+
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        written.list()?.iter().map(|item| Ok(item.text()?.to_owned())).collect()
+    }
+
+    fn to_toml(&self) -> String {
+        listed(self.iter().map(|text| quoted(text)))
+    }
+}
+
+impl Value for Vec<Hostgroup> {
+    const KIND: &'static str = "list of numbers";
+    const EXPECTED: &'static str = "a list of whole numbers, such as [30, 40]";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        hostgroups(address::split(text).map(i64::from_text).collect::<Result<_, _>>()?)
+    }
+
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        Ok(hostgroups(written.list()?.iter().map(Written::number).collect::<Result<_, _>>()?)?)
+    }
+
+    fn to_toml(&self) -> String {
+        listed(self.iter().map(ToString::to_string))
+    }
+}
+
+fn hostgroups(numbers: Vec<i64>) -> Result<Vec<Hostgroup>, String> {
+    let mut seen = BTreeSet::new();
+    for number in numbers {
+        // ProxySQL's column is a signed 32-bit number, at least 0.
+        let known = i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok());
+        let known = known.ok_or_else(|| format!("{number} is no hostgroup; expected 0 to {}", i32::MAX))?;
+        if !seen.insert(Hostgroup(known)) {
+            return Err(format!("{number} is listed twice"));
+        }
+    }
+    Ok(seen.into_iter().collect())
+}
+
+impl Value for Duration {
+    const KIND: &'static str = "duration";
+    const EXPECTED: &'static str = "a duration in quotes, such as \"10s\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        duration::parse(text)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&duration::show(*self))
+    }
+}
+
+impl Value for PathBuf {
+    const KIND: &'static str = "path";
+    const EXPECTED: &'static str = "a path in quotes";
+
+    /// Makes it absolute: later the working directory may be another. The scheduler's is ProxySQL's data directory.
+    fn from_text(text: &str) -> Result<Self, String> {
+        let path = path(text)?;
+        Ok(std::path::absolute(&path).unwrap_or(path))
+    }
+
+    fn from_file(written: &Written, folder: &Path) -> Result<Self, Wrong> {
+        Ok(folder.join(path(written.text()?)?))
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string_lossy())
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("is empty; expected a path".to_owned()) } else { Ok(text.into()) }
+}
+
+/// The address of an admin interface.
+impl Value for Node {
+    const KIND: &'static str = "host:port";
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        address::parse_proxy(text)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl<W: Word> Value for W {
+    const KIND: &'static str = "word";
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        W::from_word(text)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self.word())
+    }
+
+    fn words() -> Vec<&'static str> {
+        W::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+}
+
+/// As much of a text as an error shows.
+fn start_of(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
