@@ -177,8 +177,8 @@ async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
     let file = |name: String| stage.dir.path().join("state").join(name);
     let tick = file(format!("tick-127.0.0.1_{port}.json"));
     let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&tick).unwrap()).unwrap();
-    let last = kept["memory"]["last_tick_ms"].as_u64().unwrap();
-    kept["memory"]["last_tick_ms"] = (last - 40_000).into();
+    let last = kept["memory"]["lease"]["last_tick_ms"].as_u64().unwrap();
+    kept["memory"]["lease"]["last_tick_ms"] = (last - 40_000).into();
     std::fs::write(&tick, kept.to_string()).unwrap();
     let lock = file(format!("lock-127.0.0.1_{port}"));
     let name = std::fs::read_to_string(&lock).unwrap()[..16].to_owned();

@@ -216,10 +216,10 @@ impl Stage {
         let port = self.proxysql.address().port();
         let path = self.dir.path().join(format!("state/tick-127.0.0.1_{port}.json"));
         let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let memory = &mut kept["memory"];
-        let asked_ms = memory["lease_asked_ms"].as_u64().unwrap() - 20_000;
-        for time in ["lease_asked_ms", "silent_ms", "started_ms"] {
-            memory[time] = asked_ms.into();
+        let lease = &mut kept["memory"]["lease"];
+        let asked_ms = lease["asked_ms"].as_u64().unwrap() - 20_000;
+        for time in ["asked_ms", "silent_ms", "started_ms"] {
+            lease[time] = asked_ms.into();
         }
         std::fs::write(&path, kept.to_string()).unwrap();
     }
