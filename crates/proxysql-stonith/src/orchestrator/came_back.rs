@@ -129,3 +129,26 @@ impl RaftStatus {
         if self.node.is_empty() { endpoint.to_owned() } else { self.node.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_back_is_of_the_kind_that_the_table_says() {
+        let follows =
+            |leader: &str| CameBack::Follows(RaftStatus { leader: leader.to_owned(), ..RaftStatus::default() });
+        for (came_back, kind, counts) in [
+            (CameBack::Leads, Kind::Leads, Counts::Leader),
+            (follows("orc1"), Kind::NamesALeader, Counts::Leader),
+            (follows(""), Kind::NamesNobody, Counts::NobodyCanLead),
+            (CameBack::Passive(Health::AnotherIsActive), Kind::AnotherIsActive, Counts::Silence),
+            (CameBack::Passive(Health::NobodyIsActive), Kind::NobodyIsActive, Counts::NobodyCanLead),
+            (CameBack::Passive(Health::DatabaseGone), Kind::DatabaseGone, Counts::NobodyCanLead),
+            (CameBack::NotLeader, Kind::NotLeader, Counts::Silence),
+            (CameBack::Pending, Kind::Late, Counts::Silence),
+        ] {
+            assert_eq!((came_back.kind(), came_back.kind().counts()), (kind, counts));
+        }
+    }
+}

@@ -232,7 +232,6 @@ impl Connection {
         let health = self.get("health").await?;
         match health.status {
             500 if answers::is_own_error(&health.body) => Ok(Health::DatabaseGone),
-            404 => Ok(Health::AnotherIsActive),
             _ => health.read(answers::health),
         }
     }

@@ -151,11 +151,6 @@ impl RequestError {
     pub fn is_the_end_of_the_connection(&self) -> bool {
         !matches!(self, Self::Status { .. } | Self::Gateway { .. } | Self::Unreadable { .. } | Self::Refused { .. })
     }
-
-    /// Whether the credential was refused.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
 }
 
 /// The TLS error that is at the bottom of this one, if any: a broken connection is none.

@@ -28,7 +28,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
                 let mut list = Vec::new();
                 while let Some(entry) = entries.next_element()? {
                     if list.len() == ENTRIES_MAX {
-                        return Err(A::Error::invalid_length(ENTRIES_MAX + 1, &self));
+                        return Err(A::Error::custom(format_args!("a list has at most {ENTRIES_MAX} entries")));
                     }
                     list.push(entry);
                 }

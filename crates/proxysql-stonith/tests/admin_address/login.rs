@@ -169,3 +169,16 @@ async fn a_user_with_a_zero_byte_is_not_sent() {
     assert!(error.to_string().contains("zero byte"), "{error}");
     assert_eq!(fake.end(), b"");
 }
+
+#[tokio::test]
+async fn a_server_that_lacks_protocol_4_1_the_proof_of_it_or_plugins_gets_no_login() {
+    for lacks in [0x200, 0x8000, 0x8_0000] {
+        let (rest, error) = refused(move |mut talk| {
+            talk.greet(WITHOUT_TLS & !lacks, NATIVE);
+            talk.rest()
+        })
+        .await;
+        assert_eq!(rest, b"", "{lacks:x}");
+        assert!(error.to_string().contains("older than 4.1"), "{lacks:x}: {error}");
+    }
+}

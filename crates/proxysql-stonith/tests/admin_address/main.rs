@@ -6,6 +6,8 @@
 mod answers;
 mod localhost;
 mod login;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod server;
 mod tls;
 

@@ -20,7 +20,13 @@ pub const SALT: &[u8; 20] = b"ABCDEFGHIJKLMNOPQRST";
 pub const WITHOUT_TLS: u32 = 0x808f_a22f;
 
 /// The same with mysql-have_ssl=true.
-pub const WITH_TLS: u32 = WITHOUT_TLS | 0x800;
+pub const WITH_TLS: u32 = WITHOUT_TLS | TLS;
+
+/// `CLIENT_SSL`.
+const TLS: u32 = 0x800;
+
+/// Long passwords and flags, protocol 4.1, transactions, the 20-byte proof, plugins: above all no LOCAL INFILE (0x80).
+const ASKED_FOR: u32 = 0x8_a205;
 
 pub const NATIVE: &str = "mysql_native_password";
 
@@ -128,6 +134,8 @@ impl<S: Read + Write> Talk<S> {
     /// The same, if it is not gone.
     pub fn try_login(&mut self) -> Option<Login> {
         let packet = self.hear()?;
+        let asks = u32::from_le_bytes(packet[..4].try_into().unwrap());
+        assert_eq!(asks & !TLS, ASKED_FOR, "{asks:x}");
         let rest = packet[32..].strip_prefix(b"radmin\0").expect("the user");
         let (proof, plugin) = rest[1..].split_at(usize::from(rest[0]));
         let plugin = plugin.strip_suffix(b"\0").expect("a plugin");
@@ -183,7 +191,10 @@ impl<S: Read + Write> Talk<S> {
 impl Talk {
     /// Hears the wish for TLS and grants it.
     pub fn over_tls(mut self, config: Arc<ServerConfig>) -> Talk<StreamOwned<ServerConnection, TcpStream>> {
-        assert_eq!(self.hear().expect("a wish").len(), 32, "no user, no proof");
+        let wish = self.hear().expect("a wish");
+        assert_eq!(wish.len(), 32, "no user, no proof");
+        let asks = u32::from_le_bytes(wish[..4].try_into().unwrap());
+        assert_eq!(asks, TLS | ASKED_FOR, "{asks:x}");
         Talk { stream: StreamOwned::new(ServerConnection::new(config).unwrap(), self.stream), next: self.next }
     }
 }

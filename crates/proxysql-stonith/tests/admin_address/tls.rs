@@ -7,53 +7,20 @@ use std::sync::Arc;
 
 use proxysql_stonith::proxysql::{Admin, AdminError, ServerCheck, Settings, Tls};
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::pki::{EXPIRED, NOT_YET_VALID, Pki, VALID};
 use crate::server::{Fake, NATIVE, Talk, WITH_TLS, WITHOUT_TLS, is_proof_of_the_password};
 use crate::{PASSWORD, settings};
 
-/// A CA, what it signs, and the file that a config names.
-struct Pki {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    dir: tempfile::TempDir,
+const HOST: &str = "127.0.0.1";
+
+fn trusting(pki: &Pki, host: &str, check: ServerCheck, port: u16) -> Settings {
+    Settings { tls: Some(Tls::new(check, Some(&pki.ca_file())).unwrap()), ..settings(host, port) }
 }
 
-impl Pki {
-    fn new() -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "ProxySQL_Auto_Generated_CA_Certificate");
-        let key = rcgen::KeyPair::generate().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: rcgen::Issuer::new(params, key), dir }
-    }
-
-    /// With a certificate for these names; for none, as ProxySQL makes its own.
-    fn serving(&self, names: &[&str]) -> Arc<ServerConfig> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = rcgen::CertificateParams::new(names).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap())
-    }
-
-    fn ca_file(&self) -> std::path::PathBuf {
-        self.dir.path().join("ca.pem")
-    }
-
-    fn settings(&self, check: ServerCheck, port: u16) -> Settings {
-        self.settings_for("127.0.0.1", check, port)
-    }
-
-    fn settings_for(&self, host: &str, check: ServerCheck, port: u16) -> Settings {
-        Settings { tls: Some(Tls::new(check, Some(&self.ca_file())).unwrap()), ..settings(host, port) }
-    }
+/// A certificate as ProxySQL makes its own: for no name.
+fn nameless(pki: &Pki) -> Arc<ServerConfig> {
+    pki.serving_names(&[], VALID, false)
 }
 
 fn refused_for(error: &AdminError, says: &[&str]) {
@@ -68,7 +35,7 @@ async fn d1_where_tls_is_asked_for_a_server_that_offers_none_hears_nothing_at_al
         talk.greet(WITHOUT_TLS, NATIVE);
         talk.rest()
     });
-    let error = Admin::connect(&Pki::new().settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+    let error = Admin::connect(&trusting(&Pki::new(), HOST, ServerCheck::Ca, fake.port)).await.unwrap_err();
     assert_eq!(fake.end(), b"");
     refused_for(&error, &["it offers no TLS", "mysql-have_ssl"]);
 }
@@ -92,16 +59,20 @@ fn over_tls(config: Arc<ServerConfig>) -> Fake<bool> {
 }
 
 #[tokio::test]
-async fn d1_a_certificate_of_another_ca_or_for_another_name_gets_no_login() {
+async fn d1_a_certificate_of_another_ca_for_another_name_or_of_another_time_gets_no_login() {
     let (ours, another) = (Pki::new(), Pki::new());
+    let serving = |pki: &Pki, name: &str, years| pki.serving(name, years, false);
     for (check, config, advice) in [
-        (ServerCheck::Ca, another.serving(&["127.0.0.1"]), "proxysql-ca.pem"),
-        (ServerCheck::Identity, another.serving(&["127.0.0.1"]), "proxysql-ca.pem"),
-        (ServerCheck::Identity, ours.serving(&["proxy1"]), "verify-ca"),
-        (ServerCheck::Identity, ours.serving(&[]), "verify-ca"),
+        (ServerCheck::Ca, serving(&another, HOST, VALID), "proxysql-ca.pem"),
+        (ServerCheck::Identity, serving(&another, HOST, VALID), "proxysql-ca.pem"),
+        (ServerCheck::Identity, serving(&ours, "proxy1", VALID), "verify-ca"),
+        (ServerCheck::Identity, nameless(&ours), "verify-ca"),
+        (ServerCheck::Ca, serving(&ours, HOST, EXPIRED), "PROXYSQL RELOAD TLS"),
+        (ServerCheck::Identity, serving(&ours, HOST, EXPIRED), "PROXYSQL RELOAD TLS"),
+        (ServerCheck::Ca, serving(&ours, HOST, NOT_YET_VALID), "clock right"),
     ] {
         let fake = over_tls(config);
-        let error = Admin::connect(&ours.settings(check, fake.port)).await.unwrap_err();
+        let error = Admin::connect(&trusting(&ours, HOST, check, fake.port)).await.unwrap_err();
         assert!(!fake.end(), "{check:?}: it logged in");
         refused_for(&error, &["certificate", advice]);
     }
@@ -112,13 +83,13 @@ async fn d1_a_certificate_of_another_ca_or_for_another_name_gets_no_login() {
 async fn a_certificate_that_proves_what_is_asked_for_is_logged_in_to() {
     let pki = Pki::new();
     for (host, check, names) in [
-        ("127.0.0.1", ServerCheck::Ca, &[][..]),
-        ("127.0.0.1", ServerCheck::Ca, &["proxy1"][..]),
-        ("127.0.0.1", ServerCheck::Identity, &["127.0.0.1"][..]),
+        (HOST, ServerCheck::Ca, &[][..]),
+        (HOST, ServerCheck::Ca, &["proxy1"][..]),
+        (HOST, ServerCheck::Identity, &[HOST][..]),
         ("localhost", ServerCheck::Identity, &["localhost"][..]),
     ] {
-        let fake = over_tls(pki.serving(names));
-        let mut admin = Admin::connect(&pki.settings_for(host, check, fake.port)).await.unwrap();
+        let fake = over_tls(pki.serving_names(names, VALID, false));
+        let mut admin = Admin::connect(&trusting(&pki, host, check, fake.port)).await.unwrap();
         admin.query("SELECT 1").await.unwrap();
         assert!(fake.end(), "{check:?}");
     }
@@ -127,7 +98,7 @@ async fn a_certificate_that_proves_what_is_asked_for_is_logged_in_to() {
 #[tokio::test]
 async fn what_is_said_in_the_clear_before_tls_begins_is_not_taken_for_said_over_it() {
     let pki = Pki::new();
-    let config = pki.serving(&[]);
+    let config = nameless(&pki);
     let fake = Fake::start(move |mut talk| {
         // One piece, so that it is there when the greeting is read.
         let mut bytes = Vec::new();
@@ -140,7 +111,7 @@ async fn what_is_said_in_the_clear_before_tls_begins_is_not_taken_for_said_over_
         drop(config);
         talk.rest()
     });
-    let error = Admin::connect(&pki.settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+    let error = Admin::connect(&trusting(&pki, HOST, ServerCheck::Ca, fake.port)).await.unwrap_err();
     assert_eq!(fake.end(), b"", "no handshake, no login");
     assert!(error.to_string().contains("in the clear"), "{error}");
 }
@@ -149,7 +120,7 @@ async fn what_is_said_in_the_clear_before_tls_begins_is_not_taken_for_said_over_
 async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() {
     let pki = Pki::new();
     for plugin in ["mysql_clear_password", "caching_sha2_password"] {
-        let config = pki.serving(&[]);
+        let config = nameless(&pki);
         let fake = Fake::start(move |mut talk| {
             talk.greet(WITH_TLS, "caching_sha2_password");
             let mut talk = talk.over_tls(config);
@@ -158,7 +129,7 @@ async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() 
             talk.say(&[1, 4]);
             (login.proof, talk.hear())
         });
-        let error = Admin::connect(&pki.settings(ServerCheck::Ca, fake.port)).await.unwrap_err();
+        let error = Admin::connect(&trusting(&pki, HOST, ServerCheck::Ca, fake.port)).await.unwrap_err();
         assert!(matches!(&error, AdminError::Asks { asked, .. } if asked == plugin), "{error}");
         assert_eq!(fake.end(), (Vec::new(), None));
     }
@@ -169,7 +140,7 @@ async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() 
 fn d1_the_program_checks_who_answers_as_its_config_says() {
     let pki = Pki::new();
     let plan = |tls: &str, port: u16| {
-        let file = pki.dir.path().join("stonith.toml");
+        let file = pki.ca_file().with_file_name("stonith.toml");
         let text = format!(
             "[orchestrator]\nendpoints = [\"http://127.0.0.1:9\"]\n[run]\nstate_dir = \"state\"\n\
              [[proxysql]]\naddress = \"127.0.0.1:{port}\"\nuser = \"radmin\"\npassword = \"{PASSWORD}\"\n{tls}"
@@ -192,7 +163,7 @@ fn d1_the_program_checks_who_answers_as_its_config_says() {
     }
     // A certificate that carries no name is enough for the one and not for the other.
     for (mode, logs_in) in [("verify-ca", true), ("verify-identity", false)] {
-        let fake = over_tls(pki.serving(&[]));
+        let fake = over_tls(nameless(&pki));
         let (code, said) = plan(&format!("tls = \"{mode}\"\nca_file = \"ca.pem\"\n"), fake.port);
         assert_eq!((code, fake.end()), (1, logs_in), "{mode}: {said}");
     }

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::pki::Pki;
+use crate::pki::{Pki, VALID};
 use crate::stage::Stage;
 
 /// A relay to this endpoint; its URL.
@@ -39,7 +39,7 @@ async fn the_program_fences_over_https_with_basic_auth_and_a_client_certificate_
     let (pki, other) = (Pki::new(), Pki::new());
     let mut urls = Vec::new();
     for endpoint in stage.orchestrator.endpoints() {
-        urls.push(in_front_of(&endpoint, pki.serving("localhost", 2099, true)).await);
+        urls.push(in_front_of(&endpoint, pki.serving("localhost", VALID, true)).await);
     }
     let (cert, key) = pki.client_certificate();
     let ca = |pki: &Pki| format!("ca_file = {:?}\n", pki.ca_file());

@@ -41,6 +41,7 @@ async fn i8_without_two_checks_on_one_connection_it_is_blind_and_says_what_to_sw
             let server = closes_after(answers, says);
             let why = blind(once(&[&server], NOTHING_MORE).await);
             assert!(why.contains(&server.url()) && why.contains("keep-alive"), "{why}");
+            assert!(why.contains(&format!("after {answers} answers")), "{why}");
             assert_eq!(server.connections(), 2, "asked again once");
         }
     }
@@ -48,6 +49,36 @@ async fn i8_without_two_checks_on_one_connection_it_is_blind_and_says_what_to_sw
     let old = leader_but("/api/leader-check", move || Reply::bytes(answer));
     let why = blind(once(&[&old], NOTHING_MORE).await);
     assert!(why.contains("keep-alive"), "{why}");
+    let answer = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\n\"OK\"";
+    let old = leader_but("/api/leader-check", move || Reply::bytes(answer));
+    led(once(&[&old], NOTHING_MORE).await);
+    assert_eq!(old.connections(), 1, "it keeps connections, and says so");
+}
+
+#[tokio::test]
+async fn what_a_new_connection_answers_counts_by_itself() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/api/downtimed" if request.connection == 0 => Reply::Close,
+        "/api/downtimed" => Reply::Json(502, String::new()),
+        path => well(1, 1, path),
+    });
+    let why = silent(once(&[&server], NOTHING_MORE).await);
+    assert!(why.contains("502"), "{why}");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_after_an_answer_that_is_of_no_use_and_not_after_one_that_is_not_whole() {
+    for (reply, connections) in [
+        (&(|| error_500("no")) as &'static (dyn Fn() -> Reply + Send + Sync), 1),
+        (&|| Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n[]"), 2),
+    ] {
+        let server = leader_but("/api/downtimed", reply);
+        let mut client = client(&[&server]);
+        for _ in 0..2 {
+            blind(look(&mut client, NOTHING_MORE).await);
+        }
+        assert_eq!(server.connections(), connections);
+    }
 }
 
 #[tokio::test]
@@ -84,4 +115,14 @@ async fn one_that_dies_while_it_answers_is_silent() {
     assert!(again.load(Ordering::SeqCst));
     // Control: one that goes on answering leader-check is no silence.
     blind(once(&[&server], NOTHING_MORE).await);
+}
+
+#[tokio::test]
+async fn i1_an_answer_that_is_cut_off_is_blind_and_not_said_to_be_too_long() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/api/downtimed" => Reply::BytesThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[".to_vec()),
+        path => well(1, 1, path),
+    });
+    let why = blind(once(&[&server], NOTHING_MORE).await);
+    assert!(why.contains("before message length reached") && !why.contains("more than"), "{why}");
 }

@@ -1,10 +1,12 @@
 //! TLS is verified, and says what to do when it can't be (design §12).
 
 use crate::client::*;
-use crate::pki::Pki;
+use std::ops::Range;
 
-fn serve(pki: &Pki, name: &str, not_after_year: i32) -> Server {
-    Server::start_tls(pki.serving(name, not_after_year, false), |request| well(1, 1, &request.path))
+use crate::pki::{EXPIRED, NOT_YET_VALID, Pki, VALID};
+
+fn serve(pki: &Pki, name: &str, years: Range<i32>) -> Server {
+    Server::start_tls(pki.serving(name, years, false), |request| well(1, 1, &request.path))
 }
 
 fn trusting(pki: &Pki) -> TlsSettings {
@@ -19,7 +21,7 @@ async fn look_over_tls(url: String, tls: TlsSettings) -> LeaderView {
 async fn https_is_verified_with_an_own_ca_by_name_and_by_address() {
     let pki = Pki::new();
     for (name, host) in [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1")] {
-        let server = serve(&pki, name, 2099);
+        let server = serve(&pki, name, VALID);
         let answer = led(look_over_tls(server.url_as(host), trusting(&pki)).await);
         assert_eq!(answer.downtimes.len(), 1);
         assert_eq!(server.connections(), 1);
@@ -29,12 +31,14 @@ async fn https_is_verified_with_an_own_ca_by_name_and_by_address() {
 #[tokio::test]
 async fn i9_a_certificate_that_does_not_verify_is_blind_and_the_error_says_what_to_do() {
     let (pki, other) = (Pki::new(), Pki::new());
-    let good = serve(&pki, "localhost", 2099);
-    let expired = serve(&pki, "localhost", 2020);
-    let misnamed = serve(&pki, "orc1.example", 2099);
+    let good = serve(&pki, "localhost", VALID);
+    let expired = serve(&pki, "localhost", EXPIRED);
+    let not_yet = serve(&pki, "localhost", NOT_YET_VALID);
+    let misnamed = serve(&pki, "orc1.example", VALID);
     for (what, server, tls, says) in [
-        ("another CA", &good, trusting(&other), "orchestrator.ca_file"),
+        ("another CA", &good, trusting(&other), "ca_file name the CA that signed"),
         ("expired", &expired, trusting(&pki), "Renew"),
+        ("not yet valid", &not_yet, trusting(&pki), "clock right"),
         ("another name", &misnamed, trusting(&pki), "a name that is in Orchestrator's certificate"),
     ] {
         let why = blind(look_over_tls(server.url_as("localhost"), tls).await);
@@ -49,7 +53,7 @@ async fn i9_a_certificate_that_does_not_verify_is_blind_and_the_error_says_what_
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_orchestrator_asks_for_one_and_missing_it_is_blind() {
     let pki = Pki::new();
-    let server = Server::start_tls(pki.serving("localhost", 2099, true), |request| well(1, 1, &request.path));
+    let server = Server::start_tls(pki.serving("localhost", VALID, true), |request| well(1, 1, &request.path));
     let why = blind(look_over_tls(server.url_as("localhost"), trusting(&pki)).await);
     assert!(why.contains("orchestrator.client_cert"), "{why}");
     let client = Some(pki.client_certificate());
@@ -87,7 +91,7 @@ async fn https_where_http_is_spoken_and_the_other_way_round_is_blind_and_told() 
     });
     let why = blind(look_over_tls(format!("https://localhost:{}", address.port()), trusting(&pki)).await);
     assert!(why.contains("is the endpoint http://"), "{why}");
-    let server = serve(&pki, "localhost", 2099);
+    let server = serve(&pki, "localhost", VALID);
     let why = blind(look_over_tls(server.url_as("localhost").replace("https", "http"), trusting(&pki)).await);
     assert!(why.contains("can't be used"), "{why}");
 }

@@ -76,6 +76,15 @@ async fn one_node_by_two_names_makes_the_raft_no_larger() {
     assert_eq!(led(view).backing, Backing::Majority);
 }
 
+/// The same without a leader: two of three know none.
+#[tokio::test]
+async fn one_node_by_two_names_makes_the_majority_without_a_leader_no_larger() {
+    let (one, two, gone) = (node(1, 0), node(2, 0), Server::start(|_| Reply::Close));
+    let urls = [one.url(), one.url_as("localhost"), two.url(), gone.url()];
+    let view = look(&mut Client::new(settings(&urls)).unwrap(), NOTHING_MORE).await;
+    assert_eq!(view, LeaderView::Leaderless);
+}
+
 #[tokio::test]
 async fn a_leader_is_held_while_a_majority_names_another() {
     let (two, three) = (node(2, 3), node(3, 3));

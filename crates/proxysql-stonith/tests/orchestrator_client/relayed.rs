@@ -148,3 +148,10 @@ async fn a_kept_connection_that_ends_at_a_node_that_led_before_is_made_anew() {
     assert_eq!(led(look(&mut client, NOTHING_MORE).await).leader, "127.0.0.12:10008");
     assert_eq!(server.connections(), 2);
 }
+
+#[tokio::test]
+async fn i9_a_leader_whose_answer_can_not_be_used_is_blind_though_a_follower_relays_to_it() {
+    let garbled = leader_but("/api/downtimed", || Reply::ok("garbage"));
+    blind(once(&[&garbled, &follower(2, 1)], NOTHING_MORE).await);
+    led(once(&[&node(1, 1), &follower(2, 1)], NOTHING_MORE).await);
+}

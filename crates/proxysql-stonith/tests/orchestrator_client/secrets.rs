@@ -48,6 +48,17 @@ async fn i11_a_password_is_not_shown_by_half_where_a_message_ends() {
 }
 
 #[tokio::test]
+async fn i11_a_password_that_was_read_again_is_not_shown_either() {
+    let server = Server::start(|request| Reply::Json(400, format!("{} {}", request.head, request.path)));
+    let auth = |password: &str| Some(Basic { user: "orc".to_owned(), password: Secret::new(password) });
+    let mut client = Client::new(Settings { auth: auth("hunter2019"), ..settings(&[server.url()]) }).unwrap();
+    blind(look(&mut client, NOTHING_MORE).await);
+    client.set_auth(auth("hunter2020"));
+    let why = blind(look(&mut client, NOTHING_MORE).await);
+    assert!(why.contains("authorization: Basic ***") && !why.contains("b3JjOmh1bnRlcjIwMjA="), "{why}");
+}
+
+#[tokio::test]
 async fn proxy_variables_of_the_environment_are_ignored() {
     const URL: &str = "STONITH_TEST_ORCHESTRATOR_URL";
     // The test runs itself again, with the variables set.

@@ -155,6 +155,17 @@ async fn a_body_that_does_not_say_how_large_it_is_is_cut_off_at_the_bound() {
 }
 
 #[tokio::test]
+async fn a_long_list_is_read_and_an_error_as_long_is_not() {
+    let padding = " ".repeat(100_000);
+    let long = format!("{padding}{}", recorded("2-failover/downtimed"));
+    let list = leader_but("/api/downtimed", move || Reply::ok(long.clone()));
+    led(once(&[&list], NOTHING_MORE).await);
+    let error = leader_but("/api/downtimed", move || error_500(&padding));
+    let why = what_failed(once(&[&error], NOTHING_MORE).await);
+    assert!(why.contains("more than 64 KiB"), "{why}");
+}
+
+#[tokio::test]
 async fn a_chunked_body_that_never_ends_costs_no_more_than_the_read_timeout() {
     let server = leader_but("/api/downtimed", || {
         Reply::Bytes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n".to_vec())

@@ -62,8 +62,24 @@ async fn another_node_that_is_active_and_not_heard_is_silence() {
         || Reply::ok("{}"),
         not_found,
         || Reply::Json(502, String::new()),
+        || Reply::Json(500, String::new()),
         || Reply::ok("{\"Details\":{\"Token\":\"a\",\"ActiveNode\":{\"Token\":\"b\"},\"AvailableNodes\":null}}"),
     ] {
         silent(once(&[&passive(other)], NOTHING_MORE).await);
     }
+}
+
+/// Before 3.2.3 there is no raft-status: raft-leader says whether there is a raft.
+#[tokio::test]
+async fn an_old_node_counts_as_one_without_raft_only_if_it_says_so() {
+    let old = |says: &'static str| {
+        Server::start(move |request| match request.path.as_str() {
+            "/api/raft-status" => not_found(),
+            "/api/raft-leader" => error_500(says),
+            "/api/health" => health(false),
+            path => well(2, 1, path),
+        })
+    };
+    silent(once(&[&old("something else")], NOTHING_MORE).await);
+    assert_eq!(once(&[&old(NO_RAFT)], NOTHING_MORE).await, LeaderView::Leaderless);
 }

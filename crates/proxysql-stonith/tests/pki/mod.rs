@@ -1,5 +1,8 @@
 //! A CA, what it signs, and the files that a config names.
 
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +11,11 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// The years of a certificate that is valid, and of two that are not.
+pub const VALID: Range<i32> = 2019..2099;
+pub const EXPIRED: Range<i32> = 2019..2020;
+pub const NOT_YET_VALID: Range<i32> = 2098..2099;
 
 pub struct Pki {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -28,9 +36,14 @@ impl Pki {
     }
 
     /// A server's certificate for this name; `clients` must show one of this CA if it says so.
-    pub fn serving(&self, name: &str, not_after_year: i32, clients: bool) -> Arc<ServerConfig> {
+    pub fn serving(&self, name: &str, years: Range<i32>, clients: bool) -> Arc<ServerConfig> {
+        self.serving_names(&[name], years, clients)
+    }
+
+    /// The same for several names; for none, as ProxySQL makes its own.
+    pub fn serving_names(&self, names: &[&str], years: Range<i32>, clients: bool) -> Arc<ServerConfig> {
         let provider = Arc::new(ring::default_provider());
-        let (certificate, key) = self.sign(name, not_after_year);
+        let (certificate, key) = self.sign(names, years);
         let builder =
             ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
         let builder = if clients {
@@ -50,7 +63,7 @@ impl Pki {
     }
 
     pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
-        let (certificate, key) = self.sign("agent", 2099);
+        let (certificate, key) = self.sign(&["agent"], VALID);
         let paths = (self.dir.path().join("agent.pem"), self.dir.path().join("agent.key"));
         std::fs::write(&paths.0, certificate.pem()).unwrap();
         std::fs::write(&paths.1, key.serialize_pem()).unwrap();
@@ -58,10 +71,11 @@ impl Pki {
         paths
     }
 
-    fn sign(&self, name: &str, not_after_year: i32) -> (rcgen::Certificate, rcgen::KeyPair) {
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
-        params.not_after = rcgen::date_time_ymd(not_after_year, 1, 1);
+    fn sign(&self, names: &[&str], years: Range<i32>) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
         let key = rcgen::KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
