@@ -28,6 +28,8 @@ pub struct Server {
     pub replicates_from: Option<String>,
     /// Both replication threads run.
     pub replicating: bool,
+    /// Transactions that its primary lacks, as a GTID set.
+    pub errant: String,
     /// Writes that clients committed on it.
     pub writes: u64,
 }
@@ -47,6 +49,7 @@ impl Nodes {
             read_only: *name != names[0],
             replicates_from: (*name != names[0]).then(|| names[0].to_owned()),
             replicating: *name != names[0],
+            errant: String::new(),
             writes: 0,
         };
         let nodes = Self::default();

@@ -394,6 +394,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(says), "{line}: {error}");
         }
+        assert!(read("suspend --reason x --for 7days").is_ok());
         for line in ["--help", "--version", "fence --help", "config check --help"] {
             assert_eq!(read(line).unwrap_err().exit_code(), 0, "{line}");
         }

@@ -29,9 +29,15 @@ impl Desk {
 
     #[must_use = "it may have failed"]
     fn run(&self, line: &str) -> (String, i32) {
+        self.run_with(line, &[])
+    }
+
+    #[must_use = "it may have failed"]
+    fn run_with(&self, line: &str, env: &[(&str, &Path)]) -> (String, i32) {
         let config = format!("--config={}", self.path().join("stonith.toml").display());
         let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"))
             .env_clear()
+            .envs(env.iter().copied())
             .args(line.split_whitespace())
             .arg(config)
             .output()
@@ -113,6 +119,24 @@ fn config_check_says_where_whoever_answers_is_believed() {
 }
 
 #[test]
+fn tls_without_any_ca_to_verify_with_is_refused_and_unverified_tls_needs_none() {
+    let https = MINIMAL.replace("http://127.0.0.1:9", "https://127.0.0.1:9");
+    let to_proxysql = format!("{MINIMAL}tls = \"verify-identity\"\n");
+    let unverified = format!("orchestrator.tls_verify = false\n{https}");
+    for (config, says, expected) in [
+        (&https, "no CA certificates to verify Orchestrator with", 2),
+        (&to_proxysql, "no CA certificates to verify ProxySQL with", 2),
+        (&unverified, "refused", 1),
+    ] {
+        let desk = Desk::new(config);
+        desk.file("none.pem", "");
+        let (text, code) = desk.run_with("plan", &[("SSL_CERT_FILE", &desk.path().join("none.pem"))]);
+        assert_eq!(code, expected, "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
 fn a_proxysql_that_is_not_there_is_an_error_with_its_whole_cause() {
     let desk = Desk::new(MINIMAL);
     for command in ["run --once", "plan", "status", "fence node01:3306"] {
@@ -148,6 +172,8 @@ fn suspend_and_resume_work_with_everything_else_dead_and_the_config_broken() {
     let (text, code) = desk.run(&format!("suspend --reason x --state-dir={}", desk.path().join("state").display()));
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("stonith.toml:1") && text.contains("suspended for 1h: 127.0.0.1:9"), "{text}");
+    let (text, code) = desk.run(&format!("resume --state-dir={}", desk.path().join("state").display()));
+    assert!(code == 0 && text.contains("suspended until now: 127.0.0.1:9"), "{text}");
 }
 
 #[test]
@@ -178,6 +204,20 @@ fn a_state_directory_that_cannot_be_written_is_said_clearly() {
     assert!(text.contains("isolation is not armed") && text.contains("run.state_dir"), "{text}");
     let (text, code) = desk.run("suspend --reason x");
     assert_eq!(code, 2, "{text}");
+}
+
+#[test]
+fn nothing_is_written_into_a_state_directory_that_others_can_write_to() {
+    let desk = Desk::new(MINIMAL);
+    let dir = desk.path().join("state");
+    std::fs::create_dir(&dir).unwrap();
+    for mode in [0o777, 0o700] {
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (text, code) = desk.run("run --once");
+        assert!(code == 1 && text.contains("refused"), "{text}");
+        assert_eq!(text.contains("isolation is not armed"), mode == 0o777, "{text}");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count() == 0, mode == 0o777, "{mode:o}");
+    }
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Inner {
         instance["ServerID"] = json!(1 + self.seen.keys().take_while(|other| *other != name).count());
         instance["MasterKey"] = key(server.replicates_from.as_deref().unwrap_or_default());
         instance["ReadOnly"] = json!(server.read_only);
+        instance["GtidErrant"] = json!(server.errant);
         let replicas: Vec<Value> = seen.replicas.iter().map(|replica| key(replica)).collect();
         instance["Replicas"] = json!(replicas);
         instance["SlaveHosts"] = json!(replicas);

@@ -151,7 +151,6 @@ fn check(credential: &CredentialSource) -> Result<(), String> {
     match &credential.password {
         // Just read; only the user can be missing.
         SecretSource::ConfigFile { .. } if credential.user.is_some() => Ok(()),
-        SecretSource::ConfigFile { .. } => Err("no user is given with the password".to_owned()),
         _ => credential.read().map(drop).map_err(|error| error.to_string()),
     }
 }

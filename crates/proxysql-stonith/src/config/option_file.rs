@@ -23,7 +23,7 @@ pub fn read_group(text: &str, group: &str) -> OptionGroup {
             here = rest.split(']').next().is_some_and(|name| name.trim() == group);
             continue;
         }
-        if !here || line.is_empty() || line.starts_with(['#', ';', '!']) {
+        if !here {
             continue;
         }
         let Some((key, value)) = without_comment(line).split_once('=') else { continue };
@@ -97,6 +97,8 @@ mod tests {
             ("password = spaced # and a comment", "spaced"),
             ("password='a#b'", "a#b"),
             ("password=\"a b\" # comment", "a b"),
+            ("password=\"ab\" # comment", "ab"),
+            ("password='ab' # comment", "ab"),
             (r"password=a\sb\\c", r"a b\c"),
             ("password=a=b;c", "a=b;c"),
             ("password=first\npassword=second", "second"),

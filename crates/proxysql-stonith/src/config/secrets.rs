@@ -184,6 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_the_config_is_read_again_for_the_proxysql_that_has_it() {
+        let section = |at: u32| {
+            format!("[[proxysql]]\naddress = \"10.0.0.{at}:6032\"\nuser = \"stonith\"\npassword = \"of-{at}\"\n")
+        };
+        let (_dir, path) = file(&[section(1), section(2)].concat(), 0o600);
+        let of = |at: &str| {
+            let password = SecretSource::ConfigFile { path: path.clone(), proxy: Some(at.parse().unwrap()) };
+            source(password).read().map(|read| read.password)
+        };
+        assert_eq!(of("10.0.0.1:6032"), Ok(Secret::new("of-1")));
+        assert_eq!(of("10.0.0.2:6032"), Ok(Secret::new("of-2")));
+        assert!(of("10.0.0.3:6032").is_err());
+    }
+
+    #[test]
     fn an_option_file_names_the_user_unless_something_above_it_does() {
         let (_dir, path) = file("[client]\nuser=in_file\npassword=x\n", 0o600);
         let mut source = source(SecretSource::OptionFile { path: path.clone(), group: "client" });

@@ -212,3 +212,14 @@ fn shorten(statement: &str) -> String {
     }
     statement.chars().take(MOST).chain("...".chars()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_statement_is_quoted_by_its_beginning() {
+        assert_eq!(shorten(&"s".repeat(160)), "s".repeat(160));
+        assert_eq!(shorten(&"s".repeat(161)), format!("{}...", "s".repeat(160)));
+    }
+}

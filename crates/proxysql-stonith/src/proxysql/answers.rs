@@ -258,6 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn i3_the_hostgroups_of_a_table_of_another_version_are_those_whose_columns_are_named_so() {
+        let columns = ["deployment", "writer_hostgroup", "green_hostgroup", "max_lag"].map(str::to_owned).to_vec();
+        let read = |record: [Option<&str>; 4]| {
+            let records = vec![record.map(|value| value.map(str::to_owned)).to_vec()];
+            named_hostgroups(Answer { columns: columns.clone(), records, ..Answer::default() })
+        };
+        assert_eq!(read([Some("7"), Some("10"), Some("20"), Some("9")]), Ok(vec![Hostgroup(10), Hostgroup(20)]));
+        assert_eq!(read([Some("7"), Some("10"), None, Some("9")]), Ok(vec![Hostgroup(10)]));
+        assert!(read([Some("7"), Some("ten"), Some("20"), Some("9")]).is_err());
+    }
+
+    #[test]
     fn i1_connections_that_can_not_be_counted_are_not_none() {
         for record in [
             ["10", "node01", "3306", "-1"],

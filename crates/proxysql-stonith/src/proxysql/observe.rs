@@ -252,3 +252,20 @@ async fn rows(admin: &mut Admin, statement: &'static str) -> Result<Vec<Row>, Ob
     let answer = admin.query(statement).await?;
     Ok(content(SERVERS, answer).map_err(not_understood(statement))?.rows()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxysql_with_a_checksum_of_runtime_tells_every_change() {
+        let stamp = |names: &[&str]| -> Vec<Record> {
+            names
+                .iter()
+                .map(|name| vec![Some((*name).to_owned()), Some("1".to_owned()), Some("0x1".to_owned())])
+                .collect()
+        };
+        assert!(tells_all(&stamp(&["mysql_servers", "mysql_servers_v2", "total_changes"])));
+        assert!(!tells_all(&stamp(&["mysql_servers", "total_changes"])), "before 2.6");
+    }
+}

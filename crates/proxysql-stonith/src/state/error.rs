@@ -136,12 +136,13 @@ mod tests {
     #[test]
     fn an_error_says_what_was_tried_on_what_and_the_way_out() {
         for (errno, says) in
-            [(28, "free some space"), (122, "free some space"), (13, "run.state_dir"), (30, "--state-dir")]
+            [(28, "free some space"), (122, "free some space"), (13, "run.state_dir"), (30, "--state-dir"), (5, "")]
         {
             let error = StateError::io("write", "/var/lib/x")(io::Error::from_raw_os_error(errno));
             let text = error.to_string();
             assert!(text.starts_with("can't write /var/lib/x: ") && text.contains(says), "{text}");
             assert_eq!(error.is_disk_full(), says == "free some space");
+            assert_eq!(text.contains("free some space"), error.is_disk_full(), "{text}");
         }
     }
 }

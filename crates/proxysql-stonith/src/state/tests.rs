@@ -1,5 +1,6 @@
 //! The state directory's rules.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -251,6 +252,12 @@ fn a_write_that_was_cut_off_leaves_the_old_state_whole() {
     assert!(matches!(again(&state).load(), Loaded::Kept(_)));
     state.try_out().unwrap();
     assert!(!beside.exists());
+    fs::create_dir(&beside).unwrap();
+    let mut changed = armed();
+    changed.memory.isolated = true;
+    assert!(state.save(&changed).unwrap_err().to_string().contains("directory"), "what is in the way is said");
+    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    assert_eq!(*kept, armed());
 }
 
 #[test]
@@ -388,6 +395,47 @@ fn orders_that_make_no_sense_are_no_orders_and_a_command_still_works() {
 }
 
 #[test]
+fn orders_from_a_newer_version_are_never_set_aside_or_overwritten() {
+    let (_root, state) = fresh();
+    let path = state.dir.join("orders-127.0.0.1_6032.json");
+    fs::write(&path, r#"{"version":7,"future":true}"#).unwrap();
+    assert!(state.suspend("x", "alice", Duration::from_secs(60), &now(0, 0)).is_err());
+    assert!(state.orders(&now(0, 0)).problem.unwrap().to_string().contains("newer version"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"version":7,"future":true}"#);
+}
+
+#[test]
+fn a_directory_tells_whose_states_it_has_by_a_state_or_a_lock_alone() {
+    let (_root, state) = fresh();
+    let [by_lock, by_state, absent] = ["10.0.0.1:6032", "10.0.0.2:6032", "10.0.0.3:6032"]
+        .map(|name| StateDir::new(&state.dir, &name.parse().unwrap()));
+    drop(by_lock.try_lock(1_000).unwrap());
+    drop(by_state.try_lock(1_000).unwrap());
+    let mut kept = StateDir::new(&state.dir, by_state.proxy());
+    kept.save(&armed()).unwrap();
+    fs::remove_file(by_state.lock_path()).unwrap();
+    // None of them is a file that this program would make.
+    for name in ["lock-Proxy1_6032", "lock-proxy1", "state-x.json"] {
+        fs::write(state.dir.join(name), "").unwrap();
+    }
+    assert_eq!([&by_lock, &by_state, &absent].map(StateDir::is_kept), [true, true, false]);
+    let found: Vec<String> =
+        StateDir::all_in(&state.dir).unwrap().iter().map(|found| found.proxy().to_string()).collect();
+    assert_eq!(found, ["10.0.0.1:6032", "10.0.0.2:6032", "127.0.0.1:6032"]);
+}
+
+#[test]
+fn a_state_that_would_be_too_large_to_read_is_not_written() {
+    let (_root, mut state) = fresh();
+    state.save(&armed()).unwrap();
+    let kept = fs::read(state.state_path()).unwrap();
+    let mut huge = armed();
+    huge.memory.boot_id = "b".repeat(usize::try_from(STATE_MAX_BYTES).unwrap());
+    assert!(matches!(state.save(&huge), Err(StateError::TooLarge { .. })));
+    assert_eq!(fs::read(state.state_path()).unwrap(), kept, "the old one is whole");
+}
+
+#[test]
 fn commands_at_once_lose_none_of_their_orders() {
     let (_root, state) = fresh();
     std::thread::scope(|scope| {
@@ -410,4 +458,21 @@ fn any_proxys_name_makes_a_file_name() {
         assert!(state.stem.starts_with(expected), "{}", state.stem);
         assert!(state.stem.len() < 200 && !state.stem.contains('/'));
     }
+}
+
+#[test]
+fn of_too_many_releases_the_one_ordered_longest_ago_is_dropped_and_never_the_new_one() {
+    let (_root, state) = fresh();
+    let node = |n: usize| -> Node { format!("node{n:04}:3306").parse().unwrap() };
+    let full: BTreeMap<Node, Release> = (0..1_000)
+        .map(|n| (node(n), Release { recovery_ns: 1, downtime_s: 1, ordered_s: 10_000 - i64::try_from(n).unwrap() }))
+        .collect();
+    let file = serde_json::json!({"version": 1, "proxy": proxy(), "released": full});
+    fs::write(state.dir.join("orders-127.0.0.1_6032.json"), file.to_string()).unwrap();
+    // The new one is of before all the others: a clock that was set back.
+    state.release(&node(5_000), Release { recovery_ns: 7, downtime_s: 7, ordered_s: 1 }).unwrap();
+    let released = state.orders(&now(1, 1)).orders.released;
+    assert_eq!(released.len(), 1_000);
+    assert_eq!(released[&node(5_000)].recovery_ns, 7);
+    assert!(!released.contains_key(&node(999)) && released.contains_key(&node(998)), "the oldest of the others");
 }

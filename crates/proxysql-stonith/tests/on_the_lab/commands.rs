@@ -1,5 +1,10 @@
 //! The commands, as an operator types them.
 
+use std::time::{Duration, Instant};
+
+use proxysql_stonith::clock::{self, Now};
+use proxysql_stonith::state::StateDir;
+
 use crate::stage::{Daemon, Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -9,6 +14,7 @@ async fn plan_says_what_the_next_tick_would_do_and_changes_nothing() {
     let (text, code) = stage.stonith("plan").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("nothing to do") && text.contains("1 of 1 configured"), "{text}");
+    assert_eq!(looks(&stage), 2, "the run and the plan: it is plain at once");
     stage.fail_over().await;
     let before = stage.everything();
     let (text, code) = stage.stonith("plan").await;
@@ -163,6 +169,20 @@ async fn the_daemon_ends_with_sigterm_and_keeps_a_second_one_out() {
     assert_eq!(daemon.ended().await, Some(0));
 }
 
+/// The agent has shown no sign of life for so long, as far as its files tell.
+fn make_last_tick_older(stage: &Stage, ms: u64) {
+    let port = stage.proxysql.address().port();
+    let file = |name: String| stage.dir.path().join("state").join(name);
+    let tick = file(format!("tick-127.0.0.1_{port}.json"));
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&tick).unwrap()).unwrap();
+    let last = kept["memory"]["lease"]["last_tick_ms"].as_u64().unwrap();
+    kept["memory"]["lease"]["last_tick_ms"] = (last - ms).into();
+    std::fs::write(&tick, kept.to_string()).unwrap();
+    let lock = file(format!("lock-127.0.0.1_{port}"));
+    let name = std::fs::read_to_string(&lock).unwrap()[..16].to_owned();
+    std::fs::write(&lock, format!("{name}{:016x}", last - ms)).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
     let stage = Stage::set().await;
@@ -172,17 +192,7 @@ async fn the_scheduler_does_the_work_of_a_daemon_that_hangs() {
     stage.fail_over().await;
     stage.succeeds("run --once").await;
     assert!(!stage.is_fenced("node01"), "it may only be slow");
-    // Half a minute later, by what it kept.
-    let port = stage.proxysql.address().port();
-    let file = |name: String| stage.dir.path().join("state").join(name);
-    let tick = file(format!("tick-127.0.0.1_{port}.json"));
-    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&tick).unwrap()).unwrap();
-    let last = kept["memory"]["lease"]["last_tick_ms"].as_u64().unwrap();
-    kept["memory"]["lease"]["last_tick_ms"] = (last - 40_000).into();
-    std::fs::write(&tick, kept.to_string()).unwrap();
-    let lock = file(format!("lock-127.0.0.1_{port}"));
-    let name = std::fs::read_to_string(&lock).unwrap()[..16].to_owned();
-    std::fs::write(&lock, format!("{name}{:016x}", last - 40_000)).unwrap();
+    make_last_tick_older(&stage, 40_000); // by what it kept
     let (text, code) = stage.stonith("run --once").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("has not ticked for 30 s"), "{text}");
@@ -255,6 +265,7 @@ async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_chan
     assert_eq!(text.matches("answers and does not lead").count(), 2, "{text}");
     assert!(text.contains("version 2.7.1-16-g2726c27; ") && text.contains("3 of 3 nodes known to it"), "{text}");
     assert!(text.contains("isolation armed") && !text.contains(" ! "), "{text}");
+    assert!(text.contains("leader 127.0.0.1"), "{text}");
     stage.orchestrator.kill(2);
     let (text, code) = stage.stonith("config check --connect").await;
     assert!(code == 1 && text.contains("was not reached"), "one of three: {text}");
@@ -303,4 +314,147 @@ async fn commands_decide_by_the_interval_of_the_agent_that_runs_here() {
     let by_scheduler = isolates_in_ms(stage.succeeds("status --json").await);
     // 16 s less a scheduler's interval of 5 s and an apply: a daemon's 10 s come to 7.8 s.
     assert!((8_000..=10_500).contains(&by_scheduler), "{by_scheduler}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_waits_for_another_agent_to_leave() {
+    let stage = Stage::set().await;
+    let state = StateDir::new(&stage.dir.path().join("state"), &stage.proxy_node());
+    let lock = state.try_lock(clock::boot_ms()).unwrap().expect("the lock");
+    let log = stage.dir.path().join("log");
+    let daemon = Daemon::with_log(stage.command("run --interval 200ms"), std::fs::File::create(&log).unwrap());
+    eventually("it is started", || std::fs::read_to_string(&log).unwrap().contains("started")).await;
+    // It tries ten times a second; nothing shows a try.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(stage.proxysql.statements(), [""; 0], "while the other is at work");
+    drop(lock);
+    eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_names_who_ordered_it() {
+    for (env, by) in [
+        (&[("SUDO_USER", "ann"), ("USER", "root")][..], "ann"),
+        (&[("SUDO_USER", ""), ("USER", "bob")], "bob"),
+        (&[], "unknown"),
+    ] {
+        let stage = Stage::set().await;
+        stage.succeeds("run --once").await;
+        let (text, code) = stage.program("suspend --reason upgrade", env).await;
+        assert_eq!(code, 0, "{text}");
+        let orders = StateDir::new(&stage.dir.path().join("state"), &stage.proxy_node()).orders(&Now::read());
+        assert_eq!(orders.suspension.expect("a suspension").by, by);
+    }
+}
+
+/// How many ticks and looks have asked Orchestrator.
+fn looks(stage: &Stage) -> usize {
+    stage.orchestrator.requests().iter().filter(|path| path.ends_with("downtimed")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_once_that_changed_runtime_looks_again_after_the_monitors_round_and_another_does_not() {
+    let stage = Stage::set().await;
+    let run = async || {
+        let (before, begun) = (looks(&stage), Instant::now());
+        stage.succeeds("run --once").await;
+        (looks(&stage) - before, begun.elapsed())
+    };
+    assert_eq!(run().await.0, 1, "nothing to do");
+    stage.fail_over().await;
+    let (looks, took) = run().await;
+    assert!(looks == 2 && took >= Duration::from_millis(500), "{looks}: {took:?}");
+    assert!(stage.is_fenced("node01"));
+    stage.sql("UPDATE disk.mysql_servers SET status='ONLINE',comment='rack 7' WHERE hostname='node01'");
+    assert_eq!(run().await.0, 1, "only the disk was brought in line");
+    assert!(stage.is_fenced("node01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_somebody_undoes_is_told_though_quiet_ticks_came_between_and_nothing_else_is() {
+    let stage = Stage::set().await;
+    // The monitor may undo it for as long as its round takes: 5 s at most.
+    stage.sql("SET mysql-monitor_read_only_interval='4900'");
+    let log = stage.dir.path().join("log");
+    let daemon = Daemon::with_log(stage.command("run --interval 100ms"), std::fs::File::create(&log).unwrap());
+    let quiet_ticks = async || {
+        let before = looks(&stage);
+        eventually("it ticks twice more", || looks(&stage) > before + 2).await;
+    };
+    let said = || std::fs::read_to_string(&log).unwrap();
+    quiet_ticks().await;
+    stage.fail_over().await;
+    eventually("it fences", || stage.is_fenced("node01")).await;
+    quiet_ticks().await;
+    stage.sql("UPDATE disk.mysql_servers SET status='ONLINE',comment='rack 7' WHERE hostname='node01'");
+    eventually("the disk is brought in line", || stage.is_fenced("node01")).await;
+    stage.orchestrator.begin_downtime("node03", "disk");
+    eventually("it fences another", || stage.is_fenced("node03")).await;
+    quiet_ticks().await;
+    assert!(!said().contains("did not hold"), "{}", said());
+    stage.sql("UPDATE mysql_servers SET status='ONLINE',comment='' WHERE hostname='node03'");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    eventually("it says so", || said().contains("the fence did not hold")).await;
+    let told: Vec<String> = said().lines().filter(|line| line.contains("did not hold")).map(str::to_owned).collect();
+    assert!(told.len() == 1 && told[0].contains("node=node03:3306"), "{told:?}");
+    eventually("it fences it again", || stage.is_fenced("node03")).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_once_whose_second_look_goes_wrong_fails() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    stage.sql("SET mysql-monitor_read_only_interval='3000'");
+    stage.fail_over().await;
+    let ((text, code), ()) = tokio::join!(stage.stonith("run --once"), async {
+        eventually("it fences", || stage.is_fenced("node01") && stage.left_behind().is_empty()).await;
+        (0..3).for_each(|member| stage.orchestrator.kill(member));
+    });
+    assert!(code == 1 && text.contains("was not reached"), "{code}: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspend_and_status_say_how_long_no_agent_has_ticked_here_if_that_is_long() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    let says = async |command: &str, words: &str| {
+        let (text, _) = stage.stonith(command).await;
+        (200..=300).any(|seconds| text.contains(&format!("{words} {seconds} s")))
+    };
+    for is_old in [false, true] {
+        assert_eq!(says("suspend --reason x", "no agent has ticked here for").await, is_old);
+        assert_eq!(says("status", "the agent here has not ticked for").await, is_old);
+        if !is_old {
+            make_last_tick_older(&stage, 200_000);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_as_json_has_the_mode_and_the_proxysqls_that_did_not_answer_and_plan_says_the_mode() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    let both = format!("--proxysql={},127.0.0.1:9", stage.proxysql.address());
+    for (flag, mode) in [("--mode=observe", "observe"), ("--mode=enforce", "enforce")] {
+        let (text, code) = stage.stonith(&format!("status --json {both} {flag}")).await;
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!((code, &json["mode"]), (3, &mode.into()), "{text}");
+        assert_eq!((&json["configured"], &json["reached"]), (&2.into(), &1.into()), "{text}");
+        assert_eq!(json["proxies"][1]["conditions"][1]["label"], "proxysql-unread", "{text}");
+        let text = stage.succeeds(&format!("plan {flag}")).await;
+        assert_eq!(text.contains("`run` reports this and changes nothing"), mode == "observe", "{text}");
+    }
+    stage.fail_over().await;
+    let (text, code) = stage.stonith("status --json").await;
+    let proxy = &serde_json::from_str::<serde_json::Value>(&text).unwrap()["proxies"][0];
+    let changes = proxy["plan"].as_array().unwrap();
+    let fences = |change: &&serde_json::Value| change["node"] == "node01:3306" && change["layer"] == "runtime";
+    let change = changes.iter().find(fences).unwrap_or_else(|| panic!("{code}: {text}"));
+    assert_eq!((&change["hostgroup"], &change["to"]), (&10.into(), &"OFFLINE_SOFT".into()));
+    assert!(proxy["leader"]["name"].as_str().unwrap().starts_with("127.0.0.1"), "{text}");
+    assert!(["majority", "single", "unconfirmed"].map(Into::into).contains(&proxy["leader"]["backing"]), "{text}");
 }

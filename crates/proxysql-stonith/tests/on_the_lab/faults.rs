@@ -218,3 +218,20 @@ async fn i7_quiet_ticks_send_no_write() {
     assert_eq!(stage.proxysql.unknown(), Vec::<String>::new());
     assert_eq!(stage.orchestrator.unknown(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_proxysql_closed_is_made_anew_at_once_and_a_new_one_that_breaks_is_an_error() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.proxysql.restart().await.unwrap();
+    tick(&mut agent).await.unwrap();
+    let mut fresh = stage.agent();
+    let connects = || stage.proxysql.statements().iter().filter(|sql| *sql == "SELECT @@version").count();
+    let before = connects();
+    stage.proxysql.before_statement(|_| Verdict::CutAfter);
+    assert!(matches!(tick(&mut fresh).await, Err(TickError::Observe(_))));
+    assert_eq!(connects(), before + 1, "once each tick");
+    stage.proxysql.before_statement(|_| Verdict::Go);
+    tick(&mut fresh).await.unwrap();
+}

@@ -110,8 +110,8 @@ async fn a_fence_that_can_not_read_the_note_of_a_row_fails_and_names_the_row_and
     stage.sql("UPDATE mysql_servers SET comment='rack 9 [stonith:9 from the future]' WHERE hostname='node03'");
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
     let before = stage.runtime();
-    let (text, code) = stage.stonith("fence node03").await;
-    assert_eq!(code, 1, "{text}");
+    let (text, code) = stage.stonith("fence node03 --wait 1s").await;
+    assert!(code == 1 && !text.contains("no connection in use"), "{code}: {text}");
     assert!(text.contains("node03:3306 is not fenced") && text.contains("20/node03:3306 ONLINE"), "{text}");
     assert!(text.contains("LOAD MYSQL SERVERS TO RUNTIME") && text.contains("0 of 1 configured"), "{text}");
     assert_eq!(stage.runtime(), before);
@@ -216,4 +216,205 @@ async fn what_was_superseded_before_an_isolation_stays_out_when_that_is_taken_ba
     let (text, code) = stage.stonith(&format!("unfence --all --without-lease --yes --orchestrator={NOBODY}")).await;
     assert!(code == 0 && text.contains("node01:3306 stays out: superseded by=node02:3306"), "{text}");
     assert!(stage.is_fenced("node01") && is_in_service(&stage, "node02"), "{}", stage.runtime());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_carried_out_where_the_node_has_rows_and_says_where_it_has_none() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    other.sql("DELETE FROM mysql_servers WHERE hostname='node03'");
+    other.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    other.sql("SAVE MYSQL SERVERS TO DISK");
+    let before = other.everything();
+    let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
+    let absent = format!("ProxySQL {}: node03:3306 has no managed row there", other.proxysql.address());
+    for (order, says) in [("fence", "fenced(soft) on 1 of 2"), ("unfence", "let back on 1 of 2")] {
+        let (text, code) = stage.stonith(&format!("{order} node03:3306 {both}")).await;
+        assert!(code == 0 && text.contains(says) && text.contains(&absent), "{order}: {code}: {text}");
+        assert_eq!(stage.is_fenced("node03"), order == "fence", "{}", stage.runtime());
+    }
+    assert_eq!((other.everything(), other.proxysql.writes()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_that_can_not_read_the_note_of_a_row_fails_and_changes_nothing() {
+    let stage = Stage::set().await;
+    stage.sql("UPDATE mysql_servers SET status='OFFLINE_SOFT',comment='rack 9 [stonith:9 from the future]' WHERE hostname='node03'");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let (text, code) = stage.stonith("unfence node03").await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("node03:3306 is not let back, nothing was changed"), "{text}");
+    assert_eq!(stage.proxysql.writes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_of_a_node_that_is_held_and_not_fenced_has_nothing_to_let_back() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    // Where a node is out, all instances are asked for; that of node03 can't be read.
+    stage.fail_over().await;
+    stage.nodes.make_replica("node03", "[2001:db8::5]");
+    stage.orchestrator.poll();
+    stage.succeeds("run --once").await;
+    let (text, code) = stage.stonith("status").await;
+    assert!(text.contains("hold") && code == 3, "the control: {code} {text}");
+    let writes = stage.proxysql.writes();
+    let (text, code) = stage.stonith("unfence node03").await;
+    assert!(code == 0 && text.contains("node03:3306 was not fenced on 1 of 1"), "{code}: {text}");
+    assert_eq!(stage.proxysql.writes(), writes);
+}
+
+/// Another agent or command has the lock in ProxySQL.
+fn be_busy(stage: &Stage) {
+    stage.sql(
+        "CREATE TABLE main.stonith_lock AS \
+         SELECT 'another' AS owner, CAST(strftime('%s','now') AS INTEGER)+30 AS expires",
+    );
+}
+
+/// How often it was looked whether the lock is free.
+fn tries(stage: &Stage) -> usize {
+    stage.proxysql.statements().iter().filter(|sql| sql.starts_with("CREATE TABLE main.stonith_lock")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_waits_for_another_applier_and_gives_up_after_a_while() {
+    let (freed, held) = (Stage::set().await, Stage::set().await);
+    [&freed, &held].into_iter().for_each(be_busy);
+    let (fence, (), (text, code)) = tokio::join!(
+        freed.stonith("fence node03"),
+        async {
+            eventually("it has tried twice", || tries(&freed) >= 2).await;
+            assert!(!freed.is_fenced("node03"));
+            freed.sql("DROP TABLE main.stonith_lock");
+        },
+        held.stonith("fence node03")
+    );
+    assert!(fence.1 == 0 && freed.is_fenced("node03"), "{fence:?}");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("another") && text.contains("20/node03:3306 ONLINE is still in service"), "{text}");
+    assert!(tries(&held) > 10, "{}", tries(&held));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_that_waits_sees_the_node_online_or_says_that_it_did_not() {
+    for comes_online in [false, true] {
+        let stage = Stage::set().await;
+        stage.sql("UPDATE mysql_servers SET status='OFFLINE_SOFT' WHERE hostname='node03'");
+        stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+        stage.succeeds("fence node03").await;
+        let line = format!("unfence node03 --wait {}", if comes_online { "60s" } else { "100ms" });
+        let ((text, code), ()) = tokio::join!(stage.stonith(&line), async {
+            eventually("its note is gone", || stage.runtime().contains("20/node03:OFFLINE_SOFT[]")).await;
+            let looks = || stage.proxysql.statements().len();
+            let before = looks();
+            eventually("it is looked at again", || !comes_online || looks() > before + 20).await;
+            if comes_online {
+                stage.sql("UPDATE mysql_servers SET status='ONLINE' WHERE hostname='node03'");
+                stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+            }
+        });
+        assert_eq!(code, i32::from(!comes_online), "{text}");
+        assert_eq!(text.contains("was not seen ONLINE in time"), !comes_online, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_says_where_the_node_was_let_back_and_where_it_was_not_fenced() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
+    let text = stage.succeeds("fence node03").await;
+    assert!(!text.contains("already"), "{text}");
+    let text = stage.succeeds(&format!("unfence node03 {both}")).await;
+    assert!(text.contains("was not fenced on 1 of 2") && text.contains("let back on 1 of 2"), "{text}");
+    stage.succeeds("fence node03").await;
+    let text = stage.succeeds("unfence node03").await;
+    assert!(text.contains("let back on 1 of 1") && !text.contains("was not fenced"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_changes_the_ordered_node_alone_and_says_where_it_adds_nothing() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    stage.fail_over().await;
+    stage.succeeds("fence node03").await;
+    assert!(stage.is_fenced("node03") && !stage.is_fenced("node01"), "{}", stage.runtime());
+    stage.succeeds("run --once").await;
+    assert!(stage.is_fenced("node01"), "the control: the agent fences it");
+    let text = stage.succeeds("fence node01").await;
+    assert!(text.contains("node01:3306 is fenced for superseded already") && text.contains("adds nothing"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_waits_ends_well_once_the_last_transaction_is_over() {
+    let stage = Stage::set().await;
+    let session = stage.proxysql.connect();
+    session.begin();
+    while session.read() != Ok("node03".to_owned()) {
+        session.commit().unwrap();
+        session.begin();
+    }
+    let (text, ()) = tokio::join!(stage.succeeds("fence node03 --wait 60s"), async {
+        let counts = || stage.proxysql.statements().iter().filter(|sql| sql.contains("ConnUsed")).count();
+        eventually("it is fenced", || stage.is_fenced("node03")).await;
+        let before = counts();
+        eventually("it is waited for", || counts() > before + 2).await;
+        session.commit().unwrap();
+    });
+    assert!(text.contains("fenced(soft) on 1 of 1") && text.contains("no connection in use there"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_ends_sessions_fails_while_one_that_is_hidden_may_be_left() {
+    let stage = Stage::set().await;
+    let config = stage.config("policy.end_possible_holders = false");
+    stage.sql("SET mysql-shun_recovery_time_sec='77'");
+    let holder = stage.proxysql.connect();
+    holder.pin();
+    assert_eq!(holder.write(), Ok("node01".to_owned()));
+    assert_ne!(holder.read(), Ok("node01".to_owned()), "which hides that it holds node01");
+    let (text, code) = stage.stonith(&format!("fence node01 --yes --level sessions {config}")).await;
+    assert!(code == 1 && text.contains("node01:3306 still has connections in use"), "{code}: {text}");
+    assert!(stage.is_fenced("node01") && text.contains("0 of 1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_return_is_claimed_only_where_runtime_shows_it() {
+    let stage = Stage::set().await;
+    stage.succeeds("fence node03").await;
+    // Somebody fences the row again at once, between the apply and the look after it.
+    let proxysql = stage.proxysql.clone();
+    let mut loads = 0;
+    stage.proxysql.before_statement(move |sql| {
+        loads += usize::from(sql.starts_with("LOAD MYSQL SERVERS"));
+        if loads == 1 && sql.starts_with("DROP TABLE IF EXISTS main.stonith_lock") {
+            loads += 1;
+            let others = proxysql.clone();
+            std::thread::spawn(move || {
+                let fence = "UPDATE mysql_servers SET status='OFFLINE_SOFT',comment=' [stonith:1 manual was=ONLINE]' \
+                             WHERE hostname='node03'";
+                others.query(fence).unwrap();
+                others.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+            })
+            .join()
+            .unwrap();
+        }
+        lab::proxysql::Verdict::Go
+    });
+    let (text, code) = stage.stonith("unfence node03").await;
+    assert!(code == 1 && text.contains("is still fenced; its release is on record"), "{code}: {text}");
+    assert!(text.contains("0 of 1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolation_that_is_not_taken_back_on_every_proxysql_fails() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    stage.succeeds("suspend --reason break-glass").await;
+    let all = "unfence --all --without-lease --yes";
+    for (more, expected, says) in [("", 0, "1 of 1"), (",127.0.0.1:9", 1, "1 of 2")] {
+        let line = format!("{all} --proxysql={}{more}", stage.proxysql.address());
+        let (text, code) = stage.stonith(&line).await;
+        assert_eq!(code, expected, "{text}");
+        assert!(text.contains("no node is out for an isolation alone") && text.contains(says), "{text}");
+    }
 }

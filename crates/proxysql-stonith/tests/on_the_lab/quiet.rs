@@ -149,3 +149,46 @@ async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"), "{}", stage.everything());
 }
+
+/// Runtime of before a LOAD and memory of after it would look like an apply that was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_what_was_loaded_between_two_reads_is_read_again_three_times_at_most_and_never_kept() {
+    for (at, loads, reads) in [
+        ("SELECT * FROM main.mysql_servers", 0, 1),
+        ("SELECT * FROM main.mysql_servers", 1, 2),
+        ("SELECT * FROM main.mysql_servers", 9, 3),
+        ("SELECT count(*) FROM runtime_proxysql_servers", 1, 2),
+        ("SELECT count(*) FROM runtime_proxysql_servers", 9, 3),
+    ] {
+        let stage = Stage::set().await;
+        let (operator, mut left) = (stage.proxysql.clone(), loads);
+        stage.proxysql.before_statement(move |sql| {
+            if sql == at && left > 0 {
+                left -= 1;
+                let operator = operator.clone();
+                let load = move || {
+                    for sql in [
+                        &format!("UPDATE mysql_servers SET weight={} WHERE hostname='node03'", 100 + left),
+                        "LOAD MYSQL SERVERS TO RUNTIME",
+                        "SAVE MYSQL SERVERS TO DISK",
+                    ] {
+                        operator.query(sql).unwrap();
+                    }
+                };
+                std::thread::spawn(load).join().unwrap();
+            }
+            lab::proxysql::Verdict::Go
+        });
+        let mut reader = Reader::of(&stage).await;
+        let (seen, _) = reader.look(0).await;
+        let of_runtime = |sql: &String| sql == "SELECT * FROM runtime_mysql_servers";
+        let what = format!("{loads} LOADs at {at}");
+        assert_eq!(stage.proxysql.statements().into_iter().filter(of_runtime).count(), reads, "{what}");
+        stage.proxysql.before_statement(|_| lab::proxysql::Verdict::Go);
+        let is_mixed = loads > 3;
+        assert_eq!(as_good_as(seen) != as_it_is(&stage).await, is_mixed, "{what}");
+        let (seen, fresh) = reader.look(0).await;
+        assert!(fresh || !is_mixed, "{what}: what was read in between is kept");
+        assert_eq!(as_good_as(seen), as_it_is(&stage).await, "{what}");
+    }
+}

@@ -176,6 +176,11 @@ impl Stage {
         self.agent_that_asks(&self.orchestrator.endpoints(), memory)
     }
 
+    /// What names its ProxySQL.
+    pub fn proxy_node(&self) -> Node {
+        Node::new("127.0.0.1", self.proxysql.address().port()).unwrap()
+    }
+
     /// An agent that looks for Orchestrator there.
     pub fn agent_that_asks(&self, endpoints: &[String], memory: Memory) -> Agent {
         let client = Client::new(Settings {
@@ -189,7 +194,7 @@ impl Stage {
         });
         let settings = AgentSettings {
             proxy: AdminSettings {
-                address: Node::new("127.0.0.1", self.proxysql.address().port()).unwrap(),
+                address: self.proxy_node(),
                 credential: radmin("radmin"),
                 tls: None,
                 timeout: Duration::from_secs(5),

@@ -48,6 +48,15 @@ async fn i11_a_password_is_not_shown_by_half_where_a_message_ends() {
 }
 
 #[tokio::test]
+async fn i11_a_password_with_a_quote_is_not_shown_as_json_spells_it_either() {
+    let auth = Some(Basic { user: "orc".to_owned(), password: Secret::new("hun\"ter2019") });
+    let server = Server::start(|_| Reply::Json(400, r#"{"x":"hun\"ter2019 and more"}"#.to_owned()));
+    let mut client = Client::new(Settings { auth, ..settings(&[server.url()]) }).unwrap();
+    let why = blind(look(&mut client, NOTHING_MORE).await);
+    assert!(why.contains("and more") && !why.contains("ter2019"), "{why}");
+}
+
+#[tokio::test]
 async fn i11_a_password_that_was_read_again_is_not_shown_either() {
     let server = Server::start(|request| Reply::Json(400, format!("{} {}", request.head, request.path)));
     let auth = |password: &str| Some(Basic { user: "orc".to_owned(), password: Secret::new(password) });

@@ -160,6 +160,9 @@ async fn a_long_list_is_read_and_an_error_as_long_is_not() {
     let long = format!("{padding}{}", recorded("2-failover/downtimed"));
     let list = leader_but("/api/downtimed", move || Reply::ok(long.clone()));
     led(once(&[&list], NOTHING_MORE).await);
+    let long = format!("{padding}{}", recorded("2-failover/audit-recovery"));
+    let history = leader_but("/api/audit-recovery/0", move || Reply::ok(long.clone()));
+    assert!(led(once(&[&history], HISTORY).await).history.is_some());
     let error = leader_but("/api/downtimed", move || error_500(&padding));
     let why = what_failed(once(&[&error], NOTHING_MORE).await);
     assert!(why.contains("more than 64 KiB"), "{why}");

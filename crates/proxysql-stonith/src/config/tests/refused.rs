@@ -38,6 +38,11 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
             ":9: policy.max_downtime_fences: is too large a number",
         ),
         ("[policy]\nfence_on = true", ":9: policy.fence_on: expected a string, found boolean"),
+        ("[run]\nstate_dir = \"\"", ":9: run.state_dir: is empty; expected a path"),
+        (
+            "[isolation]\nafter = \"30days 1ms\"",
+            ":9: isolation.after: \"30days 1ms\" is too long; expected at most 30days",
+        ),
         ("[log]\nformat = \"xml\"", ":9: log.format: \"xml\" is not known; expected \"text\" or \"json\""),
         ("[log", ":8: is not TOML"),
     ] {
@@ -137,4 +142,21 @@ fn an_absent_or_irregular_config_file_is_an_error() {
     assert!(case.error().contains("not a regular file"));
     let case = Case::new().env("PROXYSQL_STONITH_CONFIG", "/absent.toml");
     assert!(case.load().unwrap_err().to_string().contains("no endpoint"), "the flag wins");
+}
+
+#[test]
+fn up_to_64_endpoints_and_proxies_are_taken_and_the_longest_duration_is_30_days() {
+    let endpoints = |count: usize| {
+        let all: Vec<String> = (0..count).map(|n| format!("http://orc{n}:3000")).collect();
+        Case::with(&MINIMAL.replace("[\"http://orc1:3000\"]", &format!("{all:?}"))).load().map(drop)
+    };
+    assert_eq!(endpoints(64), Ok(()));
+    assert!(endpoints(65).unwrap_err().to_string().contains("expected at most 64"));
+    let proxies = |count: usize| {
+        let more = |n| format!("[[proxysql]]\naddress = \"p{n}:6032\"\nuser = \"x\"\npassword = \"y\"\n");
+        Case::with(&after_minimal(&(1..count).map(more).collect::<String>())).load().map(drop)
+    };
+    assert_eq!(proxies(64), Ok(()));
+    assert!(proxies(65).unwrap_err().to_string().contains("more than 64 proxies"));
+    assert_eq!(Case::with(&after_minimal("[isolation]\nafter = \"30days\"")).load().map(drop), Ok(()));
 }

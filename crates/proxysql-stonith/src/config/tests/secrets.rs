@@ -20,6 +20,20 @@ fn a_credential_is_that_of_the_highest_layer() {
 }
 
 #[test]
+fn a_user_beside_an_option_file_or_above_it_wins_over_the_one_in_it() {
+    let beside = MINIMAL.replace("password = \"hunter2\"", "defaults_file = \"a.cnf\"");
+    let user = |text: &str, env: &[(&'static str, &str)]| {
+        let case = env.iter().fold(Case::with(text), |case, (name, value)| case.env(name, value));
+        case.write("a.cnf", "[client]\nuser=option\npassword=file\n", 0o600);
+        case.load().unwrap().proxies[0].credential.read().unwrap().user
+    };
+    let alone = beside.replace("user = \"stonith\"", "");
+    assert_eq!(user(&alone, &[]), "option");
+    assert_eq!(user(&beside, &[]), "stonith");
+    assert_eq!(user(&alone, &[("PROXYSQL_STONITH_PROXYSQL_USER", "above")]), "above");
+}
+
+#[test]
 fn a_password_in_the_config_file_is_read_again() {
     let mut case = Case::with(MINIMAL);
     let config = case.load().unwrap();

@@ -89,3 +89,14 @@ fn every_key_flag_and_variable_is_defined_once_and_every_line_of_help_is_short()
         assert!(sentence.len() <= 110 && key.doc.ends_with('.'), "{sentence}");
     }
 }
+
+#[test]
+fn the_shown_config_says_which_option_file_has_which_password() {
+    let mut case = Case::with(&MINIMAL.replace("user = \"stonith\"\npassword = \"hunter2\"\n", ""));
+    let text = "[client]\nuser=a\npassword=b\n[orchestrator]\nuser=c\npassword=d\n";
+    let path = case.write("both.cnf", text, 0o600);
+    case.flag(&keys::DEFAULTS_FILE, path.to_str().unwrap());
+    let shown = case.load().unwrap().to_toml();
+    let lines = |what: &str| shown.lines().filter(|line| line.contains("both.cnf") && line.contains(what)).count();
+    assert_eq!((lines("# password = \"***\", in [orchestrator] of "), lines("defaults_file = ")), (1, 1), "{shown}");
+}

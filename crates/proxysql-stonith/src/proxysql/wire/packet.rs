@@ -182,3 +182,26 @@ pub fn refusal(packet: &[u8]) -> WireError {
     let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
     WireError::Refused(bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_payload_whose_second_packet_is_cut_off_is_not_taken_for_whole() {
+        let first = [&[0xff, 0xff, 0xff, 0][..], &vec![b'x'; PIECE_MAX_BYTES]].concat();
+        for (second, is_whole) in [(&[2, 0, 0, 1, b'y', b'z'][..], true), (&[2, 0, 0, 1, b'y'], false)] {
+            let stream = tokio::io::join(std::io::Cursor::new([&first, second].concat()), tokio::io::sink());
+            let mut packets = Packets::new(stream);
+            let read = packets.read(&mut Budget::new(64 << 20)).await;
+            assert_eq!(read.map(<[u8]>::len).ok(), is_whole.then_some(PIECE_MAX_BYTES + 2));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_what_the_server_says_without_its_codes() {
+        for packet in [&b"\x15\x04#28000Access denied"[..], b"\x15\x04Access denied"] {
+            assert!(matches!(refusal(packet), WireError::Refused(text) if text == "Access denied"), "{packet:?}");
+        }
+    }
+}
