@@ -149,6 +149,18 @@ fn a_proxysql_that_is_not_there_is_an_error_with_its_whole_cause() {
 }
 
 #[test]
+fn an_admin_interface_that_never_greets_is_given_up_after_5_s() {
+    // The kernel takes the connection; nobody speaks.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = deaf.local_addr().unwrap();
+    let begun = std::time::Instant::now();
+    let (text, code) = Desk::new(&MINIMAL.replace("127.0.0.1:9\"\nuser", &format!("{address}\"\nuser"))).run("plan");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains(&address.to_string()) && text.contains("5s"), "{text}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn the_same_error_is_not_said_again_by_the_next_start() {
     let desk = Desk::new(MINIMAL);
     let (text, code) = desk.run("run --once");

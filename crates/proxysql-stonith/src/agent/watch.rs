@@ -214,33 +214,6 @@ mod tests {
     }
 
     #[test]
-    fn i12_the_name_in_proxysql_goes_from_holder_to_holder_of_one_lock_and_no_other_agent_has_it() {
-        let root = tempfile::tempdir().unwrap();
-        let owner = |name: &str| {
-            let dir = StateDir::new(&root.path().join(name), &"127.0.0.1:6032".parse().unwrap());
-            let Start::Ready(kept) = Kept::start(dir, Mode::Once, 1_000) else { panic!("another is at work") };
-            kept.owner()
-        };
-        let (one, other) = (owner("one"), owner("other"));
-        assert_eq!(one, owner("one"), "the next process takes over what this one left");
-        assert_ne!(one, other);
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        assert!(one.starts_with(&format!("{}:", host.trim_end())), "{one}");
-    }
-
-    #[test]
-    fn i12_the_holder_of_the_lock_is_dead_after_30_s_without_a_sign_of_life_and_no_sooner() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = StateDir::new(&root.path().join("state"), &"127.0.0.1:6032".parse().unwrap());
-        let now = |boot_ms| Now { boot_id: "boot".to_owned(), boot_ms, wall_s: 0 };
-        assert!(!is_dead(&dir, &now(u64::MAX)), "nobody has ever held it");
-        drop(dir.try_lock(1_000).unwrap());
-        assert!(!is_dead(&dir, &now(31_000)));
-        assert!(is_dead(&dir, &now(31_001)));
-        assert!(!is_dead(&dir, &now(0)), "another boot's clock");
-    }
-
-    #[test]
     fn a_long_plan_is_quoted_in_a_few_lines() {
         let long: String = (0..100).map(|n| format!("line {n}\n")).collect();
         let quoted = first_lines(&long);

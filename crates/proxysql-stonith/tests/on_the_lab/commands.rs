@@ -458,3 +458,23 @@ async fn status_as_json_has_the_mode_and_the_proxysqls_that_did_not_answer_and_p
     assert!(proxy["leader"]["name"].as_str().unwrap().starts_with("127.0.0.1"), "{text}");
     assert!(["majority", "single", "unconfirmed"].map(Into::into).contains(&proxy["leader"]["backing"]), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_is_undone_after_the_monitors_round_is_a_change_like_any_other() {
+    let stage = Stage::set().await;
+    let log = stage.dir.path().join("log");
+    let _daemon = Daemon::with_log(stage.command("run --interval 100ms"), std::fs::File::create(&log).unwrap());
+    eventually("it ticks", || looks(&stage) > 0).await;
+    stage.fail_over().await;
+    eventually("it fences", || stage.is_fenced("node01")).await;
+    // The round takes 0.5 s, and a tick comes each 0.08 s at most.
+    let before = looks(&stage);
+    eventually("the round is over", || looks(&stage) > before + 10).await;
+    stage.sql("UPDATE mysql_servers SET status='ONLINE',comment='' WHERE hostname='node01'");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    eventually("it fences again", || stage.is_fenced("node01")).await;
+    let ticks = looks(&stage);
+    eventually("it ticks on", || looks(&stage) > ticks + 1).await;
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.matches("row changed").count() >= 2 && !said.contains("did not hold"), "{said}");
+}

@@ -304,10 +304,12 @@ async fn an_unfence_that_waits_sees_the_node_online_or_says_that_it_did_not() {
         stage.succeeds("fence node03").await;
         let line = format!("unfence node03 --wait {}", if comes_online { "60s" } else { "100ms" });
         let ((text, code), ()) = tokio::join!(stage.stonith(&line), async {
-            eventually("its note is gone", || stage.runtime().contains("20/node03:OFFLINE_SOFT[]")).await;
-            let looks = || stage.proxysql.statements().len();
+            let is_over = || stage.left_behind().is_empty() && stage.runtime().contains("20/node03:OFFLINE_SOFT[]");
+            eventually("its note is gone, and the apply over", is_over).await;
+            let of_runtime = |sql: &&String| *sql == "SELECT * FROM runtime_mysql_servers";
+            let looks = || stage.proxysql.statements().iter().filter(of_runtime).count();
             let before = looks();
-            eventually("it is looked at again", || !comes_online || looks() > before + 20).await;
+            eventually("it is looked at again", || !comes_online || looks() > before + 3).await;
             if comes_online {
                 stage.sql("UPDATE mysql_servers SET status='ONLINE' WHERE hostname='node03'");
                 stage.sql("LOAD MYSQL SERVERS TO RUNTIME");

@@ -65,3 +65,26 @@ async fn what_one_lets_back_the_other_does_not_fence_again() {
     }
     assert_eq!(stage.proxysql.writes(), writes);
 }
+
+/// Others go by it: they take over what has not been renewed for so long.
+#[tokio::test(flavor = "multi_thread")]
+async fn i12_the_lock_holds_for_30_s_while_a_load_is_under_way() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    stage.fail_over().await;
+    let (proxysql, seen) = (stage.proxysql.clone(), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let left = seen.clone();
+    stage.proxysql.before_statement(move |sql| {
+        if sql.starts_with("LOAD MYSQL SERVERS") {
+            let lock = "SELECT expires-CAST(strftime('%s','now') AS INTEGER) FROM main.stonith_lock";
+            let proxysql = proxysql.clone();
+            let records = std::thread::spawn(move || proxysql.query(lock).unwrap().records).join().unwrap();
+            left.lock().unwrap().extend(records.into_iter().flatten().flatten());
+        }
+        lab::proxysql::Verdict::Go
+    });
+    tick(&mut agent).await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    assert!(!seen.is_empty() && seen.iter().all(|left| ["29", "30"].contains(&left.as_str())), "{seen:?}");
+}

@@ -129,7 +129,7 @@ fn a_dead_primary_that_the_monitor_took_out_of_the_writers_is_fenced_where_it_is
     // It comes back writable: the monitor, which would make it a writer again, does not look at it any more.
     world.nodes.start(1);
     let log = std::fs::read_to_string(world.proxy.file("proxysql.log")).unwrap().len();
-    std::thread::sleep(Duration::from_secs(4));
+    world.proxy.checks(8); // four rounds of the two others
     println!("--- returned and fenced: {}", world.proxy.all_rows());
     assert!(world.proxy.has_fenced(1) && world.proxy.row("10", 1).is_none());
     assert_eq!(world.proxy.writer(), primary);

@@ -84,7 +84,7 @@ fn a_hidden_session_on_a_fenced_node_is_ended_and_no_transaction_of_another_appl
         println!("--- fenced in {:.1?}, staged {staged:?}: {said}", ordered.elapsed());
         assert_eq!((code, world.proxy.used(1)), (0, 0), "{said}");
         assert!(world.proxy.has_fenced(1));
-        std::thread::sleep(seconds(3));
+        world.proxy.ticks(3);
         let died = runtime.block_on(hidden.query_drop("insert into t.a (host) select 'hidden'"));
         println!("--- the hidden session: {died:?}");
         assert!(died.is_err());

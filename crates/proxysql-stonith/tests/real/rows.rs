@@ -51,11 +51,11 @@ fn comments_of_any_bytes_are_fenced_and_come_back_byte_for_byte() {
     assert_eq!(layers.map(|layer| comments(&world, layer, 3)), of_node_3);
 
     let primary = fences_a_failover(&mut world);
-    std::thread::sleep(seconds(3));
+    world.proxy.ticks(3);
     let loads = world.proxy.loads();
-    std::thread::sleep(seconds(5));
+    world.proxy.ticks(5);
     assert_eq!(world.proxy.loads(), loads, "a fence that is done is not done again");
-    println!("--- {loads} LOADs so far, none in 5 s of a fence; {}", world.proxy.all_rows());
+    println!("--- {loads} LOADs so far, none in 5 ticks of a fence; {}", world.proxy.all_rows());
     drop(writers);
 
     world.nodes.rebuild(1, primary);
@@ -96,7 +96,7 @@ fn a_node_with_rows_beside_the_pair_is_fenced_in_all_of_them_and_serves_them_aga
     is_fenced_soon(&world);
     assert!(world.proxy.row("50", 1).unwrap().starts_with("OFFLINE_SOFT"), "{}", world.proxy.rows("50"));
     world.nodes.signal(1, "CONT");
-    std::thread::sleep(seconds(5));
+    world.proxy.ticks(5);
     assert!(world.proxy.has_fenced(1) && world.proxy.used(1) == 0);
     drop(writers);
     world.nodes.rebuild(1, primary);
@@ -160,7 +160,7 @@ fn without_any_pair_an_old_primary_is_fenced_and_comes_back_read_only_alone() {
     world.nodes.rebuild(1, 2);
     world.nodes.root(1, "set global read_only=0");
     world.downtime("end-downtime", 1, "");
-    std::thread::sleep(seconds(8));
+    world.proxy.ticks(8);
     assert!(world.proxy.has_fenced(1), "{}", world.proxy.all_rows());
     world.nodes.root(1, "set global read_only=1");
     eventually("it is back", seconds(30), || world.proxy.is_online("10", 1));

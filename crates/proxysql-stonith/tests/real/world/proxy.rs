@@ -301,6 +301,29 @@ impl Proxy {
         eventually("the agent armed", Duration::from_secs(15), is_armed);
     }
 
+    /// Waits until its agent has ticked so often more, be that the daemon or what the scheduler starts.
+    pub fn ticks(&self, count: usize) {
+        let last = || {
+            let kept =
+                fs::read_to_string(self.file(&format!("state/tick-{}_{}.json", self.address(), self.admin_port)));
+            kept.ok().and_then(|kept| kept.split_once("\"last_tick_ms\":").map(|(_, rest)| rest.to_owned()))
+        };
+        for _ in 0..count {
+            let before = last();
+            eventually("another tick", Duration::from_secs(15), || last().is_some_and(|now| Some(now) != before));
+        }
+    }
+
+    /// Waits until ProxySQL's monitor has looked at read_only so often more, of whichever server.
+    pub fn checks(&self, count: usize) {
+        let log = "FROM monitor.mysql_server_read_only_log";
+        let last = self.admin(&format!("SELECT MAX(time_start_us) {log}"));
+        let since = format!("SELECT COUNT(*) {log} WHERE time_start_us>{}", last.trim());
+        eventually("the monitor's checks", Duration::from_secs(60), || {
+            self.admin(&since).trim().parse::<usize>().expect("a number") >= count
+        });
+    }
+
     /// Ends it with a signal and says with which code it ended.
     pub fn end_daemon(&mut self, signal: &str) -> Option<i32> {
         let mut daemon = self.daemon.take().expect("a running daemon");
