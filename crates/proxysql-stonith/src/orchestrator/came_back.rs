@@ -132,6 +132,8 @@ impl RaftStatus {
 
 #[cfg(test)]
 mod tests {
+    use stonith_core::orchestrator::Counts;
+
     use super::*;
 
     #[test]
@@ -139,14 +141,14 @@ mod tests {
         let follows =
             |leader: &str| CameBack::Follows(RaftStatus { leader: leader.to_owned(), ..RaftStatus::default() });
         for (came_back, kind, counts) in [
-            (CameBack::Leads, Kind::Leads, Counts::Leader),
-            (follows("orc1"), Kind::NamesALeader, Counts::Leader),
-            (follows(""), Kind::NamesNobody, Counts::NobodyCanLead),
-            (CameBack::Passive(Health::AnotherIsActive), Kind::AnotherIsActive, Counts::Silence),
-            (CameBack::Passive(Health::NobodyIsActive), Kind::NobodyIsActive, Counts::NobodyCanLead),
-            (CameBack::Passive(Health::DatabaseGone), Kind::DatabaseGone, Counts::NobodyCanLead),
-            (CameBack::NotLeader, Kind::NotLeader, Counts::Silence),
-            (CameBack::Pending, Kind::Late, Counts::Silence),
+            (CameBack::Leads, CameBackKind::Leads, Counts::Leader),
+            (follows("orc1"), CameBackKind::NamesALeader, Counts::Leader),
+            (follows(""), CameBackKind::NamesNobody, Counts::NobodyCanLead),
+            (CameBack::Passive(Health::AnotherIsActive), CameBackKind::AnotherIsActive, Counts::Silence),
+            (CameBack::Passive(Health::NobodyIsActive), CameBackKind::NobodyIsActive, Counts::NobodyCanLead),
+            (CameBack::Passive(Health::DatabaseGone), CameBackKind::DatabaseGone, Counts::NobodyCanLead),
+            (CameBack::NotLeader, CameBackKind::NotLeader, Counts::Silence),
+            (CameBack::Pending, CameBackKind::Late, Counts::Silence),
         ] {
             assert_eq!((came_back.kind(), came_back.kind().counts()), (kind, counts));
         }

@@ -254,7 +254,7 @@ fn a_write_that_was_cut_off_leaves_the_old_state_whole() {
     assert!(!beside.exists());
     fs::create_dir(&beside).unwrap();
     let mut changed = armed();
-    changed.memory.isolated = true;
+    changed.memory.lease.isolated = true;
     assert!(state.save(&changed).unwrap_err().to_string().contains("directory"), "what is in the way is said");
     let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
     assert_eq!(*kept, armed());

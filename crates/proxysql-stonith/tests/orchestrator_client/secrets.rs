@@ -49,7 +49,7 @@ async fn i11_a_password_is_not_shown_by_half_where_a_message_ends() {
 
 #[tokio::test]
 async fn i11_a_password_with_a_quote_is_not_shown_as_json_spells_it_either() {
-    let auth = Some(Basic { user: "orc".to_owned(), password: Secret::new("hun\"ter2019") });
+    let auth = Some(Credential { user: "orc".to_owned(), password: Secret::new("hun\"ter2019") });
     let server = Server::start(|_| Reply::Json(400, r#"{"x":"hun\"ter2019 and more"}"#.to_owned()));
     let mut client = Client::new(Settings { auth, ..settings(&[server.url()]) }).unwrap();
     let why = blind(look(&mut client, NOTHING_MORE).await);
@@ -59,7 +59,7 @@ async fn i11_a_password_with_a_quote_is_not_shown_as_json_spells_it_either() {
 #[tokio::test]
 async fn i11_a_password_that_was_read_again_is_not_shown_either() {
     let server = Server::start(|request| Reply::Json(400, format!("{} {}", request.head, request.path)));
-    let auth = |password: &str| Some(Basic { user: "orc".to_owned(), password: Secret::new(password) });
+    let auth = |password: &str| Some(Credential { user: "orc".to_owned(), password: Secret::new(password) });
     let mut client = Client::new(Settings { auth: auth("hunter2019"), ..settings(&[server.url()]) }).unwrap();
     blind(look(&mut client, NOTHING_MORE).await);
     client.set_auth(auth("hunter2020"));
