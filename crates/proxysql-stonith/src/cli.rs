@@ -306,6 +306,8 @@ mod tests {
     #[test]
     fn every_command_reads_its_arguments() {
         let seconds = Duration::from_secs;
+        let unfence =
+            || UnfenceArgs { node: None, wait: None, role: None, without_lease: false, all: false, yes: false };
         for (line, command) in [
             ("run --interval 2s", Command::Run(RunArgs { once: false, interval: Some(seconds(2)) })),
             ("status --json", Command::Status(StatusArgs { json: true })),
@@ -329,33 +331,17 @@ mod tests {
                 Command::Unfence(UnfenceArgs {
                     node: Some("node01:3306".into()),
                     wait: Some(seconds(60)),
-                    role: None,
                     without_lease: true,
-                    all: false,
-                    yes: false,
+                    ..unfence()
                 }),
             ),
             (
                 "unfence node01 --as replica",
-                Command::Unfence(UnfenceArgs {
-                    node: Some("node01".into()),
-                    wait: None,
-                    role: Some(Role::Replica),
-                    without_lease: false,
-                    all: false,
-                    yes: false,
-                }),
+                Command::Unfence(UnfenceArgs { node: Some("node01".into()), role: Some(Role::Replica), ..unfence() }),
             ),
             (
                 "unfence --all --without-lease --yes",
-                Command::Unfence(UnfenceArgs {
-                    node: None,
-                    wait: None,
-                    role: None,
-                    without_lease: true,
-                    all: true,
-                    yes: true,
-                }),
+                Command::Unfence(UnfenceArgs { without_lease: true, all: true, yes: true, ..unfence() }),
             ),
             (
                 "suspend --reason upgrade",

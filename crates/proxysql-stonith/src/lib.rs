@@ -1,5 +1,7 @@
 //! proxysql-stonith: fences superseded MySQL primaries at ProxySQL, as Orchestrator's failovers require.
 
+#![warn(clippy::too_many_lines, clippy::mod_module_files)]
+
 pub mod agent;
 pub mod bytes;
 pub mod cli;

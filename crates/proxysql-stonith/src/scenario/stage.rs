@@ -156,9 +156,9 @@ impl Stage {
                 tokio::time::sleep(*time).await;
                 format!("{} pass", humantime::format_duration(*time))
             }
-            step => match self.to_a_node(step) {
+            step => match self.at_a_node(step) {
                 Some(done) => done,
-                None => self.to_orchestrator(step).await.unwrap_or_default(),
+                None => self.at_orchestrator(step).await.unwrap_or_default(),
             },
         })
     }
@@ -181,7 +181,7 @@ impl Stage {
     }
 
     /// A step that is done to a node; `None`: it is another.
-    fn to_a_node(&mut self, step: &Step) -> Option<String> {
+    fn at_a_node(&mut self, step: &Step) -> Option<String> {
         Some(match step {
             Step::Kill(node) => {
                 self.nodes.kill(node);
@@ -211,7 +211,7 @@ impl Stage {
     }
 
     /// A step that is done through Orchestrator, or to it; `None`: it is another.
-    async fn to_orchestrator(&mut self, step: &Step) -> Option<String> {
+    async fn at_orchestrator(&mut self, step: &Step) -> Option<String> {
         Some(match step {
             Step::TakeOver(old, new) => {
                 self.orchestrator.take_over(old, new);
