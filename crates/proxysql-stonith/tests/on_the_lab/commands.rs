@@ -442,7 +442,7 @@ async fn status_as_json_has_the_mode_and_the_proxysqls_that_did_not_answer_and_p
     for (flag, mode) in [("--mode=observe", "observe"), ("--mode=enforce", "enforce")] {
         let (text, code) = stage.stonith(&format!("status --json {both} {flag}")).await;
         let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert_eq!((code, &json["mode"]), (3, &mode.into()), "{text}");
+        assert_eq!((code, &json["proxies"][0]["mode"]), (3, &mode.into()), "{text}");
         assert_eq!((&json["configured"], &json["reached"]), (&2.into(), &1.into()), "{text}");
         assert_eq!(json["proxies"][1]["conditions"][1]["label"], "proxysql-unread", "{text}");
         let text = stage.succeeds(&format!("plan {flag}")).await;
@@ -451,7 +451,7 @@ async fn status_as_json_has_the_mode_and_the_proxysqls_that_did_not_answer_and_p
     stage.fail_over().await;
     let (text, code) = stage.stonith("status --json").await;
     let proxy = &serde_json::from_str::<serde_json::Value>(&text).unwrap()["proxies"][0];
-    let changes = proxy["plan"].as_array().unwrap();
+    let changes = proxy["plan"]["changes"].as_array().unwrap();
     let fences = |change: &&serde_json::Value| change["node"] == "node01:3306" && change["layer"] == "runtime";
     let change = changes.iter().find(fences).unwrap_or_else(|| panic!("{code}: {text}"));
     assert_eq!((&change["hostgroup"], &change["to"]), (&10.into(), &"OFFLINE_SOFT".into()));
