@@ -12,8 +12,9 @@ mod tls;
 mod version;
 mod wire;
 
-pub use admin::{Admin, AdminError, Answer, Settings, unverified};
+pub use admin::{Admin, AdminError, Settings, unverified};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use observe::{ObserveError, ReadStamp, SeenProxy, monitor_round, observe, version};
 pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};
+pub use wire::Answer;

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stonith_core::node::Node;
-use stonith_core::table::Record;
 use tokio::net::TcpStream;
 
 use super::tls::Tls;
-use super::wire::{ANSWER_MAX_BYTES, Connection, WireError};
+use super::wire::{ANSWER_MAX_BYTES, Answer, Connection, WireError};
 use crate::loopback::{is_here, numeric};
 use crate::secret::Credential;
 use crate::untrusted_text::one_line;
@@ -112,17 +111,6 @@ pub enum AdminError {
         /// What was tried; shortened.
         statement: String,
     },
-}
-
-/// A result set, or the number of records that matched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// Column names; empty for a statement without a result set.
-    pub columns: Vec<String>,
-    /// Records; every value as text, as the admin interface sends it.
-    pub records: Vec<Record>,
-    /// Matched records.
-    pub affected: u64,
 }
 
 /// A connection to the admin interface.

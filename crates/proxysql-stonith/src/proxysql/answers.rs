@@ -12,7 +12,7 @@ use stonith_core::orders::Release;
 use stonith_core::role::Role;
 use stonith_core::table::{CheckType, Content, Hostgroup, Pair, Record, Table};
 
-use super::admin::Answer;
+use super::wire::Answer;
 use crate::untrusted_text::one_line;
 
 /// What of an answer can't be understood.

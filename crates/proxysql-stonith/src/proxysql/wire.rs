@@ -17,13 +17,24 @@ mod resultset;
 use std::fmt;
 use std::io;
 
+use stonith_core::table::Record;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::admin::Answer;
 use crate::secret::Credential;
 use packet::{Budget, Packets};
+
+/// A result set, or the number of records that matched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Column names; empty for a statement without a result set.
+    pub columns: Vec<String>,
+    /// Records; every value as text, as the admin interface sends it.
+    pub records: Vec<Record>,
+    /// Matched records.
+    pub affected: u64,
+}
 
 /// The most memory that one answer may take: some 60,000 server rows. ProxySQL with 5,000 was measured (facts §1).
 pub const ANSWER_MAX_BYTES: usize = 64 << 20;

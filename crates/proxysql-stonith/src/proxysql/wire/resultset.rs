@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::admin::Answer;
+use super::Answer;
 use super::WireError;
 use super::packet::{Budget, Fields, Packets, refusal};
 use crate::bytes;
