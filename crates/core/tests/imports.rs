@@ -32,9 +32,12 @@ impl Crate {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let inner = [module.clone(), vec![name.clone()]].concat();
+            if name == "tests" || name == "main" {
+                continue;
+            }
             if path.is_dir() {
                 self.read_folder(&path, &inner);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" && name != "main" {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let is_root = matches!(name.as_str(), "lib" | "mod");
                 let text = without_tests_and_comments(&read_to_string(&path).unwrap());
                 self.sources.insert(if is_root { module.clone() } else { inner }, text);

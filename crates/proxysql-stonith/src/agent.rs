@@ -8,7 +8,7 @@
 //! run        the watches of all ProxySQLs, once or as a daemon
 //! look       what `plan`, `status` and `config check` see: nothing is written
 //! order      an operator's `fence` and `unfence`
-//! snapshot   the last look or tick as data, for every report
+//! snapshot   builds the snapshot of a look or tick, for every report
 //! ```
 
 mod build;
@@ -16,7 +16,7 @@ mod kept;
 pub mod look;
 pub mod order;
 mod run;
-pub mod snapshot;
+mod snapshot;
 mod tick;
 mod watch;
 
@@ -37,7 +37,6 @@ use crate::untrusted_text::one_line;
 pub use build::BuildError;
 pub use kept::{Kept, Start};
 pub use run::{RunError, daemon, once, to_its_end};
-pub use snapshot::Snapshot;
 pub use tick::{Tick, TickError};
 pub use watch::Watch;
 

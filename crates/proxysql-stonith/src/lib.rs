@@ -17,6 +17,7 @@ pub mod report;
 #[cfg(feature = "demo")]
 pub mod scenario;
 pub mod secret;
+pub mod snapshot;
 pub mod state;
 pub mod tls;
 pub mod untrusted_text;

@@ -1,4 +1,4 @@
-//! One [`Snapshot`](crate::agent::Snapshot) for people and for programs: as log lines, as text, as JSON.
+//! One [`Snapshot`](crate::snapshot::Snapshot) for people and for programs: as log lines, as text, as JSON.
 //!
 //! Nothing is decided here, and nothing is looked up.
 

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use super::build::{BuildError, endpoints, looking_agent, orchestrator_settings, state_dir};
 use super::kept::HEARTBEAT_MAX_MS;
 use super::snapshot::Suspended;
-use super::{Agent, Snapshot, TickError};
+use super::{Agent, TickError};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError, Mode, ProxyConfig, ProxyTls};
+use crate::snapshot::Snapshot;
 use crate::{orchestrator, proxysql};
 
 /// Between two looks.

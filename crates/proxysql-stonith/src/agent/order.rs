@@ -28,11 +28,12 @@ use tokio::time::Instant;
 
 use super::build::{BuildError, looking_agent, state_dir};
 use super::look::LOOK_AGAIN;
-use super::snapshot::{Snapshot, Suspended};
+use super::snapshot::Suspended;
 use super::{Agent, TickError};
 use crate::clock::{self, Now};
 use crate::config::{Config, Enforcement, ProxyConfig};
 use crate::report;
+use crate::snapshot::Snapshot;
 use crate::state::{StateDir, StateError};
 
 pub use end_isolation::IsolationEnd;

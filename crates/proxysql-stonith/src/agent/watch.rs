@@ -16,10 +16,11 @@ use stonith_core::plan::Plan;
 use stonith_core::table::Layer;
 
 use super::snapshot::Suspended;
-use super::{Agent, Kept, Snapshot, Tick, TickError};
+use super::{Agent, Kept, Tick, TickError};
 use crate::clock::Now;
 use crate::logging::LogOnce;
 use crate::report;
+use crate::snapshot::Snapshot;
 
 /// An agent that watches one ProxySQL.
 #[derive(Debug)]

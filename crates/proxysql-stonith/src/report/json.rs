@@ -4,7 +4,7 @@
 use serde::Serialize;
 use stonith_core::condition::Severity;
 
-use crate::agent::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// The version of the format: it grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -6,8 +6,7 @@ use stonith_core::apply::{Done, Outcome};
 use stonith_core::node::Node;
 use stonith_core::table::Layer;
 
-use crate::agent::Snapshot;
-use crate::agent::snapshot::ChangeReport;
+use crate::snapshot::{ChangeReport, Snapshot};
 
 /// Logs what an apply changed: one line per node and runtime change.
 pub fn changes(snapshot: &Snapshot, outcome: &Outcome) {

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::agent::Snapshot;
-use crate::agent::snapshot::ChangeReport;
+use crate::snapshot::{ChangeReport, Snapshot};
 
 /// What the next tick would do.
 pub fn plan(snapshot: &Snapshot) -> String {

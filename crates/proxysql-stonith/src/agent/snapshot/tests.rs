@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 use stonith_core::decide::{HoldReason, ProofGap};
+use stonith_core::lease::LeaseState;
 use stonith_core::memory::{LeaseMemory, Memory};
 use stonith_core::observed::ProxyView;
 use stonith_core::orchestrator::{Answer, BlindCause, CameBackKind, EndpointAnswer, SilentCause};
 use stonith_core::orders::Orders;
 use stonith_core::role::Role;
-use stonith_core::table::{Change, CheckType, Hostgroup, Pair, RowKey};
+use stonith_core::table::{Change, CheckType, Hostgroup, Layer, Pair, RowKey};
 
 use super::*;
 use crate::agent::tests::unconnected;
