@@ -173,6 +173,22 @@ fn return_cut_off_anywhere(cases: &[(Scene, Role)]) {
     }
 }
 
+/// A restart brings back what disk says (design §8.9).
+#[test]
+fn i10_a_return_is_written_to_disk_last() {
+    for (scene, role) in [(SCENES[0], Role::AsBefore), (SCENES[0], Role::Replica), (SCENES[1], Role::Primary)] {
+        let before = scene.fenced().small();
+        let is_back = |point: &Point, place| !in_service(&point.world, place).is_empty();
+        let mut live_alone = 0;
+        for point in points(&before, plan(&before, &unfence(role)), "a") {
+            let (live, saved) = (is_back(&point, Place::Runtime), is_back(&point, Place::Disk));
+            assert!(live || !saved, "{scene:?}, {role:?}, before {}: {:?}", point.k, point.running.asks());
+            live_alone += usize::from(live && !saved);
+        }
+        assert!(live_alone > 0 && !in_service(&expected(&before, &unfence(role)), Place::Disk).is_empty(), "{scene:?}");
+    }
+}
+
 /// Whoever comes next may hold no proof: what the leader said is gone with the agent. The journal tells a return that
 /// is live from a fence that was cut off, so the node stays where it is.
 #[test]
