@@ -1,10 +1,11 @@
-//! The decision: what is to become of each node, and why.
+//! The decision: what happens to each node, and why.
 //!
 //! ```text
 //! learn, lease -> per node: facts (evidence) -> guards -> discharge (proof) -> verdict -> plan
 //! ```
 //!
-//! Pure: the same input gives the same decision, and every verdict carries its evidence as data.
+//! **Invariant:** [`decide`] is pure. The same input gives the same decision. Every verdict carries its evidence as
+//! data.
 
 mod discharge;
 mod facts;
@@ -43,37 +44,38 @@ pub use verdict::{HoldReason, ReturnBlocker, Verdict};
 /// What one tick decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Per name of a served node.
+    /// One verdict per node name in the managed rows. A server with two names has two equal verdicts.
     pub verdicts: BTreeMap<Node, Verdict>,
-    /// The row changes.
+    /// The row changes that carry the verdicts out.
     pub plan: Plan,
-    /// To be kept until the next tick.
+    /// The memory that the next tick must be given.
     pub memory: Memory,
-    /// Where we stand towards the leader.
+    /// The lease after this tick's answer.
     pub lease_state: LeaseState,
-    /// Writer hostgroups of which Orchestrator knows no server: isolation is not armed for them and their readers.
+    /// Writer hostgroups with no server that Orchestrator knows, and their servers. Isolation is not armed for these
+    /// hostgroups and their readers.
     pub unarmed: BTreeMap<Hostgroup, BTreeSet<Node>>,
-    /// Nodes that something speaks against, and that are listed in a cluster which this ProxySQL serves, but have no row
-    /// here under that name.
+    /// Living nodes with evidence against them that match no row. Orchestrator lists them in a cluster that this
+    /// ProxySQL serves.
     pub unmatched: BTreeMap<Node, EvidenceKind>,
 }
 
-/// Decides. `now_ms` counts on the clock that `memory`'s `_ms` values are of.
+/// Decides one tick. `now_ms` is on the same clock as the `_ms` values of `memory`.
 pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64) -> Decision {
     let proxy = &observed.proxy;
     let managed = Managed::of(proxy, policy);
     let mut next = memory.clone();
-    if let Some(instances) = led(observed).and_then(|answer| answer.instances.as_ref()) {
+    if let Some(instances) = leader_answer(observed).and_then(|answer| answer.instances.as_ref()) {
         next.nodes.identity.learn(instances, &served(proxy, &managed));
     }
     let identity = next.nodes.identity.clone();
     let rows = ManagedRows::new(proxy, &managed, &identity);
-    let answer = led(observed).map(|answer| identity.unified(answer));
+    let answer = leader_answer(observed).map(|answer| identity.unified(answer));
     let answer = answer.as_deref();
-    let lease_state = take_in(&mut next, observed, answer, &rows, &managed, policy, now_ms);
+    let lease_state = update_memory(&mut next, observed, answer, &rows, &managed, policy, now_ms);
 
     let before = next.clone();
-    let records = of_servers(&before.history.records, &identity);
+    let records = records_by_server(&before.history.records, &identity);
     let ordered_releases = by_server(&observed.orders.released, &identity);
     let ties = known_ties(&before, &records, &ordered_releases, &rows);
     let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &ties));
@@ -96,7 +98,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         next.nodes.cluster = clusters_seen(&memory.nodes.cluster, topology, &rows);
     }
     if verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { blocker: ReturnBlocker::History, .. })) {
-        next.history.asked_ms = None; // asked for in the next tick
+        next.history.asked_ms = None; // makes the next tick ask for the history
     }
     let mut plan = Plan::new(managed.clone(), directives, proxy);
     plan.end_possible_holders = policy.end_possible_holders;
@@ -106,15 +108,15 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched }
 }
 
-fn led(observed: &Observed) -> Option<&Answer> {
+fn leader_answer(observed: &Observed) -> Option<&Answer> {
     match &observed.leader {
         LeaderView::Led(answer) => Some(answer),
         LeaderView::Leaderless | LeaderView::Blind(_) | LeaderView::Conflict(_) | LeaderView::Silent(_) => None,
     }
 }
 
-/// Takes what was seen into the memory, and says where that leaves the lease.
-fn take_in(
+/// Takes this tick's observations into the memory. Returns the new state of the lease.
+fn update_memory(
     next: &mut Memory,
     observed: &Observed,
     answer: Option<&Answer>,
@@ -133,14 +135,14 @@ fn take_in(
             learn(next, answer, rows, now_ms);
             arm(next, lease_state, rows, managed);
         }
-        // Whoever failed over meanwhile is asked for at once.
+        // A failover may happen before the next answer. The next tick with a leader reads the history at once.
         None => next.history.asked_ms = None,
     }
     lease_state
 }
 
 /// The kept records, with one name per server.
-fn of_servers(records: &BTreeMap<String, Recovery>, identity: &Identity) -> Vec<Recovery> {
+fn records_by_server(records: &BTreeMap<String, Recovery>, identity: &Identity) -> Vec<Recovery> {
     let renamed = |record: &Recovery| {
         let mut record = record.clone();
         identity.rename_in(&mut record);
@@ -149,7 +151,7 @@ fn of_servers(records: &BTreeMap<String, Recovery>, identity: &Identity) -> Vec<
     records.values().map(renamed).collect()
 }
 
-/// What joins nodes to clusters besides what the leader shows.
+/// Ties between nodes that the leader's instances do not show.
 fn known_ties<'a>(
     memory: &'a Memory,
     records: &'a [Recovery],
@@ -168,8 +170,8 @@ fn known_ties<'a>(
     }
 }
 
-/// Nodes that were last seen to replicate together and serve one hostgroup: a returned old primary is alone in what
-/// Orchestrator calls its cluster, and no record may be left.
+/// Pairs of nodes that share a hostgroup and were last seen to replicate together. They tie a returned old primary to
+/// its cluster: Orchestrator shows it alone, and its record may be purged.
 fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>) -> Vec<(&'a Node, &'a Node)> {
     let mut first: BTreeMap<(&Node, Hostgroup), &Node> = BTreeMap::new();
     let mut joined = Vec::new();
@@ -183,7 +185,7 @@ fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>) -> Vec<(&'a Nod
     joined
 }
 
-/// What returning nodes are released of, under each of their names; the end of an isolation releases nothing.
+/// The releases of returning nodes, under each of their names. The end of an isolation releases nothing.
 fn releases(
     verdicts: &BTreeMap<Node, Verdict>,
     memory: &Memory,
@@ -199,7 +201,7 @@ fn releases(
     returns.map(|(name, _)| (name.clone(), both(name))).collect()
 }
 
-/// See [`crate::lease`]: of two agents of one ProxySQL one isolates it, and the other has a lease.
+/// The lease action for the other agents of this ProxySQL (see [`crate::lease`]).
 fn share_lease(
     memory: &mut LeaseMemory,
     lease_state: LeaseState,

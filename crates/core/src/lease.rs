@@ -1,11 +1,12 @@
 //! The lease, arming, and isolation (design §7).
 //!
-//! The lease is a promise: *by* ask + `isolation.after` rows are soft and sessions gone. So isolation begins
-//! earlier, by the largest gap between ticks and by what an apply takes.
+//! The lease is a promise: `isolation.after` past the request of the leader's last answer, all managed rows are soft
+//! and their sessions gone. So isolation begins earlier than that, by the largest gap between ticks and the time of an
+//! apply.
 //!
-//! A ProxySQL is cut off if none of its agents has a lease. Where one has, and another isolates all the same, the first
-//! leaves its lease in ProxySQL and keeps it up for as long as the other says that it counts on it ([`shared_lease_action`]). Without
-//! such a quarrel nothing is written.
+//! A ProxySQL is cut off if none of its agents has a lease. If one agent isolates it and another has a lease, the
+//! second leaves its lease in ProxySQL, and renews it for as long as the first says that it counts on it
+//! ([`shared_lease_action`]). Without this conflict no lease is written to ProxySQL.
 
 use std::fmt;
 
@@ -16,25 +17,25 @@ use crate::policy::{
     APPLY_MS, IsolationScope, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS, WANTED_EVERY_MS, WANTED_FOR_MS,
 };
 
-/// Where this agent stands towards the leader.
+/// The state of this agent's lease after a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaseState {
-    /// A verified leader, and a lease. `good`: backed well enough for good news (I8).
+    /// A verified leader answered, and there is a lease.
     Led {
-        /// Good news counts.
+        /// Whether the leader is confirmed, so that its good news counts (I8).
         good: bool,
     },
-    /// A verified leader, but no lease yet: it takes a confirmed one.
+    /// A verified leader answered and is not confirmed. A lease that ran out waits for that.
     Unconfirmed,
-    /// No answer that counts; the lease still runs.
+    /// No answer counts, and it is too early to isolate.
     Waiting,
-    /// Never had a lease that knows the writers: never isolates.
+    /// No answer counts. The agent never had a lease of a leader that knows the writers, so it does not isolate.
     Unarmed,
-    /// No answer that counts, and isolation is off or held back.
+    /// No answer counts. Isolation is off, or the kind of answer holds it back (design §7).
     Held,
-    /// No answer that counts, but another agent of this ProxySQL has a lease, and answers for it.
+    /// No answer counts, and another agent of this ProxySQL has a lease for it.
     Shared,
-    /// Out of service.
+    /// The lease is over, and the managed rows go out of service.
     Isolated,
 }
 
@@ -57,27 +58,27 @@ impl fmt::Display for LeaseState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Led { good: true } => "led",
-            Self::Led { good: false } => "led, not confirmed yet",
-            Self::Unconfirmed => "a leader answers, the lease waits for its confirmation",
-            Self::Waiting => "no leader, the lease still runs",
-            Self::Unarmed => "no leader, not armed",
-            Self::Held => "no leader, held",
-            Self::Shared => "no leader, another agent answers for this ProxySQL",
+            Self::Led { good: false } => "led, the leader is not confirmed yet",
+            Self::Unconfirmed => "a leader answers but is not confirmed yet; no lease",
+            Self::Waiting => "no leader answers; the lease still runs",
+            Self::Unarmed => "no leader answers; isolation is not armed",
+            Self::Held => "no leader answers; isolation is held back",
+            Self::Shared => "no leader answers; another agent has a lease for this ProxySQL",
             Self::Isolated => "isolated",
         })
     }
 }
 
-/// What of ProxySQL bears on the lease.
+/// The facts of one ProxySQL that concern the lease.
 #[derive(Debug, Clone, Copy)]
 pub struct AtProxy<'a> {
-    /// It may be isolated through its table.
+    /// Whether it may be isolated: an isolation does not spread to ProxySQL Cluster peers.
     pub may_isolate: bool,
-    /// What an agent left there.
+    /// The lease that an agent left in it.
     pub lease: Option<&'a SharedLease>,
 }
 
-/// Takes this tick's answer into the memory, and says where that leaves us.
+/// Takes this tick's answer into the memory. Returns the new state of the lease.
 pub fn advance(
     memory: &mut LeaseMemory,
     leader: &LeaderView,
@@ -85,14 +86,14 @@ pub fn advance(
     policy: &Policy,
     now_ms: u64,
 ) -> LeaseState {
-    let lease_state = stand(memory, leader, proxy, policy, now_ms);
+    let lease_state = next_lease_state(memory, leader, proxy, policy, now_ms);
     let was_heard = matches!(lease_state, LeaseState::Led { .. }) || memory.held_ms == Some(now_ms);
     memory.silent_ms = if was_heard { None } else { memory.silent_ms.or(Some(now_ms)) };
     memory.marked_isolated |= lease_state == LeaseState::Isolated;
     lease_state
 }
 
-fn stand(
+fn next_lease_state(
     memory: &mut LeaseMemory,
     leader: &LeaderView,
     proxy: AtProxy<'_>,
@@ -102,7 +103,7 @@ fn stand(
     let AtProxy { may_isolate, lease } = proxy;
     let answered_for = lease.is_some_and(|lease| !lease.ours && lease.left_ms > 0);
     memory.last_tick_ms = now_ms;
-    // A time from the future can't be trusted: no lease.
+    // A time from the future is no lease (design §7).
     memory.asked_ms = memory.asked_ms.filter(|asked| *asked <= now_ms);
     memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
     memory.silent_ms = memory.silent_ms.filter(|silent| *silent <= now_ms);
@@ -122,9 +123,9 @@ fn stand(
             memory.isolated = false;
             return LeaseState::Led { good };
         }
-        // A majority that names it right now can't be following a deposed leader for long: wait without isolating.
+        // A majority names this leader right now, so it will soon be confirmed or replaced. The agent waits for that.
         if answer.backing == Backing::Majority && !memory.isolated {
-            // One lost poll after it must not isolate at once (I9).
+            // Silence counts from now. One lost poll after this tick does not isolate (I9).
             memory.held_ms = Some(now_ms);
             return LeaseState::Unconfirmed;
         }
@@ -132,7 +133,7 @@ fn stand(
     if memory.isolated && may_isolate && !answered_for {
         return LeaseState::Isolated;
     }
-    // The other lets the nodes back: what takes them away again is what would at any time.
+    // The other agent lets the nodes back. From then on this agent isolates only as it would at any time.
     memory.isolated &= !answered_for;
     let held = match leader {
         LeaderView::Leaderless | LeaderView::Conflict(_) => true,
@@ -140,7 +141,7 @@ fn stand(
         LeaderView::Led(_) | LeaderView::Silent(_) => false,
     };
     if held {
-        // One lost poll after it must not isolate at once (I9).
+        // Silence counts from now. One lost poll after this tick does not isolate (I9).
         memory.held_ms = Some(now_ms);
         return LeaseState::Held;
     }
@@ -151,7 +152,7 @@ fn stand(
         return LeaseState::Held;
     }
     let starts_ms = isolation_starts_ms(memory, policy);
-    // Ticks that come later than they should don't make one lost poll an isolation (I9).
+    // Late ticks do not turn one lost poll into an isolation (I9).
     let is_first = memory.silent_ms.is_none_or(|silent| silent == now_ms);
     if now_ms < starts_ms || (is_first && now_ms < starts_ms.saturating_add(policy.tick_ms + APPLY_MS)) {
         return if answer.is_some() { LeaseState::Unconfirmed } else { LeaseState::Waiting };
@@ -163,7 +164,7 @@ fn stand(
     LeaseState::Isolated
 }
 
-/// When isolation starts, ms, if nothing is heard until then.
+/// The time at which isolation starts, in ms, if no answer counts until then.
 pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy) -> u64 {
     let counted_from = match memory.asked_ms {
         None if memory.started_ms == 0 => return 0,
@@ -174,21 +175,22 @@ pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy) -> u64 {
     counted_from.saturating_add(policy.isolation_after_ms.saturating_sub(policy.tick_ms).saturating_sub(APPLY_MS))
 }
 
-/// What becomes of the lease that agents share through ProxySQL.
+/// A change to the lease that agents share through ProxySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LeaseAction {
-    /// Ours is left there, or renewed: good for so long, ms.
+    /// Leave or renew this agent's lease.
     Keep {
-        /// How long.
+        /// The time that it is valid for, in ms.
         good_ms: u64,
     },
-    /// We count on another's.
+    /// Say that this agent counts on the other agent's lease.
     Want,
-    /// Nobody counts on ours any more.
+    /// Drop this agent's lease, since no other agent counts on it any more.
     End,
 }
 
-/// What to do about the lease in ProxySQL. `isolated_by_others`: rows have isolation markers that can't be ours.
+/// The change to the lease in ProxySQL that this tick calls for. `isolated_by_others`: rows have isolation markers, and
+/// this agent did not isolate.
 pub fn shared_lease_action(
     memory: &LeaseMemory,
     lease_state: LeaseState,
@@ -250,7 +252,7 @@ mod tests {
         }
     }
 
-    fn stands(leader: &LeaderView, after_ms: u64) -> LeaseState {
+    fn state_after(leader: &LeaderView, after_ms: u64) -> LeaseState {
         let proxy = AtProxy { may_isolate: true, lease: None };
         advance(&mut armed(), leader, proxy, &Policy::default(), START_MS + after_ms)
     }
@@ -269,26 +271,22 @@ mod tests {
         };
         let led = LeaderView::Led(answer);
         let after_ms = Policy::default().isolation_after_ms;
-        assert_eq!(stands(&led, after_ms - 1), LeaseState::Led { good: false });
-        assert_eq!(
-            stands(&led, after_ms),
-            LeaseState::Unconfirmed,
-            "a leader that is new must be the same for a while"
-        );
+        assert_eq!(state_after(&led, after_ms - 1), LeaseState::Led { good: false });
+        assert_eq!(state_after(&led, after_ms), LeaseState::Unconfirmed, "a new leader must be the same for a while");
     }
 
     #[test]
     fn where_it_stands_is_said_in_words() {
         assert_eq!(LeaseState::Isolated.to_string(), "isolated");
-        assert_eq!(LeaseState::Led { good: false }.to_string(), "led, not confirmed yet");
+        assert_eq!(LeaseState::Led { good: false }.to_string(), "led, the leader is not confirmed yet");
     }
 
     #[test]
     fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
         let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
         let silent = LeaderView::Silent(SilentCause::default());
-        assert_eq!(stands(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
-        assert_eq!(stands(&silent, starts_ms - START_MS), LeaseState::Isolated);
+        assert_eq!(state_after(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
+        assert_eq!(state_after(&silent, starts_ms - START_MS), LeaseState::Isolated);
         let booted = LeaseMemory { asked_ms: None, started_ms: 0, ..armed() };
         assert_eq!(isolation_starts_ms(&booted, &Policy::default()), 0);
     }
@@ -332,11 +330,11 @@ mod tests {
             )
         };
         let keep = Some(LeaseAction::Keep { good_ms: isolation_starts_ms(&armed(), &policy) - START_MS });
-        assert_eq!(action(&armed(), false, 0, true), keep, "another's, which is over");
-        assert_eq!(action(&armed(), false, 1, true), None, "another answers");
-        assert_eq!(action(&armed(), false, 0, false), None, "nobody misses it");
+        assert_eq!(action(&armed(), false, 0, true), keep, "the other agent's lease is over");
+        assert_eq!(action(&armed(), false, 1, true), None, "another agent has a lease");
+        assert_eq!(action(&armed(), false, 0, false), None, "nobody is isolated");
         assert_eq!(action(&armed(), true, renew_ms - 1, false), keep);
-        assert_eq!(action(&armed(), true, renew_ms, false), None, "good for long enough");
-        assert_eq!(action(&LeaseMemory { armed: false, ..armed() }, false, 0, true), None, "it has never had one");
+        assert_eq!(action(&armed(), true, renew_ms, false), None, "valid for long enough");
+        assert_eq!(action(&LeaseMemory { armed: false, ..armed() }, false, 0, true), None, "never had a lease");
     }
 }

@@ -1,7 +1,7 @@
-//! What is kept from tick to tick, and over a restart in the state file.
+//! The agent's memory: kept from tick to tick, and over a restart in the state file.
 //!
-//! Losing it is safe: fences live as markers in ProxySQL's own tables. It makes the difference between "never
-//! armed" and "armed", and keeps records that Orchestrator purges.
+//! **Invariant:** losing it is safe, since fences live in ProxySQL's own rows. It tells an armed agent from an unarmed
+//! one, and keeps records that Orchestrator purges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,111 +12,111 @@ use crate::node::Node;
 use crate::orchestrator::{Downtime, HistoryProgress, Identity, Recovery};
 use crate::orders::Release;
 
-/// The most records kept; the oldest go first. A served node needs at most two.
+/// The most records that are kept. The oldest are dropped first. A served node needs at most two.
 pub const RECORDS_MAX: usize = 1_000;
 
-/// One agent's memory of one ProxySQL, in the parts that rules may change.
+/// One agent's memory of one ProxySQL. A rule takes the part that it may change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// The boot that the `_ms` values below belong to.
+    /// The boot of the host that the `_ms` values below belong to.
     pub boot_id: String,
-    /// The leader's clock when this agent's unbroken watch began, s since 1970; `None` until a leader has answered. What is
-    /// older, records, marks and what was kept, needs live proof before it fences: nodes may have been switched by hand
-    /// while nobody watched.
+    /// The leader's time when this agent's unbroken watch began, in s since 1970; `None` until a leader has answered.
+    /// Older evidence needs live proof before it fences (design §5).
     pub watching_since_s: Option<i64>,
     /// The lease, arming and isolation.
     pub lease: LeaseMemory,
-    /// What was read of the recovery history.
+    /// The recovery history as far as it was read.
     pub history: HistoryMemory,
-    /// What is known of nodes, and what speaks against them.
+    /// The known nodes, and the evidence against them.
     pub nodes: NodeMemory,
 }
 
-/// The lease, arming and isolation. [`crate::lease`] changes it.
+/// The lease, arming and isolation. Only [`crate::lease`] and the arming rule change it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeaseMemory {
     /// Whether isolation is armed.
     pub armed: bool,
-    /// Whether the lease was lost: renewing it takes a confirmed leader.
+    /// Whether the agent isolates. Only a confirmed leader renews the lease then.
     pub isolated: bool,
-    /// Isolation markers may be our own: we were isolated since the rows last had none.
+    /// Whether isolation markers may be this agent's own: it has isolated since the rows last had none.
     pub marked_isolated: bool,
-    /// Since when nothing that counts was heard, ms.
+    /// The first of the ticks in a row without an answer that counts, in ms.
     pub silent_ms: Option<u64>,
-    /// When the last verified answer was asked for, ms.
+    /// The request of the last verified answer that renewed the lease, in ms.
     pub asked_ms: Option<u64>,
-    /// Since when this loop runs, ms; 0 after a host boot, so that isolation starts at once.
+    /// The start of this loop, in ms; 0 after a host boot, so that isolation starts at once.
     pub started_ms: u64,
-    /// The last tick, ms.
+    /// The last tick, in ms.
     pub last_tick_ms: u64,
-    /// The last tick without a lease that was held all the same (leaderless, blind, conflict, a leader that a
-    /// majority names and that is not steady yet), ms: silence counts from there.
+    /// The last tick whose answer held isolation back (leaderless, blind, conflict, or an unconfirmed leader that a
+    /// majority names), in ms. Silence counts from there.
     pub held_ms: Option<u64>,
-    /// The leader, and since when it has been the same.
+    /// The leader of the last tick.
     pub leader: Option<SteadyLeader>,
 }
 
-/// What was read of the recovery history. Only an answer changes it.
+/// The recovery history as far as it was read. Only an answer changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryMemory {
-    /// When it was last asked for, ms; `None` asks for it in the next tick.
+    /// The last time it was asked for, in ms; `None` asks for it in the next tick.
     pub asked_ms: Option<u64>,
-    /// How far it is known, and of which leader.
+    /// How far the history is known, and from which leader.
     pub progress: HistoryProgress,
-    /// Who was downtimed then: a change asks for the history again.
+    /// The downtimes at that time. A change asks for the history again.
     pub downtimes: BTreeMap<Node, Downtime>,
-    /// Nodes that a record names which can't be read, and what it is, as of when the history was last asked for.
+    /// Nodes that an unreadable record names, and a description of the record, as of the last time.
     pub unreadable: BTreeMap<Node, String>,
     /// Superseding records of served nodes, by UID.
     pub records: BTreeMap<String, Recovery>,
-    /// Recoveries of a dead primary that promoted nobody, per node the newest's nanoseconds.
+    /// Per failed primary, the newest recovery that promoted nobody, in ns since 1970.
     pub promoted_nobody: BTreeMap<Node, u64>,
 }
 
-/// What is known of nodes, and what speaks against them.
+/// The known nodes, and the evidence against them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeMemory {
-    /// When instances were last asked for, ms.
+    /// The last time that instances were asked for, in ms.
     pub instances_asked_ms: Option<u64>,
-    /// Nodes that Orchestrator knows or knew.
+    /// Served nodes that Orchestrator knows or knew.
     pub known: BTreeSet<Node>,
-    /// The names of servers that have several.
+    /// The servers that have several names.
     pub identity: Identity,
-    /// The cluster in which each served node was last seen with others, by a name that outlives its changes.
+    /// The cluster in which each served node was last seen with others. A cluster is named by one of its nodes, and
+    /// keeps the name while its members change.
     pub cluster: BTreeMap<Node, Node>,
-    /// Old evidence that the live view contradicted, per node, by its time, s: it never fences by itself again.
+    /// Per node, the time in s of old evidence that the live view contradicted. It never fences by itself again.
     pub contradicted: BTreeMap<Node, i64>,
-    /// What fences each node, until it is discharged.
+    /// The evidence that fences each node, until it is discharged.
     pub evidence: BTreeMap<Node, BTreeMap<EvidenceKind, Evidence>>,
-    /// What was discharged, by proof or by order.
+    /// The evidence that proofs, and orders of other agents, have discharged.
     pub released: BTreeMap<Node, Release>,
-    /// Proofs seen once, waiting for the second.
+    /// Proofs that were seen once.
     pub proofs: BTreeMap<Node, FirstProof>,
-    /// Nodes that the leader saw up ever since evidence of a recovery arose: a planned takeover's.
+    /// Nodes that the leader has seen up ever since evidence against them arose, as in a planned takeover.
     pub up_throughout: BTreeSet<Node>,
-    /// Second writers, and the leader's time when both were first seen ONLINE, s.
+    /// Second writers, with the leader's time in s when both writers were first seen ONLINE.
     pub second_writers: BTreeMap<Node, i64>,
 }
 
-/// The same leader since when.
+/// A leader that has been the same for some time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SteadyLeader {
-    /// Its name.
+    /// The leader's name, as in [`crate::orchestrator::Answer::leader`].
     pub name: String,
-    /// Since, ms.
+    /// The first tick in a row with this leader, in ms.
     pub since_ms: u64,
 }
 
 /// The first of two proofs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FirstProof {
-    /// As what.
+    /// The proven role.
     pub role: crate::role::Role,
-    /// When, ms.
+    /// The tick of the proof, in ms.
     pub at_ms: u64,
 }
 
@@ -127,9 +127,9 @@ impl Memory {
         Self { boot_id: boot_id.to_owned(), lease, ..Self::default() }
     }
 
-    /// Takes up a memory that was kept: by a process that begins (`gap_ms`: how long a pause between ticks still
-    /// counts as running on). After a host boot there is no lease, and isolation starts at once; after a mere
-    /// restart it starts one `isolation.after` later (design §7).
+    /// Takes up a memory that an earlier tick kept. A pause of up to `gap_ms` since that tick does not break the watch.
+    /// After a boot of the host there is no lease, and isolation starts at once. After any longer pause it starts one
+    /// `isolation.after` later (design §7).
     pub fn resume(mut self, boot_id: &str, now_ms: u64, gap_ms: u64) -> Self {
         let lease = &self.lease;
         if self.boot_id != boot_id {
@@ -138,7 +138,7 @@ impl Memory {
             self.watching_since_s = None;
             self.lease.started_ms = 0;
         } else if lease.last_tick_ms > now_ms || lease.asked_ms.is_some_and(|asked| asked > now_ms) {
-            // A time from the future can't be trusted: no lease.
+            // A time from the future is no lease (design §7).
             self.forget_times();
             self.watching_since_s = None;
             self.lease.started_ms = now_ms;
@@ -152,8 +152,8 @@ impl Memory {
         self
     }
 
-    /// What has to outlive a crash of the host: all but the times of its boot clock, which change with each tick and
-    /// mean nothing after it.
+    /// The part that has to outlive a crash of the host: all but the times of its boot clock, which change with each
+    /// tick and mean nothing after a boot.
     pub fn without_times(&self) -> Self {
         let mut lasting = self.clone();
         (lasting.lease.started_ms, lasting.lease.last_tick_ms) = (0, 0);

@@ -1,6 +1,6 @@
-//! What ends the evidence against a node: proof, twice; the end of a downtime; a lease; an order (design §6).
+//! Ends the evidence against a node, by two proofs, the end of a downtime, a lease or an order (design §6).
 //!
-//! Never absence (I2): what can't be shown now is no reason to let a node back.
+//! **Invariant:** absence ends nothing (I2). A node does not go back because something can't be shown now.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::policy::PROOF_GAP_MS;
 use crate::role::Role;
 use crate::table::{Hostgroup, Layer, Status};
 
-/// Ends the evidence that has been discharged, and says what is left.
+/// Removes the evidence that has ended. The verdict lets the node back if nothing is left, and fences it otherwise.
 pub(crate) fn discharge(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
@@ -30,7 +30,7 @@ pub(crate) fn discharge(
         Some(ended) => ended,
         None => ended(facts, next, node, &mut left, now_ms).and_then(|role| match history_is_known(facts) {
             true => Ok(role),
-            false => Err(ReturnBlocker::History), // the history is asked for in the next tick
+            false => Err(ReturnBlocker::History), // the next tick asks for it
         }),
     };
     let blocker = match ended {
@@ -41,9 +41,9 @@ pub(crate) fn discharge(
         Ok(_) => ReturnBlocker::Operator,
         Err(blocker) => blocker,
     };
-    // Until its role is known, a node stays out for what it was out for.
+    // All evidence has ended, and the role is not known yet: the node stays out for the evidence that it had.
     let evidence = if left.is_empty() { evidence } else { left };
-    // What a marker or the lease says is said anew each tick; the rest must outlive the leader that said it.
+    // Markers and the lease are read anew in each tick. Other evidence must outlive the leader that showed it.
     let keeps = |e: &Evidence| match e.kind.ends_by() {
         EndsBy::Lease | EndsBy::Order => false,
         EndsBy::Proof | EndsBy::DowntimeEnd | EndsBy::Promotion => e.source != Source::Marker,
@@ -59,14 +59,14 @@ pub(crate) fn discharge(
     Verdict::Fence { level, evidence: evidence.into_values().collect(), blocker }
 }
 
-/// A return is good news: it takes a history without a gap, read in this very tick. An operator's order does not.
+/// Whether the history was read in this tick without a gap. Every return needs that, except by an operator's order.
 fn history_is_known(facts: &Facts<'_>) -> bool {
     let history = facts.answer.and_then(|answer| answer.history.as_ref());
     history.is_some_and(RecoveryHistory::is_whole)
 }
 
-/// A marker names the highest rank only: where that is another's, an operator's order would be forgotten with it.
-/// It counts until the operator releases the node anew.
+/// An operator's order that outranking evidence keeps out of the marker. The marker names the highest rank only, so the
+/// memory has to keep the order. It counts until the operator releases the node again.
 fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByKind) -> Option<Evidence> {
     let order = evidence.get(&EvidenceKind::Manual)?;
     let is_named = evidence.keys().next() == Some(&EvidenceKind::Manual)
@@ -78,7 +78,7 @@ fn order_that_no_marker_will_name(facts: &Facts<'_>, node: &Node, evidence: &ByK
     })
 }
 
-/// What an operator's order ends; `None`: none lets this node back.
+/// The outcome of an operator's order for this node. `None`: no order concerns its return.
 fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Option<Result<Role, ReturnBlocker>> {
     match facts.observed.orders.now.as_ref()? {
         Order::Unfence { node: ordered, .. } if !facts.is_named(node, ordered) => None,
@@ -92,7 +92,7 @@ fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Opti
     }
 }
 
-/// Removes what has ended from the evidence. `Ok`: the role in which the node may go back, if nothing is left.
+/// Removes the evidence that has ended. `Ok`: the role in which the node may go back, if nothing is left.
 fn ended(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
@@ -103,11 +103,11 @@ fn ended(
     if evidence.contains_key(&EvidenceKind::Isolation) && facts.lease_state == LeaseState::Isolated {
         return Err(ReturnBlocker::Lease);
     }
-    // Good news needs a good leader (I8). A lease that never lapsed ends an isolation that is only in the rows.
+    // Good news needs a confirmed leader (I8).
     if facts.lease_state != (LeaseState::Led { good: true }) {
         let by = evidence.values().find_map(|e| e.by.as_ref());
         if matches!(facts.live_proof(node, by), Some(Err(_))) {
-            next.proofs.remove(node); // bad news counts at once (I8): what was proven once is so no more
+            next.proofs.remove(node); // bad news counts at once (I8) and voids the first proof
         }
         return Err(ReturnBlocker::ConfirmedLeader);
     }
@@ -135,7 +135,7 @@ fn ended(
     }
 }
 
-/// The role in which a node is proven, twice, to be well, in spite of what a recovery left.
+/// The role in which a node is proven twice. The proof ends all evidence of a recovery.
 fn ended_by_proof(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
@@ -155,13 +155,13 @@ fn ended_by_proof(
         }
         None => return Err(ReturnBlocker::Instances),
     };
-    // The mark of a planned takeover stays for a minute while the demoted node replicates: that one may serve reads.
+    // After a planned takeover the mark stays for a minute while the demoted node replicates. It may serve reads then.
     let marked_lost = facts.downtime(node).is_some();
     if role == Role::Replica && marked_lost && !next.up_throughout.contains(node) {
         return Err(ReturnBlocker::DowntimeEnd);
     }
-    // As the primary it goes back on its former successor's word, so that one must be known: the mark alone names
-    // nobody, and a replica that was not told of the recovery still follows the old primary.
+    // A return as the primary rests on the former successor, which must be known. The mark alone names nobody, and a
+    // replica that Orchestrator did not move still follows the old primary.
     let successor_is_known = by.is_some() || facts.promoted_nobody(node);
     let was_lost = evidence.contains_key(&EvidenceKind::LostInRecovery);
     if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
@@ -173,8 +173,8 @@ fn ended_by_proof(
     Ok(role)
 }
 
-/// Whether the leader shows the node well and without a downtime, or as the present primary: a plain downtime never takes
-/// the healthy present primary (design §5).
+/// `Ok` if the leader shows the node valid and without a downtime, or valid and as the present primary. A plain
+/// downtime never takes the healthy present primary (design §5).
 fn downtime_is_over(facts: &Facts<'_>, judge: &Judge<'_>, node: &Node) -> Result<(), ReturnBlocker> {
     let gap = |gap| ReturnBlocker::Proof(vec![gap]);
     let instance = judge.topology.instance(node).ok_or_else(|| gap(ProofGap::Unlisted))?;
@@ -186,9 +186,9 @@ fn downtime_is_over(facts: &Facts<'_>, judge: &Judge<'_>, node: &Node) -> Result
     if is_downtimed && !is_primary { Err(ReturnBlocker::DowntimeEnd) } else { Ok(()) }
 }
 
-/// Old evidence against a node that is proven well, twice, is discharged: its later death is another matter. What the
-/// live view contradicts is remembered so, and said, until an operator or a new record decides. Gives the role of a node
-/// that was proven well just now.
+/// Settles evidence from before the watch, against a node in service. Two proofs discharge it, so it does not count
+/// when the node dies later. Evidence that the live view contradicts is remembered as such, until an operator or a new
+/// record decides. Returns the node's role if this tick completed the proof.
 pub(crate) fn settle_old(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
@@ -213,8 +213,8 @@ pub(crate) fn settle_old(
     None
 }
 
-/// A replica whose row waits in a writer hostgroup that no monitor looks after: the row returns once the node is proven,
-/// twice, to be the primary.
+/// The verdict of a replica whose row waits in a named writer hostgroup. The row returns once the node is proven twice
+/// to be the primary.
 pub(crate) fn return_as_primary(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
@@ -233,7 +233,7 @@ pub(crate) fn return_as_primary(
     }
 }
 
-/// Whether this proof was seen before, at least 2 s ago; remembers it otherwise.
+/// Whether the same proof was seen at least [`PROOF_GAP_MS`] ago. Remembers a proof that is seen for the first time.
 fn proven_twice(next: &mut NodeMemory, node: &Node, role: Role, now_ms: u64) -> bool {
     match next.proofs.get(node) {
         Some(first) if first.role == role && first.at_ms <= now_ms => now_ms - first.at_ms >= PROOF_GAP_MS,
@@ -245,20 +245,20 @@ fn proven_twice(next: &mut NodeMemory, node: &Node, role: Role, now_ms: u64) -> 
 }
 
 fn release(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node) {
-    let of_now = Release {
+    let current = Release {
         recovery_ns: facts.superseding(node).map_or(0, |record| record.at_ns),
         downtime_s: facts.downtime(node).map_or(0, |downtime| downtime.begin_s),
         ordered_s: facts.answer.map_or(0, |answer| answer.date_s),
     };
     let released = next.released.get(node).copied().unwrap_or_default();
-    next.released.insert(node.clone(), released.and(of_now).and(of_kept(next, node)));
-    // Its proofs stay until its rows show the return: one that is put off is not proven from the start again.
+    next.released.insert(node.clone(), released.and(current).and(kept_ids(next, node)));
+    // The proofs stay until the rows show the return. A return that is put off does not start from the first proof.
     next.evidence.remove(node);
     next.up_throughout.remove(node);
 }
 
-/// The ids in what was kept: without an answer nothing else knows them.
-fn of_kept(nodes: &NodeMemory, node: &Node) -> Release {
+/// The ids of the kept evidence. Without an answer they are known from nowhere else.
+fn kept_ids(nodes: &NodeMemory, node: &Node) -> Release {
     let kept = || nodes.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
     let of_downtime = |fact: &&Evidence| matches!(fact.kind, EvidenceKind::LostInRecovery | EvidenceKind::Downtime);
     Release {
@@ -268,13 +268,13 @@ fn of_kept(nodes: &NodeMemory, node: &Node) -> Release {
     }
 }
 
-/// Where the runtime rows are still those of the node's role, they go back exactly as they were. Roles are told by
-/// hostgroups that the monitor moves nodes between; elsewhere replicas may stand beside the primary.
+/// [`Role::AsBefore`] if the runtime rows already fit the role: they go back exactly as they were. Only the hostgroups
+/// of a pair show that a node was a writer. In a named writer hostgroup replicas may stand beside the primary.
 fn as_before(facts: &Facts<'_>, node: &Node, role: Role) -> Role {
     let is_in = |is_writer: &dyn Fn(Hostgroup) -> bool| {
         facts.rows.of(node).is_some_and(|rows| {
             rows.of(Layer::Runtime)
-                .filter(|row| row.status != Status::OfflineHard) // the ghost of a row that the monitor moved
+                .filter(|row| row.status != Status::OfflineHard) // a ghost of a row that the monitor moved
                 .any(|row| is_writer(row.key.hostgroup))
         })
     };
@@ -295,14 +295,14 @@ fn released_by_operator(
     match facts.lease_state {
         LeaseState::Led { good: true } => {}
         _ if facts.answer.is_none() => return Err(ReturnBlocker::Lease),
-        _ => return Err(ReturnBlocker::ConfirmedLeader), // any unfence is good news (I8)
+        _ => return Err(ReturnBlocker::ConfirmedLeader), // every return is good news (I8)
     }
     let judge = facts.judge(node).ok_or(ReturnBlocker::Instances)?;
     if let Some(role) = vouched {
         no_second_writer(&judge, node, role).map_err(|gap| ReturnBlocker::Proof(vec![gap]))?;
         return release_all(evidence, role);
     }
-    // The order releases what speaks against the node: it is judged by what the leader shows, without its records.
+    // The order releases the evidence, so the node's own records are left out of this judgement.
     let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(ReturnBlocker::Instances)?;
     let (ours, of_others): (Vec<_>, Vec<_>) = facts.newest.records().partition(|record| record.failed == *node);
     let successors = || ours.iter().filter_map(|record| record.successor.as_ref());
@@ -311,15 +311,15 @@ fn released_by_operator(
     let role = Judge { topology: &topology, ..judge }.role(node).map_err(ReturnBlocker::Proof)?;
     let is_down = |successor: &Node| topology.instance(successor).is_none_or(|instance| !instance.valid);
     if role == Role::Primary && successors().any(is_down) && topology.running_replicas(node).next().is_none() {
-        // Whoever took over is down, and nobody follows this one: nothing shows that it is the primary.
+        // The successor is down, and no replica follows this node. Nothing shows that it is the primary.
         return Err(ReturnBlocker::Proof(vec![ProofGap::NoPresentPrimary]));
     }
     let Some(instance) = topology.instance(node) else { return release_all(evidence, role) };
     if let (Role::Replica, true, Some(check)) = (role, instance.valid, judge.unproven_check_type) {
-        // The monitor would make a writer of it.
+        // The monitor reads another variable than Orchestrator, and could make the node a writer.
         return Err(ReturnBlocker::Proof(vec![ProofGap::CheckTypeUnseen(check.to_owned())]));
     }
-    // Nobody is known to be the primary just now: rows as before could make it of a node that is not.
+    // The present primary is unknown. Rows as before could put a node that is not the primary among the writers.
     let is_told = instance.primary.is_some() || topology.present_primary(node).is_some();
     if role == Role::AsBefore && !is_told && evidence.keys().any(|kind| kind.ends_by_proof()) {
         return Err(ReturnBlocker::Proof(vec![ProofGap::NoPresentPrimary]));
@@ -332,7 +332,7 @@ fn release_all(evidence: &mut ByKind, role: Role) -> Result<Role, ReturnBlocker>
     Ok(role)
 }
 
-/// What an operator vouches for is taken as it is, unless the leader shows that it would make a second writer.
+/// Refuses a role that an operator vouches for if the leader shows that it would make a second writer.
 fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), ProofGap> {
     let instance = judge.topology.instance(node);
     match (role, judge.topology.present_primary(node)) {
@@ -344,7 +344,7 @@ fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Pr
     }
 }
 
-/// Remembers whether the leader saw the node up from the moment that evidence of a recovery arose.
+/// Remembers the nodes that the leader has seen up in every tick since evidence against them arose.
 fn track_up_throughout(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node, evidence: &ByKind) {
     let Some(topology) = facts.topology else { return };
     let up = topology.instance(node).is_some_and(|instance| instance.valid);
@@ -364,7 +364,8 @@ fn level(facts: &Facts<'_>, evidence: &Evidence) -> Level {
     }
 }
 
-/// The release that an operator's `unfence` puts on record: all that is known of the node now.
+/// The release that an operator's `unfence` records: the ids of all evidence known against the node. `now_s` is the
+/// time of the order, in s since 1970.
 pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s: i64) -> Release {
     let downtimes = match leader {
         LeaderView::Led(answer) => answer.downtimes.as_slice(),
@@ -377,5 +378,5 @@ pub fn release_by_order(memory: &Memory, leader: &LeaderView, node: &Node, now_s
         downtime_s: downtimes.iter().find(|d| d.node == *node).map_or(0, |d| d.begin_s),
         ordered_s: now_s,
     }
-    .and(of_kept(&memory.nodes, node))
+    .and(kept_ids(&memory.nodes, node))
 }

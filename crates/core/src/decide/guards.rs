@@ -1,4 +1,5 @@
-//! What plain downtime may not take away (design §5): it is an operator's note, not the end of a primary.
+//! Guards: the nodes that a plain downtime must not fence (design §5). A downtime is an operator's note, not a
+//! failover.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +11,13 @@ use crate::table::{Comment, Hostgroup, Row, Status};
 /// Why a plain downtime does not fence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Guard {
-    /// It would take the last ONLINE row of a hostgroup.
+    /// The node has the last serving row of this hostgroup.
     LastOnline(Hostgroup),
-    /// It is the healthy present primary, or may be: of several that take writes nobody can say which one is.
+    /// The node is the healthy present primary, or may be. Where several nodes take writes, each may be.
     HealthyPrimary,
-    /// As many nodes of its cluster are fenced for downtime as may be.
+    /// This many nodes of its cluster, the most allowed, are fenced for downtime already.
     TooMany(usize),
-    /// The leader was not asked about it yet, or doesn't show it.
+    /// The leader does not show the node, or was not asked for instances yet.
     Unseen,
 }
 
@@ -24,24 +25,26 @@ impl std::fmt::Display for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::LastOnline(hostgroup) => write!(f, "it has the last ONLINE row of hostgroup {hostgroup}"),
-            Self::HealthyPrimary => write!(f, "it is, or may be, the healthy present primary"),
-            Self::TooMany(most) => {
-                write!(f, "{most} of its cluster are fenced for downtime already (max_downtime_fences)")
-            }
-            Self::Unseen => write!(f, "Orchestrator does not show its cluster"),
+            Self::HealthyPrimary => write!(f, "it is or may be the healthy primary"),
+            Self::TooMany(most) => write!(
+                f,
+                "{most} of its cluster are fenced for downtime already, the most that max_downtime_fences and half of \
+                 the cluster allow"
+            ),
+            Self::Unseen => write!(f, "Orchestrator did not show it in this tick"),
         }
     }
 }
 
-/// Whether this keeps a node out after an isolation is over.
+/// Whether some of this evidence keeps a node out after an isolation is over.
 pub fn is_out_for_good(evidence: &ByKind) -> bool {
     evidence.keys().any(|kind| *kind != EvidenceKind::Isolation)
 }
 
-/// Whether a plain downtime may fence this node, given all that is fenced already.
+/// Whether a plain downtime may fence this node beside those in `fenced`.
 ///
 /// # Errors
-/// The guard that holds it.
+/// The guard that forbids it.
 pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -> Result<(), Guard> {
     let topology = facts.topology.ok_or(Guard::Unseen)?;
     topology.instance(node).ok_or(Guard::Unseen)?;
@@ -53,7 +56,7 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -
         return Err(Guard::TooMany(most));
     }
     let Some(rows) = facts.rows.of(node) else { return Ok(()) };
-    // Each once, the lowest first: the order of rows decides nothing.
+    // Hostgroups are asked in numeric order, so the guard that is named does not depend on the order of rows.
     for hostgroup in rows.hostgroups() {
         let mut serving = facts.rows.in_runtime(hostgroup).filter(|(_, row)| serves(row));
         let mut others = facts.rows.in_runtime(hostgroup).filter(|(other, row)| *other != node && serves(row));
@@ -64,14 +67,14 @@ pub fn may_fence_for_downtime(facts: &Facts<'_>, node: &Node, fenced: &Fenced) -
     Ok(())
 }
 
-/// Whether a row takes traffic. What an isolation took out comes back with the lease.
+/// Whether a row takes traffic, or will when the isolation that took it out ends.
 fn serves(row: &Row) -> bool {
     let is_isolated =
         || row.status == Status::OfflineSoft && Comment::kind(&row.comment) == Some(EvidenceKind::Isolation);
     row.status == Status::Online || is_isolated()
 }
 
-/// Who is fenced for what, and how many of each cluster for a plain downtime.
+/// The fenced nodes with their evidence, and how many of each cluster are fenced for a plain downtime alone.
 #[derive(Debug, Default)]
 pub struct Fenced {
     by_node: BTreeMap<Node, ByKind>,

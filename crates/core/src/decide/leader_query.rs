@@ -1,4 +1,4 @@
-//! What to ask the leader in this tick besides who is downtimed: as little as a decision needs (facts §9).
+//! Chooses what to ask the leader in this tick besides the downtimes: as little as the decision needs (facts §9).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::orchestrator::{DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestReco
 use crate::policy::{HISTORY_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
-/// What the client asks.
+/// The questions of one tick, besides the downtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaderQuery {
     /// The recovery history.
     pub history: bool,
     /// All instances.
     pub instances: bool,
-    /// Whom the other raft nodes name as the leader.
+    /// The leader that the other raft nodes name.
     pub backing: bool,
 }
 
-/// Says what this tick needs, once the leader has listed who is downtimed.
+/// The questions that this tick needs, given the leader's downtimes.
 pub fn leader_query(
     proxy: &ProxyView,
     memory: &Memory,
@@ -37,10 +37,10 @@ pub fn leader_query(
     let history = due(memory.history.asked_ms)
         || memory.history.progress.leader != leader
         || memory.history.progress.under_way.is_some()
-        // Its end lets nodes back, which takes a history that is known up to now.
+        // The end of an isolation lets nodes back, and every return needs the history up to now.
         || noted.isolation
         || downtimes_changed(&memory.history.downtimes, downtimes)
-        // A node is about to be let back, and a recovery's record can come later than its downtime.
+        // A node is about to return, and a recovery's record can appear later than its downtime.
         || !memory.nodes.proofs.is_empty();
     let unconfirmed = memory.history.records.values().any(|record| !record.successful);
     let instances = !memory.lease.armed
@@ -48,17 +48,19 @@ pub fn leader_query(
         || unconfirmed
         || has_two_writers(proxy, &managed, &memory.nodes.identity)
         || (due(memory.nodes.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server)))
-        || history // a record that arrives now needs the topology now
+        || history // a new record is judged by the topology of the same tick
         || has_suspect(proxy, &managed, memory, downtimes);
     let lease_lost = memory.lease.isolated
         || memory.lease.asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
     LeaderQuery { history, instances, backing: instances || lease_lost }
 }
 
-/// What the rows' comments say.
+/// The notes in the rows' comments.
 #[derive(Default)]
 struct Noted {
+    /// Some row has a note, readable or not.
     any: bool,
+    /// Some row has a marker of an isolation.
     isolation: bool,
 }
 
@@ -77,7 +79,7 @@ impl Noted {
     }
 }
 
-/// Whether a server that is meant has a managed row.
+/// Whether a server that `is_meant` accepts has a managed row.
 fn has_row_of(proxy: &ProxyView, managed: &Managed, memory: &Memory, is_meant: impl Fn(&Node) -> bool) -> bool {
     let mut names = managed_rows(proxy, managed).filter_map(|(_, row)| row.node());
     names.any(|name| is_meant(memory.nodes.identity.server(&name)))
@@ -94,7 +96,7 @@ fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) ->
     })
 }
 
-/// Whether something may speak against a server that has a managed row.
+/// Whether there may be evidence against a server that has a managed row.
 fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes: &[Downtime]) -> bool {
     let newest = NewestRecoveries::of_each(memory.history.records.values());
     let released = |server: &Node| memory.nodes.released.get(server).copied().unwrap_or_default();
@@ -108,7 +110,8 @@ fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes:
     !suspects.is_empty() && has_row_of(proxy, managed, memory, |server| suspects.contains(server))
 }
 
-/// A recovery writes its mark over an operator's downtime: the reason tells them apart, however near they began.
+/// Whether the downtimes differ, by node, reason or begin. A recovery's mark replaces an operator's downtime, and only
+/// the reason shows it if both began within seconds.
 fn downtimes_changed(before: &BTreeMap<Node, Downtime>, now: &[Downtime]) -> bool {
     let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
     let same = |a: &Downtime, b: &Downtime| a.reason == b.reason && a.begin_s.abs_diff(b.begin_s) <= slack;

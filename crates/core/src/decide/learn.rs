@@ -1,4 +1,6 @@
-//! What an answer and ProxySQL's own tables teach the memory. Nothing here lets a node back.
+//! Takes the leader's answer and ProxySQL's own tables into the memory.
+//!
+//! **Invariant:** nothing here lets a node back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +17,7 @@ use crate::orchestrator::{
 use crate::orders::Release;
 use crate::table::Layer;
 
-/// The state file is lost, but the rows say that we were isolated: so we were armed (design §7).
+/// Restores an isolation from its markers after the state file was lost. An agent that isolated was armed (design §7).
 pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<'_>) {
     if memory.lease.armed {
         return;
@@ -31,7 +33,7 @@ pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<
     }
 }
 
-/// What agents of this ProxySQL released, this one included, by server.
+/// Merges the releases of all agents of this ProxySQL into the memory, by server.
 pub(crate) fn take_up_releases(nodes: &mut NodeMemory, observed: &Observed) {
     let ours = std::mem::take(&mut nodes.released);
     for released in [&ours, &observed.proxy.released] {
@@ -42,7 +44,7 @@ pub(crate) fn take_up_releases(nodes: &mut NodeMemory, observed: &Observed) {
     }
 }
 
-/// Releases by server: what was released under any of its names.
+/// Merges the releases of each server's names.
 pub(crate) fn by_server(releases: &BTreeMap<Node, Release>, identity: &Identity) -> BTreeMap<Node, Release> {
     let mut of_servers: BTreeMap<Node, Release> = BTreeMap::new();
     for (name, release) in releases {
@@ -52,7 +54,7 @@ pub(crate) fn by_server(releases: &BTreeMap<Node, Release>, identity: &Identity)
     of_servers
 }
 
-/// Takes the answer into the memory: which nodes there are, and the records that concern ours.
+/// Takes the answer into the memory: the nodes that Orchestrator knows, and the records that concern served nodes.
 pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>, now_ms: u64) {
     memory.watching_since_s.get_or_insert(answer.date_s);
     let named = answer.downtimes.iter().map(|d| &d.node);
@@ -74,7 +76,7 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
         memory.history.downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.clone())).collect();
         learn_records(memory, &history.records);
     }
-    // What was read before says nothing of a node that nobody asked for then.
+    // Records of a node that was not known yet were not kept. The whole history is read again.
     if memory.nodes.known.len() > before && !is_first_read {
         memory.history.progress = HistoryProgress::default();
     }
@@ -87,9 +89,9 @@ fn learn_records(memory: &mut Memory, history: &[Recovery]) {
     let promoted = |record: &&Recovery| supersedes(record) || is_said_to_have_failed(record);
     for record in history.iter().filter(promoted) {
         let kept = memory.history.records.entry(record.uid.clone()).or_insert_with(|| record.clone());
-        // Its end is an upper bound, by the time when it was seen to be over.
+        // An end is an upper bound: the time when the recovery was seen to be over. The earliest is the best.
         let end_s = kept.end_s.into_iter().chain(record.end_s).min();
-        // What the topology has confirmed stays so, whatever the record goes on saying.
+        // A success that the topology confirmed stays confirmed, though the record still denies it.
         let successful = kept.successful || record.successful;
         *kept = Recovery { end_s, successful, ..record.clone() };
     }
@@ -98,7 +100,7 @@ fn learn_records(memory: &mut Memory, history: &[Recovery]) {
         let newest = memory.history.promoted_nobody.entry(record.failed.clone()).or_default();
         *newest = (*newest).max(record.at_ns);
     }
-    // The newest of each node that is or was served is all that can ever matter, and what is not confirmed yet.
+    // Only the newest record of each known node can matter, and records that are not confirmed yet.
     let matter: BTreeSet<String> = {
         let newest = NewestRecoveries::of_each(memory.history.records.values());
         let of_known = memory.nodes.known.iter().filter_map(|node| newest.of(node)).map(|record| record.uid.clone());
@@ -111,13 +113,13 @@ fn learn_records(memory: &mut Memory, history: &[Recovery]) {
     }
 }
 
-/// A recovery that promoted a node and then failed, in a hook of its own say: its record denies a success that the nodes
-/// show.
+/// Whether a record names a promotion and says that the recovery failed. The failure can be a mere hook's, after the
+/// promotion.
 fn is_said_to_have_failed(record: &Recovery) -> bool {
     !record.successful && record.end_s.is_some() && supersedes(&Recovery { successful: true, ..record.clone() })
 }
 
-/// A recovery that is said to have failed counts once its successor is seen to take writes and to follow nobody.
+/// Confirms recoveries whose record says that they failed: the successor is seen to take writes and to follow nobody.
 fn confirm_promotions(memory: &mut Memory, instances: &[Instance]) {
     if memory.history.records.values().all(|record| record.successful) {
         return;
@@ -126,15 +128,15 @@ fn confirm_promotions(memory: &mut Memory, instances: &[Instance]) {
     for record in memory.history.records.values_mut().filter(|record| !record.successful) {
         let promoted = record.successor.as_ref().and_then(|successor| shown.get(successor));
         let checked_since = |i: &Instance| record.end_s.is_some_and(|end_s| i.checked_s > end_s);
-        // Without RESET SLAVE ALL it still has its settings.
+        // A successor without RESET SLAVE ALL still has its replica settings.
         let follows_nobody =
             |i: &Instance| i.primary.is_none() || (i.primary.as_ref() == Some(&record.failed) && !i.replicating);
         record.successful = promoted.is_some_and(|i| i.valid && !i.read_only && follows_nobody(i) && checked_since(i));
     }
 }
 
-/// Armed once a lease was held by a leader that knows a writer of this ProxySQL (design §7); where no hostgroup is known to
-/// take writes, any node of it.
+/// Arms isolation once a leader with a lease knows a writer of this ProxySQL (design §7). Where no hostgroup is known
+/// to take writes, any known node will do.
 pub(crate) fn arm(memory: &mut Memory, lease_state: LeaseState, rows: &ManagedRows<'_>, managed: &Managed) {
     if memory.lease.armed || !matches!(lease_state, LeaseState::Led { .. }) {
         return;
@@ -143,8 +145,8 @@ pub(crate) fn arm(memory: &mut Memory, lease_state: LeaseState, rows: &ManagedRo
     memory.lease.armed = armed.any(|(_, of_server)| is_armed_for(rows, managed, memory, of_server));
 }
 
-/// The cluster in which each served node was last seen with others. A cluster keeps its name while it loses and gains
-/// nodes; of two that were one the first keeps it. A node alone keeps the name of the cluster that it was in.
+/// The cluster in which each served node was last seen with others. A cluster is named by one of its nodes, and keeps
+/// the name while it loses and gains nodes. If it splits, one part keeps the name. A node alone keeps its last cluster.
 pub(crate) fn clusters_seen(
     known: &BTreeMap<Node, Node>,
     topology: &Topology<'_>,

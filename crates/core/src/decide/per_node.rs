@@ -1,4 +1,4 @@
-//! What is to become of each server: what speaks against it, what that comes to, and the verdict.
+//! Judges each server: collects its evidence, asks the guards, discharges, and gives the verdict.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use crate::table::{Comment, Row, Status};
 
 type Judged = (BTreeMap<Node, Verdict>, BTreeMap<Node, Directive>);
 
-/// What is to become of each server.
+/// Gives the verdict and the directive of each node name.
 pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judged {
     let (seen, second_writers) = facts.second_writers();
     next.second_writers = seen;
-    // In the order of the servers: a tree is made of them at once.
-    let mut quiet = Vec::new();
+    // A sorted list makes a tree faster than single insertions.
+    let mut not_fenced = Vec::new();
     let mut fenced = Fenced::default();
     let cluster_of = |node: &Node| facts.topology.and_then(|topology| topology.cluster_of(node));
     let mut for_downtime = Vec::new();
     for (node, rows) in facts.rows.servers() {
         let marked = facts.marked_in(rows);
-        if let Some(why) = hands_off(facts, node, rows, marked.is_empty()) {
-            quiet.push((node.clone(), why));
+        if let Some(verdict) = left_alone(facts, node, rows, marked.is_empty()) {
+            not_fenced.push((node.clone(), verdict));
             continue;
         }
         let found = facts.of_recovery(node, rows, &marked);
@@ -36,7 +36,7 @@ pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judge
         evidence.extend(other_evidence(facts, node, rows, &marked));
         evidence.extend(second_writers.get(node).map(|fact| (fact.kind, fact.clone())));
         if let Some(fact) = facts.of_downtime(node) {
-            // An isolation, which ends by itself, must not carry it past the guards.
+            // Evidence that outlasts an isolation makes the guards needless. An isolation alone does not.
             if is_out_for_good(&evidence) {
                 evidence.insert(fact.kind, fact);
             } else {
@@ -47,16 +47,16 @@ pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judge
             }
         }
         if evidence.is_empty() {
-            quiet.push((node.clone(), not_fenced(facts, next, node, &marked, found.held, now_ms)));
+            not_fenced.push((node.clone(), without_evidence(facts, next, node, &marked, found.held, now_ms)));
             continue;
         }
         fenced.add(cluster_of(node), node, evidence);
     }
-    let mut verdicts: BTreeMap<Node, Verdict> = quiet.into_iter().collect();
+    let mut verdicts: BTreeMap<Node, Verdict> = not_fenced.into_iter().collect();
     for (node, fact) in for_downtime {
         match may_fence_for_downtime(facts, &node, &fenced) {
             Ok(()) => fenced.add(cluster_of(&node), &node, ByKind::from([(fact.kind, fact)])),
-            // One that is out for an isolation is judged by that, below.
+            // The verdict of a node that is also isolated replaces this one below.
             Err(guard) => drop(verdicts.insert(node, Verdict::Hold(HoldReason::Guarded(guard)))),
         }
     }
@@ -68,7 +68,7 @@ pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judge
     under_every_name(facts, verdicts)
 }
 
-/// Whether the node was judged, and nothing counts against it any more. One that was not judged keeps what speaks against it
+/// Whether the node was judged and no kept evidence counts against it. A node that was not judged keeps its evidence
 /// (I2).
 fn is_clear(verdict: &Verdict) -> bool {
     match verdict {
@@ -85,8 +85,8 @@ fn is_clear(verdict: &Verdict) -> bool {
     }
 }
 
-/// Evidence that is not of a recovery: what was kept, what markers say, a lease that is over, an order. A downtime of before
-/// is nothing against a node that is in service and bears no marker: somebody let it back.
+/// Evidence that does not end by proof: kept evidence, markers, an isolation, an order. A kept downtime does not count
+/// against a node in service without a marker, since somebody let that node back.
 fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
     let was_let_back = marked.is_empty() && rows.in_service();
     let is_other = |kind: &EvidenceKind| match kind.ends_by() {
@@ -103,8 +103,8 @@ fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked:
     evidence
 }
 
-/// What becomes of a node that nothing fences.
-fn not_fenced(
+/// The verdict of a node without evidence that counts.
+fn without_evidence(
     facts: &Facts<'_>,
     next: &mut NodeMemory,
     node: &Node,
@@ -119,7 +119,7 @@ fn not_fenced(
     if let Some(old) = held {
         let settled = settle_old(facts, next, node, &old, now_ms);
         if let Some(role) = settled.filter(|_| old.source == Source::Marker) {
-            // Memory or disk still show the fence that its runtime rows are without.
+            // Memory or disk still have the marker that runtime lacks. The return removes it there.
             return Verdict::Unfence { role, evidence: vec![old] };
         }
         let is_contradicted = next.contradicted.contains_key(node) || facts.is_contradicted(node, old.by.as_ref());
@@ -136,7 +136,7 @@ fn not_fenced(
     Verdict::Keep
 }
 
-/// What was judged of a server holds for each name that its rows have.
+/// Gives each name of a server the server's verdict and directive.
 fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Judged {
     let (mut verdicts, mut directives) = (Vec::with_capacity(by_server.len()), BTreeMap::new());
     let mut by_server = by_server.into_iter().peekable();
@@ -151,8 +151,8 @@ fn under_every_name(facts: &Facts<'_>, by_server: BTreeMap<Node, Verdict>) -> Ju
     (verdicts.into_iter().collect(), directives)
 }
 
-/// What can't or mustn't be judged.
-fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
+/// The verdict of a node that cannot or must not be judged. `None`: it is judged.
+fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bool) -> Option<Verdict> {
     let is_unreadable = |row: &Row| matches!(Comment::parse(&row.comment), Comment::Unreadable(_));
     if rows.has_note() && rows.all().any(is_unreadable) {
         return Some(Verdict::Hold(HoldReason::UnreadableMarker));
@@ -172,7 +172,7 @@ fn hands_off(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: bo
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
         return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
     }
-    // A marker proves that Orchestrator knew it once, and an operator's order needs no such knowledge.
+    // A marker proves that Orchestrator knew the node once. An order does not need Orchestrator to know it.
     (!facts.memory.nodes.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
 }
 
@@ -189,7 +189,7 @@ fn directive(verdict: &Verdict, facts: &Facts<'_>, node: &Node) -> Option<Direct
     match verdict {
         Verdict::Fence { level, evidence, .. } => {
             let first = evidence.first()?;
-            // The successor is named by whichever evidence of that kind knows it; a marker's own name comes second.
+            // Live evidence names the successor. If it does not, the marker's name stays.
             let by = first.by.clone().or_else(|| facts.marked(node).get(&first.kind).and_then(|e| e.by.clone()));
             Some(Directive::Fence { kind: first.kind, by, sessions: *level >= Level::Sessions })
         }

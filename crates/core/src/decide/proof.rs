@@ -1,5 +1,5 @@
-//! What must be seen of a node before it is let back (design §6): one question, asked the same way for every return. What
-//! speaks against this node, and in which role does it return?
+//! The proof that lets a node back (design §6). Every return asks the same: what speaks against this node, and in which
+//! role does it return?
 
 use std::fmt;
 
@@ -9,35 +9,35 @@ use crate::node::Node;
 use crate::orchestrator::{Instance, Topology};
 use crate::role::Role;
 
-/// One thing that speaks against a node's return: said to the operator as the next thing to do.
+/// One obstacle to a node's return. Its text tells the operator what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ProofGap {
-    /// Orchestrator doesn't list the node.
+    /// Orchestrator does not list the node.
     Unlisted,
-    /// Its last check failed.
+    /// Orchestrator's last check of the node failed.
     NotValid,
-    /// No check of it began after the recovery ended.
+    /// No check of the node began after the recovery ended.
     NotCheckedSince,
-    /// It stands as a primary beside the present one.
+    /// The node is, or would be, a second primary beside this present one.
     StandsAlone(Node),
-    /// The cluster's present primary can't be told.
+    /// The cluster has no present primary, or several nodes may be it.
     NoPresentPrimary,
-    /// A replication thread is down; the server's own words, if it has any.
+    /// A replication thread does not run. The server's error, if it gives one.
     NotReplicating(String),
-    /// It doesn't lead to the present primary.
+    /// Following the node's primaries does not lead to this present primary.
     LeadsElsewhere(Node),
-    /// It is writable.
+    /// The node has `read_only=0`.
     Writable,
-    /// Its pair's check_type names a variable that Orchestrator doesn't report.
+    /// Its pair's `check_type` names a variable that Orchestrator does not report.
     CheckTypeUnseen(String),
-    /// Its former successor doesn't replicate from it, read-only.
+    /// Its former successor is not a read-only replica of it.
     SuccessorNotFollowing,
-    /// It has transactions that its primary lacks.
+    /// The node has this GTID set, which its primary lacks.
     ErrantGtid(String),
 }
 
 impl ProofGap {
-    /// Whether it shows that the node is not well, as against something that can't be told.
+    /// Whether it shows that the node is not well. Other gaps show only that something is unknown.
     fn is_bad(&self) -> bool {
         matches!(
             self,
@@ -45,14 +45,14 @@ impl ProofGap {
         )
     }
 
-    /// Whether it leaves open what the node is.
+    /// Whether it leaves the node's role open.
     fn is_unknown(&self) -> bool {
         matches!(self, Self::Unlisted | Self::NotCheckedSince | Self::NoPresentPrimary | Self::SuccessorNotFollowing)
     }
 }
 
-/// Whether these gaps prove that a node is not well: it answers and is neither a replica nor the primary, or it does not
-/// answer. Not knowing is no proof.
+/// Whether these gaps prove that a node is not well: it does not answer, or it is neither a replica nor the primary.
+/// An unknown role proves nothing.
 pub fn prove_bad(gaps: &[ProofGap]) -> bool {
     gaps.iter().any(ProofGap::is_bad) && !gaps.iter().any(ProofGap::is_unknown)
 }
@@ -79,62 +79,70 @@ impl ProofGap {
 impl fmt::Display for ProofGap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unlisted => write!(f, "Orchestrator does not list it: discover it there, or `unfence` it"),
+            Self::Unlisted => write!(f, "Orchestrator does not list it: discover it there or `unfence` it"),
             Self::NotValid => write!(f, "Orchestrator's last check of it failed: start it"),
             Self::NotCheckedSince => write!(f, "Orchestrator has not checked it since the recovery ended"),
             Self::StandsAlone(primary) => {
-                write!(f, "it stands as a primary of its own beside {primary}: make it a replica")
+                write!(f, "it would be a second primary beside {primary}: make it a replica")
             }
-            Self::NoPresentPrimary => write!(f, "Orchestrator shows no single present primary of its cluster"),
-            Self::NotReplicating(said) if said.is_empty() => {
+            Self::NoPresentPrimary => write!(f, "Orchestrator does not show which node of its cluster is the primary"),
+            Self::NotReplicating(error) if error.is_empty() => {
                 write!(f, "a replication thread does not run: start replication")
             }
-            Self::NotReplicating(said) => write!(f, "a replication thread does not run: the server says {said:?}"),
-            Self::LeadsElsewhere(primary) => write!(f, "it does not replicate from {primary}, directly or not"),
+            Self::NotReplicating(error) => {
+                write!(f, "a replication thread does not run: repair it; the server's error is {error:?}")
+            }
+            Self::LeadsElsewhere(primary) => {
+                write!(f, "it does not replicate from {primary}, neither directly nor through other replicas")
+            }
             Self::Writable => write!(f, "it is writable: set read_only=1"),
             Self::CheckTypeUnseen(check) => write!(
                 f,
-                "its pair's check_type is {check}, which Orchestrator does not report: check it, then `unfence` it as a replica"
+                "its pair's check_type is {check}, which Orchestrator does not report: check the node, then `unfence` \
+                 it as a replica"
             ),
-            Self::SuccessorNotFollowing => {
-                write!(f, "it stands as the primary, but its former successor is no read-only replica of it")
-            }
+            Self::SuccessorNotFollowing => write!(
+                f,
+                "Orchestrator shows it as the primary, but its former successor is not a read-only replica of it: make \
+                 the successor its replica, or `unfence` it"
+            ),
             Self::ErrantGtid(set) => write!(
                 f,
-                "it has transactions that its primary lacks ({set}): merge or drop them, or set policy.errant_gtid = \"warn\""
+                "it has transactions that its primary lacks ({set}): merge or drop them, or set policy.errant_gtid = \
+                 \"warn\""
             ),
         }
     }
 }
 
-/// What speaks against a return; never empty.
+/// All obstacles to one return. Never empty.
 pub type ProofGaps = Vec<ProofGap>;
 
-/// What a return is judged by.
+/// Judges the return of one node by what the leader shows of it.
 #[derive(Debug)]
 pub struct Judge<'a> {
     /// The leader's instances.
     pub topology: &'a Topology<'a>,
-    /// A check_type of the node's pairs that `read_only` alone does not prove; `None` if it proves all.
+    /// A `check_type` of the node's pairs that `read_only` alone does not prove.
     pub unproven_check_type: Option<&'a str>,
-    /// Whether the node takes writes through ProxySQL once it is writable: it is in a pair or a writer hostgroup.
+    /// Whether ProxySQL sends writes to the node once it is writable: it is in a pair or a writer hostgroup.
     pub may_become_writer: bool,
-    /// Whether transactions that its primary lacks keep it out.
+    /// Whether transactions that its primary lacks keep the node out (`policy.errant_gtid = "hold"`).
     pub errant_gtid_holds: bool,
 }
 
 impl Judge<'_> {
-    /// The live proof that fences of a recovery need: (a) as a replica or (b) as the primary.
+    /// The live proof that evidence of a recovery needs: the node is (a) a replica or (b) the primary.
     ///
-    /// `after_s` is the recovery's end, after which checks must have begun, those of its replicas too: rows of before
-    /// show the old replication (facts §8). `successor` is who took over then.
+    /// `after_s` is the recovery's end. Checks of the node and of its replicas must have begun later, since older ones
+    /// show the old replication (facts §8). `successor` is the node that took over.
     ///
     /// # Errors
-    /// Everything that speaks against it.
+    /// All obstacles, if the node is neither.
     pub fn live(&self, node: &Node, after_s: Option<i64>, successor: Option<&Node>) -> Result<Role, ProofGaps> {
         let instance = self.topology.instance(node).ok_or_else(|| vec![ProofGap::Unlisted])?;
         if !instance.valid {
-            return Err(vec![ProofGap::NotValid]); // all else that it shows is of before
+            return Err(vec![ProofGap::NotValid]); // its other values are from before the failed check
         }
         let checked_since = |i: &Instance| after_s.is_none_or(|end| i.checked_s > end);
         if !checked_since(instance) {
@@ -175,16 +183,16 @@ impl Judge<'_> {
         if gaps.is_empty() { Ok(Role::Replica) } else { Err(gaps) }
     }
 
-    /// The role that the node has now, for fences that end by themselves (downtime, isolation). A node that is read-only
-    /// is a replica. Not knowing the role is no reason to keep a node out: then its rows go back as they were. Only a
-    /// present primary that is plainly another node speaks against one that would take writes beside it.
+    /// The role that the node has now, for fences that end without proof (downtime, isolation). A read-only node is a
+    /// replica. An unknown role keeps no node out: its rows go back as they were. A node that would take writes beside
+    /// another present primary stays out.
     ///
     /// # Errors
-    /// Why it must not go back yet.
+    /// The obstacle, if the node would be a second writer.
     pub fn role(&self, node: &Node) -> Result<Role, ProofGaps> {
         let (instance, present) = (self.topology.instance(node), self.topology.present_primary(node));
         if instance.is_some_and(|instance| instance.valid && instance.read_only) {
-            return Ok(Role::Replica); // whoever the primary is, or whether there is one
+            return Ok(Role::Replica); // also without a present primary
         }
         let (Some(instance), Some(present)) = (instance, present) else { return Ok(Role::AsBefore) };
         if present.node == *node {
@@ -193,7 +201,7 @@ impl Judge<'_> {
         let is_harmless = !self.may_become_writer || self.topology.co_primaries(node, &present.node);
         match (&instance.primary, instance.read_only || !instance.valid) {
             _ if is_harmless => Ok(Role::AsBefore),
-            (Some(_), true) => Ok(Role::Replica), // down: ProxySQL's own business
+            (Some(_), true) => Ok(Role::Replica), // ProxySQL itself shuns a node that is down
             (Some(_), false) => Err(vec![ProofGap::Writable]),
             (None, _) => Err(vec![ProofGap::StandsAlone(present.node.clone())]),
         }

@@ -1,4 +1,4 @@
-//! What is to become of a node, as data, and in words.
+//! The verdict on a node, as data and in words.
 
 use std::fmt;
 
@@ -6,53 +6,53 @@ use crate::decide::{Guard, ProofGap, ProofGaps};
 use crate::evidence::{Evidence, Level};
 use crate::role::Role;
 
-/// What is to become of a node.
+/// The verdict on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Nothing speaks against it.
+    /// Nothing counts against the node. Its rows stay as they are.
     Keep,
-    /// Out, and it stays out.
+    /// The node goes out of service or stays out.
     Fence {
-        /// How far.
+        /// How far the fence goes.
         level: Level,
-        /// Highest rank first; never empty.
+        /// Highest rank first. Never empty.
         evidence: Vec<Evidence>,
-        /// What would let it back.
+        /// The obstacle to the node's return.
         blocker: ReturnBlocker,
     },
-    /// Something speaks against it, or can't be understood; nothing is changed.
+    /// The node's rows stay as they are, though something is unclear or speaks against it.
     Hold(HoldReason),
-    /// Back, in this role.
+    /// The node goes back into service.
     Unfence {
-        /// As what.
+        /// The role in which it goes back.
         role: Role,
-        /// What had fenced it.
+        /// The evidence that has ended.
         evidence: Vec<Evidence>,
     },
-    /// Not ours to judge.
+    /// The node is not judged.
     Ignore(HoldReason),
 }
 
-/// What still keeps a fenced node out.
+/// The obstacle to a fenced node's return.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReturnBlocker {
-    /// A leader whose good news counts (I8).
+    /// The leader is not confirmed (I8).
     ConfirmedLeader,
-    /// The lease.
+    /// There is no lease.
     Lease,
-    /// Something about the node: all that speaks against it.
+    /// The node lacks the proof, or the role, for a return.
     Proof(ProofGaps),
-    /// What Orchestrator shows of its nodes, which was not read in this tick.
+    /// Orchestrator's instances were not read in this tick.
     Instances,
-    /// The recovery history, read down to what is known: a record in what is missing may speak against the node.
+    /// The recovery history was not read up to this tick. A missing record may speak against the node.
     History,
-    /// What Orchestrator says of the node and can't be read.
+    /// An entry of Orchestrator's answer that names the node cannot be read.
     Unreadable(String),
-    /// The same proof once more, 2 s later.
+    /// The proof was seen once. It must be seen again, at least 2 s later.
     SecondProof(Role),
-    /// The end of the downtime in Orchestrator.
+    /// The downtime in Orchestrator has not ended.
     DowntimeEnd,
-    /// An operator's `unfence`.
+    /// Only an operator's `unfence` lets the node back.
     Operator,
 }
 
@@ -90,36 +90,38 @@ impl fmt::Display for ReturnBlocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConfirmedLeader => write!(f, "Orchestrator's leader is not confirmed yet"),
-            Self::Lease => write!(f, "the lease: Orchestrator's leader must be reached"),
+            Self::Lease => write!(f, "there is no lease: Orchestrator's leader must be reached"),
             Self::Proof(gaps) => f.write_str(&gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-            Self::Instances => write!(f, "Orchestrator's list of instances, which was not read in this tick"),
-            Self::History => write!(f, "Orchestrator's recovery history is not read up to now yet"),
-            Self::Unreadable(what) => write!(f, "Orchestrator's answer about it must be readable: {what}"),
-            Self::SecondProof(role) => write!(f, "seen as {role}; waiting to see it again"),
+            Self::Instances => write!(f, "Orchestrator's list of instances was not read in this tick"),
+            Self::History => write!(f, "Orchestrator's recovery history is not read up to this tick yet"),
+            Self::Unreadable(what) => {
+                write!(f, "an entry of Orchestrator's answer that names it cannot be read: {what}")
+            }
+            Self::SecondProof(role) => write!(f, "it was seen once as {role} and must be seen again"),
             Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
-            Self::Operator => write!(f, "an operator's `unfence`"),
+            Self::Operator => write!(f, "an operator must `unfence` it"),
         }
     }
 }
 
-/// Why nothing is changed.
+/// The reason why a node's rows stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HoldReason {
-    /// The operator said hands off.
+    /// An operator suspended this ProxySQL, for this reason.
     Suspended(String),
-    /// Orchestrator never listed the node.
+    /// Orchestrator never listed the node under this name.
     NotKnown,
-    /// A row has a status that we don't know.
+    /// A row has a status that is not one of ProxySQL's four.
     UnknownStatus(String),
-    /// A row has a note of ours that we can't read.
+    /// A row has a marker that this version cannot read.
     UnreadableMarker,
-    /// Evidence is older than this agent's watch, and the node is not proven bad.
+    /// The evidence is from before the watch, and the node is not proven bad.
     OldEvidence(Evidence),
-    /// Evidence is older than this agent's watch, and running replicas follow the node.
+    /// The evidence is from before the watch, and running replicas follow the node.
     Contradicted(Evidence),
-    /// What Orchestrator says of the node can't be read.
+    /// An entry of Orchestrator's answer that names the node cannot be read.
     Unreadable(String),
-    /// A plain downtime, held by a guard.
+    /// A guard forbids the fence for a plain downtime.
     Guarded(Guard),
 }
 
@@ -148,18 +150,18 @@ impl fmt::Display for HoldReason {
                 write!(f, "a row has the status {status:?}, which this version does not know")
             }
             Self::UnreadableMarker => {
-                write!(f, "a row's comment has a [stonith:...] note that this version cannot read")
+                write!(f, "a row's comment has a [stonith:...] marker that this version cannot read")
             }
             Self::OldEvidence(evidence) => {
-                write!(f, "{evidence} is from before this agent's watch, and the node is not proven bad")
+                write!(f, "{evidence} is from before this agent's watch, and nothing shows that the node is not well")
             }
             Self::Unreadable(what) => write!(f, "{what}"),
             Self::Contradicted(evidence) => write!(
                 f,
-                "{evidence} is from before this agent's watch, and replicas run from the node, which takes writes: \
+                "{evidence} is from before this agent's watch, but the node takes writes and has running replicas: \
                  `unfence` it if it is the primary, `fence` it if it is not"
             ),
-            Self::Guarded(guard) => write!(f, "a downtime does not fence it: {guard}"),
+            Self::Guarded(guard) => write!(f, "its downtime does not fence it: {guard}"),
         }
     }
 }
@@ -177,7 +179,7 @@ mod tests {
                 ReturnBlocker::Proof(vec![ProofGap::NotReplicating(String::new()), ProofGap::Writable]),
                 "start replication; it is writable",
             ),
-            (ReturnBlocker::SecondProof(Role::Replica), "seen as replica"),
+            (ReturnBlocker::SecondProof(Role::Replica), "seen once as replica"),
             (ReturnBlocker::Operator, "`unfence`"),
         ] {
             assert!(blocker.to_string().contains(words), "{blocker}");

@@ -108,7 +108,7 @@ fn what_an_isolation_took_out_is_a_row_that_is_left_and_what_an_operator_took_ou
 #[test]
 fn each_guard_says_what_it_spares() {
     let said = [Guard::LastOnline(Hostgroup(30)), Guard::HealthyPrimary, Guard::TooMany(2), Guard::Unseen];
-    let words = ["ONLINE row of hostgroup 30", "present primary", "2 of its cluster", "does not show"];
+    let words = ["ONLINE row of hostgroup 30", "healthy primary", "2 of its cluster", "did not show"];
     for (guard, word) in said.iter().zip(words) {
         assert!(guard.to_string().contains(word), "{guard}");
     }
