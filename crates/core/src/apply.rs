@@ -1,4 +1,4 @@
-//! Carries a plan out on one ProxySQL: the merge-safe LOAD (design §8), as a state machine without I/O.
+//! Carries a plan out on one ProxySQL by the merge-safe LOAD (design §8). A state machine without I/O.
 //!
 //! | phase | waits for | next |
 //! | --- | --- | --- |
@@ -16,24 +16,24 @@
 //! | `Sessions`, `PossibleHolders` | no connection in use | `RowsRead` on disk |
 //! | `Unlocking` | the lock dropped | `Over` |
 //!
-//! A refused statement puts back what is lent and ends in `Over`, from every phase.
+//! From every phase, a refused statement puts memory back and ends in `Over`.
 //!
-//! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: `kept`
-//! is what memory shall be in the end, `target` is what is to go live. Both are tables in ProxySQL's own `main`,
-//! so that any agent can finish what another began, and both die with memory when ProxySQL restarts. It is lent as
-//! briefly as can be: sessions are ended after it was put back.
+//! LOAD makes runtime equal to memory, and memory holds other people's staged edits. So memory is lent: it is made the
+//! `target` that goes live, and afterwards put back to `kept`. Both copies are tables in ProxySQL's own `main`. Any
+//! agent can finish what another began, and the copies die with memory when ProxySQL restarts. Memory is lent as
+//! briefly as possible: sessions are ended after it was put back.
 //!
-//! A SAVE to disk by somebody else while memory is lent would save what is lent. The disk table is watched for that
-//! (`MarkDisk`), and memory is saved anew once it is put back.
+//! A SAVE by somebody else while memory is lent would save the lent rows. A mark in the disk table (`MarkDisk`) shows
+//! such a SAVE, and memory is saved again once it is put back.
 //!
-//! Every write compares before it swaps: a record that somebody edited meanwhile is left as it is, seen by the
-//! check, folded into `kept` column by column, and only then replaced. An edit that comes between the last look and
-//! the LOAD goes live for a moment: the look after the LOAD sees it, and a second LOAD takes it out again. What
-//! can't be seen is an edit that sets a value to what memory shows or is about to show while it is lent.
+//! Every write names the record as it was read. A record that somebody edited meanwhile is left alone, seen by the next
+//! look, folded into `kept` column by column, and only then replaced. An edit between the last look and the LOAD goes
+//! live for a moment: the look after the LOAD sees it, and a second LOAD takes it out again. An edit that sets a value
+//! to the lent one, or to one that memory is about to show, cannot be seen.
 //!
-//! No other applier takes over while this one writes: the lock is renewed before each batch of writes and honoured
-//! for 30 s from then, and the driver hands out no statement later than 20 s after the first (`APPLY_DEADLINE`). So
-//! `DropLock`, which can't name an owner in SQL, drops ours or none.
+//! No other applier takes over while this one writes. The lock is renewed before each batch of writes and lasts 30 s
+//! from then, and the driver sends no statement later than 20 s after the first (`APPLY_DEADLINE`). So `DropLock`,
+//! which cannot name an owner in SQL, drops this applier's lock or none.
 
 mod merge;
 mod put_back;
@@ -58,64 +58,65 @@ use put_back::{PutBack, Whose};
 use recheck::Look;
 use sessions::Ending;
 
-/// How often a lock that vanishes while we look is tried again, and how often somebody else's copies are finished.
+/// The most attempts at a lock that vanishes before it is read, and the most times that another applier's copies are
+/// put back first.
 const LOCK_TRIES_MAX: u32 = 3;
 
 /// How an apply ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Carried out and seen in runtime.
+    /// The plan was carried out, and runtime was checked.
     Applied(Done),
-    /// Another applier holds the lock (I12).
+    /// Another applier holds the lock (I12). Nothing was changed.
     Busy {
-        /// Who.
+        /// The lock's owner.
         owner: String,
     },
-    /// Another applier took the lock over from us: it finishes our work.
+    /// Another applier took the lock over, and finishes this apply's work.
     LostLock,
-    /// Somebody kept changing memory or runtime, so a return was put off; nothing was changed.
+    /// A return was put off, since memory or runtime kept changing. Memory was put back, and nothing went live.
     PutOff,
-    /// ProxySQL refused a statement; memory was put back as far as it let us.
+    /// ProxySQL refused a statement. Memory was put back unless ProxySQL refused that too.
     Failed {
-        /// What was tried.
+        /// The statement's short form.
         statement: String,
-        /// What came back.
+        /// ProxySQL's error.
         error: String,
     },
 }
 
-/// What an apply that came through has to say.
+/// The results of an apply that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Done {
     /// An earlier apply was finished first.
     pub finished_earlier: bool,
-    /// Sessions that were ended.
+    /// The number of sessions that were ended.
     pub sessions_ended: u64,
-    /// Those of them that may have held a fenced node, and may not: the last resort.
+    /// The number of ended sessions that may not have held a fenced node: those of the last resort.
     pub possible_ended: u64,
-    /// `mysql-show_processlist_extended` is on until the next LOAD MYSQL VARIABLES: somebody staged another variable in
-    /// the moment of the look.
+    /// `mysql-show_processlist_extended` stays on until the next LOAD MYSQL VARIABLES, since somebody staged another
+    /// variable meanwhile.
     pub extended_left: bool,
-    /// Nodes that still have connections in use.
+    /// Fenced nodes that still have connections in use.
     pub sessions_left: BTreeSet<Node>,
-    /// Rows that runtime doesn't show as they were loaded, the planned ones first.
+    /// Rows that runtime does not show as they were loaded, the planned ones first.
     pub not_as_planned: Vec<String>,
-    /// The disk layer refused: a restart of ProxySQL would forget the fence.
+    /// The error of the disk layer. A restart of ProxySQL would lose the change.
     pub disk_error: Option<String>,
-    /// Edits of somebody else that came in between and were kept staged.
+    /// The number of edits by somebody else during the apply. They stay staged.
     pub edits_kept: u64,
-    /// Somebody LOADed while memory was lent: what they had staged was loaded for them, or (`false`) was not.
+    /// Somebody LOADed while memory was lent. `true`: their staged edits were loaded for them.
     pub load_made_up: Option<bool>,
-    /// Somebody SAVEd to disk while memory was lent: what they had staged was saved for them, or (`false`) was not.
+    /// Somebody SAVEd to disk while memory was lent. `true`: their staged edits were saved for them.
     pub save_made_up: Option<bool>,
 }
 
-/// What the driver is to do next.
+/// The driver's next step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Send this, and call [`Apply::next`] with the reply.
+    /// Send this statement, and call [`Apply::next`] with the reply.
     Ask(Statement),
-    /// It is over.
+    /// The apply is over.
     Done(Outcome),
 }
 
@@ -146,26 +147,26 @@ enum Phase {
     Over(Outcome),
 }
 
-/// The plan on its way into the server table of one layer.
+/// An attempt to write the plan into the server table of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Writing {
     place: Place,
-    /// Only what the plan takes out of service.
+    /// Only the fences of the plan are written, and not its returns.
     fences: bool,
     tries: u32,
 }
 
-/// How often rows are written that somebody edits at that moment, or that no comparison finds.
+/// The most attempts to write rows that somebody edits meanwhile, or that no comparison finds.
 const WRITE_TRIES_MAX: u32 = 3;
 
-/// Why an apply gives up before its end.
+/// The reason why an apply ends early.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum BrokenOff {
     Failed { statement: String, error: String },
     PutOff,
 }
 
-/// One apply. Clone, compare and hash it: the model does.
+/// One apply. The model clones, compares and hashes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Apply {
     plan: Plan,
@@ -173,46 +174,50 @@ pub struct Apply {
     phase: Phase,
     queue: VecDeque<Statement>,
     asked: Option<Statement>,
+    /// The statements of this phase with their replies.
     got: Vec<(Statement, Reply)>,
-    /// Statements that did not find what they were to change.
+    /// Statements that did not find the records that they were to change.
     missed: Vec<Statement>,
+    /// The covered tables that this ProxySQL has.
     tables: Vec<Table>,
     kept: BTreeMap<Table, Content>,
     target: BTreeMap<Table, Content>,
-    /// The copies that are there are ours, and not an earlier apply's.
+    /// The copies in `main` are from this apply, and not from an earlier one.
     copied: bool,
-    /// The disk table is marked, so that a SAVE shows; and an earlier apply noted that it marked it.
+    /// The disk table carries this apply's mark, which a SAVE removes.
     watched: bool,
+    /// An earlier apply left the note of such a mark.
     watched_earlier: bool,
-    /// Memory may differ from what it was: it has to be put back.
+    /// Memory may differ from `kept`, and has to be put back.
     lent: bool,
-    /// Our LOAD was carried out.
+    /// This apply's LOAD was carried out.
     live: bool,
-    /// The note of an earlier apply's returns is there.
+    /// An earlier apply left a note of returns.
     noted_earlier: bool,
-    /// Fenced nodes whose hidden sessions were looked for, as noted; and whether there is such a note.
+    /// Fenced nodes whose hidden sessions were looked for, as noted in `main`.
     ended: BTreeSet<Node>,
+    /// That note is there.
     noted_ended: bool,
-    /// Returns that are noted: live, or about to be, and not on disk yet.
+    /// Noted returns: live or about to be, and not on disk yet.
     returns: BTreeMap<Node, Role>,
-    /// The version of runtime before our LOAD; a LOAD, and nothing else, adds one.
+    /// Runtime's version before this apply's LOAD. Each LOAD adds one, and nothing else does (facts §1).
     version: Option<u64>,
-    /// What it must be in the end if nobody but us LOADs while memory is lent.
+    /// The version in the end, if nobody else LOADs while memory is lent.
     expected: Option<u64>,
-    /// Somebody did: what they had staged is loaded for them.
+    /// Somebody else LOADed. Their staged edits are being loaded for them.
     for_them: bool,
-    /// Records that our LOAD took live though somebody was still editing them: the target's go live instead.
+    /// Records that this apply's LOAD took live while somebody was editing them. The next LOAD takes the target's live.
     undo: BTreeSet<(Table, Record)>,
-    /// How often copies were in the way that are not ours.
+    /// The number of times that another applier's copies were in the way.
     in_the_way: u32,
     broken_off: Option<BrokenOff>,
     done: Done,
 }
 
 impl Apply {
-    /// An apply of this plan by this owner: a name that no other process has, now or later.
+    /// An apply of this plan. `owner` must be a name that no other process has, now or later.
     pub fn new(plan: Plan, owner: String) -> Self {
-        // A lease needs no lock: whoever holds it must not keep the other agent from isolating, or from not.
+        // Sharing a lease needs no lock. The holder of the lock must not decide whether another agent isolates.
         let share = plan.lease_action.map(|share| match share {
             LeaseAction::Keep { good_ms } => Statement::LeaveLease { owner: owner.clone(), good_s: good_ms / 1_000 },
             LeaseAction::Want => Statement::WantLease,
@@ -254,7 +259,7 @@ impl Apply {
         }
     }
 
-    /// Takes the reply to the statement that was handed out last (`None` the first time), gives the next step.
+    /// Takes the reply to the last statement (`None` the first time), and returns the next step.
     pub fn next(&mut self, reply: Option<Reply>) -> Step {
         if let (Some(statement), Some(reply)) = (self.asked.take(), reply) {
             self.take(statement, reply);
@@ -281,13 +286,13 @@ impl Apply {
                 }
                 self.done.disk_error = Some(error);
             }
-            // What it would have told is done without.
+            // A fence does not depend on these answers.
             Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             Reply::Refused(_) if statement.is_about_saves() => {}
-            // Without it we can't tell whose LOAD it was; that is all.
+            // Without the checksums nothing shows whose LOAD it was. The apply goes on.
             Reply::Refused(_) if matches!(statement, Statement::Read { table, .. } if table == recheck::CHECKSUMS) => {}
             Reply::Refused(error) => self.fail(&statement, error),
-            // The lock is somebody else's by now, and so are the copies: hands off, they finish what we began.
+            // Another applier has taken over the lock and the copies, and finishes this apply's work.
             Reply::Changed(0) if matches!(statement, Statement::RenewLock { .. }) => {
                 self.queue.clear();
                 self.phase = Phase::Over(Outcome::LostLock);
@@ -297,7 +302,8 @@ impl Apply {
                     self.queue.push_front(Statement::RenewLease { owner, good_s });
                 }
             }
-            // Copies of somebody who lost the lock to us, made since we looked: finished like any earlier apply's.
+            // An applier that lost the lock to this one has made copies meanwhile. They are put back like those of any
+            // earlier apply.
             Reply::Exists if matches!(statement, Statement::Copy { .. }) => {
                 self.queue.clear();
                 self.got.clear();
@@ -320,7 +326,8 @@ impl Apply {
         }
     }
 
-    /// Gives up: puts memory back if it is lent, and leaves. What can't be put back stays in the copies, for the next.
+    /// Ends the apply early, after putting memory back if it is lent. If that fails too, the copies stay for the next
+    /// apply.
     fn fail(&mut self, statement: &Statement, error: String) {
         self.queue.clear();
         self.got.clear();
@@ -345,7 +352,7 @@ impl Apply {
         self.queue.extend(statements);
     }
 
-    /// One match on (phase, replies): asks the next statements, gives the next phase.
+    /// One match on the phase: takes its replies, asks the next statements, and returns the next phase.
     fn advance(&mut self, phase: Phase, got: Vec<(Statement, Reply)>) -> Phase {
         match phase {
             Phase::Start => {
@@ -358,7 +365,7 @@ impl Apply {
                     self.ask([Statement::ReadLock]);
                     Phase::LockTaken { tries }
                 }
-                // A takeover that changed nothing: somebody was faster.
+                // The takeover changed nothing, since another applier was faster.
                 Some((Statement::TakeOverLock { from, .. }, Reply::Changed(0))) => {
                     Phase::Over(Outcome::Busy { owner: from.clone() })
                 }
@@ -366,8 +373,8 @@ impl Apply {
                     self.ask([Statement::Names]);
                     Phase::Locked
                 }
-                // Neither taken nor taken over: nothing shows that it is ours.
-                Some(_) | None => Phase::Over(Outcome::Busy { owner: "somebody".to_owned() }),
+                // Any other reply does not show that the lock is this applier's.
+                Some(_) | None => Phase::Over(Outcome::Busy { owner: "unknown".to_owned() }),
             },
             Phase::LockTaken { tries } => match got.into_iter().next() {
                 Some((_, Reply::Lock(Some(seen)))) if seen.expired || seen.owner == self.owner => {
@@ -379,7 +386,7 @@ impl Apply {
                     Phase::Locking { tries: tries + 1 }
                 }
                 Some((_, Reply::Lock(Some(seen)))) => Phase::Over(Outcome::Busy { owner: seen.owner }),
-                _ => Phase::Over(Outcome::Busy { owner: "somebody".to_owned() }),
+                _ => Phase::Over(Outcome::Busy { owner: "unknown".to_owned() }),
             },
             Phase::Locked => self.finish_earlier(&got),
             Phase::Finishing => self.put_back_earlier(got),
@@ -415,12 +422,12 @@ impl Apply {
         }
     }
 
-    /// After the lock, and after what an earlier apply left: the plan itself.
+    /// Begins the plan itself, after the lock was taken and an earlier apply was finished.
     fn begin_plan(&mut self) -> Phase {
         if self.plan.changes.is_empty() {
             return self.put_back();
         }
-        // A fence goes to disk first, so that a restart of ProxySQL at any moment keeps it (I10).
+        // Fences go to disk first, so that a restart of ProxySQL at any moment keeps them (I10).
         self.read_rows(Writing { place: Place::Disk, fences: true, tries: 1 })
     }
 
@@ -429,7 +436,7 @@ impl Apply {
         Phase::RowsRead(writing)
     }
 
-    /// Carries the plan out on the rows that were just read.
+    /// Carries the plan out on the rows that were read.
     fn write_rows(&mut self, writing: Writing, got: Vec<(Statement, Reply)>) -> Phase {
         let plan = if writing.fences { self.fences() } else { self.plan.clone() };
         for (_, reply) in got {
@@ -463,7 +470,7 @@ impl Apply {
             self.copied = true;
             self.ask([Statement::Read { place: Place::Runtime, table: recheck::CHECKSUMS }]);
             self.ask([Statement::NoteWatch, Statement::MarkDisk]);
-            // Runtime first: what somebody edits and LOADs in between is then an edit, and not just what we lend.
+            // Runtime is copied first. Then an edit that somebody makes and LOADs between the copies shows as an edit.
             for (from, to) in [(Place::Runtime, Place::Target), (Place::Memory, Place::Kept)] {
                 self.ask(tables.iter().map(|table| Statement::Copy { from, to, table: *table }));
             }
@@ -472,12 +479,12 @@ impl Apply {
             }
             Phase::Keeping
         } else {
-            // Runtime is as it should be: memory alone is brought in line, without a LOAD.
+            // Runtime is as planned already. Memory alone is changed, without a LOAD.
             self.read_rows(Writing { place: Place::Memory, fences: false, tries: 1 })
         }
     }
 
-    /// Memory is kept and runtime copied; now the plan goes into both copies, and memory becomes the target.
+    /// Carries the plan out on both copies, and makes memory the target.
     fn lend(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
         let mut lent = BTreeMap::new();
         for (statement, reply) in got {
@@ -503,13 +510,13 @@ impl Apply {
         }
         let planned = |content: &Content, live: bool| -> Result<Content, String> {
             let rows = content.rows().map_err(|error| error.to_string())?;
-            // A return reaches memory after it is live: until then whoever puts memory back leaves the node fenced.
+            // A return goes into `kept` only once it is live. Until then, putting memory back leaves the node fenced.
             let rows = if live { plan.carry_out(&live_rows(rows)) } else { fences.carry_out(&rows) };
             Ok(content.with_rows(&rows))
         };
         let both = match (lent.get(&SERVERS), self.target.get(&SERVERS)) {
             (Some(kept), Some(target)) => planned(kept, false).and_then(|kept| Ok((kept, planned(target, true)?))),
-            _ => Err("the copies of mysql_servers were not there".to_owned()),
+            _ => Err("a copy of mysql_servers is missing".to_owned()),
         };
         let (kept, target) = match both {
             Ok(both) => both,
@@ -537,8 +544,8 @@ impl Apply {
         Phase::Lent
     }
 
-    /// A return goes to disk last: a restart before that finds the node still fenced. A fence is there already,
-    /// unless somebody saved memory to disk meanwhile.
+    /// Writes the plan to disk, returns included: a restart before that finds the node still fenced. Fences are there
+    /// already unless somebody saved to disk meanwhile.
     fn disk_last(&mut self) -> Phase {
         if self.broken_off.is_some() || self.plan.changes.is_empty() {
             return self.unlock();
@@ -552,21 +559,21 @@ impl Apply {
         Phase::Unlocking
     }
 
-    /// The plan less its returns.
+    /// The plan without its returns.
     fn fences(&self) -> Plan {
         let fences = self.plan.directives.iter().filter(|(_, d)| matches!(d, Directive::Fence { .. }));
         let directives = fences.map(|(n, d)| (n.clone(), d.clone())).collect();
         Plan { directives, managed: self.plan.managed.clone(), ..Plan::default() }
     }
 
-    /// Turns one content into another that may have to be put back. A record that is still as it was read though our
-    /// statement did not find it goes by its key.
+    /// Turns one content into another, record by record. A record that an earlier statement missed although nobody
+    /// changed it goes by its key.
     fn swap_content(&mut self, place: Place, table: Table, from: &Content, to: &Content) {
         let stuck = self.take_stuck(place, table, from);
         self.ask(statement::swaps(place, table, from, to, &stuck));
     }
 
-    /// Records that no comparison finds: our statement missed them, and they are as they were.
+    /// The records that no comparison finds: a statement missed them, and they are as they were.
     fn take_stuck(&mut self, place: Place, table: Table, now: &Content) -> BTreeSet<Record> {
         let of_it = |statement: &Statement| match statement {
             Statement::Swap { place: there, table: of, .. } => (*there, *of) == (place, table),
@@ -580,8 +587,8 @@ impl Apply {
     }
 }
 
-/// What a LOAD of runtime's own rows must contain: SHUNNED is written ONLINE (it can stick for good otherwise), and
-/// ghost OFFLINE_HARD rows are left out (facts §2).
+/// Runtime's rows as a LOAD must have them (facts §2): SHUNNED becomes ONLINE, since a loaded SHUNNED can stick for
+/// good. Ghosts are left out.
 fn live_rows(rows: Vec<Row>) -> Vec<Row> {
     rows.into_iter()
         .filter(|row| row.status != Status::OfflineHard)

@@ -1,5 +1,5 @@
-//! Somebody's edit of a record that we lent, merged with what the record shall be in the end: what they changed is
-//! theirs, column by column, and the rest is as it was kept.
+//! Merges an edit that somebody made to a lent record with the kept record. The columns that they changed stay as they
+//! set them. The other columns are put back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::managed::Managed;
 use crate::plan::Plan;
 use crate::table::{Comment, Content, Hostgroup, Record, Row, RowKey, SERVERS, Table, mark, unmarked};
 
-/// What a record shall be: lent as `ours`, found as `theirs`, to be put back as `kept`.
+/// The record that memory must have in the end. It was lent as `ours`, is found as `theirs`, and was `kept` before.
 pub(super) fn merged(
     table: Table,
     columns: &[String],
@@ -29,8 +29,8 @@ pub(super) fn merged(
     Some(merged)
 }
 
-/// Status and marker go together: who changed the comment alone leaves a fenced row ours; who changed the status of
-/// a row that we had lent without a marker made it theirs (I3).
+/// Keeps status and marker together (I3). A fenced row keeps its marker if somebody changed only the comment. It loses
+/// its marker if somebody changed the status of a row that was lent without one: the row is theirs then.
 fn settle_marker(columns: &[String], ours: &Record, theirs: &Record, kept: &Record, merged: &mut Record) {
     let at = |name: &str| columns.iter().position(|column| column == name);
     let (Some(status), Some(comment)) = (at("status"), at("comment")) else { return };
@@ -46,7 +46,7 @@ fn settle_marker(columns: &[String], ours: &Record, theirs: &Record, kept: &Reco
     }
 }
 
-/// A server record with a plan carried out that only fences: such a plan makes and deletes no rows.
+/// A record with the fences carried out on it. A plan that only fences makes and deletes no rows.
 pub(super) fn planned(table: Table, columns: &[String], record: Record, fences: &Plan) -> Record {
     if table != SERVERS {
         return record;
@@ -56,8 +56,8 @@ pub(super) fn planned(table: Table, columns: &[String], record: Record, fences: 
     planned.and_then(|content| content.records.into_values().next()).unwrap_or(record)
 }
 
-/// What goes live where somebody LOADs what is staged: memory, but for the half of a pair that a row is in. That is the
-/// monitor's to say, and memory does not hear of it.
+/// The table that goes live when somebody's LOAD is made up for: the kept memory, with each row in the half of its pair
+/// that runtime has it in. The monitor moves rows between the halves, and memory does not show that.
 pub(super) fn staged(table: Table, runtime: &Content, kept: &Content, managed: &Managed) -> Option<Content> {
     if table != SERVERS {
         return Some(kept.clone());
@@ -90,12 +90,12 @@ pub(super) fn staged(table: Table, runtime: &Content, kept: &Content, managed: &
     Some(kept.with_rows(&rows.into_values().collect::<Vec<_>>()))
 }
 
-/// A record's key.
+/// The key columns of a record.
 pub(super) fn key(table: Table, record: &Record) -> Record {
     record.iter().take(table.key_columns).cloned().collect()
 }
 
-/// Sets, or takes out, the record of this key.
+/// Sets or removes the record of this key.
 pub(super) fn put(content: &mut Content, key: &Record, record: Option<Record>) {
     match record {
         Some(record) => drop(content.records.insert(key.clone(), record)),
@@ -103,7 +103,7 @@ pub(super) fn put(content: &mut Content, key: &Record, record: Option<Record>) {
     }
 }
 
-/// Keys whose records differ.
+/// The keys whose records differ.
 pub(super) fn changed_keys(from: &Content, to: &Content) -> Vec<Record> {
     let keys: BTreeSet<&Record> = from.records.keys().chain(to.records.keys()).collect();
     keys.into_iter().filter(|key| from.records.get(*key) != to.records.get(*key)).cloned().collect()

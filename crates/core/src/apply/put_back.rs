@@ -1,7 +1,7 @@
-//! Puts memory back: what we lent, or what an earlier apply, ours or another agent's, left behind (I10).
+//! Puts memory back after this apply, or after an earlier one that was cut off, whichever agent's it was (I10).
 //!
-//! Putting back is always right: a record of memory that is still the target's becomes the kept one, and any other
-//! is either untouched or somebody's edit. Where only one of the two copies is left, memory is as it should be.
+//! **Invariant:** putting back is always right. A record of memory that equals the target's becomes the kept one. Any
+//! other record is untouched or somebody's edit. If only one of the two copies is left, memory was put back already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +10,30 @@ use super::statement::key_record;
 use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{COVERED, Content, Record, SERVERS, Table};
 
-/// The name in `main` of the note that SAVEs are watched for.
+/// The table in `main` that notes the mark of the disk table, by which a SAVE is seen.
 pub const WATCHED_NAME: &str = "stonith_watched";
 
-/// How often records are put back that somebody edits at that moment.
+/// The most attempts to put back records that somebody edits meanwhile.
 const PUT_BACK_TRIES_MAX: u32 = 3;
 
-/// Whose copies are put back.
+/// The apply whose copies are put back: an earlier one or this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Whose {
     Earlier,
     Ours,
 }
 
-/// How far the putting back has come.
+/// The progress of putting memory back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PutBack {
     whose: Whose,
     tries: u32,
-    /// Records that were no longer as we had lent them.
+    /// Records that were no longer as they had been lent.
     missed: BTreeSet<(Table, Record)>,
 }
 
 impl Apply {
-    /// Reads what is left, or goes on with the plan.
+    /// Reads what an earlier apply left in `main`.
     pub(super) fn finish_earlier(&mut self, got: &[(Statement, Reply)]) -> Phase {
         let none = BTreeSet::new();
         let names = match got.last() {
@@ -89,7 +89,7 @@ impl Apply {
         Phase::PuttingBack(PutBack { whose: Whose::Earlier, tries: 1, missed: BTreeSet::new() })
     }
 
-    /// Memory becomes what was kept; a record that somebody changed meanwhile stays theirs.
+    /// Turns the lent memory back into the kept one. Records that somebody changed meanwhile stay as they set them.
     pub(super) fn put_back(&mut self) -> Phase {
         self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
         self.missed.clear();
@@ -103,7 +103,7 @@ impl Apply {
         Phase::PuttingBack(PutBack { whose: Whose::Ours, tries: 1, missed: BTreeSet::new() })
     }
 
-    /// Looks which records were not as we had lent them; without any, the copies have served.
+    /// Reads the records again that were not as they had been lent. If there are none, memory is put back.
     pub(super) fn putting_back(&mut self, mut back: PutBack) -> Phase {
         back.missed = self.missed.iter().flat_map(missed).collect();
         if !back.missed.is_empty() && back.tries < PUT_BACK_TRIES_MAX {
@@ -113,7 +113,7 @@ impl Apply {
             return Phase::Missed(back);
         }
         self.lent = false;
-        // Without copies nothing was lent: an earlier apply may have noted the mark and not made it.
+        // Without copies nothing was lent. The earlier apply may have noted the mark without setting it.
         let watched = match back.whose {
             Whose::Earlier => self.watched_earlier && !self.target.is_empty(),
             Whose::Ours => self.watched,
@@ -122,8 +122,8 @@ impl Apply {
         Phase::Watched(back.whose)
     }
 
-    /// Somebody may have SAVEd what we had lent: what they had staged is saved for them, before the copies go, so that a
-    /// crash does not lose it.
+    /// Makes up for a SAVE of lent rows: memory, with what they had staged, is saved for them. The copies are dropped
+    /// after that, so that a crash in between does not lose the edit.
     pub(super) fn end_watch(&mut self, whose: Whose, got: &[(Statement, Reply)]) -> Phase {
         let saved = got.contains(&(Statement::WasSaved, Reply::Saved(true)));
         if saved && self.done.disk_error.is_none() {
@@ -141,7 +141,7 @@ impl Apply {
         Phase::Dropped(whose)
     }
 
-    /// Somebody may have LOADed while memory was lent.
+    /// Counts the LOADs since memory was lent.
     pub(super) fn count_loads(&mut self) -> Phase {
         if self.expected.is_none() || self.broken_off.is_some() {
             return self.begin_sessions();
@@ -150,8 +150,8 @@ impl Apply {
         Phase::Counting
     }
 
-    /// What they had staged did not go live, though ProxySQL said that it did: it is loaded for them, once, and with the
-    /// placements that the monitor gave to rows meanwhile (I5).
+    /// Makes up for somebody's LOAD of lent rows, once: their staged edits are loaded for them, with the placements
+    /// that the monitor gave to rows meanwhile (I5).
     pub(super) fn loads_counted(&mut self, got: &[(Statement, Reply)]) -> Phase {
         let now = got.iter().find_map(|(_, reply)| match reply {
             Reply::Content(content) => recheck::counts_loads(content),
@@ -169,7 +169,7 @@ impl Apply {
         self.begin_lending()
     }
 
-    /// One of the two alone means "is put back". Copies that are not ours and not put back stay.
+    /// Drops the target first: a kept copy alone means that memory was put back. Copies that were not put back stay.
     fn drop_copies(&mut self, whose: Whose) {
         let tables: Vec<Table> = match whose {
             Whose::Earlier => self.target.keys().copied().collect(),
@@ -214,7 +214,7 @@ impl Apply {
     }
 }
 
-/// The records that a statement on memory did not find as it expected.
+/// The records that a statement on memory did not find as they were read.
 fn missed(statement: &Statement) -> Vec<(Table, Record)> {
     match statement {
         Statement::Swap { place: Place::Memory, table, change } => vec![(*table, merge::key(*table, change.either()))],
@@ -225,7 +225,7 @@ fn missed(statement: &Statement) -> Vec<(Table, Record)> {
     }
 }
 
-/// The name of a copy in `main`.
+/// The name in `main` of a table's kept or target copy.
 pub fn copy_name(place: Place, table: Table) -> String {
     let what = if place == Place::Kept { "kept" } else { "target" };
     format!("stonith_{what}_{}", table.name)

@@ -1,4 +1,4 @@
-//! The look before the LOAD and the look after it: nobody's edit in what goes live, nothing of runtime lost.
+//! The looks before and after the LOAD. Nobody's edit goes live with it, and no move of runtime is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,23 +6,24 @@ use super::{Apply, BrokenOff, Phase, Place, Reply, Statement, live_rows, merge};
 use crate::plan::Directive;
 use crate::table::{Change, Content, Record, SERVERS, Table};
 
-/// How often memory or runtime may be found changed before a fence goes on anyway (design §8.5).
+/// The most looks that find memory or runtime changed before a fence goes on anyway (design §8.5).
 const CHECKS_MAX: u32 = 3;
 
-/// ProxySQL's own count of LOADs: a LOAD adds one to the version, a move of the monitor doesn't (facts §1).
+/// ProxySQL's own count of LOADs. A LOAD adds one to the version, and a move of the monitor does not (facts §1).
 pub(super) const CHECKSUMS: Table = Table { name: "checksums_values", key_columns: 1 };
 
 type Seen = BTreeMap<(Place, Table), Content>;
 
-/// Which look it is. The order of its reads is what it is about.
+/// The kind of look. Each reads the tables in its own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Look {
-    /// Runtime moved: it is read before memory, so that what somebody edited and LOADed counts as an edit.
+    /// After runtime moved. Runtime is read before memory, so that a record which somebody edits and LOADs in between
+    /// counts as an edit.
     Settle,
-    /// The last before the LOAD. The monitor's moves are read last: nothing shows them afterwards, but an edit that
-    /// comes too late shows in memory.
+    /// The last look before the LOAD. Runtime's rows are read last, since nothing shows a later move of the monitor. A
+    /// later edit still shows in memory.
     Before,
-    /// After the LOAD; the version last, so that it counts whoever LOADed before we looked.
+    /// After the LOAD. The version is read last, so that it counts every LOAD before the look.
     After,
 }
 
@@ -73,7 +74,8 @@ impl Apply {
         }
     }
 
-    /// Memory must be the target to the byte, and the target what runtime is now with the plan carried out.
+    /// Sends the LOAD if memory is the target to the byte, and the target is runtime with the plan carried out.
+    /// Otherwise looks again, puts a return off, or at last loads a fence anyway.
     fn looked_before(&mut self, seen: &Seen, edited: &BTreeSet<(Table, Record)>, checks: u32) -> Phase {
         let moved = self.tables.iter().any(|table| {
             let wanted = self.wanted(*table, &seen[&(Place::Runtime, *table)]);
@@ -98,8 +100,8 @@ impl Apply {
         Phase::Loading { checks }
     }
 
-    /// An edit that our LOAD took live is taken out again by another; a LOAD of somebody else's stands, but for
-    /// the plan.
+    /// Loads again if this apply's LOAD took an edit live, or if planned rows are not as planned. Somebody else's LOAD
+    /// stands otherwise.
     fn looked_after(&mut self, seen: &Seen, edited: BTreeSet<(Table, Record)>, checks: u32) -> Phase {
         let ours_alone = self.version.is_some_and(|before| version(seen) == Some(before + 1));
         let live: BTreeMap<Table, Content> =
@@ -113,7 +115,7 @@ impl Apply {
             return Phase::Settled { checks: checks + 1, look: Look::Before };
         }
         if !planned.is_empty() {
-            self.expected = None; // whoever loads the node back again and again is told of, not helped
+            self.expected = None; // somebody keeps loading the node back: that is reported and not made up for
         }
         self.done.not_as_planned = planned;
         if !ours_alone {
@@ -131,7 +133,7 @@ impl Apply {
         self.put_back()
     }
 
-    /// What memory has beside the target is somebody's edit since we looked: it moves into `kept`, staged as it was.
+    /// Moves each difference between memory and the target into `kept`, where it stays staged. It is somebody's edit.
     fn fold_edits(&mut self, table: Table, memory: &Content) -> Vec<(Table, Record)> {
         let target = self.target[&table].clone();
         let fences = self.fences();
@@ -141,10 +143,10 @@ impl Apply {
             let key = merge::key(table, change.either());
             let (ours, theirs) = (change.from(), change.to());
             if edited.is_empty() {
-                self.ask([Statement::RenewLock { owner: self.owner.clone() }]); // it may have stalled since the last one
+                self.ask([Statement::RenewLock { owner: self.owner.clone() }]); // the last renewal may be long ago
             }
             if let Some(from) = theirs.filter(|_| stuck.contains(&key)).cloned() {
-                // Nobody's edit: it is as it was when we lent it, and our statement did not find it.
+                // This is nobody's edit: a statement missed the record, which is as it was read.
                 self.ask([Statement::SwapByKey { place: Place::Memory, table, from, to: ours.cloned() }]);
                 edited.push((table, key));
                 continue;
@@ -165,7 +167,7 @@ impl Apply {
         edited
     }
 
-    /// What the target of a table is, seeing its runtime; `None` if that can't be read.
+    /// The target of a table that has this runtime content; `None` if the content cannot be read.
     pub(super) fn wanted(&self, table: Table, runtime: &Content) -> Option<Content> {
         let mut wanted = loadable(table, runtime);
         if self.for_them {
@@ -181,8 +183,9 @@ impl Apply {
         Some(wanted)
     }
 
-    /// The monitor, or another LOAD, moved runtime: the target follows. On the way each record of memory is the kept
-    /// one, so that at no point it is neither the target's nor the kept one: that would be somebody's edit.
+    /// Makes the target follow runtime, which the monitor or another LOAD moved. Each changed record of memory becomes
+    /// the kept one in between. At no point is it neither the target's nor the kept one, which would read as somebody's
+    /// edit.
     fn retarget(&mut self, seen: &Seen) {
         for table in self.tables.clone() {
             let target = self.target[&table].clone();
@@ -198,8 +201,8 @@ impl Apply {
         }
     }
 
-    /// Planned rows that must be out of service and don't show so. A row that came back may already have been moved
-    /// on by the monitor.
+    /// Planned rows that must be out of service and are not. Returned rows are not checked, since the monitor may have
+    /// moved them already.
     fn not_as_planned(&self, live: &Content) -> Vec<String> {
         let (Ok(rows), Ok(target)) = (live.rows(), self.target[&SERVERS].rows()) else { return Vec::new() };
         let planned = |key: &crate::table::RowKey| {
@@ -221,21 +224,21 @@ impl Apply {
         missing.chain(back.map(|row| format!("{} should not be in service", row.key))).collect()
     }
 
-    /// What else differs from what we loaded by somebody else's LOAD, for people to know. Where nobody LOADed it is the
-    /// monitor's move, as in any failover.
+    /// Other records that somebody else's LOAD changed, for the report. Without such a LOAD, differences are the
+    /// monitor's moves, as in any failover.
     fn not_as_loaded(&self, live: &BTreeMap<Table, Content>) -> Vec<String> {
         let mut others = Vec::new();
         for (table, live) in live {
             for key in merge::changed_keys(&self.target[table], live) {
                 let name = key.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join("/");
-                others.push(format!("{} {name} was changed by somebody else meanwhile", table.name));
+                others.push(format!("{} {name} was changed by somebody else during the apply", table.name));
             }
         }
         others
     }
 }
 
-/// What a LOAD of runtime's own content must contain.
+/// Runtime's content as a LOAD must have it.
 fn loadable(table: Table, runtime: &Content) -> Content {
     if table != SERVERS {
         return runtime.clone();
@@ -243,8 +246,8 @@ fn loadable(table: Table, runtime: &Content) -> Content {
     runtime.rows().map_or_else(|_| runtime.clone(), |rows| runtime.with_rows(&live_rows(rows)))
 }
 
-/// The count of LOADs, where nothing else adds to it: from 2.6, which has a second checksum of the servers. Before, a move
-/// of the monitor adds one too (facts §12).
+/// The count of LOADs, where nothing else adds to it: from 2.6, which has a second checksum of the servers. Before, a
+/// move of the monitor adds one too (facts §12).
 pub(super) fn counts_loads(checksums: &Content) -> Option<u64> {
     checksums.records.get(&vec![Some("mysql_servers_v2".to_owned())])?;
     version_of(checksums)

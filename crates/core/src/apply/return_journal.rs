@@ -1,12 +1,12 @@
-//! The journal of a return: which nodes the LOAD lets back, and as what.
+//! The journal of returns: which nodes a LOAD lets back, and in which role.
 //!
 //! ```text
 //! note -> LOAD -> memory put back -> disk -> drop the note
 //! ```
 //!
-//! A fence is on disk before it is live, a return after. So a marker that only memory or disk has is left either by a
-//! fence that was cut off or by a return that was. The note tells which: a noted node without a marker in runtime is
-//! back, and what is left of its fence goes (I10). One that runtime still shows fenced never got that far.
+//! A fence is on disk before it is live, and a return after. So a marker that only memory or disk has comes from a
+//! fence or from a return that was cut off. The note tells them apart (I10). A noted node without a marker in runtime
+//! is back, and its other markers are removed. A noted node with a marker in runtime did not come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,28 +16,28 @@ use crate::plan::{Directive, Plan};
 use crate::role::Role;
 use crate::table::{Comment, Row, SERVERS};
 
-/// The note's name in `main`.
+/// The table in `main` that holds the journal.
 pub const RETURNS_NAME: &str = "stonith_returns";
 
 impl Apply {
-    /// Before the last look and the LOAD: what it lets back is noted, once.
+    /// Notes the plan's returns once, before the last look and the LOAD.
     pub(super) fn note_returns(&mut self) {
         let returns: BTreeMap<Node, Role> = self.plan.returns().map(|(node, role)| (node.clone(), role)).collect();
         if returns.keys().all(|node| self.returns.contains_key(node)) {
             return;
         }
         if !self.returns.is_empty() {
-            self.ask([Statement::DropReturns]); // disk refused an earlier one: noted again with ours
+            self.ask([Statement::DropReturns]); // earlier returns that disk refused are noted again with these
         }
         self.returns.extend(returns);
         self.ask([Statement::NoteReturns(self.returns.clone())]);
         if !self.plan.releases.is_empty() {
-            // Another agent may have kept what it was fenced for, and not know that it is discharged.
+            // Another agent may have kept the evidence, and does not know that it is discharged.
             self.ask([Statement::MakeReleases, Statement::NoteReleases(self.plan.releases.clone())]);
         }
     }
 
-    /// The copies of an earlier apply have served; did it let somebody back?
+    /// Reads the returns that an earlier apply noted, once its copies are dropped.
     pub(super) fn read_returns(&mut self) -> Phase {
         if !self.noted_earlier {
             return self.begin_plan();
@@ -47,7 +47,7 @@ impl Apply {
         Phase::ReturnsRead
     }
 
-    /// Brings memory and disk in line with a return that is live.
+    /// Finishes in memory and on disk the noted returns that are live.
     pub(super) fn finish_returns(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
         let mut noted = BTreeMap::new();
         let mut read = Vec::new();
@@ -75,7 +75,7 @@ impl Apply {
         Phase::ReturnsFinished
     }
 
-    /// While disk refuses, the note stays, less what this plan fences anew.
+    /// Drops the note. If disk refused, the returns are noted again, without the nodes that this plan fences.
     pub(super) fn returns_finished(&mut self) -> Phase {
         let fenced = self.fences();
         self.returns.retain(|node, _| self.done.disk_error.is_some() && !fenced.directives.contains_key(node));
@@ -88,7 +88,7 @@ impl Apply {
         self.begin_plan()
     }
 
-    /// Disk has the return, or it did not come to one: the note has served.
+    /// Drops the note, unless a return is live and disk may not have it.
     pub(super) fn drop_returns(&mut self) {
         let left = self.done.disk_error.is_some() || (self.live && self.broken_off.is_some());
         if !self.returns.is_empty() && !left {

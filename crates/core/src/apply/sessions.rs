@@ -1,13 +1,14 @@
-//! Ends the sessions that a fenced node still has, until ConnUsed is 0 (facts §4): those that can hold it, and no others.
+//! Ends the sessions that hold a fenced node, and no others, until `ConnUsed` is 0 (facts §4).
 //!
 //! ```text
-//! listed under the node -> those that the extended processlist shows to hold it -> idle ones that may hold it
+//! sessions listed under the node -> holders that the extended processlist shows -> idle ones that may hold it
 //! ```
 //!
-//! The processlist shows only a session's current server; a pinned one may hold the node while another is current.
-//! ProxySQL tells which servers a session holds while `mysql-show_processlist_extended` is on. It is switched on for one
-//! look, where no other variable is staged: LOAD MYSQL VARIABLES would take those live. Both ways past the first are gone
-//! once per fence: `stonith_ended` notes for whom, in ProxySQL's `main`, which ends with the sessions.
+//! The processlist shows only a session's current server, and a session can hold others too. ProxySQL tells all of them
+//! while `mysql-show_processlist_extended` is on. The apply switches it on for one look, and only if no other variable
+//! is staged, since LOAD MYSQL VARIABLES would take that live. The second and third step are taken once per fence. The
+//! table `stonith_ended` in `main` notes for which nodes, and dies with memory when ProxySQL restarts, as the sessions
+//! do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,35 +16,35 @@ use super::{Apply, Phase, Reply, Session, Statement, Variables};
 use crate::node::Node;
 use crate::table::Hostgroup;
 
-/// The name in `main` of the note that `mysql-show_processlist_extended` is on for a moment.
+/// The table in `main` that notes that `mysql-show_processlist_extended` is on for a moment.
 pub const EXTENDED_NAME: &str = "stonith_extended";
 
-/// The name in `main` of the list of fenced nodes whose hidden sessions were looked for.
+/// The table in `main` that lists the fenced nodes whose hidden sessions were looked for.
 pub const ENDED_NAME: &str = "stonith_ended";
 
-/// Between two looks at ConnUsed, in ms.
+/// The pause between two looks at `ConnUsed`, in ms.
 const PAUSE_MS: u64 = 50;
 
-/// Looks until a killed session's connection is gone: 0.3 s (facts §4).
+/// The number of looks within which a killed session's connection is gone: 0.3 s (facts §4).
 const GONE_LOOKS: u32 = 7;
 
-/// How far the ending of sessions has come.
+/// The progress of ending sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Ending {
-    way: Way,
+    stage: Stage,
     looks: u32,
     killed: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Way {
-    /// By the processlist.
+enum Stage {
+    /// Ends the sessions that the processlist shows.
     Listed,
-    /// Whether the extended one can be had was asked.
-    Asked,
-    /// It was had, once.
-    Shown,
-    /// All was done that can be: what was killed needs its time.
+    /// Asks whether the extended processlist may be switched on.
+    AskedForExtended,
+    /// Ends the sessions that the extended processlist shows, once.
+    Extended,
+    /// Waits for the connections of the sessions that were ended.
     Waiting,
 }
 
@@ -51,7 +52,7 @@ enum Way {
 type Used = BTreeMap<(Hostgroup, Node), u64>;
 
 impl Apply {
-    /// Starts to look, if the plan lets some node keep no session.
+    /// Begins if the plan ends the sessions of some node.
     pub(super) fn begin_sessions(&mut self) -> Phase {
         if self.broken_off.is_some() || self.plan.ending_sessions().next().is_none() {
             return self.sessions_over();
@@ -60,7 +61,7 @@ impl Apply {
             self.ask([Statement::ReadEnded]);
         }
         self.ask([Statement::Used, Statement::Sessions]);
-        Phase::Sessions(Ending { way: Way::Listed, looks: 0, killed: BTreeSet::new() })
+        Phase::Sessions(Ending { stage: Stage::Listed, looks: 0, killed: BTreeSet::new() })
     }
 
     pub(super) fn end_sessions(&mut self, mut ending: Ending, got: Vec<(Statement, Reply)>) -> Phase {
@@ -74,32 +75,32 @@ impl Apply {
                 _ => {}
             }
         }
-        if ending.way == Way::Asked {
+        if ending.stage == Stage::AskedForExtended {
             return self.show_holders(ending, variables);
         }
-        if ending.way == Way::Shown {
+        if ending.stage == Stage::Extended {
             self.hide_holders(variables);
-            ending.way = Way::Waiting;
+            ending.stage = Stage::Waiting;
         }
         let fenced: BTreeSet<&Node> = self.plan.ending_sessions().collect();
         used.retain(|(_, node), count| *count > 0 && fenced.contains(node));
         let left: BTreeSet<Node> = used.keys().map(|(_, node)| node.clone()).collect();
         ending.looks += 1;
-        if left.is_empty() || (ending.way == Way::Waiting && ending.looks > GONE_LOOKS) {
+        if left.is_empty() || (ending.stage == Stage::Waiting && ending.looks > GONE_LOOKS) {
             return self.sessions_ended(ending, left);
         }
         let ids = holders(&sessions, &used);
         let waits = !ending.killed.is_empty() && ending.looks <= GONE_LOOKS;
-        if ids.is_empty() && !waits && ending.way == Way::Listed {
+        if ids.is_empty() && !waits && ending.stage == Stage::Listed {
             if left.is_subset(&self.ended) {
-                return self.sessions_ended(ending, left); // nobody new: said, and not gone through again
+                return self.sessions_ended(ending, left); // hidden sessions are looked for once per fence
             }
             self.note_ended(&left);
             ending.looks = 0;
             if sessions.iter().all(|session| session.backends.is_some()) {
-                ending.way = Way::Waiting; // nothing more is to be learned
+                ending.stage = Stage::Waiting; // the extended processlist is on already
             } else {
-                ending.way = Way::Asked;
+                ending.stage = Stage::AskedForExtended;
                 self.ask([Statement::Variables]);
                 return Phase::Sessions(ending);
             }
@@ -107,7 +108,7 @@ impl Apply {
         self.kill(ending, ids)
     }
 
-    /// Ends these, and looks again after a moment.
+    /// Ends these sessions, and looks again after [`PAUSE_MS`].
     fn kill(&mut self, mut ending: Ending, ids: BTreeSet<u64>) -> Phase {
         self.ask(ids.iter().map(|id| Statement::Kill(*id)));
         ending.killed.extend(ids);
@@ -115,11 +116,11 @@ impl Apply {
         Phase::Sessions(ending)
     }
 
-    /// Has the extended processlist shown once. In memory the variable is off again before the look: a run that is cut
-    /// off leaves nothing that an operator's LOAD would not switch off.
+    /// Switches the extended processlist on for one look. The variable is off again in memory before the look, so that
+    /// an operator's next LOAD switches it off even if the apply is cut off.
     fn show_holders(&mut self, mut ending: Ending, variables: Option<Variables>) -> Phase {
         if variables.is_some_and(|seen| !seen.extended && seen.staged == 0) {
-            ending.way = Way::Shown;
+            ending.stage = Stage::Extended;
             self.ask([
                 Statement::NoteExtended,
                 Statement::SetExtended(true),
@@ -132,11 +133,11 @@ impl Apply {
             return Phase::Sessions(ending);
         }
         self.ask([Statement::Used, Statement::Sessions]);
-        ending.way = Way::Waiting;
+        ending.stage = Stage::Waiting;
         Phase::PossibleHolders(ending)
     }
 
-    /// Takes it back, unless somebody staged a variable in that moment: then it goes with their LOAD.
+    /// Switches the extended processlist off in runtime. If somebody staged a variable meanwhile, their LOAD does that.
     pub(super) fn hide_holders(&mut self, variables: Option<Variables>) {
         if variables.is_some_and(|seen| seen.staged == 0) {
             self.ask([Statement::LoadVariables]);
@@ -146,7 +147,7 @@ impl Apply {
         self.ask([Statement::DropExtended]);
     }
 
-    /// The last resort: idle sessions of the node's pair that may hold it.
+    /// Ends the idle sessions of the node's pair that may hold it, as the last resort.
     pub(super) fn end_possible_holders(&mut self, ending: Ending, got: Vec<(Statement, Reply)>) -> Phase {
         let (mut used, mut sessions) = (Used::new(), Vec::new());
         for (_, reply) in got {
@@ -167,8 +168,8 @@ impl Apply {
         self.kill(ending, ids)
     }
 
-    /// Whether a session may hold a connection to a fenced node that the processlist doesn't show. The connection of the
-    /// hostgroup that a session is in is shown, so the hidden one is of another hostgroup.
+    /// Whether a session may hold a hidden connection to a fenced node. The processlist shows the connection of the
+    /// session's current hostgroup, so a hidden one is of another hostgroup.
     fn may_hold(&self, session: &Session, used: &Used) -> bool {
         let hidden_in = |hostgroup: &Hostgroup| {
             let pair = self.plan.managed.pair_of(*hostgroup);
@@ -194,7 +195,7 @@ impl Apply {
         self.sessions_over()
     }
 
-    /// Forgets whom nothing is left of.
+    /// Removes from the note the nodes that have no connection in use any more.
     fn sessions_over(&mut self) -> Phase {
         if self.noted_ended && self.broken_off.is_none() {
             let over = !self.ended.is_subset(&self.done.sessions_left) || self.ended.is_empty();

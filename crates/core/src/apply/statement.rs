@@ -1,5 +1,5 @@
-//! What an apply asks of ProxySQL, and what it is told: typed, so that the real admin interface, the lab and an
-//! in-memory world can all carry it out. The SQL is made at the edge.
+//! The statements that an apply sends to ProxySQL, and the replies, as types. The real admin interface, the lab and an
+//! in-memory world carry them out. The SQL is made at the edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::orders::Release;
 use crate::role::Role;
 use crate::table::{Change, Content, Hostgroup, Record, RowKey, Table};
 
-/// Where a table's content is.
+/// The place of a table's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// `runtime_<table>`: read only.
@@ -18,163 +18,163 @@ pub enum Place {
     Memory,
     /// `disk.<table>`.
     Disk,
-    /// `main.stonith_kept_<table>`: what memory shall be in the end.
+    /// `main.stonith_kept_<table>`: the content that memory is put back to.
     Kept,
-    /// `main.stonith_target_<table>`: what is to go live.
+    /// `main.stonith_target_<table>`: the content that goes live.
     Target,
 }
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Statement {
-    /// Which tables are in `main`: the covered ones, and ours. Replies [`Reply::Names`].
+    /// Lists the tables in `main`: the covered ones and the program's own. Replies [`Reply::Names`].
     Names,
-    /// Makes the lock; [`Reply::Exists`] if there is one.
+    /// Makes the lock. Replies [`Reply::Exists`] if there is one.
     TakeLock {
-        /// Who.
+        /// The new owner.
         owner: String,
     },
-    /// Replies [`Reply::Lock`].
+    /// Reads the lock. Replies [`Reply::Lock`].
     ReadLock,
-    /// Takes an expired lock, or one's own, over; changes 0 if it is no longer `from`'s.
+    /// Takes over a lock that expired or is this apply's own. Changes 0 records if it is no longer `from`'s.
     TakeOverLock {
-        /// Who.
+        /// The new owner.
         owner: String,
-        /// Whose it was.
+        /// The owner that was read.
         from: String,
     },
-    /// Puts the expiry off; changes 0 if the lock is not ours any more.
+    /// Postpones the lock's expiry. Changes 0 records if the lock is no longer this owner's.
     RenewLock {
-        /// Who.
+        /// The owner.
         owner: String,
     },
-    /// Drops the lock if it is ours.
+    /// Drops the lock if it is this owner's.
     DropLock {
-        /// Who.
+        /// The owner.
         owner: String,
     },
-    /// Replies [`Reply::Content`].
+    /// Reads a whole table. Replies [`Reply::Content`].
     Read {
-        /// Where.
+        /// The place of the content.
         place: Place,
-        /// What.
+        /// The table.
         table: Table,
     },
-    /// Makes a verbatim copy, in one statement.
+    /// Makes a verbatim copy in one statement.
     Copy {
-        /// From where.
+        /// The place that is read.
         from: Place,
-        /// To where.
+        /// The copy that is made.
         to: Place,
-        /// What.
+        /// The table.
         table: Table,
     },
-    /// Drops a copy, if it is there.
+    /// Drops a copy if it is there.
     Drop {
-        /// Where.
+        /// The copy.
         place: Place,
-        /// What.
+        /// The table.
         table: Table,
     },
-    /// Makes, replaces or deletes one record, if it still is as it was read, to the byte.
+    /// Makes, replaces or deletes one record if it still is as it was read, to the byte.
     Swap {
-        /// Where.
+        /// The place of the record.
         place: Place,
-        /// What.
+        /// The table.
         table: Table,
-        /// What becomes of the record.
+        /// The record's change.
         change: Change<Record>,
     },
-    /// Replaces or deletes the record of a key, whatever it is now: for one that no comparison finds.
+    /// Replaces or deletes the record of a key without a comparison, for a record that no comparison finds.
     SwapByKey {
-        /// Where.
+        /// The place of the record.
         place: Place,
-        /// What.
+        /// The table.
         table: Table,
         /// The record as it was read.
         from: Record,
-        /// The record as it shall be.
+        /// The record afterwards; `None` deletes it.
         to: Option<Record>,
     },
-    /// Gives many server rows that have the same status and comment another status and comment.
+    /// Sets status and comment of many server rows that have the same status and comment.
     Restate {
-        /// Where.
+        /// The place of the rows.
         place: Place,
-        /// Which rows.
+        /// The rows.
         keys: Vec<RowKey>,
-        /// Status and comment as read.
+        /// Status and comment as they were read.
         from: (String, String),
-        /// Status and comment as they shall be.
+        /// Status and comment afterwards.
         to: (String, String),
     },
-    /// Leaves this agent's lease there, good for so long by ProxySQL's clock, in s; [`Reply::Exists`] if there is one.
+    /// Leaves this agent's lease in ProxySQL. Replies [`Reply::Exists`] if there is one.
     LeaveLease {
-        /// Who.
+        /// This agent.
         owner: String,
-        /// How long.
+        /// The time that the lease is valid for, in s of ProxySQL's clock.
         good_s: u64,
     },
-    /// Renews it, or puts ours in place of one that is over.
+    /// Renews this agent's lease, or replaces one that is over.
     RenewLease {
-        /// Who.
+        /// This agent.
         owner: String,
-        /// How long.
+        /// The time that the lease is valid for, in s of ProxySQL's clock.
         good_s: u64,
     },
-    /// Says that this agent counts on another's.
+    /// Says that this agent counts on the other agent's lease.
     WantLease,
-    /// Drops it, if it is there.
+    /// Drops the lease if it is there.
     DropLease,
-    /// Notes which nodes the next LOAD lets back, and as what, in one statement; [`Reply::Exists`] if there is such a
-    /// note.
+    /// Notes which nodes the next LOAD lets back and in which roles, in one statement. Replies [`Reply::Exists`] if
+    /// there is such a note.
     NoteReturns(BTreeMap<Node, Role>),
-    /// Replies [`Reply::Returns`].
+    /// Reads the noted returns. Replies [`Reply::Returns`].
     ReadReturns,
-    /// Drops that note, if it is there.
+    /// Drops the noted returns if they are there.
     DropReturns,
-    /// Makes the list of what was released, if there is none.
+    /// Makes the list of releases if there is none.
     MakeReleases,
-    /// Adds to it.
+    /// Adds to the list of releases.
     NoteReleases(BTreeMap<Node, Release>),
     /// LOAD MYSQL SERVERS TO RUNTIME.
     Load,
-    /// Notes which mark the disk table is to carry; [`Reply::Exists`] if there is such a note.
+    /// Notes the mark that the disk table is about to get. Replies [`Reply::Exists`] if there is such a note.
     NoteWatch,
-    /// Puts it there. Nobody sees it, and only a SAVE removes it.
+    /// Sets the mark in the disk table. It is hidden, and only a SAVE removes it.
     MarkDisk,
-    /// Whether a SAVE removed it. Replies [`Reply::Saved`].
+    /// Asks whether a SAVE removed the mark. Replies [`Reply::Saved`].
     WasSaved,
-    /// Drops that note, if it is there.
+    /// Drops the note of the mark if it is there.
     DropWatch,
     /// SAVE MYSQL SERVERS TO DISK.
     Save,
-    /// Connections in use per node, of the managed hostgroups. Replies [`Reply::Used`].
+    /// Reads the connections in use per node of the managed hostgroups. Replies [`Reply::Used`].
     Used,
-    /// Replies [`Reply::Sessions`].
+    /// Reads the processlist. Replies [`Reply::Sessions`].
     Sessions,
-    /// KILL CONNECTION.
+    /// KILL CONNECTION, with the session's id.
     Kill(u64),
-    /// Whether the extended processlist is on, and what else is staged. Replies [`Reply::Variables`].
+    /// Reads ProxySQL's MySQL variables. Replies [`Reply::Variables`].
     Variables,
     /// Notes that the extended processlist is on for a moment.
     NoteExtended,
-    /// Switches it on or off, in memory.
+    /// Switches the extended processlist on or off in memory.
     SetExtended(bool),
     /// LOAD MYSQL VARIABLES TO RUNTIME.
     LoadVariables,
-    /// Drops that note.
+    /// Drops the note of the extended processlist.
     DropExtended,
-    /// Notes whose hidden sessions were looked for.
+    /// Notes the fenced nodes whose hidden sessions were looked for.
     NoteEnded(BTreeSet<Node>),
-    /// Replies [`Reply::Nodes`].
+    /// Reads those nodes. Replies [`Reply::Nodes`].
     ReadEnded,
-    /// Drops that note, if it is there.
+    /// Drops the note of those nodes if it is there.
     DropEnded,
-    /// Wait so many ms; reply with anything.
+    /// Makes the driver wait, in ms. Any reply will do.
     Pause(u64),
 }
 
-/// The most characters of a record's key in an error: a hostname can be anything.
+/// The most characters of a record's key in an error. A hostname can be long.
 const KEY_SHOWN_MAX_CHARS: usize = 100;
 
 impl fmt::Display for Place {
@@ -189,7 +189,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Short, for errors: what was tried, and where. Contents stay out.
+/// A short form for errors, without contents.
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -233,10 +233,10 @@ impl fmt::Display for Statement {
             Self::MakeReleases => f.write_str("make the list of releases"),
             Self::NoteReleases(nodes) => write!(f, "note {} releases", nodes.len()),
             Self::Load => f.write_str("LOAD MYSQL SERVERS TO RUNTIME"),
-            Self::NoteWatch => f.write_str("note that SAVEs are watched for"),
+            Self::NoteWatch => f.write_str("note the mark of the disk table"),
             Self::MarkDisk => f.write_str("mark the disk table"),
-            Self::WasSaved => f.write_str("look for a SAVE"),
-            Self::DropWatch => f.write_str("drop the note of the watch"),
+            Self::WasSaved => f.write_str("read the mark of the disk table"),
+            Self::DropWatch => f.write_str("drop the note of the mark"),
             Self::Save => f.write_str("SAVE MYSQL SERVERS TO DISK"),
             Self::Used => f.write_str("read the connections in use"),
             Self::Sessions => f.write_str("read the processlist"),
@@ -248,15 +248,15 @@ impl fmt::Display for Statement {
             Self::LoadVariables => f.write_str("LOAD MYSQL VARIABLES TO RUNTIME"),
             Self::DropExtended => f.write_str("drop the note of the extended processlist"),
             Self::NoteEnded(nodes) => write!(f, "note {} nodes whose sessions were ended", nodes.len()),
-            Self::ReadEnded => f.write_str("read whose sessions were ended"),
-            Self::DropEnded => f.write_str("drop whose sessions were ended"),
+            Self::ReadEnded => f.write_str("read the nodes whose sessions were ended"),
+            Self::DropEnded => f.write_str("drop the note of nodes whose sessions were ended"),
             Self::Pause(ms) => write!(f, "wait {ms} ms"),
         }
     }
 }
 
 impl Statement {
-    /// Whether the apply goes on without its answer.
+    /// Whether it is about sessions. The apply goes on if such a statement is refused, since a fence comes first.
     pub(super) fn is_about_sessions(&self) -> bool {
         matches!(
             self,
@@ -272,12 +272,13 @@ impl Statement {
         )
     }
 
-    /// Whether it is about a SAVE by somebody else. The apply goes on without its answer: a fence comes first.
+    /// Whether it is about a SAVE by somebody else. The apply goes on if such a statement is refused, since a fence
+    /// comes first.
     pub fn is_about_saves(&self) -> bool {
         matches!(self, Self::NoteWatch | Self::MarkDisk | Self::WasSaved | Self::DropWatch)
     }
 
-    /// How many records it is to change, where it compares them first.
+    /// The number of records that it must change, if it compares them first; else 0.
     pub fn names(&self) -> u64 {
         match self {
             Self::Swap { .. } => 1,
@@ -286,7 +287,7 @@ impl Statement {
         }
     }
 
-    /// The one place that this reads or changes; a copy has two.
+    /// The one place that it reads or changes. A copy has two, and gives `None`.
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Read { place, .. }
@@ -300,86 +301,86 @@ impl Statement {
     }
 }
 
-/// What ProxySQL answered.
+/// ProxySQL's answer to a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// Done; so many records matched.
+    /// The statement was carried out. The number of records that it matched.
     Changed(u64),
     /// The table to make is there already.
     Exists,
-    /// Table names.
+    /// The names of tables.
     Names(BTreeSet<String>),
     /// The lock, if there is one.
     Lock(Option<LockSeen>),
-    /// A table.
+    /// A table's content.
     Content(Content),
-    /// The nodes whose return was noted.
+    /// The noted returns.
     Returns(BTreeMap<Node, Role>),
-    /// Connections in use.
+    /// Connections in use (`ConnUsed`) per hostgroup and node.
     Used(BTreeMap<(Hostgroup, Node), u64>),
-    /// Client sessions.
+    /// The client sessions.
     Sessions(Vec<Session>),
-    /// Variables.
+    /// The state of ProxySQL's MySQL variables.
     Variables(Variables),
-    /// Somebody saved to disk since it was marked.
+    /// Whether somebody saved to disk since the disk table was marked.
     Saved(bool),
-    /// Nodes.
+    /// The nodes of a note.
     Nodes(BTreeSet<Node>),
-    /// An error, as ProxySQL words it.
+    /// ProxySQL's own error.
     Refused(String),
 }
 
-/// A lock that is held.
+/// A lock as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LockSeen {
-    /// By whom.
+    /// The lock's owner.
     pub owner: String,
-    /// Its time is over, by ProxySQL's own clock; or so far ahead that the clock was set back.
+    /// By ProxySQL's own clock its time is over, or so far ahead that the clock was set back.
     pub expired: bool,
 }
 
 /// A client session in `stats_mysql_processlist`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Session {
-    /// Its id.
+    /// `SessionID`, as KILL CONNECTION takes it.
     pub id: u64,
     /// The hostgroup of its current or last statement.
     pub hostgroup: Option<Hostgroup>,
     /// The server that it holds a connection to in that hostgroup.
     pub current: Option<Node>,
-    /// It waits for its client.
+    /// The session waits for its client.
     pub idle: bool,
-    /// Its user's default hostgroup.
+    /// The default hostgroup of its user.
     pub home: Option<Hostgroup>,
-    /// Every server that it holds a connection to, one per hostgroup, where ProxySQL tells (`extended_info`).
+    /// Every server that it holds a connection to, one per hostgroup, if ProxySQL tells (`extended_info`).
     pub backends: Option<Vec<Backend>>,
 }
 
 /// A server that a session holds a connection to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backend {
-    /// In which hostgroup.
+    /// The hostgroup of the connection.
     pub hostgroup: Hostgroup,
-    /// The address that ProxySQL connected to: with its DNS cache not the row's name.
+    /// The address that ProxySQL connected to. With its DNS cache this is not the row's name.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
-/// ProxySQL's MySQL variables.
+/// The state of ProxySQL's MySQL variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variables {
-    /// `mysql-show_processlist_extended` is on, in runtime or memory.
+    /// `mysql-show_processlist_extended` is on in runtime or memory.
     pub extended: bool,
-    /// How many others differ between memory and runtime.
+    /// The number of other variables that differ between memory and runtime.
     pub staged: u64,
 }
 
-/// How many rows one [`Statement::Restate`] names at most: keeps a statement far below any packet limit.
+/// The most rows that one [`Statement::Restate`] names. It keeps a statement far below any packet limit.
 const RESTATE_ROWS_MAX: usize = 300;
 
-/// The statements that turn one content into another. Rows that change alike, in status and comment only, go together;
-/// the `stuck` ones go by their key.
+/// The statements that turn one content into another. Rows that change alike, in status and comment only, share a
+/// statement. The `stuck` records go by their key.
 pub fn swaps(place: Place, table: Table, from: &Content, to: &Content, stuck: &BTreeSet<Record>) -> Vec<Statement> {
     let mut statements: Vec<Statement> = Vec::new();
     let mut alike: BTreeMap<(Stated, Stated), usize> = BTreeMap::new();
@@ -405,7 +406,7 @@ pub fn swaps(place: Place, table: Table, from: &Content, to: &Content, stuck: &B
     statements
 }
 
-/// Of the records that these statements did not find, those that are still there as they were read.
+/// The records that these statements missed although they are still as they were read.
 pub(super) fn stuck(missed: &[Statement], now: &Content) -> BTreeSet<Record> {
     let mut stuck = BTreeSet::new();
     for statement in missed {
@@ -464,7 +465,7 @@ mod tests {
     use crate::table::SERVERS;
     use crate::table::shown::servers;
 
-    /// Rows of ports 1, 2, ..: status, weight and comment of each.
+    /// Rows with the ports 1, 2, .. and these statuses, weights and comments.
     fn content<const N: usize>(rows: [[&str; 3]; N]) -> Content {
         let ports: [String; N] = from_fn(|n| (n + 1).to_string());
         let row = |n: usize| {
@@ -485,7 +486,7 @@ mod tests {
         assert_eq!(Statement::Load.to_string(), "LOAD MYSQL SERVERS TO RUNTIME");
     }
 
-    /// How many rows each statement names; a record alone is 0.
+    /// The number of rows that each statement names; 0 for a statement about one record.
     fn rows_named(from: &Content, to: &Content) -> Vec<usize> {
         let named = |statement: &Statement| match statement {
             Statement::Restate { keys, .. } => keys.len(),

@@ -489,7 +489,8 @@ fn i4_what_somebody_loads_right_after_us_is_told_and_the_node_is_fenced_again_at
             assert_eq!(done(&outcome).load_made_up, Some(true));
         } else {
             let rows = ["20/node04", "98/node08", "99/node08"];
-            let told = rows.map(|row| format!("mysql_servers {row}/3306 was changed by somebody else meanwhile"));
+            let told =
+                rows.map(|row| format!("mysql_servers {row}/3306 was changed by somebody else during the apply"));
             assert_eq!(done(&outcome).not_as_planned, told);
         }
         assert_eq!(world.row(Place::Runtime, 99, "node08").unwrap().settings["weight"], "70", "their LOAD stands");

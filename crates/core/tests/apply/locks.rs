@@ -90,7 +90,7 @@ fn i12_a_lock_that_vanishes_while_we_look_is_tried_three_times() {
     assert_eq!((asked.last(), outcome), (Some(&taken), None), "the third time");
     let (asked, outcome) = answered(names().into_iter().chain(gone()).chain(gone()).chain(gone()));
     assert_eq!(asked.iter().filter(|statement| **statement == taken).count(), 3);
-    assert_eq!(outcome, Some(Outcome::Busy { owner: "somebody".to_owned() }));
+    assert_eq!(outcome, Some(Outcome::Busy { owner: "unknown".to_owned() }));
 }
 
 /// A copy that was on its way when A lost its lock arrives after B has looked: B takes it for an earlier apply's.
