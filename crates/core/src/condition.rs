@@ -1,7 +1,8 @@
-//! What needs a person's attention, as data. The log, `status`, `plan`, `config check` and JSON render one list.
+//! Conditions: what needs a person's attention, as data. The log, `status`, `plan`, `config check` and JSON render the
+//! same list.
 //!
-//! **Invariant:** the list and every text in it are bounded, however many nodes there are. A condition that lasts has
-//! the same text in each tick, so that it is logged once.
+//! **Invariant:** the list and each text in it are bounded for any number of nodes. A condition that lasts has the same
+//! text in each tick, so it is logged once.
 
 mod find;
 mod text;
@@ -21,19 +22,19 @@ use crate::table::Hostgroup;
 /// The most nodes that one text names.
 const NAMED_MAX: usize = 5;
 
-/// The most groups of held nodes that are listed one by one.
+/// The most groups of held nodes that get a condition each.
 const HELD_MAX: usize = 10;
 
-/// How much a condition matters.
+/// The severity of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// Good to know.
+    /// Nobody needs to do anything.
     Info,
-    /// Something to look at; protection works.
+    /// Somebody should look at it. Protection works.
     Warning,
     /// Something was not reached, or failed.
     Failure,
-    /// The ProxySQL, or a node of it, is isolated, held or not protected.
+    /// The ProxySQL or one of its nodes is isolated, held or not protected.
     Unprotected,
 }
 
@@ -49,7 +50,7 @@ impl Severity {
     }
 }
 
-/// Some nodes by name, and how many there are.
+/// A bounded list of nodes: the first few by name, and the number of all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeList {
     named: Vec<Node>,
@@ -57,18 +58,18 @@ pub struct NodeList {
 }
 
 impl NodeList {
-    /// All of these, the first few by name.
+    /// The list of these nodes. Duplicates count once.
     pub fn of<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> Self {
         let all: BTreeSet<&Node> = nodes.into_iter().collect();
         Self { named: all.iter().take(NAMED_MAX).map(|node| (*node).clone()).collect(), count: all.len() }
     }
 
-    /// The first few.
+    /// The nodes that are named: the first five in order.
     pub fn named(&self) -> &[Node] {
         &self.named
     }
 
-    /// How many there are.
+    /// The number of all nodes, named or not.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -85,18 +86,18 @@ impl fmt::Display for NodeList {
     }
 }
 
-/// Why isolation is not armed.
+/// The reason why isolation is not armed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UnarmedReason {
-    /// No leader was seen that knows the writers.
+    /// No leader that knows the writers has answered yet.
     NoLeader,
     /// The managed writer hostgroups have no row.
     NoWriter,
     /// Orchestrator knows no node of these writer hostgroups.
     UnknownWriters {
-        /// Which.
+        /// The writer hostgroups.
         hostgroups: Vec<Hostgroup>,
-        /// Their nodes.
+        /// The nodes in these hostgroups.
         nodes: NodeList,
     },
 }
@@ -104,105 +105,105 @@ pub enum UnarmedReason {
 /// One thing that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
-    /// Orchestrator: a majority names no leader.
+    /// A majority of Orchestrator's nodes names no leader.
     Leaderless,
-    /// Orchestrator: its answers can't be used.
+    /// Orchestrator's answers cannot be used.
     LeaderUnusable(BlindCause),
-    /// Orchestrator: two leaders.
+    /// Two Orchestrator nodes lead.
     LeaderConflict(ConflictCause),
-    /// Orchestrator: no leader was reached.
+    /// No leader of Orchestrator was reached.
     LeaderUnreached(SilentCause),
-    /// Orchestrator: parts of its answer could not be read.
+    /// Entries of the leader's answer could not be read.
     AnswerSkipped {
-        /// How many.
+        /// The number of entries.
         count: usize,
-        /// The first.
+        /// The first entry, and its error.
         first: String,
-        /// The nodes of this ProxySQL that they concern.
+        /// The nodes of this ProxySQL that the entries name.
         nodes: NodeList,
     },
-    /// Nothing proves that what answers is Orchestrator.
+    /// Nothing proves that the answers come from Orchestrator. A sentence with the reason.
     OrchestratorUnverified(String),
-    /// Nothing proves that what answers is this ProxySQL.
+    /// Nothing proves that the answers come from this ProxySQL. A sentence with the reason.
     ProxyUnverified(String),
-    /// ProxySQL could not be read.
+    /// ProxySQL could not be read. A sentence with the reason.
     ProxyUnread(String),
-    /// ProxySQL's version is untested, so that `run` changes nothing.
+    /// This version of ProxySQL is untested, so `run` changes nothing.
     UntestedVersion(String),
-    /// There is no row that may be touched.
+    /// No row may be touched.
     NothingManaged,
     /// No hostgroup is known to take writes.
     NoWriterHostgroup,
     /// Orchestrator knows no node under the names that ProxySQL has.
     NothingProtected {
-        /// ProxySQL's.
+        /// The nodes by ProxySQL's names.
         served: NodeList,
-        /// Orchestrator's.
+        /// The nodes by Orchestrator's names.
         listed: NodeList,
     },
     /// Orchestrator does not know some of the nodes.
     UnknownNodes {
-        /// Which.
+        /// The unknown nodes.
         nodes: NodeList,
-        /// Of how many.
+        /// The number of all nodes in hostgroups that take writes, or are paired with one.
         served: usize,
     },
-    /// Something speaks against these nodes of a cluster that is served here, and no row has their name.
+    /// Evidence speaks against these nodes of a served cluster, and no row has their name.
     Unmatched(NodeList),
     /// Isolation is not armed.
     Unarmed(UnarmedReason),
-    /// Isolation is off, since it would spread to the peers.
+    /// Isolation is off, since it would spread to ProxySQL Cluster peers.
     Clustered,
-    /// Returns after a recovery can't be proven in these pairs.
+    /// Returns after a recovery cannot be proven in these pairs.
     ReturnsByHand {
         /// The pairs' `check_type`.
         check_type: String,
-        /// Their writer hostgroups.
+        /// The pairs' writer hostgroups.
         writers: Vec<Hostgroup>,
     },
-    /// Out of service without a lease.
+    /// The managed rows are out of service for want of a lease.
     Isolated,
-    /// Another agent has a lease for this ProxySQL.
+    /// This agent has no leader, and this other agent has a lease for the ProxySQL.
     AnsweredFor(String),
-    /// The operator paused everything.
+    /// An operator suspended this ProxySQL, for this reason.
     Suspended(String),
-    /// Nodes that something speaks against, and that are not changed.
+    /// Nodes whose rows stay as they are, though something is unclear or speaks against them.
     Held {
-        /// Why.
+        /// The reason, the same for all of them.
         why: HoldReason,
-        /// Which.
+        /// The held nodes.
         nodes: NodeList,
     },
-    /// More held nodes than are listed one by one.
+    /// The number of held nodes beyond the groups that have a condition each.
     HeldMore(usize),
-    /// A node returns as a replica with transactions that its primary lacks (`errant_gtid = "warn"`).
+    /// Nodes return as replicas with transactions that their primary lacks (`errant_gtid = "warn"`).
     ErrantTransactions {
-        /// Their GTID set, of the first node.
+        /// The GTID set of the first node.
         set: String,
-        /// Which nodes.
+        /// The returning nodes.
         nodes: NodeList,
     },
-    /// `mode = "observe"`: what would be changed.
+    /// `mode = "observe"`, and this plan is not carried out.
     Observing(String),
-    /// The state directory does not keep what was learned.
+    /// The state directory cannot keep the memory. A sentence with the reason.
     StateUnkept(String),
-    /// Standing orders can't be read.
+    /// The standing orders cannot be read. A sentence with the reason.
     OrdersUnread(String),
-    /// No agent has ticked here lately.
+    /// No agent has ticked for this ProxySQL lately. A sentence with the last tick.
     NoAgent(String),
-    /// Another applier works on this ProxySQL.
+    /// This other applier works on the ProxySQL.
     ApplierBusy(String),
-    /// Another applier took over.
+    /// Another applier took over the lock, and finishes the work.
     ApplierReplaced,
-    /// The server tables keep changing, and a return is put off.
+    /// A return is put off, since the server tables keep changing.
     ReturnPutOff,
-    /// The apply failed.
+    /// The apply failed. A sentence with the statement and the error.
     ApplyFailed(String),
-    /// Fenced nodes still have connections in use.
+    /// These fenced nodes still have connections in use.
     SessionsLeft(NodeList),
-    /// Runtime does not show what was loaded.
+    /// Runtime does not show these rows as they were loaded.
     NotAsPlanned(String),
-    /// ProxySQL's disk layer refused.
+    /// ProxySQL's disk layer refused the change, with this error.
     DiskRefused(String),
 }
 
@@ -247,7 +248,7 @@ impl Condition {
         }
     }
 
-    /// A stable name of its cause, where there are several.
+    /// A stable name of the condition's cause, for conditions that have several.
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             Self::LeaderUnusable(cause) => Some(cause.label()),
@@ -258,7 +259,7 @@ impl Condition {
         }
     }
 
-    /// What tells it from other conditions of this ProxySQL, whatever its text says.
+    /// A key that tells it from the other conditions of this ProxySQL. It does not depend on the text.
     pub fn key(&self) -> String {
         match self {
             Self::Held { why, nodes } => match nodes.named() {
@@ -270,7 +271,7 @@ impl Condition {
         }
     }
 
-    /// How much it matters.
+    /// The severity of this condition.
     pub fn severity(&self) -> Severity {
         match self {
             Self::ApplierBusy(_) => Severity::Info,
@@ -311,7 +312,7 @@ impl Condition {
         }
     }
 
-    /// The nodes that it names.
+    /// The nodes that its text names.
     pub fn nodes(&self) -> &[Node] {
         match self {
             Self::NothingProtected { served: nodes, .. }

@@ -1,7 +1,7 @@
-//! From verdicts to rows: the smallest set of row changes that carries them out.
+//! The plan: the smallest set of row changes that carries the verdicts out.
 //!
-//! One function, [`Plan::carry_out`], says what a layer's rows become. `decide` compares with it, `apply` follows
-//! it, and the same rules hold for runtime, memory and disk.
+//! **Invariant:** one function, [`Plan::carry_out`], gives the rows that a layer must have, with the same rules for
+//! runtime, memory and disk. The decision compares with it, and the apply follows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,43 +15,43 @@ use crate::orders::Release;
 use crate::role::Role;
 use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
 
-/// What is to happen to all managed rows of a node.
+/// The plan for all managed rows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Directive {
-    /// Out of service.
+    /// The rows go out of service.
     Fence {
-        /// The highest-ranking evidence.
+        /// The highest-ranking evidence, for the marker.
         kind: EvidenceKind,
-        /// Who took over.
+        /// The node that took over, for the marker.
         by: Option<Node>,
-        /// And no session left.
+        /// Whether the node's sessions are ended too.
         sessions: bool,
     },
-    /// Back, in this role.
+    /// The rows go back into service, in this role.
     Unfence(Role),
 }
 
-/// One row's change in one layer.
+/// The change of one row in one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowChange {
-    /// Where.
+    /// The layer that is changed.
     pub layer: Layer,
-    /// What becomes of the row.
+    /// The row before and after.
     pub change: Change<Row>,
 }
 
 impl RowChange {
-    /// The row's key.
+    /// The key of the row. A change keeps it.
     pub fn key(&self) -> &RowKey {
         &self.change.either().key
     }
 
-    /// The status before; `None`: the row is made.
+    /// The status before; `None` if the row is made.
     pub fn from_status(&self) -> Option<&Status> {
         self.change.from().map(|row| &row.status)
     }
 
-    /// The status after; `None`: the row is deleted.
+    /// The status after; `None` if the row is deleted.
     pub fn to_status(&self) -> Option<&Status> {
         self.change.to().map(|row| &row.status)
     }
@@ -64,34 +64,35 @@ impl fmt::Display for RowChange {
     }
 }
 
-/// What an apply carries out.
+/// The input of an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Plan {
-    /// Which hostgroups may be touched.
+    /// The hostgroups that may be touched.
     pub managed: Managed,
-    /// Per node, what is to become of it: all that are fenced, changed in this tick or not.
+    /// The directive of each node that is fenced or returns, whether its rows change in this tick or not.
     pub directives: BTreeMap<Node, Directive>,
-    /// The notes that returning nodes' rows had when this was decided. A row that has another one by now was fenced
-    /// anew by somebody else, and stays out.
+    /// The markers that returning nodes' rows had at the decision. A row with another marker by now was fenced again by
+    /// another agent, and stays out.
     pub marked: BTreeMap<Node, BTreeSet<Marker>>,
-    /// The row changes, for people and to tell whether there is anything to do.
+    /// The row changes as they were decided, for people and for [`Plan::is_empty`].
     pub changes: Vec<RowChange>,
-    /// Nodes whose sessions are to be ended: fenced so, and some are left.
+    /// Nodes that still have connections in use and must not keep a session.
     pub sessions: BTreeSet<Node>,
-    /// An earlier apply has to be finished first.
+    /// An earlier apply was cut off, and has to be finished first.
     pub finish: bool,
-    /// What the returning nodes are released of, for the other agents of this ProxySQL to know.
+    /// The releases of returning nodes, for the other agents of this ProxySQL.
     pub releases: BTreeMap<Node, Release>,
-    /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    /// `policy.end_possible_holders`: idle sessions that may hold a fenced node are ended if nothing shows which ones
+    /// do.
     pub end_possible_holders: bool,
-    /// Whoever LOADs while memory is lent is an operator: no other ProxySQL spreads its tables to this one.
+    /// A LOAD by somebody else is an operator's, since no ProxySQL Cluster peer spreads its tables to this ProxySQL.
     pub loads_are_operators: bool,
-    /// What becomes of the lease that agents share.
+    /// The change to the lease that agents share.
     pub lease_action: Option<LeaseAction>,
 }
 
 impl Plan {
-    /// A plan for these directives on these rows.
+    /// The plan that carries these directives out on the rows of `proxy`.
     pub fn new(managed: Managed, directives: BTreeMap<Node, Directive>, proxy: &ProxyView) -> Self {
         let mut plan = Self {
             managed,
@@ -113,7 +114,7 @@ impl Plan {
         plan
     }
 
-    /// Takes the notes of returning nodes from these rows.
+    /// Adds to `marked` the markers that returning nodes have in these rows.
     pub fn note_markers<'r>(&mut self, rows: impl IntoIterator<Item = &'r Row>) {
         if !self.unfences() {
             return;
@@ -133,7 +134,7 @@ impl Plan {
         self.lease_action.is_none() && !self.changes_rows()
     }
 
-    /// Whether there is more to do than to share a lease.
+    /// Whether rows, sessions or an earlier apply need an apply. A shared lease alone does not.
     pub fn changes_rows(&self) -> bool {
         !self.changes.is_empty() || !self.sessions.is_empty() || self.finish
     }
@@ -146,7 +147,7 @@ impl Plan {
         })
     }
 
-    /// The nodes that are let back, and as what.
+    /// The nodes that are let back, with their roles.
     pub fn returns(&self) -> impl Iterator<Item = (&Node, Role)> {
         self.directives.iter().filter_map(|(node, directive)| match directive {
             Directive::Unfence(role) => Some((node, *role)),
@@ -159,7 +160,7 @@ impl Plan {
         self.returns().next().is_some()
     }
 
-    /// What the rows of one layer become. Applied to its own outcome it changes nothing.
+    /// The rows of one layer after the plan. On its own outcome it changes nothing (I7).
     pub fn carry_out(&self, rows: &[Row]) -> Vec<Row> {
         let mut after: BTreeMap<RowKey, Row> = BTreeMap::new();
         let mut made: Vec<Row> = Vec::new();
@@ -183,18 +184,18 @@ impl Plan {
             }
         }
         for row in made {
-            // Only where the node has no such row: one that an operator took out stays out (I3).
+            // A row that the node already has stays as it is, since an operator may have taken it out (I3).
             after.entry(row.key.clone()).or_insert(row);
         }
         after.into_values().collect()
     }
 
-    /// The changes that carrying out makes in one layer.
+    /// The row changes of one layer.
     pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<RowChange> {
         if self.directives.is_empty() {
             return Vec::new();
         }
-        // No other row changes: of thousands most are copied for nothing.
+        // Rows of other nodes do not change. Without this filter thousands would be copied in vain.
         let concerned =
             |row: &&Row| !row.is_ghost_in(layer) && row.node().is_some_and(|node| self.directives.contains_key(&node));
         let rows: Vec<Row> = rows.iter().filter(concerned).cloned().collect();
@@ -209,19 +210,19 @@ impl Plan {
         keys.into_iter().filter_map(change).collect()
     }
 
-    /// The operator's part of a row's comment and our note, if it is one that this plan lets back.
+    /// The operator's part of a row's comment and the marker, if this plan lets the row back.
     fn lets_back(&self, row: &Row) -> Option<(String, Marker)> {
         let Comment::Marked(_, marker) = Comment::parse(&row.comment) else { return None };
         let marked = self.marked.get(&row.node()?)?;
         marked.contains(&marker).then(|| (unmarked(&row.comment), marker))
     }
 
-    /// A row of ours goes back; one that isn't ours stays as it is (I3).
+    /// A returning node's row after the plan; `None` if it is deleted. A row without a marker stays as it is (I3).
     fn unfenced(&self, row: &Row, role: Role) -> Option<Row> {
         let Some((before, marker)) = self.lets_back(row) else { return Some(row.clone()) };
         let mut back = Row { comment: before, ..row.clone() };
         if row.status != Status::OfflineSoft {
-            return Some(back); // an operator chose another status meanwhile: theirs
+            return Some(back); // an operator chose another status meanwhile, so the row is theirs
         }
         if role == Role::Replica && self.managed.is_writer(row.key.hostgroup) {
             let is_monitored = self.managed.pair_of_writer(row.key.hostgroup).is_some();
@@ -234,7 +235,7 @@ impl Plan {
         Some(back)
     }
 
-    /// The row that a returning node has in the other half of the pair, made from this one's settings.
+    /// The row that a returning node needs in the other half of the pair, made with this row's settings.
     fn counterpart(&self, row: &Row, role: Role) -> Option<Row> {
         let (before, marker) = self.lets_back(row)?;
         if row.status != Status::OfflineSoft {
@@ -255,12 +256,12 @@ impl Plan {
     }
 }
 
-/// A row out of service, with our marker; one that an operator took out stays theirs (I3), one that can't be
-/// understood stays as it is (I1).
+/// The row out of service and with the marker. A row that an operator took out stays as it is (I3), and so does a row
+/// that cannot be understood (I1).
 fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>) -> Row {
     let (marked, was) = match Comment::parse(&row.comment) {
         Comment::Unreadable(_) => return row.clone(),
-        // It waits for its node to be the primary, whatever else comes and goes.
+        // A replica's row in a named writer hostgroup is out already, and waits until the node is the primary.
         Comment::Marked(_, marker) if marker.kind == EvidenceKind::Replica && row.status == Status::OfflineSoft => {
             return row.clone();
         }
@@ -279,7 +280,7 @@ fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>) -> Row {
     Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }
 }
 
-/// The row of a replica in a writer hostgroup that no monitor looks after: out, until the node is the primary.
+/// A replica's row in a named writer hostgroup. It stays out until the node is the primary.
 fn waiting(row: &Row, marker: &Marker) -> Row {
     let marker = Marker { kind: EvidenceKind::Replica, by: None, was: marker.was.clone() };
     Row { status: Status::OfflineSoft, comment: mark(&row.comment, &marker), ..row.clone() }

@@ -1,4 +1,4 @@
-//! Finds the conditions of a tick: by what it saw and decided, and by what its apply came to.
+//! Finds the conditions of a tick, from its observations and decision, and from the outcome of its apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::policy::{IsolationScope, Policy};
 use crate::role::Role;
 use crate::table::{CheckType, Hostgroup, Row, Status};
 
-/// What one tick shows: the leader, what is protected and armed, what is held.
+/// The conditions of one tick before its apply.
 pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> Vec<Condition> {
     let managed = Managed::of(&observed.proxy, policy);
     let served = in_force(&observed.proxy, |hostgroup| managed.contains(hostgroup));
@@ -46,7 +46,7 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
     found
 }
 
-/// The nodes with rows in force in these hostgroups; the ghosts of rows that are gone left out.
+/// The nodes that have a runtime row, other than a ghost, in a hostgroup that `is_meant` accepts.
 pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTreeSet<Node> {
     let rows = proxy.runtime.iter().filter(|row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup));
     rows.filter_map(Row::node).collect()
@@ -78,7 +78,7 @@ fn unprotected(
     if served.is_empty() {
         return Some(Condition::NothingManaged);
     }
-    // Without an answer nobody knows whom Orchestrator knows.
+    // No answer has told yet which nodes Orchestrator knows.
     if decision.memory.nodes.instances_asked_ms.is_none() && decision.memory.nodes.known.is_empty() {
         return None;
     }
@@ -93,7 +93,7 @@ fn unprotected(
         let listed = NodeList::of(instances.iter().map(|instance| &instance.node));
         return Some(Condition::NothingProtected { served: NodeList::of(served), listed });
     }
-    // Other servers may well be none of Orchestrator's business.
+    // Hostgroups that take no writes may have servers that Orchestrator is not meant to know.
     let replicating = in_force(&observed.proxy, |hostgroup| managed.writer_beside(hostgroup).is_some());
     let nodes = NodeList::of(replicating.intersection(&unknown));
     (nodes.count() > 0).then_some(Condition::UnknownNodes { nodes, served: replicating.len() })
@@ -114,7 +114,7 @@ fn unarmed(observed: &Observed, decision: &Decision) -> Option<UnarmedReason> {
     (!decision.memory.lease.armed).then_some(UnarmedReason::NoWriter)
 }
 
-/// The pairs whose `check_type` names what Orchestrator does not report. Pairs without rows return nothing.
+/// The pairs with rows whose `check_type` Orchestrator does not report.
 fn returns_by_hand(observed: &Observed, managed: &Managed) -> Vec<Condition> {
     let in_use = |hostgroup: Hostgroup| observed.proxy.runtime.iter().any(|row| row.key.hostgroup == hostgroup);
     let mut by_check: BTreeMap<&str, Vec<Hostgroup>> = BTreeMap::new();
@@ -130,7 +130,7 @@ fn returns_by_hand(observed: &Observed, managed: &Managed) -> Vec<Condition> {
     by_check.into_iter().map(condition).collect()
 }
 
-/// The replicas that return in this tick though their primary lacks some of their transactions.
+/// The replicas that return in this tick with transactions that their primary lacks.
 fn errant_transactions(observed: &Observed, decision: &Decision) -> Option<Condition> {
     let LeaderView::Led(answer) = &observed.leader else { return None };
     let returns = |node: &Node| {
@@ -161,14 +161,14 @@ fn held(decision: &Decision) -> Vec<Condition> {
     found
 }
 
-/// What an apply could not do.
+/// The conditions of an apply's outcome.
 pub fn of_outcome(outcome: &Outcome) -> Vec<Condition> {
     match outcome {
         Outcome::Busy { owner } => vec![Condition::ApplierBusy(owner.clone())],
         Outcome::LostLock => vec![Condition::ApplierReplaced],
         Outcome::PutOff => vec![Condition::ReturnPutOff],
         Outcome::Failed { statement, error } => {
-            vec![Condition::ApplyFailed(format!("ProxySQL refused {statement}: {error}"))]
+            vec![Condition::ApplyFailed(format!("ProxySQL refused a step of the apply ({statement}): {error}"))]
         }
         Outcome::Applied(done) => {
             let mut found = Vec::new();

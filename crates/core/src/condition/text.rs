@@ -1,4 +1,4 @@
-//! What each condition says to a person.
+//! The text of each condition, for people.
 
 use std::fmt;
 
@@ -14,7 +14,9 @@ impl fmt::Display for Condition {
             Self::StateUnkept(why) | Self::OrdersUnread(why) | Self::NoAgent(why) => f.write_str(why),
             Self::ApplyFailed(why) => f.write_str(why),
             Self::Leaderless => f.write_str(LEADERLESS),
-            Self::LeaderUnusable(why) => write!(f, "Orchestrator's answers cannot be used; nothing is changed: {why}"),
+            Self::LeaderUnusable(why) => {
+                write!(f, "Orchestrator's answers cannot be used, so nothing is changed: {why}")
+            }
             Self::LeaderUnreached(why) => write!(f, "Orchestrator's leader was not reached: {why}"),
             Self::AnswerSkipped { count, first, nodes } => skipped(f, *count, first, nodes),
             Self::UntestedVersion(version) => write!(f, "ProxySQL {version} {UNTESTED}"),
@@ -28,28 +30,31 @@ impl fmt::Display for Condition {
             Self::Unarmed(reason) => write!(f, "isolation is not armed{reason}"),
             Self::Clustered => f.write_str(CLUSTERED),
             Self::ReturnsByHand { check_type, writers } => by_hand(f, check_type, writers),
-            Self::Isolated => write!(f, "out of service: no lease from Orchestrator's leader"),
+            Self::Isolated => write!(f, "out of service: there is no lease from Orchestrator's leader"),
             Self::AnsweredFor(owner) => {
                 write!(f, "kept in service by agent {owner}, which still reaches Orchestrator's leader")
             }
-            Self::Suspended(reason) => write!(f, "suspended, nothing is fenced or let back: {reason}"),
+            Self::Suspended(reason) => write!(f, "suspended; nothing is fenced or let back: {reason}"),
             Self::Held { why, nodes } => {
-                let verb = if nodes.count() == 1 { "is" } else { "are" };
-                write!(f, "{nodes} {verb} held, nothing is changed: {why}")
+                let (verb, rows) = if nodes.count() == 1 { ("is", "its rows") } else { ("are", "their rows") };
+                write!(f, "{nodes} {verb} held, and {rows} stay as they are: {why}")
             }
             Self::HeldMore(count) => write!(f, "{count} more nodes are held; `status` lists them"),
             Self::ErrantTransactions { set, nodes } => write!(
                 f,
-                "{nodes} returned with transactions that the primary lacks ({set}): merge them, or rebuild the replica"
+                "{nodes} returned with transactions that the primary lacks ({set}): merge them or rebuild the replica"
             ),
-            Self::Observing(plan) => write!(f, "mode = \"observe\", nothing is changed:\n{plan}"),
+            Self::Observing(plan) => write!(f, "mode = \"observe\", so nothing is changed. The plan is:\n{plan}"),
             Self::ApplierBusy(owner) => {
-                write!(f, "another applier ({owner}) is at work on this ProxySQL; the work is left to it")
+                write!(f, "another applier ({owner}) works on this ProxySQL, and the work is left to it")
             }
-            Self::ApplierReplaced => write!(f, "another applier took over, and finishes the work"),
-            Self::ReturnPutOff => write!(f, "the server tables keep changing; the return of a node is put off"),
+            Self::ApplierReplaced => write!(f, "another applier took over and finishes the work"),
+            Self::ReturnPutOff => write!(f, "the server tables keep changing, so the return of a node is put off"),
             Self::SessionsLeft(nodes) => {
-                write!(f, "connections to {nodes} are still in use, and no session shows that it holds them")
+                write!(
+                    f,
+                    "connections to {nodes} are still in use, and ProxySQL does not show which sessions hold them"
+                )
             }
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
@@ -59,32 +64,33 @@ impl fmt::Display for Condition {
     }
 }
 
-const LEADERLESS: &str = "Orchestrator's nodes report that none of them leads, so none can promote; nothing is changed";
+const LEADERLESS: &str = "a majority of Orchestrator nodes report no leader, so none can promote; nothing is changed";
 
-const UNTESTED: &str = "is untested with this program: `run` changes nothing here, and a failover fences nothing. Allow it \
-                        with allow_untested_version = true in the [[proxysql]] section, or with --allow-untested-version";
+const UNTESTED: &str = "is untested with this program. `run` changes nothing here, so a failover fences nothing. To allow \
+                        it, set allow_untested_version = true in the [[proxysql]] section, or give \
+                        --allow-untested-version";
 
 const NOTHING_MANAGED: &str =
     "nothing is protected here: ProxySQL has no server row outside the hostgroups that are never touched";
 
 const NO_WRITER_HOSTGROUP: &str = "no hostgroup is known to take writes, so a second writer is not seen: \
-                                   mysql_replication_hostgroups has no pair here, and policy.writer_hostgroups names none";
+                                   mysql_replication_hostgroups has no pair, and policy.writer_hostgroups names none";
 
-const UNMATCHED: &str = "as failed over, in a cluster that is served here, and no row has that name: a row of it under \
+const UNMATCHED: &str = "as failed over in a cluster that this ProxySQL serves, but no row has that name. A row under \
                          another name is not fenced";
 
 const UNKNOWN_NODES: &str = "cannot be fenced, since Orchestrator does not list them under ProxySQL's names";
 
 const CLUSTERED: &str = "isolation is off: ProxySQL Cluster peers are configured, and an isolation would spread to them. \
-                         Accept that with isolation.scope = \"off\"";
+                         To silence this, set isolation.scope = \"off\"";
 
 const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
 
 fn skipped(f: &mut fmt::Formatter<'_>, count: usize, first: &str, nodes: &NodeList) -> fmt::Result {
-    write!(f, "{count} entries of Orchestrator's answer cannot be read and are skipped; the first: {first}")?;
+    write!(f, "{count} entries of Orchestrator's answer cannot be read and are skipped. The first: {first}")?;
     match nodes.count() {
         0 => Ok(()),
-        _ => write!(f, ". They concern {nodes}"),
+        _ => write!(f, ". They name {nodes}"),
     }
 }
 
@@ -104,16 +110,16 @@ fn by_hand(f: &mut fmt::Formatter<'_>, check_type: &str, writers: &[Hostgroup]) 
     let writers = listed(writers);
     write!(
         f,
-        "returns need a hand: Orchestrator does not report {check_type:?}, the check_type of the pairs with writer \
-         hostgroup {writers}. A repaired node stays out until an operator's `unfence --as`"
+        "repaired nodes do not return by themselves: Orchestrator does not report {check_type:?}, the check_type of \
+         the pairs with writer hostgroup {writers}. An operator must let them back with `unfence --as`"
     )
 }
 
-/// What follows "isolation is not armed".
+/// The text continues "isolation is not armed".
 impl fmt::Display for UnarmedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLeader => write!(f, ": no leader that knows this ProxySQL's writers was seen yet"),
+            Self::NoLeader => write!(f, ": no leader that knows this ProxySQL's writers has answered yet"),
             Self::NoWriter => write!(f, ": the writer hostgroups have no row"),
             Self::UnknownWriters { hostgroups, nodes } => {
                 let hostgroups = listed(hostgroups);

@@ -1,4 +1,4 @@
-//! Whether one look can tell what the next ticks do.
+//! Tells whether one look shows what the next ticks will do, for `plan` and `status`.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::LeaderView;
 
-/// Why one look can't tell what the next ticks do.
+/// The reason why one look does not show what the next ticks will do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Untold {
     /// No leader answered.
     NoLeader,
     /// The leader is not confirmed yet, and good news waits for that.
     LeaderUnconfirmed,
-    /// Both writers of a hostgroup have to be checked by Orchestrator once more.
+    /// Orchestrator has to check both writers of a hostgroup once more. These nodes may be second writers.
     SecondWriters(NodeList),
-    /// A proof was seen once, and has to be seen again.
+    /// The return of these nodes waits for the leader, the history or a second proof.
     SecondProof(NodeList),
 }
 
@@ -28,17 +28,17 @@ impl fmt::Display for Untold {
             Self::NoLeader => write!(f, "Orchestrator's leader did not answer"),
             Self::LeaderUnconfirmed => write!(f, "Orchestrator's leader is not confirmed yet"),
             Self::SecondWriters(nodes) => {
-                write!(f, "{nodes} may be a second writer, once Orchestrator has checked the writers again")
+                write!(f, "{nodes} may be a second writer; Orchestrator has to check the writers again")
             }
-            Self::SecondProof(nodes) => write!(f, "{nodes} may be let back, once the proof is seen again"),
+            Self::SecondProof(nodes) => write!(f, "{nodes} may be let back; the proof must be seen again"),
         }
     }
 }
 
 impl Decision {
-    /// Whether the next ticks may decide otherwise although nothing changes; `None`: this is what they do.
+    /// The reason why the next ticks may decide otherwise though nothing changes; `None` if they decide the same.
     pub fn untold(&self, observed: &Observed) -> Option<Untold> {
-        // Where nothing depends on it, the raft's members are not asked whom they name.
+        // A tick asks the raft members for the leader that they name only if something depends on it.
         let is_asked = matches!(&observed.leader, LeaderView::Led(answer) if answer.instances.is_some());
         match self.lease_state {
             LeaseState::Led { good: true } => {}
