@@ -1,4 +1,4 @@
-//! Facts that fence a node, each one citable: kind, node, source, id, time (design §5).
+//! Evidence: facts that fence a node (design §5). Each can be cited by kind, successor, source, id and time.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
 
-/// The kinds of evidence, in order of rank, highest first: the derived order is the rank.
+/// The kinds of evidence. The derived order is the rank, highest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
     /// A recovery record names another node as the successor.
     Superseded,
-    /// The leader downtimed the node at the end of a recovery.
+    /// The leader downtimed the node at the end of a recovery (the mark).
     LostInRecovery,
-    /// Two nodes are ONLINE in one writer hostgroup, and the other is the primary.
+    /// The node is ONLINE in a writer hostgroup beside the present primary.
     SecondWriter,
-    /// An operator ordered it.
+    /// An operator ordered the fence.
     Manual,
-    /// Orchestrator waits for it before it promotes.
+    /// Orchestrator waits for the fence before it promotes. Nothing gives this evidence yet (design §13).
     Barrier,
-    /// Any other downtime.
+    /// Orchestrator shows a downtime that is not a mark.
     Downtime,
-    /// No valid lease.
+    /// This agent has no lease.
     Isolation,
-    /// Nothing against the node: it is a replica, and this row is in a writer hostgroup that no monitor looks after. The
-    /// row returns when the node is the primary.
+    /// Nothing against the node: it is a replica, and this row is in a writer hostgroup that no monitor looks after.
+    /// The row returns when the node is the primary.
     Replica,
 }
 
@@ -46,7 +46,7 @@ impl EvidenceKind {
         KINDS.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind)
     }
 
-    /// What ends it (design §6). A new kind has to say so here.
+    /// The way in which this kind ends (design §6). A new kind must choose one here.
     pub fn ends_by(self) -> EndsBy {
         match self {
             Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier => EndsBy::Proof,
@@ -57,12 +57,12 @@ impl EvidenceKind {
         }
     }
 
-    /// Whether it ends by proof: a recovery left it, or it stands for one.
+    /// Whether this kind ends by proof.
     pub fn ends_by_proof(self) -> bool {
         self.ends_by() == EndsBy::Proof
     }
 
-    /// How far a fence for this reason goes unless an order says otherwise (design §5).
+    /// The level of a fence for this kind, unless an order gives another (design §5).
     pub fn default_level(self) -> Level {
         match self {
             Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier | Self::Isolation => {
@@ -79,22 +79,22 @@ impl fmt::Display for EvidenceKind {
     }
 }
 
-/// What ends evidence. Absence never does (I2).
+/// The ways in which evidence ends. Absence is none (I2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndsBy {
-    /// The node is proven, twice, to be a replica or the primary.
+    /// The node is proven twice to be a replica or the primary.
     Proof,
-    /// Orchestrator shows the node without its downtime.
+    /// Orchestrator shows the node valid and without its downtime.
     DowntimeEnd,
-    /// A confirmed leader, which ends the isolation.
+    /// The leader is confirmed, and the agent has a lease again.
     Lease,
     /// An operator lets the node back.
     Order,
-    /// The node is proven, twice, to be the primary.
+    /// The node is proven twice to be the primary.
     Promotion,
 }
 
-/// Where evidence was seen.
+/// The source of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Source {
     /// Orchestrator's recovery history.
@@ -106,7 +106,7 @@ pub enum Source {
     /// ProxySQL's rows in force.
     #[serde(rename = "runtime_mysql_servers")]
     RuntimeServers,
-    /// The note in a row's comment.
+    /// The marker in a row's comment.
     #[serde(rename = "marker")]
     Marker,
     /// This agent's lease.
@@ -137,55 +137,55 @@ impl fmt::Display for Source {
     }
 }
 
-/// How far a fence goes.
+/// The level of a fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// All rows OFFLINE_SOFT.
+    /// All managed rows are OFFLINE_SOFT.
     Soft,
-    /// And no client session left on the node.
+    /// The rows are soft, and the node's client sessions are ended.
     Sessions,
 }
 
-/// One fact.
+/// One fact against a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What kind of fact.
+    /// The kind of fact.
     pub kind: EvidenceKind,
-    /// The node that took over, where the fact names one.
+    /// The node that took over, if the fact names one.
     pub by: Option<Node>,
-    /// Where it was seen.
+    /// The source of the fact.
     pub source: Source,
-    /// What names the fact for good: the recovery's UID, the downtime's begin; empty where nothing does.
+    /// The lasting id: the recovery's UID, or the downtime's reason and begin; else empty.
     pub id: String,
-    /// When, in seconds since 1970 of the source's clock; 0 where the source doesn't say.
+    /// The time of the fact, in s since 1970 by the source's clock; 0 if the source gives none.
     pub at_s: i64,
 }
 
 impl Evidence {
-    /// A recovery that made another node the primary: by its UID, and when it was registered, s.
+    /// A recovery that made another node the primary. `at_s` is the time when it was registered.
     pub fn superseded(by: Option<Node>, uid: &str, at_s: i64) -> Self {
         let (source, id) = (Source::RecoveryHistory, uid.to_owned());
         Self { by, id, at_s, ..Self::of(EvidenceKind::Superseded, source) }
     }
 
-    /// A downtime in Orchestrator: a recovery's mark, or another, by its reason and its begin, s.
+    /// A downtime in Orchestrator: a recovery's mark or a plain downtime.
     pub fn downtime(kind: EvidenceKind, reason: &str, begin_s: i64) -> Self {
         Self { id: format!("{reason}@{begin_s}"), at_s: begin_s, ..Self::of(kind, Source::Downtimed) }
     }
 
-    /// Two nodes in service in one writer hostgroup, of which the other is the primary: since when both were seen, s.
+    /// A node in service in a writer hostgroup beside `primary`. `since_s` is the time when both were first seen there.
     pub fn second_writer(primary: &Node, since_s: i64) -> Self {
         let by = Some(primary.clone());
         Self { by, at_s: since_s, ..Self::of(EvidenceKind::SecondWriter, Source::RuntimeServers) }
     }
 
-    /// What a marker says. It carries neither an id nor a time.
+    /// The evidence in a marker, which has neither an id nor a time.
     pub fn marker(kind: EvidenceKind, by: Option<Node>) -> Self {
         Self { by, ..Self::of(kind, Source::Marker) }
     }
 
-    /// No valid lease.
+    /// The lack of a lease.
     pub fn isolation() -> Self {
         Self::of(EvidenceKind::Isolation, Source::Lease)
     }

@@ -8,28 +8,28 @@
 //! ```
 //!
 //! **Invariant:** this crate has no clock, socket, async, randomness, logging or foreign format. Time comes in as
-//! milliseconds; what was read comes in as plain data. The daemon, the one-shot, the commands, the demo and all tests run
-//! these same two.
+//! milliseconds, and everything that was read comes in as plain data. The daemon, the one-shot, the commands, the demo
+//! and all tests run the same decision and the same apply.
 //!
 //! # Where to look
 //!
 //! | question | module |
 //! | --- | --- |
-//! | What is a node, a role, evidence? What did the operator choose or order? | [`node`], [`role`], [`evidence`], [`policy`], [`orders`] |
-//! | What is in ProxySQL's tables, and what is our note in a row? | [`table`] |
+//! | What are a node, a role and evidence? What did the operator choose or order? | [`node`], [`role`], [`evidence`], [`policy`], [`orders`] |
+//! | What is in ProxySQL's tables, and how does a row show a fence? | [`table`] |
 //! | What did Orchestrator's leader say, and who is the primary? | [`orchestrator`] |
-//! | What did a tick see? Which rows are ours? | [`observed`], [`managed`] |
+//! | What did a tick see? Which rows may the program touch? | [`observed`], [`managed`] |
 //! | What is kept from tick to tick? When is a proxy cut off? | [`memory`], [`lease`] |
-//! | What becomes of each node, and why? | [`decide`] |
+//! | Which node is fenced or let back, and why? | [`decide`] |
 //! | Which rows change? How are they changed without harm? | [`plan`], [`apply`] |
 //! | What needs a person's attention? | [`condition`] |
 //!
-//! The rules are told in `docs/design.md`. What the real programs do is told in `docs/facts.md`. Comments cite both by
-//! section.
+//! `docs/design.md` has the rules. `docs/facts.md` has what the real programs do. Comments cite both by section.
 //!
 //! # A failover, decided
 //!
-//! node01 was the primary and failed. Orchestrator has promoted node02. ProxySQL still has node01 ONLINE among the writers.
+//! node01 was the primary and failed. Orchestrator has promoted node02. ProxySQL still has node01 ONLINE among the
+//! writers.
 //!
 //! ```
 //! use stonith_core::decide::{decide, Verdict};

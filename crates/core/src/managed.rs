@@ -1,8 +1,6 @@
-//! Which rows are ours to touch, and those rows by the node they stand for.
+//! The hostgroups and rows that the program may touch, and an index of the rows by server.
 //!
-//! Managed is every row of a node that Orchestrator knows, in any hostgroup except those of group replication, Galera,
-//! Aurora and blue/green deployments and those that the config excludes. Rows are indexed once per tick, so that every
-//! rule is linear in their number.
+//! The definition is design §2. Rows are indexed once per tick, so every rule is linear in their number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +11,7 @@ use crate::orchestrator::Identity;
 use crate::policy::Policy;
 use crate::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, Status};
 
-/// Which hostgroups are ours to touch, and what they are for.
+/// The hostgroups that may be touched, and which of them take writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Managed {
     /// Pairs by their writer hostgroup.
@@ -33,14 +31,14 @@ impl Managed {
         let is_ours = |pair: &&Pair| !excluded.contains(&pair.writer) && !excluded.contains(&pair.reader);
         let (ours, others): (Vec<&Pair>, Vec<&Pair>) = proxy.pairs.iter().partition(is_ours);
         let mut managed = Self::of_pairs(ours.into_iter().cloned());
-        // The monitor moves rows between the halves of a pair. If one half is not ours, neither is the other.
+        // The monitor moves rows between the halves of a pair, so if one half is excluded, the other is too.
         excluded.extend(others.iter().flat_map(|pair| [pair.writer, pair.reader]));
         managed.named_writers = policy.writer_hostgroups.difference(&excluded).copied().collect();
         managed.excluded = excluded;
         managed
     }
 
-    /// These pairs, and nothing that is excluded.
+    /// Every hostgroup, with these pairs.
     pub fn of_pairs(pairs: impl IntoIterator<Item = Pair>) -> Self {
         let pairs: BTreeMap<Hostgroup, Pair> = pairs.into_iter().map(|pair| (pair.writer, pair)).collect();
         let writer_of = pairs.values().map(|pair| (pair.reader, pair.writer)).collect();
@@ -68,8 +66,8 @@ impl Managed {
         self.pairs.get(&hostgroup)
     }
 
-    /// The hostgroup that takes the writes where this one is: itself, or the other half of its pair. `None`: no node is
-    /// made a writer there.
+    /// The writer hostgroup that belongs to this one: itself, or the other half of its pair. `None`: nothing makes a
+    /// node of this hostgroup a writer.
     pub fn writer_beside(&self, hostgroup: Hostgroup) -> Option<Hostgroup> {
         match self.pair_of(hostgroup) {
             Some(pair) => Some(pair.writer),
@@ -77,13 +75,13 @@ impl Managed {
         }
     }
 
-    /// The pair that this hostgroup is a half of.
+    /// The pair that has this hostgroup as either half.
     pub fn pair_of(&self, hostgroup: Hostgroup) -> Option<&Pair> {
         self.pairs.get(&hostgroup).or_else(|| self.pairs.get(self.writer_of.get(&hostgroup)?))
     }
 }
 
-/// The managed rows of one server, under whichever names they have.
+/// The managed rows of one server, under all its names.
 #[derive(Debug, Default)]
 pub struct ServerRows<'a> {
     names: Vec<Node>,
@@ -92,12 +90,12 @@ pub struct ServerRows<'a> {
 }
 
 impl<'a> ServerRows<'a> {
-    /// The names that its rows have.
+    /// The names of the server in its rows.
     pub fn names(&self) -> &[Node] {
         &self.names
     }
 
-    /// Whether any row has a note of ours, readable or not.
+    /// Whether any row has a marker, readable or not.
     pub fn has_note(&self) -> bool {
         self.has_note
     }
@@ -107,37 +105,38 @@ impl<'a> ServerRows<'a> {
         self.has_note && self.of(layer).any(|row| Comment::kind(&row.comment) == Some(kind))
     }
 
-    /// Its rows in every layer, runtime first.
+    /// The rows of every layer, runtime first.
     pub fn all(&self) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().map(|(_, row)| *row)
     }
 
-    /// Its rows of one layer.
+    /// The rows of one layer.
     pub fn of(&self, layer: Layer) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |(of, _)| *of == layer).map(|(_, row)| *row)
     }
 
-    /// The hostgroups in which it has a row, in any layer.
+    /// The hostgroups in which the server has a row, in any layer.
     pub fn hostgroups(&self) -> BTreeSet<Hostgroup> {
         self.all().map(|row| row.key.hostgroup).collect()
     }
 
-    /// Whether some row takes writes, in any layer.
+    /// Whether the server has a row in a writer hostgroup, in any layer.
     pub fn has_writer(&self, managed: &Managed) -> bool {
         self.all().any(|row| managed.is_writer(row.key.hostgroup))
     }
 
-    /// Whether runtime has a row of it in service.
+    /// Whether the server has a runtime row in service.
     pub fn in_service(&self) -> bool {
         self.of(Layer::Runtime).any(|row| row.status.in_service())
     }
 
-    /// Whether ProxySQL's monitor, or its place in a writer hostgroup, makes a writer of it once it is writable.
+    /// Whether ProxySQL sends writes to the server once it is writable: it has a row in a pair or in a writer
+    /// hostgroup.
     pub fn may_become_writer(&self, managed: &Managed) -> bool {
         self.all().any(|row| managed.writer_beside(row.key.hostgroup).is_some())
     }
 
-    /// A `check_type` of its pairs that `read_only` alone does not prove.
+    /// A `check_type` of the server's pairs that `read_only` alone does not prove.
     pub fn unproven_check_type(&self, managed: &'a Managed) -> Option<&'a str> {
         self.all().find_map(|row| match &managed.pair_of(row.key.hostgroup)?.check_type {
             CheckType::ReadOnly => None,
@@ -149,7 +148,7 @@ impl<'a> ServerRows<'a> {
 /// The managed rows of one ProxySQL, by server.
 #[derive(Debug, Default)]
 pub struct ManagedRows<'a> {
-    /// In the order of their names.
+    /// Sorted by name.
     servers: Vec<(Node, ServerRows<'a>)>,
     in_runtime: BTreeMap<Hostgroup, Vec<(Node, &'a Row)>>,
 }
@@ -167,7 +166,7 @@ impl<'a> ManagedRows<'a> {
             }
             named.push((server, name, layer, row));
         }
-        // Tables come sorted, so this is no more than a merge. It keeps the order of the layers.
+        // Each table comes sorted, so this stable sort is a cheap merge. It keeps the order of the layers.
         named.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         for (server, name, layer, row) in named {
             if index.servers.last().is_none_or(|(last, _)| *last != server) {
@@ -183,7 +182,7 @@ impl<'a> ManagedRows<'a> {
         index
     }
 
-    /// Every server that has managed rows.
+    /// The servers that have managed rows, sorted by name.
     pub fn servers(&self) -> impl Iterator<Item = (&Node, &ServerRows<'a>)> {
         self.servers.iter().map(|(server, rows)| (server, rows))
     }
@@ -216,7 +215,7 @@ impl<'a> ManagedRows<'a> {
         self.servers.iter().any(|(_, rows)| layers.iter().any(|layer| rows.has_marker(*layer, kind)))
     }
 
-    /// Whether any row has a note of ours, readable or not.
+    /// Whether any row has a marker, readable or not.
     pub fn any_note(&self) -> bool {
         self.servers.iter().any(|(_, rows)| rows.has_note)
     }
@@ -227,7 +226,7 @@ pub fn served(proxy: &ProxyView, managed: &Managed) -> BTreeSet<Node> {
     managed_rows(proxy, managed).filter_map(|(_, row)| row.node()).collect()
 }
 
-/// The managed rows that stand for a node, runtime first: a look at them, without an index.
+/// The managed rows that name a node, runtime first, without an index.
 pub fn managed_rows<'a, 'm>(
     proxy: &'a ProxyView,
     managed: &'m Managed,

@@ -1,4 +1,4 @@
-//! Which MySQL server is meant: a host name and a port, in one canonical spelling.
+//! A node: one MySQL server by host name and port, in one canonical spelling.
 //!
 //! Names are compared lower-cased and without a trailing dot (design §10). Nothing is resolved here.
 
@@ -22,7 +22,7 @@ impl Host {
         &self.0
     }
 
-    /// The canonical spelling, not copied.
+    /// The canonical spelling, with the text shared.
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -34,7 +34,7 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, NodeError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let printable = |b: u8| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'=' | b'\'' | b'"' | b'\\');
-        // Two dots at the end would read back as another name.
+        // A name that ended with two dots would read back as another name.
         let ends_well = !name.is_empty() && !name.ends_with('.');
         if !ends_well || name.len() > HOST_MAX_BYTES || !name.bytes().all(printable) {
             return Err(NodeError::Host(text.chars().take(80).collect()));
@@ -73,10 +73,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Reads a host and a port that arrive apart, as in a row or a JSON key.
+    /// A node from a host and a port that are read separately, as in a row or a JSON key.
     ///
     /// # Errors
-    /// [`NodeError::Host`] when the name is empty, too long or not printable ASCII.
+    /// [`NodeError::Host`] if the name is empty, too long, or has a character other than printable ASCII without
+    /// quotes, brackets, `=` and `\`.
     pub fn new(host: &str, port: u16) -> Result<Self, NodeError> {
         Ok(Self { host: host.parse()?, port })
     }
@@ -120,13 +121,13 @@ impl From<Node> for String {
     }
 }
 
-/// Why a text names no node.
+/// A text that does not name a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NodeError {
-    /// Not a host name.
+    /// The text is not a host name.
     #[error("{0:?} is not a host name (printable ASCII, at most {HOST_MAX_BYTES} bytes)")]
     Host(String),
-    /// Not `host:port`.
+    /// The text is not `host:port`.
     #[error("{0:?} is not host:port (an IPv6 address goes in brackets: [::1]:3306)")]
     Node(String),
 }

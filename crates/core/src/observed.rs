@@ -1,4 +1,4 @@
-//! What one tick saw: one ProxySQL, and Orchestrator's leader. Plain data; the clients fill it in.
+//! The observations of one tick: one ProxySQL, and Orchestrator's leader. Plain data that the clients fill in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,55 +7,55 @@ use crate::orchestrator::LeaderView;
 use crate::orders::{Orders, Release};
 use crate::table::{Hostgroup, Layer, Pair, Row};
 
-/// Everything [`crate::decide::decide`] looks at besides policy, memory and the time.
+/// The input of [`crate::decide::decide`] besides policy, memory and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// One ProxySQL.
     pub proxy: ProxyView,
-    /// What came of asking Orchestrator.
+    /// The result of asking Orchestrator.
     pub leader: LeaderView,
-    /// What the operator ordered.
+    /// The operators' orders.
     pub orders: Orders,
 }
 
 /// One ProxySQL's server tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyView {
-    /// Rows in force, ghosts included.
+    /// The rows in force, ghosts included (`runtime_mysql_servers`).
     pub runtime: Vec<Row>,
-    /// Rows being edited.
+    /// The rows that operators edit (`main.mysql_servers`).
     pub memory: Vec<Row>,
-    /// Rows that a restart loads.
+    /// The rows that a restart loads (`disk.mysql_servers`).
     pub disk: Vec<Row>,
     /// `runtime_mysql_replication_hostgroups`.
     pub pairs: Vec<Pair>,
-    /// Hostgroups of group replication, Galera and Aurora: never touched.
+    /// Hostgroups of group replication, Galera, Aurora and RDS blue/green, which are never touched.
     pub foreign: BTreeSet<Hostgroup>,
     /// Connections in use per node, summed over managed hostgroups (`stats_mysql_connection_pool.ConnUsed`).
     pub conn_used: BTreeMap<Node, u64>,
-    /// An apply was cut off here: its lock or journal is still in `main`.
+    /// An apply was cut off: its lock or journal is still in `main`.
     pub unfinished: bool,
-    /// Nodes whose return is live and may not be in memory and on disk yet, by that journal: a marker there is a
-    /// leftover, unless runtime has one too.
+    /// Nodes in the journal of returns. Their return is live, unless runtime has a marker, and a marker in memory or on
+    /// disk is a leftover.
     pub returned: BTreeSet<Node>,
-    /// What agents of this ProxySQL have let back since it started, by id: none of them fences it for that again.
+    /// The releases by agents of this ProxySQL since it started. No agent fences for released evidence.
     pub released: BTreeMap<Node, Release>,
-    /// An agent of this ProxySQL answers for it towards one that does not reach the leader.
+    /// The lease that an agent shares through this ProxySQL.
     pub lease: Option<SharedLease>,
-    /// `runtime_proxysql_servers` has rows: a LOAD spreads to peers (facts §6).
+    /// `runtime_proxysql_servers` has rows, so a LOAD spreads to peers (facts §6).
     pub clustered: bool,
 }
 
-/// A lease that an agent left in ProxySQL for another agent of the same ProxySQL: see [`crate::lease`].
+/// A lease that an agent left in ProxySQL for the other agents of this ProxySQL (see [`crate::lease`]).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SharedLease {
-    /// Who has it.
+    /// The agent that has the lease.
     pub owner: String,
-    /// That is us.
+    /// Whether this agent is the owner.
     pub ours: bool,
-    /// How long it is good for, by ProxySQL's own clock, ms; 0 if it is over.
+    /// The time that it is still valid for, in ms of ProxySQL's clock; 0 if it is over.
     pub left_ms: u64,
-    /// Since when no other agent has said that it counts on it, ms.
+    /// The time since another agent last said that it counts on the lease, in ms.
     pub unwanted_ms: u64,
 }
 

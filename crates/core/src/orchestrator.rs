@@ -1,4 +1,4 @@
-//! What Orchestrator's leader said, as data: instances, downtimes, recoveries, and what follows from them.
+//! The answers of Orchestrator's leader, as data: instances, downtimes and recoveries, and what follows from them.
 
 mod answer;
 mod cause;

@@ -1,4 +1,4 @@
-//! What an operator ordered, and what orders and proofs have released.
+//! Operators' orders, and the releases of evidence by orders and proofs.
 
 use std::collections::BTreeMap;
 
@@ -9,61 +9,61 @@ use crate::node::Node;
 use crate::orchestrator::DOWNTIME_BEGIN_SLACK_S;
 use crate::role::Role;
 
-/// What the operator ordered on this host.
+/// The operators' orders on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Orders {
-    /// Hands off, with the reason. The caller drops it once its time is over.
+    /// The reason of a suspension in force. The caller drops it when its time is over.
     pub suspended: Option<String>,
-    /// Nodes whose evidence up to a time is released.
+    /// The releases by `unfence`, per node.
     pub released: BTreeMap<Node, Release>,
-    /// What a command orders in this very tick.
+    /// The order that a command gives in this tick.
     #[serde(skip)]
     pub now: Option<Order>,
 }
 
-/// An operator's order, given by a command and carried out by the same decide and apply as everything else.
+/// An operator's order. The same decide and apply carry it out as everything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// Take a node out.
+    /// Take a node out of service.
     Fence {
-        /// Which.
+        /// The node.
         node: Node,
-        /// How far.
+        /// The level of the fence.
         level: Level,
     },
-    /// Let a node back: its evidence is released by id.
+    /// Let a node back, and release its evidence by id.
     Unfence {
-        /// Which.
+        /// The node.
         node: Node,
-        /// Without asking the leader for its role: the rows go back as they were.
+        /// Skip the role check, and restore the rows as they were.
         without_lease: bool,
-        /// The role that the operator vouches for, where the leader can't prove it.
+        /// The role that the operator vouches for if the leader cannot prove it.
         role: Option<Role>,
     },
-    /// Let back what is out for an isolation and for nothing else, without a lease: the rows go back as they were.
+    /// Let back, without a lease, all nodes that are out for an isolation alone. Their rows go back as they were.
     EndIsolation,
 }
 
-/// Evidence that was discharged, by id: what is newer counts again.
+/// The ids up to which a node's evidence is discharged. Newer evidence counts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Release {
-    /// The newest released recovery's nanoseconds.
+    /// The newest released recovery, in ns since 1970.
     pub recovery_ns: u64,
-    /// The newest released downtime's begin, s.
+    /// The begin of the newest released downtime, in s since 1970.
     pub downtime_s: i64,
-    /// Markers of these kinds that carry no id: released when this order was given, s; 0 is never.
+    /// The time of the release, in s since 1970, for evidence without an id; 0 is never.
     pub ordered_s: i64,
 }
 
 impl Release {
-    /// Whether a downtime that began then is released: begins are computed, so it may be a little later.
+    /// Whether a downtime with this begin is released. Begins are computed, so one a little later is the same downtime.
     pub fn has_downtime(&self, begin_s: i64) -> bool {
         self.downtime_s != 0 && begin_s <= self.downtime_s.saturating_add(DOWNTIME_BEGIN_SLACK_S)
     }
 
-    /// Both releases in one.
+    /// The release of all that either releases.
     pub fn and(self, other: Self) -> Self {
         Self {
             recovery_ns: self.recovery_ns.max(other.recovery_ns),

@@ -1,65 +1,65 @@
-//! What the operator chose, as data.
+//! The policy: the operator's choices, as data. `docs/config.md` names the keys.
 
 use std::collections::BTreeSet;
 
 use crate::table::Hostgroup;
 
-/// Which downtimes fence.
+/// The downtimes that fence a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FenceOn {
-    /// Every downtime, as in the article of 2019.
+    /// Every downtime.
     AnyDowntime,
-    /// Only what a recovery left behind.
+    /// Only a recovery's mark.
     LostInRecovery,
 }
 
-/// What goes out of service without a lease.
+/// The rows that go out of service without a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IsolationScope {
-    /// Every node.
+    /// Every managed row.
     All,
     /// Every row of each node that has a writer row.
     Writers,
-    /// Nothing.
+    /// No row.
     Off,
 }
 
-/// What transactions that a repaired node has and its primary lacks mean for its return after a recovery.
+/// The effect of transactions that a repaired node has and its primary lacks, on its return after a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrantGtid {
-    /// The node stays out until they are gone.
+    /// The node stays out until the transactions are gone.
     Hold,
-    /// The node returns, and they are said.
+    /// The node returns, and a condition reports the transactions.
     Warn,
 }
 
 /// The policy of one ProxySQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// Which downtimes fence.
+    /// The downtimes that fence a node.
     pub fence_on: FenceOn,
-    /// At most so many nodes of a cluster are fenced for plain downtime, and at most half of it.
+    /// The most nodes of a cluster that are fenced for a plain downtime. Half of the cluster is the other limit.
     pub max_downtime_fences: usize,
-    /// What isolation takes out.
+    /// The rows that an isolation takes out.
     pub isolation_scope: IsolationScope,
-    /// By ask + this, rows are soft and sessions gone, in ms.
+    /// The managed rows are soft and their sessions gone this long after the leader's last answer was asked for, in ms.
     pub isolation_after_ms: u64,
     /// The largest gap between two ticks, in ms.
     pub tick_ms: u64,
-    /// Whether unreadable answers isolate when the lease runs out (`on_blind = "isolate"`).
+    /// Whether unusable answers isolate when the lease runs out (`on_blind = "isolate"`).
     pub blind_isolates: bool,
-    /// Idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    /// Whether idle sessions that may hold a fenced node are ended if nothing shows which ones do.
     pub end_possible_holders: bool,
     /// Hostgroups that are never touched.
     pub excluded_hostgroups: BTreeSet<Hostgroup>,
     /// Hostgroups that take writes without being in a pair.
     pub writer_hostgroups: BTreeSet<Hostgroup>,
-    /// Whether transactions that only the old primary has keep it out.
+    /// The effect of transactions that a returning node has and its primary lacks.
     pub errant_gtid: ErrantGtid,
 }
 
 impl Default for Policy {
-    /// What holds where nobody chose: a daemon that ticks once a second.
+    /// The defaults, for a daemon that ticks once a second.
     fn default() -> Self {
         Self {
             fence_on: FenceOn::AnyDowntime,
@@ -76,32 +76,32 @@ impl Default for Policy {
     }
 }
 
-/// What an apply may take, in ms: measured at 15 ms (facts §1), with sessions up to 0.3 s (facts §4).
+/// The time that an apply may take, in ms. Measured: 15 ms (facts §1), with sessions up to 0.3 s (facts §4).
 pub const APPLY_MS: u64 = 1_000;
 
-/// The longest raft election that must not count as a loss, in ms: 3.4 s was measured (facts §9).
+/// The longest raft election that must not isolate, in ms. Measured: 3.4 s (facts §9).
 pub const ELECTION_MS: u64 = 5_000;
 
-/// How long the same leader must be seen before good news counts, in ms (I8).
+/// The time that a leader must be the same before its good news counts, if a majority names it, in ms (I8).
 pub const STEADY_MAJORITY_MS: u64 = 2_000;
 
-/// The same where one endpoint must stand for all, in ms (I8).
+/// The same time if no majority can be asked, in ms (I8).
 pub const STEADY_SINGLE_MS: u64 = 5_000;
 
-/// Two proofs must lie at least so far apart, in ms (design §6).
+/// The shortest time between the two proofs of a return, in ms (design §6).
 pub const PROOF_GAP_MS: u64 = 2_000;
 
-/// The history is asked again after this, in ms, even if nothing changed.
+/// The longest time between two reads of the recovery history, in ms.
 pub const HISTORY_EVERY_MS: u64 = 30_000;
 
-/// An agent that counts on another's lease says so again after this, in ms.
+/// An agent that counts on another's lease says so again after this time, in ms.
 pub const WANTED_EVERY_MS: u64 = 10_000;
 
-/// A lease that no other agent has counted on for so long is not shared any more, in ms: three times that.
+/// A lease is dropped after this time without another agent that counts on it, in ms. Three times [`WANTED_EVERY_MS`].
 pub const WANTED_FOR_MS: u64 = 30_000;
 
 impl Policy {
-    /// The shortest `isolation.after` that no election can reach: election + 2 ticks + an apply (design §7).
+    /// The shortest `isolation.after` that outlasts an election, in ms: election + 2 ticks + an apply (design §7).
     pub fn shortest_isolation_after_ms(tick_ms: u64) -> u64 {
         ELECTION_MS.saturating_add(tick_ms.saturating_mul(2)).saturating_add(APPLY_MS)
     }

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The role in which a node goes back.
+/// The role in which a node goes back, which chooses its rows (design §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Its reader row, and no writer row.
+    /// The node gets its reader row, and no writer row.
     Replica,
-    /// Its writer row.
+    /// The node gets its writer row.
     Primary,
-    /// The rows exactly as they were.
+    /// The node gets its rows exactly as they were.
     AsBefore,
 }
 

@@ -1,4 +1,4 @@
-//! ProxySQL's tables: rows, the note of ours in a row's comment, and whole tables as records.
+//! ProxySQL's tables: server rows, the marker in a row's comment, and whole tables as records.
 
 mod change;
 mod content;

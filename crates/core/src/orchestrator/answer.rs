@@ -1,78 +1,77 @@
-//! What came of asking Orchestrator's leader: its answer, or the reason why there is none.
+//! The result of asking Orchestrator's leader: its answer, or the reason why there is none.
 
 use std::collections::BTreeSet;
 
 use crate::node::Node;
 use crate::orchestrator::{BlindCause, ConflictCause, Downtime, Instance, RecoveryHistory, SilentCause};
 
-/// What came of asking Orchestrator in this tick.
+/// The result of asking Orchestrator in one tick. Design §7 has what each means for the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeaderView {
-    /// A leader answered, and leader-check held before and after, on one connection (I8).
+    /// A leader answered. The leader check held before and after the answer, on one connection (I8).
     Led(Answer),
-    /// A majority of the raft nodes answered, and none names a leader: nobody can promote.
+    /// A majority of the raft nodes answered and names no leader, so nobody can promote.
     Leaderless,
-    /// They answer, but with something that can't be used: 401, a TLS error, garbage.
+    /// Answers came that cannot be used: 401, a TLS error, garbage.
     Blind(BlindCause),
-    /// More than one leads, by their own word or by the majority's.
+    /// More than one node leads, by its own word or by the majority's.
     Conflict(ConflictCause),
-    /// Nothing was heard that counts.
+    /// No answer counts.
     Silent(SilentCause),
 }
 
-/// How many back the leader up (I8).
+/// The support for the leader among Orchestrator's nodes (I8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backing {
-    /// A majority of the raft nodes name it.
+    /// A majority of the raft nodes names it.
     Majority,
-    /// One endpoint is configured, or raft is off: steadiness stands in.
+    /// No majority can be asked: raft is off, or too few endpoints are configured. A longer steady time stands in.
     Single,
-    /// Not asked, or no majority: good for bad news only.
+    /// No majority names it, or nobody was asked. Only its bad news counts.
     Unconfirmed,
 }
 
 /// The verified leader's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
-    /// What names the leader from tick to tick.
+    /// The leader's name, the same from tick to tick.
     pub leader: String,
-    /// When the first request was sent, ms of the agent's boot clock: the lease counts from here.
+    /// The time of the first request, in ms of the agent's boot clock. The lease counts from here.
     pub asked_ms: u64,
-    /// The leader's own time in s since 1970 (HTTP `Date`).
+    /// The leader's own time, in s since 1970 (HTTP `Date`).
     pub date_s: i64,
-    /// Who else says so.
+    /// The support for this leader among Orchestrator's nodes.
     pub backing: Backing,
-    /// `/api/downtimed`, all.
+    /// All of `/api/downtimed`.
     pub downtimes: Vec<Downtime>,
-    /// `/api/audit-recovery`, as far as it was read, if asked.
+    /// `/api/audit-recovery` as far as it was read; `None` if this tick did not ask.
     pub history: Option<RecoveryHistory>,
-    /// `/api/all-instances`, if asked.
+    /// `/api/all-instances`; `None` if this tick did not ask.
     pub instances: Option<Vec<Instance>>,
-    /// Instances, marks and records that could not be read. They are left out of the lists above, and nothing else is.
+    /// The entries that could not be read. Only they are missing in the lists above.
     pub skipped: Vec<SkippedEntry>,
 }
 
-/// One instance, mark or record of Orchestrator's that does not parse: it is skipped, and a node of ours that it
-/// concerns is held.
+/// An instance, downtime or record that does not parse. It is skipped, and a served node that it names is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SkippedEntry {
-    /// Of which list.
+    /// The part of the answer that has the entry.
     pub part: AnswerPart,
-    /// The nodes that it concerns, as far as that can be read.
+    /// The nodes that the entry names, as far as they can be read.
     pub nodes: BTreeSet<Node>,
-    /// What could not be read, and why: one bounded line.
+    /// The entry and its error, in one bounded line.
     pub what: String,
 }
 
 /// A part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnswerPart {
-    /// The marks: who is downtimed.
+    /// The downtimes.
     Marks,
     /// The instances.
     Instances,
     /// The recovery history.
     History,
-    /// A whole side question, which was not answered or can't be used.
+    /// A whole request besides these, which got no usable answer.
     Question,
 }

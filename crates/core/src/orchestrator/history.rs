@@ -1,11 +1,11 @@
-//! How far the recovery history has been read: newest first, in pieces from tick to tick, and only as far as it is new.
+//! The progress of reading the recovery history: newest first, in pieces from tick to tick, and only the new part.
 //!
 //! ```text
-//! page 0, 1, .. down to what was read before -> on where the last piece ended, .. down to what is known -> known
+//! page 0, 1, .. down to the last piece -> from the end of that piece on, .. down to the known records -> known
 //! ```
 //!
-//! New records push older ones to later pages, never to earlier ones: a read that goes on at the page where it stopped
-//! leaves nothing out.
+//! **Invariant:** no record is left out. New records push older ones only to later pages, so a read may go on at the
+//! page where it stopped.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,21 +14,21 @@ use crate::orchestrator::Recovery;
 /// Records on a page of the recovery history (facts §8).
 pub const PAGE_RECORDS: usize = 20;
 
-/// The most pages that are read: a history of 20,000 recoveries counts as whole.
+/// The most pages that are read. After these 20,000 records the history counts as whole.
 const PAGES_MAX: usize = 1_000;
 
-/// A record without an end changes once the recovery is over, so it is read again. After a day it counts as ended, ns.
+/// The time for which a record without an end is read again, in ns: one day. After that it counts as ended.
 const OPEN_FOR_NS: u64 = 86_400_000_000_000;
 
-/// Another leader's history can lack a record or have one more. So much of it is read again after a change, ns.
+/// The part of the history that is read again from another leader, in ns: one hour. Its records can differ.
 const AGAIN_NS: u64 = 3_600_000_000_000;
 
-/// What was read of the recovery history in one tick.
+/// The part of the recovery history that one tick read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RecoveryHistory {
     /// The records, in any order.
     pub records: Vec<Recovery>,
-    /// How far the history is known with them.
+    /// The progress with these records.
     pub progress: HistoryProgress,
 }
 
@@ -39,21 +39,21 @@ impl RecoveryHistory {
         Self { progress: HistoryProgress { leader: leader.to_owned(), known_ns, under_way: None }, records }
     }
 
-    /// Whether no record up to now is missing.
+    /// Whether the history is known up to this tick.
     pub fn is_whole(&self) -> bool {
         self.progress.under_way.is_none()
     }
 }
 
-/// How far the history is known.
+/// The extent to which the history is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryProgress {
     /// The leader that was asked last.
     pub leader: String,
-    /// All records up to this time were read and had ended, ns since 1970.
+    /// All records up to this time have ended and were read, in ns since 1970.
     pub known_ns: u64,
-    /// A read that has not come down to `known_ns` yet.
+    /// A read that has not reached `known_ns` yet.
     pub under_way: Option<UnderWay>,
 }
 
@@ -61,20 +61,20 @@ pub struct HistoryProgress {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnderWay {
-    /// The newest record that was read, ns.
+    /// The time of the newest record that was read, in ns.
     pub newest_ns: u64,
-    /// The oldest record among those read that had not ended, ns.
+    /// The time of the oldest record that was read and had not ended, in ns.
     pub open_ns: Option<u64>,
-    /// All pages before this one were read.
+    /// The next page. All earlier ones were read.
     pub next_page: usize,
 }
 
-/// The pages that are read in one tick.
+/// The read of one tick's pages.
 #[derive(Debug)]
 pub struct HistoryReading {
     leader: String,
     known_ns: u64,
-    /// What earlier ticks read, until the pages of this one have come down to it.
+    /// The read of earlier ticks, until this tick's pages have reached it.
     before: Option<UnderWay>,
     now: UnderWay,
     is_whole: bool,
@@ -95,19 +95,19 @@ impl HistoryProgress {
 }
 
 impl HistoryReading {
-    /// The page to be read next; `None` once nothing is missing any more.
+    /// The page to read next; `None` once nothing is missing.
     pub fn next_page(&self) -> Option<usize> {
         (!self.is_whole).then_some(self.now.next_page)
     }
 
-    /// Takes a page in: its records, newest first, how many there were on it with those that can't be read, and the time.
+    /// Takes in the next page. `of` is the number of its entries, unreadable ones included. `now_s` is in s since 1970.
     pub fn take(&mut self, records: &[Recovery], of: usize, now_s: i64) {
         let oldest_ns = records.iter().map(|record| record.at_ns).min().unwrap_or(u64::MAX);
         let newest_ns = records.iter().map(|record| record.at_ns).max().unwrap_or(0);
         let long_ago_ns = u64::try_from(now_s).unwrap_or(0).saturating_mul(1_000_000_000).saturating_sub(OPEN_FOR_NS);
         let is_open = |record: &&Recovery| record.end_s.is_none() && record.at_ns > long_ago_ns;
         let open_ns = records.iter().filter(is_open).map(|record| record.at_ns).min();
-        // A page with a record that can't be read is read again for as long.
+        // A page with an unreadable record is read again for the same time as one with an open record.
         let unread_ns = Some(oldest_ns).filter(|ns| of > records.len() && (long_ago_ns..u64::MAX).contains(ns));
         let open_ns = open_ns.into_iter().chain(unread_ns).min();
         self.now.newest_ns = self.now.newest_ns.max(newest_ns);
@@ -120,7 +120,7 @@ impl HistoryReading {
         }
     }
 
-    /// How far the history is known now.
+    /// The progress after these pages.
     pub fn end(self) -> HistoryProgress {
         if !self.is_whole {
             return HistoryProgress { leader: self.leader, known_ns: self.known_ns, under_way: Some(self.now) };
@@ -138,7 +138,7 @@ mod tests {
 
     const NOW_S: i64 = 1_000_000_000;
 
-    /// A recovery so many seconds before now.
+    /// A recovery that began `age_s` seconds ago.
     fn record(age_s: u64, is_over: bool) -> Recovery {
         let at_ns = (NOW_S as u64 - age_s) * 1_000_000_000;
         Recovery {
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Reads so many pages at most; says which.
+    /// Reads at most `most` pages, and returns their numbers.
     fn read(progress: &mut HistoryProgress, history: &[Recovery], most: usize) -> Vec<usize> {
         let mut reading = progress.read("orc1");
         let mut pages = Vec::new();
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(read(&mut progress, &history, 2), [0, 1]);
         assert_eq!(read(&mut progress, &history, 3), [0, 2, 3]);
         assert!(progress.under_way.is_some());
-        assert_eq!(read(&mut progress, &history, 3), [0, 4, 5], "a page that is empty ends it");
+        assert_eq!(read(&mut progress, &history, 3), [0, 4, 5], "an empty page ends the history");
         assert_eq!((progress.under_way.clone(), progress.known_ns), (None, history[0].at_ns));
         assert_eq!(read(&mut progress, &history, 9), [0]);
         history.insert(0, record(1, true));
@@ -192,7 +192,7 @@ mod tests {
         history.splice(0..0, new);
         let mut seen = vec![0, 1];
         seen.extend(read(&mut progress, &history, 9));
-        assert_eq!(seen, [0, 1, 0, 1, 2, 3, 4, 5, 6], "page 1 joins what was read before");
+        assert_eq!(seen, [0, 1, 0, 1, 2, 3, 4, 5, 6], "page 1 reaches the earlier piece");
         assert_eq!(progress.under_way, None);
     }
 
@@ -204,7 +204,7 @@ mod tests {
         history.splice(0..0, new);
         assert_eq!(read(&mut progress, &history, 2), [0, 1]);
         assert_eq!(read(&mut progress, &history, 2), [0, 2]);
-        assert_eq!(read(&mut progress, &history, 2), [0, 3], "there the known ones begin");
+        assert_eq!(read(&mut progress, &history, 2), [0, 3], "page 3 has the first known record");
         assert_eq!(progress.under_way, None);
     }
 
@@ -246,7 +246,7 @@ mod tests {
         let mut progress = HistoryProgress::default();
         read(&mut progress, &history, 9);
         progress.leader = "orc2".to_owned();
-        assert_eq!(read(&mut progress, &history, 9), [0], "3 of them");
+        assert_eq!(read(&mut progress, &history, 9), [0], "3 records are younger than an hour");
         assert_eq!(progress.leader, "orc1");
         let dense: Vec<_> = (1..=100).map(|n| record(n * 60, true)).collect();
         let mut progress = HistoryProgress::default();

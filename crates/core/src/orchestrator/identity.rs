@@ -1,7 +1,8 @@
-//! Which names mean one server. Decided in one place, before the decision.
+//! The names of one server. They are unified here, before the decision, which sees one name per server.
 //!
-//! Orchestrator can list a server under two names, its address and its host name say, as two valid instances with one
-//! `ServerUUID` (facts §8). Records and marks name either. MariaDB has no such UUID: there two names stay two nodes.
+//! Orchestrator can list a server under two names, such as its address and its host name, as two valid instances with
+//! one `ServerUUID` (facts §8). Records and marks name either. MariaDB has no such UUID, so its names stay separate
+//! nodes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::node::Node;
 use crate::orchestrator::{Answer, Instance, Recovery};
 
-/// The other names of servers that have several: each with the one that stands for the server here.
+/// The servers that have several names. Each other name maps to the one that stands for the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Identity {
@@ -19,8 +20,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Learns from the leader's instances. Names that were one server are it still until both are listed again: a name that
-    /// was forgotten, or whose instance can't be read, is no other server for that.
+    /// Learns from the leader's instances. Two names stay one server until the leader lists both as two. A name that is
+    /// not listed, or whose instance cannot be read, does not become another server.
     pub fn learn(&mut self, instances: &[Instance], served: &BTreeSet<Node>) {
         let listed: BTreeSet<&Node> = instances.iter().map(|instance| &instance.node).collect();
         let mut learned = Self::of(instances, served);
@@ -35,7 +36,7 @@ impl Identity {
         *self = learned;
     }
 
-    /// What these instances show. A name that this ProxySQL has stands for the server, if there is one.
+    /// The identity that these instances show. A name in this ProxySQL's rows stands for the server, if there is one.
     fn of(instances: &[Instance], served: &BTreeSet<Node>) -> Self {
         let mut by_uuid: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
         for instance in instances.iter().filter(|instance| !instance.uuid.is_empty()) {
@@ -43,7 +44,7 @@ impl Identity {
         }
         let mut server_of = BTreeMap::new();
         for group in by_uuid.into_values().filter(|group| group.len() > 1) {
-            // A copied data directory has its origin's UUID: who replicates from another name of the group is no alias.
+            // A copied data directory has its origin's UUID. Instances that replicate from each other are no aliases.
             let names: BTreeSet<&Node> = group.iter().map(|instance| &instance.node).collect();
             if group.iter().any(|instance| instance.primary.as_ref().is_some_and(|primary| names.contains(primary))) {
                 continue;
@@ -55,23 +56,23 @@ impl Identity {
         Self { server_of }
     }
 
-    /// The name that stands for the server which has this name.
+    /// The name that stands for the server with this name.
     pub fn server<'n>(&'n self, name: &'n Node) -> &'n Node {
         self.server_of.get(name).unwrap_or(name)
     }
 
-    /// Every name of a server, the one that stands for it first.
+    /// All names of a server, the one that stands for it first.
     pub fn names<'n>(&'n self, server: &'n Node) -> impl Iterator<Item = &'n Node> {
         let others = self.server_of.iter().filter(move |(_, of)| *of == server).map(|(name, _)| name);
         std::iter::once(server).chain(others)
     }
 
-    /// The other names, each with the name that stands for its server.
+    /// The other names, each with the one that stands for its server.
     pub fn aliases(&self) -> impl Iterator<Item = (&Node, &Node)> {
         self.server_of.iter()
     }
 
-    /// The answer with one name per server.
+    /// Renames the nodes of an answer to one name per server.
     pub fn unified<'a>(&self, answer: &'a Answer) -> Cow<'a, Answer> {
         if self.server_of.is_empty() {
             return Cow::Borrowed(answer);
@@ -92,7 +93,7 @@ impl Identity {
         Cow::Owned(unified)
     }
 
-    /// A record with one name per server.
+    /// Renames the nodes of a record to one name per server.
     pub fn rename_in(&self, record: &mut Recovery) {
         self.rename(&mut record.failed);
         if let Some(successor) = &mut record.successor {
@@ -106,7 +107,8 @@ impl Identity {
         }
     }
 
-    /// Of two instances of a server the one that was checked last counts; it is downtimed if either is.
+    /// Keeps one instance per server: valid before invalid, then the one that was checked last. The server is downtimed
+    /// if any of its instances is.
     fn one_per_server(&self, instances: Vec<Instance>) -> Vec<Instance> {
         let mut by_server: BTreeMap<Node, Instance> = BTreeMap::new();
         for mut instance in instances {

@@ -1,31 +1,31 @@
-//! What Orchestrator knows of each MySQL server, and which servers it has downtimed.
+//! Orchestrator's instances and downtimes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
 
-/// What the leader knows of one MySQL server.
+/// One MySQL server as the leader shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {
-    /// Which.
+    /// The server, by the name under which Orchestrator lists it.
     pub node: Node,
-    /// `ClusterName`: a returned old primary is one of its own.
+    /// `ClusterName`. A returned old primary has one of its own.
     pub cluster: String,
     /// `SuggestedClusterAlias`; may be empty.
     pub alias: String,
-    /// `IsLastCheckValid`. Without it everything below is a last-known value.
+    /// `IsLastCheckValid`. Every field below is a last-known value without it.
     pub valid: bool,
     /// `ReadOnly`, the global `read_only`.
     pub read_only: bool,
-    /// What it replicates from, running or not.
+    /// The server that it replicates from, also while replication is stopped.
     pub primary: Option<Node>,
     /// Both replication threads run.
     pub replicating: bool,
-    /// When its last good check began, s since 1970 (`LastSeenTimestamp` less `LastDiscoveryLatency`).
+    /// The begin of its last good check, in s since 1970 (`LastSeenTimestamp` less `LastDiscoveryLatency`).
     pub checked_s: i64,
     /// `IsDowntimed`.
     pub downtimed: bool,
-    /// `ServerUUID`, which names the server whatever it is called; empty where Orchestrator does not know it.
+    /// `ServerUUID`, the same under each of the server's names; empty if Orchestrator does not know it.
     pub uuid: String,
     /// `GtidErrant`: transactions that its primary lacks (MySQL only); empty if there are none.
     pub errant_gtid: String,
@@ -33,26 +33,26 @@ pub struct Instance {
     pub replication_error: String,
 }
 
-/// The reason that Orchestrator gives the downtime it sets itself at the end of a recovery (facts §8).
+/// The reason of a mark: the downtime that Orchestrator itself sets at the end of a recovery (facts §8).
 pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 
-/// Downtime begins are computed; two within this are the same one, in s.
+/// The most by which two computed begins of one downtime differ, in s.
 pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
 
-/// A downtimed instance.
+/// A downtime of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Downtime {
-    /// Which.
+    /// The downtimed server.
     pub node: Node,
     /// `DowntimeReason`.
     pub reason: String,
     /// `DowntimeOwner`.
     pub owner: String,
-    /// When it began, s since 1970 by the leader's clock (`Date` less `ElapsedDowntime`; good to about 2 s).
+    /// The begin, in s since 1970 by the leader's clock (`Date` less `ElapsedDowntime`; exact to about 2 s).
     pub begin_s: i64,
 }
 
-/// What the unit tests of this crate show of a node.
+/// Instances for the unit tests of this crate.
 #[cfg(test)]
 pub(crate) mod shown {
     use super::{Instance, Node};
@@ -61,7 +61,7 @@ pub(crate) mod shown {
         format!("{name}:3306").parse().unwrap()
     }
 
-    /// Well: the primary, or a read-only replica, checked at 100 s.
+    /// A healthy primary, or read-only replica, that was checked at 100 s.
     pub(crate) fn instance(name: &str, primary: Option<&str>) -> Instance {
         Instance {
             node: node(name),

@@ -1,6 +1,4 @@
-//! Which recovery record supersedes a node (design §5.1).
-//!
-//! Records are ordered by the nanoseconds at the front of their UID. Acknowledging, age and paging change nothing.
+//! Finds the recovery record that supersedes a node (design §5.1).
 
 use std::collections::BTreeMap;
 
@@ -14,14 +12,14 @@ pub fn supersedes(record: &Recovery) -> bool {
         && record.successor.as_ref().is_some_and(|successor| *successor != record.failed)
 }
 
-/// The newest superseding record of each node, on either side of it: the only one that says anything of its role.
+/// The newest superseding record of each node, as the failed one or as the successor. No other record tells its role.
 #[derive(Debug, Default)]
 pub struct NewestRecoveries<'a> {
     by_node: BTreeMap<&'a Node, &'a Recovery>,
 }
 
 impl<'a> NewestRecoveries<'a> {
-    /// Finds them.
+    /// Finds the newest superseding record of each node in `records`.
     pub fn of_each(records: impl IntoIterator<Item = &'a Recovery>) -> Self {
         let mut by_node: BTreeMap<&Node, &Recovery> = BTreeMap::new();
         for record in records.into_iter().filter(|record| supersedes(record)) {
@@ -35,7 +33,7 @@ impl<'a> NewestRecoveries<'a> {
         Self { by_node }
     }
 
-    /// The newest record that has this node on either side.
+    /// The newest record that has this node as the failed one or as the successor.
     pub fn of(&self, node: &Node) -> Option<&'a Recovery> {
         self.by_node.get(node).copied()
     }
@@ -50,7 +48,7 @@ impl<'a> NewestRecoveries<'a> {
         self.of(node).filter(|record| record.failed != *node)
     }
 
-    /// The newest record of every node. A record that is the newest of both its nodes comes twice.
+    /// The newest record of each node. A record that is the newest of both its nodes comes twice.
     pub fn records(&self) -> impl Iterator<Item = &'a Recovery> {
         self.by_node.values().copied()
     }

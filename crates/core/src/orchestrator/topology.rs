@@ -1,26 +1,27 @@
-//! Which nodes replicate together, and which one of them is the primary.
+//! Joins nodes to clusters, and finds the primary of each cluster (design §6, §10).
 //!
-//! A returned old primary is its *own* cluster to Orchestrator (facts §8), and an alias can be shared by clusters that have
-//! nothing to do with each other. So nodes are joined by `ClusterName`, by replication, by recovery records, and by the
-//! company in which they were last seen to replicate. Everything is computed once per tick, linear in the instances.
+//! Orchestrator takes a returned old primary for a cluster of its own (facts §8), and unrelated clusters can share an
+//! alias. So nodes are joined by `ClusterName`, by replication, by recovery records, and by the company in which they
+//! were last seen to replicate. Everything is computed once per tick, in time linear in the instances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
 use crate::orchestrator::{Instance, NewestRecoveries, Recovery};
 
-/// What joins nodes besides what the instances show of themselves.
+/// Ties between nodes that the instances do not show.
 #[derive(Debug, Clone, Default)]
 pub struct KnownTies<'a> {
     /// Recovery records that are not released.
     pub records: Vec<&'a Recovery>,
-    /// Records from before this, in ns, do not count against a node that running replicas follow.
+    /// The begin of the watch, in ns since 1970. Older records do not count against a node that running replicas
+    /// follow.
     pub old_before_ns: u64,
-    /// Nodes that were last seen to replicate together, and serve one hostgroup.
+    /// Pairs of nodes that share a hostgroup and were last seen to replicate together.
     pub companions: Vec<(&'a Node, &'a Node)>,
 }
 
-/// The nodes as the leader shows them, joined to clusters.
+/// The leader's instances, joined to clusters.
 #[derive(Debug)]
 pub struct Topology<'a> {
     by_node: BTreeMap<&'a Node, &'a Instance>,
@@ -34,7 +35,7 @@ pub struct Topology<'a> {
 }
 
 impl<'a> Topology<'a> {
-    /// Joins instances to clusters, and finds the primary of each.
+    /// Joins instances to clusters, and finds the primary of each cluster.
     pub fn new(instances: &'a [Instance], history: &KnownTies<'a>) -> Self {
         let by_node: BTreeMap<_, _> = instances.iter().map(|i| (&i.node, i)).collect();
         let cluster_of = joined(instances, history).cluster_of();
@@ -62,17 +63,17 @@ impl<'a> Topology<'a> {
         topology
     }
 
-    /// What the leader shows of a node.
+    /// The leader's instance of a node.
     pub fn instance(&self, node: &Node) -> Option<&'a Instance> {
         self.by_node.get(node).copied()
     }
 
-    /// Whether two nodes replicate together.
+    /// Whether two nodes are in one cluster.
     pub fn together(&self, a: &Node, b: &Node) -> bool {
         a == b || matches!((self.cluster_of(a), self.cluster_of(b)), (Some(x), Some(y)) if x == y)
     }
 
-    /// What names the cluster of a node within this topology.
+    /// The cluster of a node, by a number that holds within this topology.
     pub fn cluster_of(&self, node: &Node) -> Option<usize> {
         self.cluster_of.get(node).copied()
     }
@@ -82,27 +83,26 @@ impl<'a> Topology<'a> {
         self.members.values().map(Vec::as_slice)
     }
 
-    /// How many instances the node's cluster has.
+    /// The number of instances in the node's cluster.
     pub fn size(&self, node: &Node) -> usize {
         self.cluster_of(node).and_then(|cluster| self.members.get(&cluster)).map_or(0, Vec::len)
     }
 
-    /// The running replicas of a node, with valid checks.
+    /// The running replicas of a node whose last check is valid.
     pub fn running_replicas(&self, node: &Node) -> impl Iterator<Item = &'a Instance> {
         self.replicas_of.get(node).into_iter().flatten().copied()
     }
 
-    /// The one present primary of the cluster that a node belongs to: a valid node that takes writes. A read-only node is
-    /// none. It replicates from nobody; only where no such node is there may it have leftover replica settings, as in a
-    /// ring or after a promotion without `RESET SLAVE ALL`. Where several may be it, the only one that others replicate
-    /// from is. Else none: unknown.
+    /// The present primary of a node's cluster (design §6); `None` if it is unknown. It is valid, writable, and
+    /// replicates from nobody. Without such a node, it may have leftover replica settings, as in a ring or after a
+    /// promotion without `RESET SLAVE ALL`. Of several, the only one with running replicas is it.
     pub fn present_primary(&self, of: &Node) -> Option<&'a Instance> {
         self.primary_of.get(&self.cluster_of(of)?).copied()
     }
 
     fn find_primary(&self, members: &[&'a Instance]) -> Option<&'a Instance> {
         let mut candidates = self.candidates(members);
-        // An old record, and the live view against it: nothing tells which of the two is right.
+        // An old record names a successor that takes writes, and the live view contradicts it. Either may be right.
         let disputed = |i: &&Instance| self.contradicted.contains(&i.node) && self.successor_takes_writes(&i.node);
         if candidates.iter().any(disputed) {
             return None;
@@ -116,9 +116,9 @@ impl<'a> Topology<'a> {
         }
     }
 
-    /// Those of a cluster that may be its primary.
+    /// The members that may be the primary of their cluster.
     fn candidates(&self, members: &[&'a Instance]) -> Vec<&'a Instance> {
-        let writable = members.iter().copied().filter(|i| i.valid && !i.read_only && self.stands(i));
+        let writable = members.iter().copied().filter(|i| i.valid && !i.read_only && self.may_be_primary_by_records(i));
         let (alone, settings_left): (Vec<_>, Vec<_>) = writable.partition(|i| i.primary.is_none());
         if !alone.is_empty() {
             return alone;
@@ -126,23 +126,23 @@ impl<'a> Topology<'a> {
         settings_left.into_iter().filter(|i| self.has_leftover_settings(i)).collect()
     }
 
-    /// Whether the replica settings of a writable node say nothing of its role: its primary points back at it, or is
-    /// unknown; or it was promoted; or it does not replicate itself, and others replicate from it.
+    /// Whether the replica settings of a writable node do not tell its role. Its primary points back at it or is
+    /// unknown, or the node was promoted, or it does not replicate and others replicate from it.
     fn has_leftover_settings(&self, i: &Instance) -> bool {
         let Some(primary) = &i.primary else { return false };
         let points_back = self.instance(primary).is_none_or(|other| other.primary.as_ref() == Some(&i.node));
         points_back || self.newest.promoting(&i.node).is_some() || (!i.replicating && self.is_followed(i))
     }
 
-    /// Whether running replicas follow it, other than the one that it follows itself.
+    /// Whether running replicas follow the node, other than the node that it follows itself.
     fn is_followed(&self, i: &Instance) -> bool {
         self.running_replicas(&i.node).any(|replica| Some(&replica.node) != i.primary.as_ref())
     }
 
-    /// Whether no record speaks against its being the primary. A node that a record supersedes stands only if its
-    /// successor, valid and read-only, follows it, by a check that began after that recovery: right after it rows show
-    /// the old replication (facts §8).
-    fn stands(&self, i: &Instance) -> bool {
+    /// Whether no record keeps the node from being the primary. A superseded node may be it once its successor follows
+    /// it, valid and read-only, by a check that began after the recovery. Earlier checks show the old replication
+    /// (facts §8).
+    fn may_be_primary_by_records(&self, i: &Instance) -> bool {
         let Some(record) = self.newest.superseding(&i.node) else { return true };
         self.contradicted.contains(&i.node)
             || self.running_replicas(&i.node).any(|replica| {
@@ -152,8 +152,8 @@ impl<'a> Topology<'a> {
             })
     }
 
-    /// Whether the live view contradicts what is said to have failed: that node takes writes and running replicas follow
-    /// it, besides its successor, and that is not so of the successor.
+    /// Whether the live view contradicts a failover: the failed node takes writes and has running replicas besides its
+    /// successor, and the successor does not.
     pub fn contradicts(&self, failed: &Node, successor: Option<&Node>) -> bool {
         let leads = |node: &Node| {
             self.instance(node).is_some_and(|i| i.valid && !i.read_only)
@@ -168,19 +168,20 @@ impl<'a> Topology<'a> {
         shown.is_some_and(|i| i.valid && !i.read_only && i.primary.is_none())
     }
 
-    /// Whether a node is the healthy present primary of its cluster, or may be: where nobody can be said to be it, any
-    /// that takes writes and may be it, any at the top of running replicas, and any that was promoted last and whose
-    /// rows are not so far.
+    /// Whether a valid node is the present primary of its cluster, or may be. If the present primary is unknown, it may
+    /// be any writable candidate, any node at the top of running replicas, and any node that the newest record
+    /// promoted.
     pub fn may_be_primary(&self, node: &Node) -> bool {
         if let Some(primary) = self.present_primary(node) {
             return primary.node == *node;
         }
         let Some(i) = self.instance(node).filter(|i| i.valid) else { return false };
-        let may_write = !i.read_only && self.stands(i) && (i.primary.is_none() || self.has_leftover_settings(i));
+        let may_write =
+            !i.read_only && self.may_be_primary_by_records(i) && (i.primary.is_none() || self.has_leftover_settings(i));
         may_write || (i.primary.is_none() && self.is_followed(i)) || self.newest.promoting(node).is_some()
     }
 
-    /// Whether following a node's primaries leads to this one. A ring leads nowhere.
+    /// Whether following a node's primaries leads to `primary`. A ring leads nowhere.
     pub fn leads_to(&self, node: &Node, primary: &Node) -> bool {
         let mut seen = BTreeSet::new();
         let mut at = node;
@@ -195,7 +196,7 @@ impl<'a> Topology<'a> {
         false
     }
 
-    /// Whether two nodes point at each other, both valid: co-primaries, left alone.
+    /// Whether two valid nodes replicate from each other. Such co-primaries are left alone.
     pub fn co_primaries(&self, a: &Node, b: &Node) -> bool {
         let points = |x: &Node, y: &Node| self.instance(x).is_some_and(|i| i.valid && i.primary.as_ref() == Some(y));
         points(a, b) && points(b, a)
@@ -226,7 +227,7 @@ fn joined<'a>(instances: &'a [Instance], history: &KnownTies<'a>) -> Joined<'a> 
     joined
 }
 
-/// Sets that grow together.
+/// A union-find over nodes. Each set becomes a cluster.
 #[derive(Debug, Default)]
 struct Joined<'a> {
     set_of: BTreeMap<&'a Node, usize>,
@@ -245,7 +246,7 @@ impl<'a> Joined<'a> {
 
     fn root(&mut self, mut set: usize) -> usize {
         while self.parent[set] != set {
-            self.parent[set] = self.parent[self.parent[set]]; // keeps chains short
+            self.parent[set] = self.parent[self.parent[set]]; // path halving keeps chains short
             set = self.parent[set];
         }
         set
@@ -283,14 +284,14 @@ mod tests {
         }
     }
 
-    /// Who is the primary, if a was failed over to b and this is what the leader shows.
+    /// The present primary of these instances after a failover from a to b.
     fn primary(instances: &[Instance]) -> Option<String> {
         let record = record();
         let history = KnownTies { records: vec![&record], ..KnownTies::default() };
         Topology::new(instances, &history).present_primary(&node("a")).map(|i| i.node.host.to_string())
     }
 
-    /// Who is the primary without any record.
+    /// The present primary of these instances without any record.
     fn primary_of(instances: &[Instance]) -> Option<String> {
         let topology = Topology::new(instances, &KnownTies::default());
         topology.present_primary(&instances[0].node).map(|i| i.node.host.to_string())
@@ -331,7 +332,7 @@ mod tests {
         };
         assert_eq!(primary(instance("b", None), 6), None);
         assert_eq!(primary(Instance { read_only: true, ..instance("b", None) }, 6).as_deref(), Some("a"));
-        assert_eq!(primary(instance("b", None), 5).as_deref(), Some("b"), "a record of our own time counts");
+        assert_eq!(primary(instance("b", None), 5).as_deref(), Some("b"), "a record from the watch counts");
     }
 
     #[test]
@@ -348,6 +349,6 @@ mod tests {
         let mut shown = vec![instance("a", None), Instance { checked_s: END_S + 5, ..instance("c", Some("a")) }];
         assert_eq!(primary(&shown), None);
         shown.push(instance("b", None));
-        assert_eq!(primary(&shown).as_deref(), Some("b"), "though nobody was told to follow it");
+        assert_eq!(primary(&shown).as_deref(), Some("b"), "though no replica follows it yet");
     }
 }

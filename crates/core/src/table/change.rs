@@ -1,23 +1,23 @@
-//! What becomes of one record or row: it is made, replaced or deleted, and nothing else.
+//! The change of one record or row. A change that changes nothing cannot be written.
 
-/// What becomes of one thing that a table has, or shall have.
+/// The change of one record or row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Change<T> {
-    /// It is made.
+    /// This record is made.
     Make(T),
-    /// It becomes another.
+    /// The record of one key is replaced.
     Replace {
-        /// As it was read.
+        /// The record as it was read.
         from: T,
-        /// As it shall be.
+        /// The record afterwards.
         to: T,
     },
-    /// It is deleted.
+    /// This record, as it was read, is deleted.
     Delete(T),
 }
 
 impl<T: PartialEq> Change<T> {
-    /// The change from one to the other; `None` where they are the same.
+    /// The change from one to the other; `None` if they are equal.
     pub fn between(from: Option<T>, to: Option<T>) -> Option<Self> {
         match (from, to) {
             (Some(from), Some(to)) => (from != to).then_some(Self::Replace { from, to }),
@@ -29,7 +29,7 @@ impl<T: PartialEq> Change<T> {
 }
 
 impl<T> Change<T> {
-    /// What was read; `None` where it is made.
+    /// The record as it was read; `None` if it is made.
     pub fn from(&self) -> Option<&T> {
         match self {
             Self::Make(_) => None,
@@ -37,7 +37,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// What it shall be; `None` where it is deleted.
+    /// The record afterwards; `None` if it is deleted.
     pub fn to(&self) -> Option<&T> {
         match self {
             Self::Make(to) | Self::Replace { to, .. } => Some(to),
@@ -45,14 +45,14 @@ impl<T> Change<T> {
         }
     }
 
-    /// One of the two. Their keys are the same.
+    /// The record before, or the one that is made. Both have the same key.
     pub fn either(&self) -> &T {
         match self {
             Self::Make(one) | Self::Delete(one) | Self::Replace { from: one, .. } => one,
         }
     }
 
-    /// The change back.
+    /// The opposite change.
     pub fn reversed(self) -> Self {
         match self {
             Self::Make(one) => Self::Delete(one),

@@ -1,22 +1,22 @@
-//! ProxySQL's tables as records, whole: what LOAD MYSQL SERVERS covers must be compared and put back to the byte.
+//! ProxySQL's tables as whole records. The tables that LOAD MYSQL SERVERS covers are compared and put back to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::table::{Change, Hostgroup, Row, RowKey, Status};
 
-/// A table that LOAD MYSQL SERVERS covers (facts §2), and how many leading columns are its key.
+/// A table of ProxySQL, by its name and the width of its primary key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Table {
-    /// Its name in `main`.
+    /// The table's name in `main`.
     pub name: &'static str,
-    /// Leading columns that make the primary key.
+    /// The number of leading columns that make the primary key.
     pub key_columns: usize,
 }
 
 /// The server table.
 pub const SERVERS: Table = Table { name: "mysql_servers", key_columns: 3 };
 
-/// Every table that LOAD covers in 2.7.1; older versions lack the later ones.
+/// Every table that LOAD MYSQL SERVERS covers in 2.7.1 (facts §2). Older versions lack the later ones.
 pub const COVERED: [Table; 7] = [
     SERVERS,
     Table { name: "mysql_replication_hostgroups", key_columns: 1 },
@@ -27,22 +27,22 @@ pub const COVERED: [Table; 7] = [
     Table { name: "mysql_servers_ssl_params", key_columns: 3 },
 ];
 
-/// One record: a value per column; `None` is NULL.
+/// One record, with a value per column. `None` is NULL.
 pub type Record = Vec<Option<String>>;
 
 /// A table's content, by key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Content {
-    /// Column names, in order.
+    /// The names of the columns, in order.
     pub columns: Vec<String>,
-    /// Records by their key columns.
+    /// The records by their key columns.
     pub records: BTreeMap<Record, Record>,
 }
 
-/// The most characters of a record in a message: a comment can be megabytes.
+/// The most characters of a record in an error. A comment can be megabytes long.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// What a server row of this program's could not be read from.
+/// A `mysql_servers` record that does not parse into a [`Row`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("mysql_servers has a record that cannot be read: {0}")]
 pub struct Unreadable(pub String);
@@ -54,7 +54,7 @@ impl Unreadable {
 }
 
 impl Content {
-    /// Takes records in by their key columns.
+    /// The content with these records.
     pub fn new(table: Table, columns: Vec<String>, records: impl IntoIterator<Item = Record>) -> Self {
         let key = |record: &Record| record.iter().take(table.key_columns).cloned().collect();
         Self { columns, records: records.into_iter().map(|record| (key(&record), record)).collect() }
@@ -63,15 +63,15 @@ impl Content {
     /// The rows of the server table.
     ///
     /// # Errors
-    /// A record has not one value per column, a column is there twice or missing, a number is none, or two records are
-    /// of one row.
+    /// A record lacks a value or has too many, a column is missing or there twice, a number does not parse, or two
+    /// records have the same row key.
     pub fn rows(&self) -> Result<Vec<Row>, Unreadable> {
         let mut seen = BTreeSet::new();
         let mut rows = Vec::with_capacity(self.records.len());
         for record in self.records.values() {
             let row = self.row(record)?;
             if !seen.insert(row.key.clone()) {
-                return Err(Unreadable::of(record)); // which of the two is it?
+                return Err(Unreadable::of(record)); // either of the two could be meant
             }
             rows.push(row);
         }
@@ -86,7 +86,7 @@ impl Content {
         }
         for (column, value) in self.columns.iter().zip(record) {
             if values.insert(column, value.as_ref().ok_or_else(unreadable)?).is_some() {
-                return Err(unreadable()); // two columns of one name: which one is it?
+                return Err(unreadable()); // either of two columns with one name could be meant
             }
         }
         let mut take = |column: &str| values.remove(column).cloned().ok_or_else(unreadable);
@@ -101,7 +101,7 @@ impl Content {
         Ok(Row { key, status, comment, settings })
     }
 
-    /// The same columns with these rows. A status that stays is spelled as it was: `online` is an operator's.
+    /// The content with these rows. An unchanged status keeps its spelling, since `online` may be an operator's.
     pub fn with_rows(&self, rows: &[Row]) -> Self {
         let record = |row: &Row| -> Record {
             let key = [row.key.hostgroup.to_string(), row.key.hostname.to_string(), row.key.port.to_string()].map(Some);
@@ -125,7 +125,7 @@ impl Content {
         Self::new(SERVERS, self.columns.clone(), rows.iter().map(record))
     }
 
-    /// The changes that turn this content into that: what takes rows out first, what is missing next, deletions
+    /// The changes that turn this content into `to`. Rows go out of service first, missing ones come next, deletions
     /// last, so that a LOAD by another admin in between does no harm (design §8.4).
     pub fn changes_to(&self, to: &Self) -> Vec<Change<Record>> {
         let out_of_service = |record: &Record| {

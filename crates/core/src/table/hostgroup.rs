@@ -1,10 +1,10 @@
-//! Hostgroups, and the pairs of them between which ProxySQL's monitor moves nodes.
+//! Hostgroups, and the pairs of hostgroups between which ProxySQL's monitor moves rows.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A hostgroup's number.
+/// A hostgroup, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hostgroup(pub u32);
@@ -15,30 +15,30 @@ impl fmt::Display for Hostgroup {
     }
 }
 
-/// A writer and a reader hostgroup tied in `mysql_replication_hostgroups`.
+/// A writer and a reader hostgroup that `mysql_replication_hostgroups` ties together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pair {
     /// The writer hostgroup.
     pub writer: Hostgroup,
     /// The reader hostgroup.
     pub reader: Hostgroup,
-    /// Which variables ProxySQL's monitor reads, and how it joins them.
+    /// The variables that ProxySQL's monitor reads, and how it joins them.
     pub check_type: CheckType,
 }
 
 /// `mysql_replication_hostgroups.check_type`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckType {
-    /// `read_only=1` alone makes the monitor take the node for a reader: `read_only`, or `read_only|innodb_read_only`, where
-    /// either variable is enough. It is the one variable that Orchestrator reports.
+    /// `read_only=1` alone makes the node a reader: `read_only`, or `read_only|innodb_read_only`. Orchestrator reports
+    /// no other variable.
     ReadOnly,
-    /// Any other (`super_read_only`, `innodb_read_only`, `read_only&innodb_read_only`): not seen through Orchestrator, so
-    /// never proven.
+    /// Any other `check_type` (`super_read_only`, `innodb_read_only`, `read_only&innodb_read_only`). Orchestrator does
+    /// not show that the node is a reader.
     Other(String),
 }
 
 impl CheckType {
-    /// Reads the column.
+    /// Reads the column's text.
     pub fn parse(text: &str) -> Self {
         let any_of = text.split('|').any(|variable| variable.trim().eq_ignore_ascii_case("read_only"));
         if any_of { Self::ReadOnly } else { Self::Other(text.to_owned()) }

@@ -1,10 +1,10 @@
-//! The ownership note at the end of a row's comment: ` [stonith:1 superseded by=node02:3306 was=ONLINE]`.
+//! The marker at the end of a row's comment: ` [stonith:1 superseded by=node02:3306 was=ONLINE]`.
 //!
-//! A row goes back only if it carries one (I3). It is made from the evidence alone, so that every agent writes
-//! the same bytes (facts §6: differing comments make ProxySQL Cluster churn). The rest of the comment is the
-//! operator's and survives byte for byte.
+//! **Invariant:** a row goes back only if it has a marker (I3). A marker is made from the evidence alone, so every
+//! agent writes the same bytes. Differing comments would make ProxySQL Cluster churn (facts §6). The rest of the
+//! comment is the operator's, and survives byte for byte.
 //!
-//! ProxySQL's runtime cuts a comment at a NUL. So the note stands before the first one: there every layer has it.
+//! ProxySQL's runtime cuts a comment at a NUL. The marker stands before the first NUL, where every layer has it.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ use crate::table::Status;
 const OPEN: &str = " [stonith:";
 const VERSION: &str = "1";
 
-/// Why the row is out, and what it was before.
+/// The reason why a row is out of service, and the row's status before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Marker {
     /// The highest-ranking evidence.
     pub kind: EvidenceKind,
-    /// The node that took over, where the evidence names one.
+    /// The node that took over, if the evidence names one.
     pub by: Option<Node>,
-    /// The status before the fence; SHUNNED is noted as ONLINE.
+    /// The status before the fence. SHUNNED is noted as ONLINE.
     pub was: Status,
 }
 
@@ -36,19 +36,19 @@ impl fmt::Display for Marker {
     }
 }
 
-/// A comment taken apart.
+/// A comment, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Comment<'a> {
-    /// No marker of ours.
+    /// The comment has no marker.
     Plain,
-    /// The operator's part up to our marker, and our marker.
+    /// The operator's part before the marker, and the marker.
     Marked(&'a str, Marker),
-    /// The operator's part, and something of ours that can't be read (a newer version, a damaged note): held (I1).
+    /// The operator's part before a marker that cannot be read: a newer version, or damaged. The node is held (I1).
     Unreadable(&'a str),
 }
 
 impl Comment<'_> {
-    /// The kind of the marker that a comment has.
+    /// The kind of a comment's marker.
     pub fn kind(text: &str) -> Option<EvidenceKind> {
         match Self::parse(text) {
             Comment::Marked(_, marker) => Some(marker.kind),
@@ -56,16 +56,16 @@ impl Comment<'_> {
         }
     }
 
-    /// Takes a comment apart. Only a note that ends it, or stands before its first NUL, counts; the operator may write
-    /// what they like before.
+    /// Parses a comment. Only a marker at its end, or before its first NUL, counts. The operator may write anything
+    /// before it.
     pub fn parse(text: &str) -> Comment<'_> {
         let (text, _) = cut_at_nul(text);
-        // Most rows have none, and each tick looks at all of them.
+        // Most comments have no marker, and each tick parses all of them.
         let Some(at) = text.contains('[').then(|| text.rfind(OPEN)).flatten() else { return Comment::Plain };
         let (before, note) = text.split_at(at);
         let Some(inner) = note[OPEN.len()..].strip_suffix(']') else { return Comment::Unreadable(before) };
         match parse_inner(inner) {
-            // Only bytes that we would write ourselves are ours; with two notes it can't be told which one holds.
+            // Only the bytes that this program would write are its marker. Of two markers, either could be meant.
             Some(marker) if marker.to_string() == note && !before.contains(OPEN) => Comment::Marked(before, marker),
             _ => Comment::Unreadable(before),
         }
@@ -93,12 +93,12 @@ fn parse_inner(inner: &str) -> Option<Marker> {
     words.next().is_none().then_some(Marker { kind, by, was })
 }
 
-/// What ProxySQL's runtime has of a comment, and the rest.
+/// The part of a comment that ProxySQL's runtime has, and the rest.
 fn cut_at_nul(comment: &str) -> (&str, &str) {
     comment.split_at(comment.find('\0').unwrap_or(comment.len()))
 }
 
-/// The comment with this marker, in place of a readable one that may be there.
+/// The comment with this marker, which replaces a readable one.
 pub fn mark(comment: &str, marker: &Marker) -> String {
     let (head, rest) = cut_at_nul(comment);
     let before = match Comment::parse(head) {
@@ -108,7 +108,7 @@ pub fn mark(comment: &str, marker: &Marker) -> String {
     format!("{before}{marker}{rest}")
 }
 
-/// The comment without our marker: the operator's part, whole.
+/// The comment without a readable marker: the operator's whole part.
 pub fn unmarked(comment: &str) -> String {
     let (head, rest) = cut_at_nul(comment);
     match Comment::parse(head) {

@@ -1,6 +1,6 @@
-//! ProxySQL's server table: rows, their status, and the three layers they live in.
+//! ProxySQL's server table: rows, their status, and the three layers.
 //!
-//! A row keeps every column, so that "others as before" can be compared whole.
+//! A row keeps every column, so that a change keeps the columns that it is not about.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,23 +10,23 @@ use std::sync::Arc;
 use super::Hostgroup;
 use crate::node::{Host, Node};
 
-/// A row's status. What is not one of ProxySQL's four has no way to become `Online` (I1).
+/// A row's status. A text other than ProxySQL's four words has no way to become `Online` (I1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// Takes traffic.
+    /// The row takes traffic.
     Online,
-    /// Taken out by ProxySQL itself, for errors or lag; comes back by itself.
+    /// ProxySQL itself took the row out for errors or lag, and lets it back.
     Shunned,
-    /// Takes no new traffic; what holds a connection keeps it.
+    /// The row takes no new traffic. Sessions that hold a connection keep it.
     OfflineSoft,
-    /// Out, its sessions ended. In runtime also the ghost of a removed row.
+    /// The row is out and its sessions are ended. In runtime it can also be the ghost of a removed row.
     OfflineHard,
-    /// Something this program doesn't know: held, never changed.
+    /// A text that this program does not know. The node is held.
     Unknown(String),
 }
 
 impl Status {
-    /// Reads a status in any case: ProxySQL stores it as it was given (facts §1).
+    /// Reads a status in upper or lower case, since ProxySQL stores it as it was given (facts §1).
     pub fn parse(text: &str) -> Self {
         [Self::Online, Self::Shunned, Self::OfflineSoft, Self::OfflineHard]
             .into_iter()
@@ -45,7 +45,7 @@ impl Status {
         }
     }
 
-    /// Whether ProxySQL may send traffic there, now or (shunned) when it pleases.
+    /// Whether ProxySQL may send traffic to the row, now or, if it is shunned, at any later time.
     pub fn in_service(&self) -> bool {
         matches!(self, Self::Online | Self::Shunned)
     }
@@ -57,16 +57,16 @@ impl fmt::Display for Status {
     }
 }
 
-/// A host as ProxySQL spells it, byte for byte. What it names is read once: every tick asks for it, of every row.
+/// A host as ProxySQL spells it, byte for byte. It is parsed once, since every tick asks for the host of every row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hostname {
     text: Arc<str>,
-    /// Follows from the text, so that two are the same where their texts are.
+    /// Derived from the text, so equality is that of the texts.
     host: Option<Host>,
 }
 
 impl Hostname {
-    /// The canonical host; `None` where the text cannot name a node (a socket path, say).
+    /// The canonical host; `None` if the text cannot name a node, as a socket path.
     pub fn host(&self) -> Option<&Host> {
         self.host.as_ref()
     }
@@ -120,19 +120,19 @@ impl PartialEq<String> for Hostname {
     }
 }
 
-/// What identifies a row: the table's primary key.
+/// The primary key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
-    /// The hostgroup.
+    /// `hostgroup_id`.
     pub hostgroup: Hostgroup,
-    /// The host.
+    /// `hostname`, as it is spelled.
     pub hostname: Hostname,
-    /// The port.
+    /// `port`.
     pub port: u16,
 }
 
 impl RowKey {
-    /// The node that this row stands for; `None` where the host cannot name a node.
+    /// The node of this row; `None` if the host cannot name a node.
     pub fn node(&self) -> Option<Node> {
         self.hostname.host().map(|host| Node { host: host.clone(), port: self.port })
     }
@@ -147,19 +147,19 @@ impl fmt::Display for RowKey {
 /// One row of the server table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row {
-    /// Primary key.
+    /// The primary key.
     pub key: RowKey,
-    /// Status, as read.
+    /// The status, parsed.
     pub status: Status,
-    /// Comment, byte for byte.
+    /// The comment, byte for byte.
     pub comment: String,
-    /// Every other column (weight, max_connections, ...), by name.
+    /// The other columns (weight, max_connections, ...), by name.
     pub settings: BTreeMap<String, String>,
 }
 
 impl Row {
-    /// Whether it is what runtime keeps of a row that is gone, until its last connection ends. Nothing changes it, and its
-    /// note is of before.
+    /// Whether it is a ghost: a removed row that runtime keeps until its last connection ends. Nothing changes a ghost,
+    /// and its marker is from before the removal.
     pub fn is_ghost_in(&self, layer: Layer) -> bool {
         layer == Layer::Runtime && self.status == Status::OfflineHard
     }
@@ -173,11 +173,11 @@ impl Row {
 /// One of ProxySQL's three copies of its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layer {
-    /// In force.
+    /// The copy in force (`runtime_*`).
     Runtime,
-    /// Being edited (`main.*`).
+    /// The copy that operators edit (`main.*`).
     Memory,
-    /// What a restart loads.
+    /// The copy that a restart loads (`disk.*`).
     Disk,
 }
 
