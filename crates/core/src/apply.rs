@@ -5,7 +5,7 @@
 //! | `Start` | the tables in `main` | `Locking` |
 //! | `Locking`, `LockTaken` | the lock, or whose it is | `Locked`; `Busy` |
 //! | `Locked`, `Finishing` | what an earlier apply left | `PuttingBack(Earlier)` |
-//! | `PuttingBack`, `Missed` | memory as it was kept; records that somebody changed are read again | `Watched` |
+//! | `PuttingBack`, `Missed` | memory put back; records that somebody changed are read again | `Watched` |
 //! | `Watched`, `Dropped` | whether somebody SAVEd; the copies dropped | `ReturnsRead` (earlier), `Counting` (ours) |
 //! | `ReturnsRead`, `ReturnsFinished` | the returns that an earlier apply noted | `RowsRead` on disk |
 //! | `RowsRead`, `RowsWritten` | one layer's rows: fences on disk first, returns on disk last | `Keeping`; `Unlocking` |

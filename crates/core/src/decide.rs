@@ -41,7 +41,7 @@ pub use leader_query::{LeaderQuery, leader_query};
 pub use proof::{Judge, ProofGap, ProofGaps, prove_bad};
 pub use verdict::{HoldReason, ReturnBlocker, Verdict};
 
-/// What one tick decided.
+/// The outcome of one decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// One verdict per node name in the managed rows. A server with two names has two equal verdicts.

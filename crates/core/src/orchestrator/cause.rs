@@ -1,62 +1,63 @@
-//! Why no leader's answer counts, as data: what each endpoint came back with, by the table of docs/what-came-back.md.
+//! The causes why no leader's answer counts, as data. Each endpoint's result is a row of the table in
+//! docs/what-came-back.md.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The kinds of what can come back from an endpoint: the rows of the table.
+/// The kinds of results that an endpoint can give: the rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CameBackKind {
-    /// leader-check is 200.
+    /// The leader check gave 200.
     Leads,
-    /// It follows a leader that it names: it may be a way to it.
+    /// The node follows a leader that it names, and may relay to it.
     NamesALeader,
-    /// It is in a raft, and knows no leader.
+    /// The node is in a raft and knows no leader.
     NamesNobody,
-    /// No raft: another node is active.
+    /// There is no raft, and another node is active.
     AnotherIsActive,
-    /// No raft: the active node stopped renewing its time in the database.
+    /// There is no raft, and the active node stopped renewing its time in the database.
     NobodyIsActive,
-    /// No raft: its database is gone.
+    /// There is no raft, and the node's database is gone.
     DatabaseGone,
-    /// It does not lead, and did not say why.
+    /// The node does not lead, and its answer does not say why.
     NotLeader,
-    /// Connection refused, no route, no such name.
+    /// The connection was refused, or there is no route or no such name.
     Unreached,
-    /// No answer in time, in this tick or since one before.
+    /// No answer came in time, in this tick or since an earlier one.
     Late,
     /// The connection broke before the answer was whole.
     Broken,
-    /// A 5xx of what is in front of Orchestrator.
+    /// A gateway in front of Orchestrator gave a 5xx.
     Gateway,
-    /// It led, and not any more before its answer was confirmed.
+    /// The node led, but no longer when its answer was to be confirmed.
     LostTheLead,
-    /// It follows a leader that it names and does not reach.
+    /// The node follows a leader that it names and does not reach.
     NotRelayed,
-    /// It answers, and closes connections too early.
+    /// The node answers, and closes connections too early.
     Closes,
-    /// 401 or 403.
+    /// The answer was 401 or 403.
     Refused,
     /// TLS failed.
     TlsFailed,
-    /// Another status, not HTTP, or JSON that is not Orchestrator's.
+    /// The answer had another status, was not HTTP, or was not Orchestrator's JSON.
     Unusable,
 }
 
-/// What a kind counts as where no endpoint leads or relays.
+/// The meaning of a kind if no endpoint leads or relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Counts {
-    /// A leader, or a way to it.
+    /// The leader answered, or a node that may relay to it.
     Leader,
-    /// One vote that nobody can promote: of a majority of the raft, or of all that share a database.
+    /// One vote that nobody can promote. It takes a majority of the raft, or all nodes that share a database.
     NobodyCanLead,
-    /// Nothing was heard that counts.
+    /// No answer counts.
     Silence,
-    /// Orchestrator is there, and its answer can't be used.
+    /// Orchestrator answered, and the answer cannot be used.
     Blind,
 }
 
 impl fmt::Display for Counts {
-    /// In the words of the table.
+    /// Writes the words of the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Leader => "leader",
@@ -68,7 +69,7 @@ impl fmt::Display for Counts {
 }
 
 impl CameBackKind {
-    /// All of them, in the order of the table.
+    /// All kinds, in the order of the table.
     pub const ALL: [Self; 17] = [
         Self::Leads,
         Self::NamesALeader,
@@ -112,7 +113,7 @@ impl CameBackKind {
         }
     }
 
-    /// What it counts as.
+    /// The meaning of this kind.
     pub fn counts(self) -> Counts {
         match self {
             Self::Leads | Self::NamesALeader => Counts::Leader,
@@ -131,7 +132,7 @@ impl CameBackKind {
 }
 
 impl fmt::Display for CameBackKind {
-    /// In the words of the table.
+    /// Writes the words of the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Leads => "leads",
@@ -155,12 +156,12 @@ impl fmt::Display for CameBackKind {
     }
 }
 
-/// What one endpoint came back with.
+/// The result of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndpointAnswer {
-    /// Which row of the table.
+    /// The kind of the result.
     pub kind: CameBackKind,
-    /// Which endpoint, and what it said: one bounded line.
+    /// The endpoint and its answer or error, in one bounded line.
     pub text: String,
 }
 
@@ -170,16 +171,16 @@ impl fmt::Display for EndpointAnswer {
     }
 }
 
-/// Why answers can't be used.
+/// The cause why answers cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BlindCause {
-    /// What each endpoint came back with; one at least counts as blind.
+    /// The results of the endpoints. At least one of them is blind.
     Answers(Vec<EndpointAnswer>),
-    /// The password was refused, and can't be read again.
+    /// The password was refused, and cannot be read again.
     PasswordUnread {
-        /// What each endpoint came back with.
+        /// The results of the endpoints.
         answers: Vec<EndpointAnswer>,
-        /// Why: one bounded line.
+        /// The error of reading the password, in one bounded line.
         why: String,
     },
 }
@@ -214,23 +215,23 @@ impl fmt::Display for BlindCause {
     }
 }
 
-/// Which leaders contradict each other.
+/// The leaders that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ConflictCause {
-    /// Two endpoints pass leader-check.
+    /// Two endpoints pass the leader check.
     TwoLeaders {
         /// One endpoint.
         one: String,
-        /// The other.
+        /// The other endpoint.
         other: String,
     },
-    /// One passes leader-check, and a majority of the raft names another.
+    /// One endpoint passes the leader check, and a majority of the raft names another leader.
     MajorityNamesAnother {
         /// The endpoint that passes.
         endpoint: String,
-        /// Whom it names.
+        /// The leader that the endpoint names.
         leader: String,
-        /// Whom the majority names.
+        /// The leader that the majority names.
         other: String,
     },
 }
@@ -261,12 +262,12 @@ impl fmt::Display for ConflictCause {
     }
 }
 
-/// Why nothing was heard that counts.
+/// The cause why no answer counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SilentCause {
-    /// What each endpoint came back with; none counts.
+    /// The results of the endpoints. None counts.
     Answers(Vec<EndpointAnswer>),
-    /// The tick's time was over before all was answered.
+    /// The tick's time was over before everything was answered.
     TickTimeout(Duration),
 }
 
