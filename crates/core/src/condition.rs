@@ -105,7 +105,7 @@ pub enum UnarmedReason {
 /// One thing that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
-    /// A majority of Orchestrator's nodes names no leader.
+    /// Orchestrator has no leader: a majority of the raft names none, or without raft no node is active.
     Leaderless,
     /// Orchestrator's answers cannot be used.
     LeaderUnusable(BlindCause),

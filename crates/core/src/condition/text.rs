@@ -64,7 +64,7 @@ impl fmt::Display for Condition {
     }
 }
 
-const LEADERLESS: &str = "a majority of Orchestrator nodes report no leader, so none can promote; nothing is changed";
+const LEADERLESS: &str = "Orchestrator's nodes report no leader, so none can promote; nothing is changed";
 
 const UNTESTED: &str = "is untested with this program. `run` changes nothing here, so a failover fences nothing. To allow \
                         it, set allow_untested_version = true in the [[proxysql]] section, or give \

@@ -104,7 +104,7 @@ impl fmt::Display for ProofGap {
             Self::SuccessorNotFollowing => write!(
                 f,
                 "Orchestrator shows it as the primary, but its former successor is not a read-only replica of it: make \
-                 the successor its replica, or `unfence` it"
+                 the successor its replica, or `unfence` this node"
             ),
             Self::ErrantGtid(set) => write!(
                 f,

@@ -10,7 +10,7 @@ use crate::orchestrator::{BlindCause, ConflictCause, Downtime, Instance, Recover
 pub enum LeaderView {
     /// A leader answered. The leader check held before and after the answer, on one connection (I8).
     Led(Answer),
-    /// A majority of the raft nodes answered and names no leader, so nobody can promote.
+    /// Nobody can promote: a majority of the raft nodes names no leader, or without raft no node is active.
     Leaderless,
     /// Answers came that cannot be used: 401, a TLS error, garbage.
     Blind(BlindCause),

@@ -54,7 +54,7 @@ pub fn status(snapshot: &Snapshot) -> String {
         let (name, rows, word, why) = (node.node.to_string(), rows.join(" "), node.word(), &node.why);
         let _ = writeln!(text, "  {name:width$}  {rows:34}  {word:18}  {why}");
         for blocker in &node.blockers {
-            let _ = writeln!(text, "  {:width$}  back when: {}", "", blocker.text);
+            let _ = writeln!(text, "  {:width$}  stays out: {}", "", blocker.text);
         }
     }
     text

@@ -35,7 +35,7 @@ async fn status_shows_what_would_let_a_node_back_as_text_and_json() {
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("fence(sessions)") && text.contains("armed"), "{text}");
-    assert!(text.contains("back when: "), "{text}");
+    assert!(text.contains("stays out: "), "{text}");
     let text = stage.succeeds("status --json").await;
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["configured"], 1);

@@ -173,7 +173,7 @@ fn the_text_has_each_node_with_its_verdict_and_what_would_let_it_back() {
     for line in [
         "ProxySQL 127.0.0.1:6032: led; lease 1.0s old, 9.0s left; armed\n",
         "  node01:3306  20:OFFLINE_SOFT                     fence(sessions)     superseded by=node02:3306",
-        "               back when: ",
+        "               stays out: ",
         "  node03:3306  20:OFFLINE_SOFT                     unfence(replica)    superseded",
     ] {
         assert!(text.contains(line), "{line:?} in\n{text}");
