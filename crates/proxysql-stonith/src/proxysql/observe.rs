@@ -125,11 +125,11 @@ pub async fn observe(
     known: Option<SeenProxy>,
     now_ms: u64,
 ) -> Result<SeenProxy, ObserveError> {
-    let shared = Shared::read(admin, owner).await?;
+    let mut stamp = admin.query(sql::STAMP).await?.records;
+    let mut shared = Shared::read(admin, owner).await?;
     if !shared.names.contains(SERVERS.name) {
         return Err(ObserveError::StatsOnly { address: admin.address().clone() });
     }
-    let mut stamp = admin.query(sql::STAMP).await?.records;
     if let Some(SeenProxy { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
         && now_ms.saturating_sub(reading.read_ms) < READ_AGAIN_MS
@@ -151,8 +151,10 @@ pub async fn observe(
         view.memory = rows(admin, sql::MEMORY_SERVERS).await?;
         view.disk = rows(admin, sql::DISK_SERVERS).await?;
         let after = admin.query(sql::STAMP).await?.records;
-        // Runtime of before and disk of after a LOAD would look like an apply that was cut off.
+        // A LOAD in between mixes what was before it with what came after. Runtime of before and disk of after look like an
+        // apply that was cut off. So does a return whose note was not there yet when the notes were read.
         if loads(&after) != loads(&stamp) && reads < READS_MAX {
+            shared = Shared::read(admin, owner).await?;
             (stamp, reads) = (after, reads + 1);
             continue;
         }
@@ -178,7 +180,8 @@ fn tells_all(stamp: &[Record]) -> bool {
     stamp.iter().any(|record| record[0].as_deref() == Some("mysql_servers_v2"))
 }
 
-/// What is ours in `main`. It is read first: a return's note is there from before its LOAD until disk has it.
+/// What is ours in `main`. It is read before the tables and after the count of LOADs: a return's note is there from before its
+/// LOAD until disk has it.
 struct Shared {
     names: BTreeSet<String>,
     unfinished: bool,

@@ -4,7 +4,7 @@ use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe}
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;
-use stonith_core::table::Status;
+use stonith_core::table::{Row, Status};
 
 use crate::stage::{Stage, eventually, radmin, tick};
 
@@ -190,5 +190,44 @@ async fn i10_what_was_loaded_between_two_reads_is_read_again_three_times_at_most
         let (seen, fresh) = reader.look(0).await;
         assert!(fresh || !is_mixed, "{what}: what was read in between is kept");
         assert_eq!(as_good_as(seen), as_it_is(&stage).await, "{what}");
+    }
+}
+
+/// Another agent lets a node back while we look: runtime has it, memory and disk still have its marker, and the note of the
+/// return tells that from a fence that was cut off. A look without the note would fence the node again.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_a_return_that_goes_live_during_a_look_is_seen_with_its_note() {
+    let is_at = |sql: &str, at: &str| sql.contains(at);
+    for at in ["FROM runtime_checksums_values", "FROM runtime_mysql_servers", "FROM main.mysql_servers"] {
+        let stage = Stage::set().await;
+        let mark = "UPDATE mysql_servers SET status='OFFLINE_SOFT', comment=' [stonith:1 manual was=ONLINE]' \
+                    WHERE hostname='node01'";
+        for sql in [mark, "LOAD MYSQL SERVERS TO RUNTIME", "SAVE MYSQL SERVERS TO DISK"] {
+            stage.proxysql.query(sql).unwrap();
+        }
+        let (other, mut is_done) = (stage.proxysql.clone(), false);
+        stage.proxysql.before_statement(move |sql| {
+            if is_at(sql, at) && !is_done {
+                is_done = true;
+                let other = other.clone();
+                let let_back = move || {
+                    for sql in [
+                        "CREATE TABLE main.stonith_returns AS SELECT DISTINCT hostname, port, 'primary' AS role \
+                         FROM main.mysql_servers WHERE hostname='node01'",
+                        "UPDATE mysql_servers SET status='ONLINE', comment='' WHERE hostname='node01'",
+                        "LOAD MYSQL SERVERS TO RUNTIME",
+                        mark,
+                    ] {
+                        other.query(sql).unwrap();
+                    }
+                };
+                std::thread::spawn(let_back).join().unwrap();
+            }
+            lab::proxysql::Verdict::Go
+        });
+        let (seen, _) = Reader::of(&stage).await.look(0).await;
+        let of_node01 = |rows: &[Row]| rows.iter().find(|row| row.key.hostname == "node01").unwrap().status.clone();
+        assert_eq!((of_node01(&seen.runtime), of_node01(&seen.disk)), (Status::Online, Status::OfflineSoft), "{at}");
+        assert!(seen.returned.iter().any(|node| node.host.as_str() == "node01"), "{at}: {:?}", seen.returned);
     }
 }
