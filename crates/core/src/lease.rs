@@ -135,6 +135,8 @@ fn next_lease_state(
     }
     // The other agent lets the nodes back. From then on this agent isolates only as it would at any time.
     memory.isolated &= !answered_for;
+    // An election of Orchestrator's shows as no leader, as two leaders, or as silence. The first two isolate nobody, and
+    // silence only when the lease is over: `isolation.after` is longer than an election (I9).
     let held = match leader {
         LeaderView::Leaderless | LeaderView::Conflict(_) => true,
         LeaderView::Blind(_) => !policy.blind_isolates,
