@@ -4,6 +4,9 @@
 //! SIM_TICKS=1000000 cargo test --release -p proxysql-stonith-core --test simulation -- --nocapture
 //! SIM_SEED=17 cargo test -p proxysql-stonith-core --test simulation -- --nocapture chance   # one run, and its story
 //! ```
+//!
+//! A run begins with a seed of its own, and prints it. `SIM_FIRST=1` begins with the same ones each time, as `.ci/run` does. A
+//! seed that fails is kept in the target folder, and each later run tries it first.
 
 #![allow(clippy::needless_range_loop, reason = "nodes go by number")]
 
@@ -12,6 +15,9 @@ mod apply_world;
 mod simulation;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use simulation::Run;
@@ -38,6 +44,16 @@ fn tell(seed: u64) -> String {
     text
 }
 
+/// A seed that nobody chose. It has a few digits only, for people.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(()) % 1_000_000_000
+}
+
+/// The seeds that failed on this machine, one a line.
+fn failed_seeds() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation-failed-seeds")
+}
+
 #[test]
 fn nothing_that_chance_does_breaks_a_rule() {
     if let Some(seed) = number("SIM_SEED") {
@@ -45,7 +61,11 @@ fn nothing_that_chance_does_breaks_a_rule() {
         assert!(Run::new(seed, None).violates().is_none(), "seed {seed} fails");
         return;
     }
-    let (ticks_max, first) = (number("SIM_TICKS").unwrap_or(TICKS), number("SIM_FIRST").unwrap_or(1));
+    let (ticks_max, first) = (number("SIM_TICKS").unwrap_or(TICKS), number("SIM_FIRST").unwrap_or_else(any_seed));
+    let kept = fs::read_to_string(failed_seeds()).unwrap_or_default();
+    for seed in kept.lines().filter_map(|line| line.parse().ok()) {
+        assert!(Run::new(seed, None).violates().is_none(), "SIM_SEED={seed}, which failed before, fails");
+    }
     let began = Instant::now();
     let (mut ticks, mut faults, mut statements, mut applies, mut isolations, mut returns) = (0, 0, 0, 0, 0, 0);
     let mut seed = first;
@@ -61,18 +81,24 @@ fn nothing_that_chance_does_breaks_a_rule() {
         returns += report.rules.returns;
         report.rules.seen.iter().for_each(|what| *seen.entry(what).or_default() += 1);
         if let Some(what) = report.rules.violations.first() {
-            failed.push(format!("seed {seed}: {what}"));
+            failed.push((seed, what.clone()));
         }
         seed += 1;
     }
     let per_s = ticks as f64 / began.elapsed().as_secs_f64();
     println!(
-        "{ticks} ticks, {} seeds, {faults} faults injected, {statements} steps, {applies} applies, {isolations} \
+        "from SIM_FIRST={first} on: {ticks} ticks, {} seeds, {faults} faults injected, {statements} steps, {applies} applies, {isolations} \
          isolations, {returns} returns, violations {}; {per_s:.0} ticks/s",
         seed - first,
         failed.len()
     );
     println!("seeds with {seen:?}");
+    if !failed.is_empty() {
+        let seeds = failed.iter().map(|(seed, _)| format!("{seed}\n"));
+        let all: String = std::iter::once(kept).chain(seeds).collect();
+        fs::write(failed_seeds(), all).unwrap();
+    }
+    let failed: Vec<String> = failed.iter().map(|(seed, what)| format!("seed {seed}: {what}")).collect();
     assert!(failed.is_empty(), "SIM_SEED=n tells one:\n{}", failed.join("\n"));
 }
 
@@ -93,7 +119,6 @@ fn each_odd_world_is_drawn_in_a_twentieth_of_the_seeds() {
 /// `from`: where the search begins, so that it is short where only few seeds find it.
 #[track_caller]
 fn is_found(sabotage: Sabotage, from: u64) {
-    let from = number("SIM_FIRST").unwrap_or(from);
     let found = (from..from + SEEDS).find_map(|seed| {
         let report = Run::new(seed, Some(sabotage)).go();
         report.rules.violations.first().map(|what| (seed, what.clone()))

@@ -1,6 +1,7 @@
 //! A small mutation engine: seeds out of recordings, changed a little, the same for the same number.
 //!
-//! `FUZZ_RUNS` is the number of inputs per target, `FUZZ_SEED` the first of them: what a failure says is what to set.
+//! `FUZZ_RUNS` is the number of inputs per target, `FUZZ_SEED` the first of them: what a failure says is what to set. Each run
+//! begins with another one, which it prints.
 //! `FUZZ_CORPUS=<folder>` leaves the seeds and the tokens there for libFuzzer.
 //!
 //! Libraries were tried: bolero changes no seeds on stable, its inputs are random bytes; mutatis knows no tokens and puts
@@ -46,8 +47,9 @@ pub fn fuzz(target: &Target, runs: u64) {
     seeds.extend(found.into_values());
     leave_for_libfuzzer(target, &seeds);
     let runs = number("FUZZ_RUNS").unwrap_or(runs);
-    let understood = mutate(target, &seeds, number("FUZZ_SEED").unwrap_or(1), runs);
-    println!("{}: {runs} inputs, {understood} of them understood", target.name);
+    let first = number("FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
+    let understood = mutate(target, &seeds, first, runs);
+    println!("{}: {runs} inputs from FUZZ_SEED={first} on, {understood} of them understood", target.name);
     let some = runs / 100;
     assert!(runs < 100 || (some..runs - some).contains(&understood), "{}: the mutations miss", target.name);
 }
