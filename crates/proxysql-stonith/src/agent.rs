@@ -4,10 +4,10 @@
 //! build      config -> agent
 //! tick       one look, one decision, one apply
 //! kept       lock and state, from tick to tick
-//! watch      an agent with what it keeps: ticks, and tells the log
+//! watch      an agent with what it keeps: ticks, and writes the log
 //! run        the watches of all ProxySQLs, once or as a daemon
-//! look       what `plan`, `status` and `config check` see: nothing is written
-//! order      an operator's `fence` and `unfence`
+//! look       reads for `plan`, `status` and `config check`; writes nothing
+//! order      an operator's orders: `fence` and `unfence`
 //! snapshot   builds the snapshot of a look or tick, for every report
 //! ```
 
@@ -40,35 +40,35 @@ pub use run::{RunError, daemon, once, to_its_end};
 pub use tick::{Tick, TickError};
 pub use watch::Watch;
 
-/// Reads credentials again, after one was refused: passwords are changed under a running agent.
+/// Reads credentials again after one was refused: a password may change while the agent runs.
 pub trait Credentials: std::fmt::Debug {
-    /// That of ProxySQL's admin interface.
+    /// Reads the credential of ProxySQL's admin interface.
     ///
     /// # Errors
     /// Its source can't be read.
     fn proxysql(&self) -> Result<Credential, String>;
 
-    /// That of Orchestrator, if it wants one.
+    /// Reads the credential of Orchestrator, if one is configured.
     ///
     /// # Errors
     /// Its source can't be read.
     fn orchestrator(&self) -> Result<Option<Credential>, String>;
 }
 
-/// What an agent needs to know of its ProxySQL.
+/// An agent's settings for its ProxySQL.
 #[derive(Debug, Clone)]
 pub struct AgentSettings {
-    /// Its admin interface.
+    /// How to reach the admin interface.
     pub proxy: proxysql::Settings,
-    /// Run on a version that was never tried.
+    /// Whether to change a ProxySQL whose version is untested with this program.
     pub allow_untested_version: bool,
-    /// What was chosen.
+    /// The operator's policy.
     pub policy: Policy,
-    /// Decide and report, never write.
+    /// Whether to decide and report only, and never write.
     pub observe_only: bool,
 }
 
-/// One loop.
+/// The agent of one ProxySQL.
 #[derive(Debug)]
 pub struct Agent {
     settings: AgentSettings,
@@ -76,9 +76,9 @@ pub struct Agent {
     client: Client,
     credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
-    /// ProxySQL's version, as it was at the last connect.
+    /// ProxySQL's version at the last connect.
     version: Option<String>,
-    /// How the ProxySQL of the last look was read, and that ProxySQL itself where it was given back.
+    /// How the last look read ProxySQL; `known` is what it read, once [`Agent::give_back`] returned it.
     reading: Option<ReadStamp>,
     known: Option<SeenProxy>,
     owner: String,
@@ -89,7 +89,7 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// A name to hold the lock in ProxySQL under that no other agent has, now or later.
+/// A name for the lock in ProxySQL that no other agent has, now or later.
 pub fn owner_of_process() -> String {
     static AGENTS: AtomicU64 = AtomicU64::new(0);
     let nth = AGENTS.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ fn untested(version: Option<&str>, is_allowed: bool) -> Option<&str> {
 }
 
 impl Agent {
-    /// An agent that goes on from this memory, and holds the lock in ProxySQL under this name.
+    /// Makes an agent that continues from `memory` and holds the lock in ProxySQL under the name `owner`.
     pub fn new(
         settings: AgentSettings,
         client: Client,
@@ -114,37 +114,37 @@ impl Agent {
         Self { settings, memory, client, credentials, admin: None, version: None, reading: None, known: None, owner }
     }
 
-    /// What it knows of its ProxySQL, and what was chosen.
+    /// The agent's settings.
     pub fn settings(&self) -> &AgentSettings {
         &self.settings
     }
 
-    /// For tests: another policy, another password.
+    /// The settings, for tests that change the policy or the password.
     pub fn settings_mut(&mut self) -> &mut AgentSettings {
         &mut self.settings
     }
 
-    /// What it keeps.
+    /// The agent's memory.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// For tests: time that has passed, a lease that is old.
+    /// The memory, for tests that let time pass or age the lease.
     pub fn memory_mut(&mut self) -> &mut Memory {
         &mut self.memory
     }
 
-    /// ProxySQL's version, once it was reached.
+    /// ProxySQL's version; `None` until it was reached.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// ProxySQL's version, if this agent changes nothing there because of it.
+    /// ProxySQL's version, if the agent changes nothing because that version is untested.
     pub fn untested_version(&self) -> Option<&str> {
         untested(self.version.as_deref(), self.settings.allow_untested_version)
     }
 
-    /// What needs attention, by what a look saw.
+    /// What needs attention, given what was observed and decided.
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
         let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
@@ -154,7 +154,7 @@ impl Agent {
         untested.into_iter().chain(unverified).chain(open).chain(seen).collect()
     }
 
-    /// Says goodbye to ProxySQL.
+    /// Closes the connection to ProxySQL.
     pub async fn close(self) {
         if let Some(admin) = self.admin {
             admin.close().await;

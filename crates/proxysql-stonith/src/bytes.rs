@@ -1,15 +1,15 @@
-//! ProxySQL's values as text, and back: a value is bytes (a Latin-1 terminal, a BLOB), core keeps text.
+//! Converts ProxySQL's values to text and back. A value is bytes (a Latin-1 terminal, a BLOB); core keeps text.
 //!
-//! What is UTF-8 stays as it is. Any other byte becomes one private-use character, and a character of that range is
-//! written byte by byte too, so that no two values become the same text.
+//! UTF-8 stays as it is. Any other byte becomes one private-use character. A private-use character of that range is
+//! also converted byte by byte, so that no two values become the same text.
 
-/// The first of the 256 characters that stand for a byte: the last of Unicode's private use.
+/// The first of the 256 characters that stand for a byte. They are the last ones of Unicode's private use.
 const FIRST: u32 = 0x10_FF00;
 
-/// How many bytes of text a byte of a value adds at most.
+/// The largest number of extra bytes of text per byte of a value.
 pub const GROWTH_MAX: usize = 3;
 
-/// The byte that this character stands for.
+/// The byte that a character stands for, if any.
 pub fn byte_of(letter: char) -> Option<u8> {
     u8::try_from(u32::from(letter).checked_sub(FIRST)?).ok()
 }
@@ -18,7 +18,7 @@ fn stand_in(byte: u8) -> char {
     char::from_u32(FIRST + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// A value as text.
+/// Converts a value to text.
 pub fn to_text(bytes: Vec<u8>) -> String {
     let bytes = match String::from_utf8(bytes) {
         Ok(text) if text.is_ascii() || text.chars().all(|letter| byte_of(letter).is_none()) => return text,
@@ -38,7 +38,7 @@ pub fn to_text(bytes: Vec<u8>) -> String {
     text
 }
 
-/// The value that a text stands for.
+/// Converts a text back to its value.
 pub fn to_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! The command line, raw: what was typed, apart from what it comes to (`config`).
+//! The command line as it was typed. `config` resolves it to values.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use stonith_core::role::Role;
 
 use crate::config::{Flags, Word, duration, keys, word};
 
-/// The longest that one `suspend` holds: hands off is bounded (design §7).
+/// The longest duration of one `suspend`: every pause ends (design §7).
 pub const SUSPEND_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long `plan` waits unless told otherwise: a single endpoint is confirmed after 5 s (I8).
+/// The default of `plan --wait`. A leader behind a single endpoint is confirmed after 5 s (I8).
 const PLAN_WAIT_DEFAULT: &str = "8s";
 
-/// How long `suspend` holds unless told otherwise.
+/// The default of `suspend --for`.
 const SUSPEND_DEFAULT: &str = "1h";
 
 impl Word for Role {
@@ -41,12 +41,12 @@ pub struct Cli {
     /// Flags that every command takes.
     #[command(flatten)]
     pub flags: Flags,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Watch and act, as a daemon or once for ProxySQL's scheduler
@@ -61,52 +61,52 @@ pub enum Command {
     /// Show the leader, the lease, what needs attention, and every node with its verdict and evidence
     #[command(
         after_help = "Exit codes, for a monitoring check: 0 all well and armed, 3 something is isolated, unarmed, \
-        suspended, held or not protected, 1 something was not reached or failed, 2 bad input. A fenced node is no \
+        suspended, held or not protected, 1 something was not reached or failed, 2 bad input. A fenced node is not a \
         failure."
     )]
     Status(StatusArgs),
     /// Take a node out of traffic by hand
     #[command(
         after_help = "Exit codes: 0 the node is fenced on every configured ProxySQL that has it (with --wait: and \
-        none of its connections is in use), 1 error or not in time, 2 bad input."
+        its connections have drained), 1 error or timeout, 2 bad input."
     )]
     Fence(FenceArgs),
-    /// Let a node back into traffic; nothing that fenced it until now counts any more
+    /// Let a node back into traffic; evidence known so far no longer fences it
     #[command(
         after_help = "Exit codes: 0 the node is let back (with --wait: and in service) or was not fenced, 1 error \
-        or not in time, 2 bad input.\nAfter an isolation, with Orchestrator gone: suspend --reason TEXT, then unfence --all \
-        --without-lease --yes."
+        or timeout, 2 bad input.\nTo end an isolation while Orchestrator is down: suspend --reason TEXT, then unfence \
+        --all --without-lease --yes."
     )]
     Unfence(UnfenceArgs),
     /// Pause all fencing and unfencing for a while; works even if Orchestrator and the daemon are down
     ///
-    /// Needs the state directory only, and acts on every ProxySQL that an agent keeps state of there, or on those that
+    /// Needs only the state directory. Acts on every ProxySQL that has agent state there, or only on those that
     /// --proxysql names.
-    #[command(after_help = "Exit codes: 0 suspended, 1 error, 2 bad input, or no agent keeps its state there.")]
+    #[command(after_help = "Exit codes: 0 suspended, 1 error, 2 bad input or no agent state there.")]
     Suspend(SuspendArgs),
     /// End a suspension
-    #[command(after_help = "Exit codes: 0 resumed, 1 error, 2 bad input, or no agent keeps its state there.")]
+    #[command(after_help = "Exit codes: 0 resumed, 1 error, 2 bad input or no agent state there.")]
     Resume,
     /// Check the config, or print every config key
     Config(ConfigArgs),
     /// See a failover with and without this program, on embedded servers; touches nothing else
     #[cfg(feature = "demo")]
-    #[command(after_help = "Exit codes: 0 everything that it claims happened, 1 something did not.")]
+    #[command(after_help = "Exit codes: 0 every expectation held, 1 one did not.")]
     Demo(DemoArgs),
 }
 
-/// `run`.
+/// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RunArgs {
-    /// Run one tick and leave; leave at once if another agent is at work on the same ProxySQL
+    /// Run one tick and exit; exit at once if another agent works on the same ProxySQL
     #[arg(long)]
     pub once: bool,
-    /// `run.interval`, or with `--once` `run.scheduler_interval`.
+    /// Sets `run.interval`, or `run.scheduler_interval` with `--once`.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, help = interval_help())]
     pub interval: Option<Duration>,
 }
 
-/// `plan`.
+/// Arguments of `plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct PlanArgs {
     /// Wait up to this long for a complete answer: a leader must be confirmed, a proof must be seen twice
@@ -114,7 +114,7 @@ pub struct PlanArgs {
     pub wait: Duration,
 }
 
-/// `status`.
+/// Arguments of `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct StatusArgs {
     /// Print JSON
@@ -122,7 +122,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// `fence`.
+/// Arguments of `fence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct FenceArgs {
     /// Node to fence: host:port as in mysql_servers, or host if only one node has it
@@ -142,7 +142,7 @@ pub struct FenceArgs {
     pub yes: bool,
 }
 
-/// `unfence`.
+/// Arguments of `unfence`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct UnfenceArgs {
     /// Node to let back: host:port as in mysql_servers, or host if only one node has it
@@ -160,12 +160,12 @@ pub struct UnfenceArgs {
     /// Let back every node that only an isolation took out; `suspend` must come first
     #[arg(long, conflicts_with = "node", requires = "without_lease")]
     pub all: bool,
-    /// With --all: do it, instead of only printing what would be done
+    /// With --all: make the changes instead of only printing them
     #[arg(long, requires = "all")]
     pub yes: bool,
 }
 
-/// `suspend`.
+/// Arguments of `suspend`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct SuspendArgs {
     /// Pause for this long, at most 7days
@@ -176,36 +176,36 @@ pub struct SuspendArgs {
     pub reason: String,
 }
 
-/// `config`.
+/// Arguments of `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct ConfigArgs {
-    /// What to do with it.
+    /// The subcommand of `config`.
     #[command(subcommand)]
     pub command: ConfigCommand,
 }
 
-/// What to do with the config.
+/// The subcommands of `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
     /// Print the config in force with each value's origin, secrets hidden
     #[command(
-        after_help = "Exit codes: 0 valid, 2 invalid; with --connect also 1: something was not reached, or can't \
-        protect."
+        after_help = "Exit codes: 0 valid, 2 invalid; with --connect also 1: something was not reached or is not \
+        protected."
     )]
     Check(CheckArgs),
     /// Print every config key with its flag, variable and default, as Markdown
     Reference,
 }
 
-/// `config check`.
+/// Arguments of `config check`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Also connect to every ProxySQL and every node of Orchestrator, and report what cannot protect; changes nothing
+    /// Also connect to every ProxySQL and Orchestrator node, and report what prevents protection; changes nothing
     #[arg(long)]
     pub connect: bool,
 }
 
-/// `demo`.
+/// Arguments of `demo`.
 #[cfg(feature = "demo")]
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DemoArgs {
@@ -221,10 +221,10 @@ pub struct DemoArgs {
 }
 
 impl Cli {
-    /// Reads a command line, the program's name first.
+    /// Parses a command line; `args` begins with the program's name.
     ///
     /// # Errors
-    /// clap's: help and version too. [`clap::Error::exit_code`] is 0 for those, and 2 for bad input.
+    /// clap's errors. Help and version are errors with [`clap::Error::exit_code`] 0; bad input has 2.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(args)?;
         if let Command::Run(run) = &cli.command {
@@ -237,17 +237,17 @@ impl Cli {
     }
 }
 
-/// One flag for two keys.
+/// The help of `run --interval`, a flag for two keys.
 fn interval_help() -> String {
     let [daemon, once] = [&keys::INTERVAL, &keys::SCHEDULER_INTERVAL].map(|key| key.about.help());
     format!("{daemon}. With --once: {once}")
 }
 
-/// A reason goes into logs, status and the state file: one line, not empty, not endless.
+/// Parses a reason. It goes into logs, status and the state file, so it is one line of 1 to 200 characters.
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.chars().any(char::is_control) {
-        return Err("expected one line of 1 to 200 letters".to_owned());
+        return Err("expected one line of 1 to 200 characters".to_owned());
     }
     Ok(text.to_owned())
 }

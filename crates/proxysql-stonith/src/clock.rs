@@ -1,24 +1,24 @@
-//! The clocks: milliseconds since boot, which nobody can set back, and the wall clock for what outlives a boot.
+//! The clocks: milliseconds since boot, which nobody can set back, and the wall clock for times that outlive a boot.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since boot; counts while the machine sleeps (CLOCK_BOOTTIME), so a lease ends then too.
+/// Milliseconds since boot. It also counts while the machine sleeps (CLOCK_BOOTTIME), so a lease ends then too.
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// What names this boot.
+/// The id of this boot.
 ///
 /// # Errors
-/// `/proc` isn't mounted. Then nothing tells one boot's times from another's: isolation must stay unarmed.
+/// `/proc` is not mounted. Times of different boots cannot be told apart then, so isolation must stay unarmed.
 pub fn boot_id() -> std::io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// Seconds since 1970 by the host's clock, which can be wrong.
+/// Seconds since 1970 by the host's clock, which may be wrong.
 pub fn wall_s() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -29,7 +29,7 @@ pub fn wall_s() -> i64 {
 /// One moment by both clocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Now {
-    /// What names this boot; empty if nothing does, and then it equals no other.
+    /// The id of this boot; empty if unknown, and then it equals no other.
     pub boot_id: String,
     /// Milliseconds since boot.
     pub boot_ms: u64,
@@ -38,7 +38,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// This moment.
+    /// Reads both clocks.
     pub fn read() -> Self {
         Self { boot_id: boot_id().unwrap_or_default(), boot_ms: boot_ms(), wall_s: wall_s() }
     }

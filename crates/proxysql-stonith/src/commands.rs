@@ -1,6 +1,6 @@
-//! The commands: what was typed becomes an exit code and, on stdout, an answer.
+//! The commands: each turns its arguments into an exit code and an answer on stdout.
 //!
-//! Every command looks and decides with the same agent; none has rules of its own.
+//! Every command observes and decides through the same agent. No command has rules of its own.
 
 mod check;
 #[cfg(feature = "demo")]
@@ -21,20 +21,20 @@ use crate::config::{Config, EXIT_BAD_INPUT, Environment};
 use crate::logging;
 use crate::untrusted_text::plain;
 
-/// How a command ended that came to an end.
+/// A command's exit code, or why it broke off.
 pub type Ended = Result<u8, Failure>;
 
-/// Why a command did not come to its end.
+/// Why a command broke off.
 #[derive(Debug)]
 pub enum Failure {
-    /// What was typed or configured is wrong: exit code 2, nothing was changed.
+    /// The arguments or the config are wrong: exit code 2, nothing was changed.
     BadInput(String),
-    /// Exit code 1.
+    /// Any other error: exit code 1.
     Error(anyhow::Error),
 }
 
 impl Failure {
-    /// What was typed or configured is wrong.
+    /// Makes a [`Failure::BadInput`] with this reason.
     fn bad_input(why: impl std::fmt::Display) -> Self {
         Self::BadInput(why.to_string())
     }
@@ -49,15 +49,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// All went well.
 pub const DONE: u8 = 0;
 
-/// Something failed, and was said.
+/// Something failed and was printed to stderr.
 pub const FAILED: u8 = 1;
 
 /// A ProxySQL, or a node of it, is isolated, held or not protected.
 pub const UNPROTECTED: u8 = 3;
 
-/// Runs the program: reads the command line, does what it says, gives the exit code.
+/// Runs the program: parses the command line, runs the command, returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // A core dump would hold passwords. Where that can't be had, all else works.
+    // A core dump would contain passwords. The program also works where the kernel refuses this setting.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let cli = match Cli::read(args) {
         Ok(cli) => cli,
@@ -95,7 +95,7 @@ fn carry_out(cli: Cli) -> Ended {
     let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;
     let _logging = logging::init(config.log);
     crate::agent::to_its_end(async {
-        // Who closes the terminal does not mean to stop a command, or a tick, in its midst.
+        // Closing the terminal must not stop a command or a tick halfway.
         let _hangup = signal(SignalKind::hangup())?;
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
@@ -116,7 +116,7 @@ fn carry_out(cli: Cli) -> Ended {
     })
 }
 
-/// A command's answer: on stdout, and a reader that has gone away is no error.
+/// Prints a command's answer to stdout. A closed stdout is not an error.
 fn answer(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", plain(text.trim_end()));
 }

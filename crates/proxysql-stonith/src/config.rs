@@ -1,4 +1,4 @@
-//! The config: what the operator chose, read from flags, environment and file, checked, with its origin.
+//! The config: what the operator chose by flags, environment and file. Every value is checked and has its origin.
 //!
 //! ```text
 //! flags ----.
@@ -7,9 +7,9 @@
 //!                   `-> ConfigError: place, key, what was expected; exit code 2
 //! ```
 //!
-//! What a key is called, where it can be set, its default and its text are in [`keys`], once.
+//! [`keys`] is the only definition of each key: its name, where it can be set, its default and its text.
 //!
-//! **Invariant:** no secret in any error, `Debug` output or in [`Config::to_toml`] (I11). Nothing is connected to.
+//! **Invariant:** no error, `Debug` output or [`Config::to_toml`] shows a secret (I11). Nothing here connects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,16 +53,16 @@ use show::Shown;
 pub use value::{Value, Written, Wrong};
 pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
 
-/// The config file that is read if it exists and no other is named.
+/// The config file that is read if it exists and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/proxysql-stonith.toml";
 
-/// `isolation.after` unless the interval needs longer.
+/// The default of `isolation.after`, unless the interval needs longer.
 pub const DEFAULT_ISOLATION_AFTER: Duration = Duration::from_secs(10);
 
 /// A daemon's interval is spread by up to this many percent, so that agents don't ask in step.
 pub const JITTER_PERCENT: u64 = 20;
 
-/// What runs: it sets the largest gap between two ticks.
+/// The way to run. It sets the largest gap between two ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -81,13 +81,13 @@ pub struct Config {
     pub orchestrator: OrchestratorConfig,
     /// The ProxySQLs, at least one, all different.
     pub proxies: Vec<ProxyConfig>,
-    /// What fences.
+    /// What fences a node.
     pub policy: PolicyConfig,
     /// What happens without a lease.
     pub isolation: IsolationConfig,
-    /// How it runs.
+    /// How the agent runs.
     pub run: RunConfig,
-    /// How it logs.
+    /// How the program logs.
     pub log: LogConfig,
     /// Every value in force, by its full name.
     shown: BTreeMap<String, Shown>,
@@ -96,17 +96,17 @@ pub struct Config {
 /// `[orchestrator]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrchestratorConfig {
-    /// URLs as they were given, with or without `/api`: scheme, host, maybe port and prefix. All different.
+    /// The URLs as given, with or without `/api`: scheme, host, and optionally port and prefix. All different.
     pub endpoints: Vec<String>,
-    /// For basic auth.
+    /// The credential for basic auth.
     pub credential: Option<CredentialSource>,
-    /// For `https`.
+    /// The settings for `https`.
     pub tls: TlsConfig,
-    /// The longest connect.
+    /// The longest time to connect.
     pub connect_timeout: Duration,
     /// The longest wait for an answer.
     pub read_timeout: Duration,
-    /// The longest time that a tick asks Orchestrator.
+    /// The longest time that one tick asks Orchestrator.
     pub tick_timeout: Duration,
 }
 
@@ -117,11 +117,11 @@ pub struct TlsConfig {
     pub verify: bool,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// The agent's own certificate and its key.
     pub client: Option<ClientCertificate>,
 }
 
-/// Our own certificate.
+/// The agent's own certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The certificate, PEM.
@@ -133,15 +133,15 @@ pub struct ClientCertificate {
 /// One `[[proxysql]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// The admin interface.
+    /// The address of the admin interface.
     pub address: Node,
     /// The admin user.
     pub credential: CredentialSource,
-    /// TLS, and what the certificate has to prove.
+    /// Whether TLS is used, and what the certificate has to prove.
     pub tls: ProxyTls,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether to work on a version that was never tried.
+    /// Whether to change a ProxySQL whose version is untested with this program.
     pub allow_untested_version: bool,
 }
 
@@ -150,35 +150,35 @@ pub struct ProxyConfig {
 pub struct PolicyConfig {
     /// Which downtimes fence.
     pub fence_on: FenceOn,
-    /// At most so many nodes of a cluster are fenced for plain downtime.
+    /// The largest number of nodes of a cluster that are fenced for plain downtime.
     pub max_downtime_fences: usize,
-    /// Hostgroups that are never touched.
+    /// Hostgroups that the agent never changes.
     pub exclude_hostgroups: Vec<Hostgroup>,
-    /// Hostgroups that take writes without being in a pair.
+    /// Writer hostgroups that are in no pair.
     pub writer_hostgroups: Vec<Hostgroup>,
     /// Whether transactions that only the old primary has keep it out.
     pub errant_gtid: ErrantGtid,
-    /// What unreadable answers do.
+    /// What happens while answers are unreadable.
     pub on_blind: OnBlind,
-    /// Whether idle sessions that may hold a fenced node are ended where it can't be told which ones do.
+    /// Whether to end idle sessions that may hold a fenced node, if ProxySQL cannot tell which sessions do.
     pub end_possible_holders: bool,
-    /// Whether anything is written.
+    /// Whether the agent writes.
     pub mode: Enforcement,
 }
 
 /// `[isolation]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsolationConfig {
-    /// `None`: the default, which depends on the mode. See [`Config::isolation_after`].
+    /// `None` is the default, which depends on the mode. See [`Config::isolation_after`].
     pub after: Option<Duration>,
-    /// What goes out of service.
+    /// Which rows an isolation takes out of service.
     pub scope: IsolationScope,
 }
 
 /// `[run]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunConfig {
-    /// The daemon's tick.
+    /// The daemon's interval between two ticks.
     pub interval: Duration,
     /// How often ProxySQL's scheduler starts `run --once`.
     pub scheduler_interval: Duration,
@@ -189,28 +189,30 @@ pub struct RunConfig {
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// The least important thing that is logged.
+    /// The lowest level that is logged.
     pub level: LogLevel,
 }
 
 impl Config {
-    /// Reads flags, environment and config file, and checks everything that holds for every mode.
+    /// Reads flags, environment and config file, and checks what applies to every mode.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its place.
+    /// The first problem, with its place.
     pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
         let path = file_in_force(flags, env)?;
         let raw = path.as_deref().map(RawFile::read).transpose()?.unwrap_or_default();
         effective::resolve(flags, env, &raw, path)
     }
 
-    /// The state directory alone, for the break-glass: nothing else of the config needs to be right. Where the config
-    /// file can't be read, its error comes along, and flag, environment or default say where.
+    /// The state directory alone, for the break-glass: the rest of the config may be wrong.
+    ///
+    /// If the config file can't be read, its error is returned too. The directory then comes from flag, environment or
+    /// default.
     ///
     /// # Errors
-    /// The environment variable that names it is no text.
+    /// The environment variable that names it is not UTF-8.
     pub fn state_dir(flags: &Flags, env: &Environment) -> Result<(PathBuf, Option<ConfigError>), ConfigError> {
         let raw = file_in_force(flags, env).and_then(|path| path.as_deref().map(RawFile::read).transpose());
         let (raw, problem) = match raw {
@@ -223,7 +225,7 @@ impl Config {
     /// The ProxySQLs that `--proxysql` names.
     ///
     /// # Errors
-    /// One that is no address.
+    /// One of them is not an address.
     pub fn proxies_of(flags: &Flags) -> Result<Vec<Node>, ConfigError> {
         let Some(list) = flags.text(&keys::ADDRESS.about) else { return Ok(Vec::new()) };
         let read = |text| Sourced::new(text, list.origin.clone()).read("", Node::from_text).map(|node| node.value);
@@ -238,13 +240,14 @@ impl Config {
         }
     }
 
-    /// By a leader's last word + this, a cut-off proxy is out of service. Unset it is 10 s, or what the interval needs.
+    /// A cut-off proxy is out of service this long after the leader's last answer. The default is 10 s, or what the
+    /// interval needs.
     pub fn isolation_after(&self, mode: Mode) -> Duration {
         let shortest = Duration::from_millis(Policy::shortest_isolation_after_ms(self.tick_ms(mode)));
         self.isolation.after.unwrap_or(DEFAULT_ISOLATION_AFTER.max(shortest))
     }
 
-    /// What decide needs to know.
+    /// The policy for [`stonith_core::decide`].
     ///
     /// # Errors
     /// `isolation.after` is too short for this mode: an election would take the proxy out of service (I9).
@@ -279,7 +282,7 @@ impl Config {
         })
     }
 
-    /// Where a value came from: `isolation.after`, `proxysql[0].address`.
+    /// The origin of a value, by its full name: `isolation.after`, `proxysql[0].address`.
     pub fn origin(&self, key: &str) -> Origin {
         self.shown.get(key).map_or(Origin::Default, |shown| shown.origin.clone())
     }
@@ -290,7 +293,7 @@ impl Config {
     }
 }
 
-/// The config file that is read, if any.
+/// The path of the config file to read, if any.
 fn file_in_force(flags: &Flags, env: &Environment) -> Result<Option<PathBuf>, ConfigError> {
     let at = Layers::new(flags, env, Vec::new());
     let named = at.flag(&keys::CONFIG_FILE)?.or(at.env(&keys::CONFIG_FILE)?).map(|path| path.value);

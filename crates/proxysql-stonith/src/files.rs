@@ -1,7 +1,7 @@
-//! Files are opened in one way: only regular ones, without waiting, and looked at when they are open.
+//! The one way to open files: only regular files, without waiting, checked after opening.
 //!
-//! A named pipe in a file's place would hang whoever opens it, and what was looked at before opening may be another file
-//! by then. In a directory whose owner is not trusted a symbolic link is no file either.
+//! Opening a named pipe would hang, and a file that was checked before opening may have been replaced meanwhile. In a
+//! directory whose owner is not trusted, symbolic links are refused too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -12,46 +12,46 @@ use rustix::fs::OFlags;
 
 /// The mode bits that let other users change a file.
 pub const OTHERS_WRITE: u32 = 0o002;
-/// The mode bits that let somebody besides its owner and its group read a file, or besides its owner change it.
+/// The mode bits that let users outside owner and group read a file, or let users besides the owner change it.
 pub const NOT_SECRET: u32 = 0o027;
 
 /// Whether a symbolic link is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// In files that the operator names.
+    /// Follow links, for files that the operator names.
     Follow,
-    /// In a directory that another user owns, perhaps.
+    /// Refuse links, for directories that another user may own.
     Refuse,
 }
 
-/// A regular file and its mode bits.
+/// An open regular file and its mode bits.
 #[derive(Debug)]
 pub struct Regular {
     file: File,
-    /// Permissions, as the open file has them.
+    /// The permissions of the open file.
     pub mode: u32,
 }
 
-/// A file that must be closed to others, and is not.
+/// The error for a file that must be closed to other users and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "others than its owner and its group can read {what} {path}, or others than its owner can change it (mode {mode:04o}); \
+    "{what} {path} is open to other users: only its owner may change it, and only owner and group may read it (mode {mode:04o}); \
      do: chmod g-w,o-rwx {path}"
 )]
 pub struct OpenToOthers {
-    /// What it is, such as "the private key".
+    /// What the file contains, such as "the private key".
     pub what: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// Its mode.
+    /// The file's mode.
     pub mode: u32,
 }
 
 impl Regular {
-    /// Takes it only if nobody besides its owner and its group can read it, and nobody besides its owner change it.
+    /// Checks that only owner and group can read the file, and only the owner can change it.
     ///
     /// # Errors
-    /// Somebody can.
+    /// Other users can.
     pub fn closed_to_others(self, what: &'static str, path: &Path) -> Result<Self, OpenToOthers> {
         match self.mode & NOT_SECRET {
             0 => Ok(self),
@@ -62,12 +62,12 @@ impl Regular {
     /// Opens a file to read it.
     ///
     /// # Errors
-    /// It is absent, no regular file, or may not be read.
+    /// The file is absent, not a regular file, or not readable.
     pub fn open(path: &Path, links: Links) -> io::Result<Self> {
         Self::of(OpenOptions::new().read(true), path, links)
     }
 
-    /// Opens it in this way. `options` must not truncate: the file is looked at only when it is open.
+    /// Opens a file with these options. `options` must not truncate: the file is checked only after opening.
     ///
     /// # Errors
     /// As for [`Self::open`].
@@ -82,10 +82,10 @@ impl Regular {
         Ok(Self { file, mode: meta.mode() & 0o7777 })
     }
 
-    /// Its content; one of more than `most` bytes is an error of the kind [`io::ErrorKind::FileTooLarge`].
+    /// Reads the content. More than `most` bytes are an error of the kind [`io::ErrorKind::FileTooLarge`].
     ///
     /// # Errors
-    /// It can't be read, or is too large.
+    /// The file can't be read, or is too large.
     pub fn read(self, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file.take(most + 1).read_to_end(&mut bytes)?;

@@ -1,7 +1,7 @@
-//! Log lines: to stderr, as text or JSON, coloured only on a terminal; and the same error not every tick.
+//! Log lines go to stderr as text or JSON, coloured only on a terminal. A lasting error is not logged every tick.
 //!
-//! Output of commands goes to stdout and isn't logging. A stderr that is closed, or that nobody reads, loses lines; it
-//! never stops the program.
+//! The output of commands goes to stdout and is not logging. If stderr is closed or nobody reads it, lines are lost,
+//! but the program never stops.
 
 use std::io::{self, IsTerminal};
 
@@ -19,7 +19,7 @@ mod log_once;
 use lines::Lines;
 pub use log_once::LogOnce;
 
-/// Logging, until it is dropped: then the last lines are waited for, for a moment.
+/// Logging until it is dropped. The drop waits a moment for the last lines.
 #[derive(Debug)]
 pub struct Logging(Lines);
 
@@ -38,7 +38,7 @@ pub fn init(config: LogConfig) -> Logging {
     Logging(lines)
 }
 
-/// What `init` sets, over any writer.
+/// The subscriber that `init` sets, for any writer.
 pub fn subscriber<W>(config: LogConfig, ansi: bool, writer: W) -> impl tracing::Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -51,7 +51,7 @@ where
     Registry::default().with(lines.with_filter(targets(config.level)))
 }
 
-/// Our own crates as told. Libraries at most `warn`: at `debug` they log headers, and those carry passwords (I11).
+/// Own crates log at the configured level, libraries at most `warn`: at `debug` they log headers with passwords (I11).
 fn targets(level: LogLevel) -> Targets {
     let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -60,7 +60,7 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Smaller is quieter.
+    // A smaller level logs less.
     let others = own.min(LevelFilter::WARN);
     Targets::new().with_default(others).with_target("proxysql_stonith", own).with_target("stonith_core", own)
 }

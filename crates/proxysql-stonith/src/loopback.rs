@@ -1,14 +1,16 @@
-//! Which address `localhost` is, and what is on this host.
+//! The address of `localhost`, and which addresses are on this host.
 
 use std::net::IpAddr;
 
-/// The host as it is connected to. `localhost` is 127.0.0.1, as where two spellings of one ProxySQL are compared: by the
-/// resolver it may be `::1` first, where on a machine whose ProxySQL listens on 127.0.0.1 anybody may listen.
+/// The host to connect to: 127.0.0.1 for `localhost`, otherwise unchanged.
+///
+/// The resolver may return `::1` first. If ProxySQL listens on 127.0.0.1 only, any user may listen on `::1`. The
+/// comparison of two spellings of one ProxySQL uses the same address.
 pub fn numeric(host: &str) -> &str {
     if host == "localhost" { "127.0.0.1" } else { host }
 }
 
-/// Whether nobody but this host's own users is on the path to it.
+/// Whether only this host's own users are on the path to it.
 pub fn is_here(host: &str) -> bool {
     numeric(host).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,15 +1,15 @@
-//! Orchestrator's HTTP API: which node leads, and what it says.
+//! The client of Orchestrator's HTTP API: which node leads, and what the leader answers.
 //!
 //! ```text
 //! all endpoints: leader-check -> the one that leads, or a follower that relays to it (routed-leader-check)
 //!   downtimed, check                                     -> the lease, and who is downtimed
-//!   [raft-status] [all-instances] [audit-recovery/0, ..]  -> side questions, a check after each
+//!   [raft-status] [all-instances] [audit-recovery/0, ..]  -> side questions, with a check after each
 //! nobody leads: raft-status [, health] of each           -> can anybody promote? (docs/what-came-back.md)
 //! ```
 //!
 //! **Invariant:** an answer counts only if, on the same connection, the check held before and after it (I8). A side
 //! question that is slow, fails or is cut off costs no lease.
-//! Every request is bounded in time and bytes; no redirects, no proxy from the environment.
+//! Every request is bounded in time and bytes. Redirects are not followed, and proxies of the environment are ignored.
 
 pub mod answers;
 mod aside;
@@ -44,34 +44,36 @@ pub use error::RequestError;
 pub use tls::{TlsError, TlsSettings};
 use way::{LeadCheck, Marks, Way};
 
-/// How long an endpoint is waited for that need not be: once another passed leader-check, to see a second leader; and one
-/// that did not answer in time when it was last asked, once all others have.
+/// How much longer the client waits for the rest of the endpoints.
+///
+/// It applies once an endpoint passed leader-check, to notice a second leader. It also applies once only endpoints are
+/// left that were late the last time.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long the raft's members are waited for, to hear whom they take for the leader.
+/// How long the client waits to hear which leader the raft's members name.
 const RAFT_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a follower is waited for that relays to a leader: a leader that hangs leaves it without an answer.
+/// How long the client waits for a follower that relays to the leader. If the leader hangs, the follower never answers.
 const RELAY_WAIT: Duration = Duration::from_secs(1);
 
-/// How to reach Orchestrator.
+/// The settings to reach Orchestrator.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its nodes.
+    /// Orchestrator's nodes.
     pub endpoints: Vec<Endpoint>,
-    /// For basic auth.
+    /// The credential for basic auth.
     pub auth: Option<Credential>,
-    /// For https.
+    /// The settings for https.
     pub tls: TlsSettings,
-    /// The longest connect.
+    /// The longest time to connect.
     pub connect_timeout: Duration,
     /// The longest wait for one answer.
     pub read_timeout: Duration,
-    /// The longest time that a tick asks.
+    /// The longest time that one tick asks.
     pub tick_timeout: Duration,
 }
 
-/// Why an answer may be another's than Orchestrator's, in words; `None` where TLS or this host's own network vouches.
+/// Why another host may answer in Orchestrator's place; `None` if TLS or this host's own network prevents it.
 pub fn unverified(endpoints: &[Endpoint], is_any_certificate_good: bool, has_password: bool) -> Option<String> {
     let is_tls = endpoints.iter().any(Endpoint::is_https);
     let what = match endpoints.iter().find(|endpoint| endpoint.is_open()) {
@@ -81,12 +83,12 @@ pub fn unverified(endpoints: &[Endpoint], is_any_certificate_good: bool, has_pas
     };
     let password = if has_password { ", and read Orchestrator's password" } else { "" };
     Some(format!(
-        "{what}: whoever is on the network path to Orchestrator can fence and unfence nodes{password}. Use https:// with \
+        "{what}: anyone on the network path to Orchestrator can fence and unfence nodes{password}. Use https:// with \
          orchestrator.ca_file, or a network that you trust"
     ))
 }
 
-/// The client of one loop; keeps a connection per endpoint.
+/// The client of one agent. It keeps a connection per endpoint.
 pub struct Client {
     settings: Arc<Settings>,
     asking: Asking,
@@ -100,17 +102,17 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A way to the leader, and what was heard until it was found.
+/// A way to the leader, and what the endpoints answered until it was found.
 struct LeaderPath {
     way: Way,
-    /// The endpoint that it goes over.
+    /// The index of its endpoint.
     index: usize,
     marks: Marks,
     came_back: Vec<CameBack>,
 }
 
 impl Client {
-    /// A client; loads CAs if some endpoint is https.
+    /// Makes a client; loads CAs if an endpoint is https.
     ///
     /// # Errors
     /// A certificate or key can't be read.
@@ -124,7 +126,7 @@ impl Client {
         Ok(Self { asking: Asking::new(settings.endpoints.len()), settings: Arc::new(settings), tls, refused: false })
     }
 
-    /// Takes a password that was read again.
+    /// Sets a credential that was read again.
     pub fn set_auth(&mut self, auth: Option<Credential>) {
         Arc::make_mut(&mut self.settings).auth = auth;
         self.asking.close_all();
@@ -136,13 +138,14 @@ impl Client {
         unverified(endpoints, tls.insecure, auth.is_some())
     }
 
-    /// Whether the last tick is blind because of a 401 or 403.
+    /// Whether the last tick was blind because of a 401 or 403.
     pub fn refused(&self) -> bool {
         self.refused
     }
 
-    /// One tick: who leads, and what it says. `query` says what else to ask once it is known who is downtimed; `known`,
-    /// how far the history was read before.
+    /// Asks which node leads, and what it answers, once per tick.
+    ///
+    /// `query` returns the side questions, given the downtimed nodes. `known` is how far the history was read before.
     pub async fn look(
         &mut self,
         now_ms: impl Fn() -> u64,
@@ -155,13 +158,15 @@ impl Client {
         match timeout_at(deadline, self.find()).await {
             Ok(Ok(found)) => self.ask_more(found, asked_ms, query, known, deadline).await,
             Ok(Err(view)) => view,
-            // The connection that was in use is closed.
+            // The connection in use is closed by this.
             Err(_) => LeaderView::Silent(SilentCause::TickTimeout(self.settings.tick_timeout)),
         }
     }
 
-    /// Finds a way to the leader. Where nobody leads or relays, what the kept connections end at is looked up once more:
-    /// an address that several nodes share may lead to another one by now.
+    /// Finds a way to the leader.
+    ///
+    /// If no node leads or relays, kept connections are opened anew: an address that several nodes share may now reach
+    /// another node.
     async fn find(&mut self) -> Result<LeaderPath, LeaderView> {
         let began = Instant::now();
         let mut came_back: Vec<_> = self.settings.endpoints.iter().map(|_| CameBack::Pending).collect();
@@ -200,8 +205,9 @@ impl Client {
         LeaderView::Conflict(ConflictCause::TwoLeaders { one, other })
     }
 
-    /// leader-check of every endpoint that was not heard yet, side by side: a hung one costs no more than its own
-    /// deadline, and hardly anything once another leads or once it is known to hang.
+    /// Sends leader-check to every endpoint without an answer yet, side by side.
+    ///
+    /// A hung endpoint costs its own deadline at most, and only [`GRACE`] once another one leads or if it hung before.
     async fn probe(&mut self, came_back: &mut [CameBack]) {
         self.asking.take_in_late_ones();
         for (index, one) in came_back.iter().enumerate() {
@@ -209,7 +215,7 @@ impl Client {
                 self.ask(index, Question::Leads);
             }
         }
-        // Longer than any request takes: each ends by itself.
+        // This is longer than any request takes: each request ends by itself.
         let mut until = Instant::now() + self.settings.connect_timeout + self.settings.read_timeout + GRACE;
         loop {
             if self.asking.only_late_ones_are_left() {
@@ -223,7 +229,7 @@ impl Client {
                 }
                 Said::Leads(Ok(false)) => came_back[index] = CameBack::NotLeader,
                 Said::Leads(Err(error)) => came_back[index] = CameBack::Failed(error),
-                // Left over from the last tick.
+                // This answer is left over from the last tick.
                 Said::WhyNot(_) => self.ask(index, Question::Leads),
             }
         }
@@ -233,7 +239,7 @@ impl Client {
         self.asking.ask(index, question, &self.settings, self.tls.as_ref());
     }
 
-    /// A way over an endpoint's connection; in use it is taken out: if this is cut short, it is closed.
+    /// Makes a way over an endpoint's connection. The connection is taken out, so an interrupted use closes it.
     fn way(&mut self, index: usize, check: LeadCheck) -> Result<Way, RequestError> {
         let connection = self.asking.take(index).ok_or_else(|| RequestError::Unreached {
             endpoint: self.settings.endpoints[index].to_string(),
@@ -242,7 +248,7 @@ impl Client {
         Ok(Way::new(connection, check, index, self.settings.clone(), self.tls.clone()))
     }
 
-    /// What the one that has just passed leader-check says.
+    /// Asks the endpoint that has just passed leader-check.
     async fn led_by(&mut self, index: usize) -> Result<(Way, Marks), RequestError> {
         let mut way = self.way(index, LeadCheck::Leads)?;
         match way.marks().await {
@@ -256,7 +262,7 @@ impl Client {
         }
     }
 
-    /// Asks all that do not lead why not.
+    /// Asks every endpoint that does not lead for the reason.
     async fn ask_why_not(&mut self, came_back: &mut [CameBack]) {
         for (index, one) in came_back.iter().enumerate() {
             if (one.does_not_lead() || one.kind() == CameBackKind::LostTheLead) && self.asking.is_free(index) {
@@ -273,14 +279,14 @@ impl Client {
                     came_back[index] = CameBack::NotLeader;
                     self.ask(index, Question::WhyNot);
                 }
-                // One that passes leader-check only now is asked in the next tick.
+                // An endpoint that passes leader-check only now is asked in the next tick.
                 Said::Leads(Ok(true)) | Said::WhyNot(Err(_)) => {}
                 Said::Leads(Err(error)) => came_back[index] = CameBack::Failed(error),
             }
         }
     }
 
-    /// The way over the first follower that relays to the leader that it names, before and after.
+    /// The way over the first follower that relays to the leader. The follower names the same leader before and after.
     async fn relayed(&mut self, came_back: &mut [CameBack]) -> Option<(Way, usize, Marks)> {
         for (index, one) in came_back.iter_mut().enumerate() {
             let leader = match one {
@@ -291,7 +297,7 @@ impl Client {
                 Ok((way, marks)) => return Some((way, index, marks)),
                 Err(error) => error,
             };
-            // Whom the others name will not be quicker.
+            // The leader that the other followers name will not be quicker.
             let is_late = error.is_late();
             *one = CameBack::Failed(error);
             if is_late {
@@ -316,7 +322,7 @@ impl Client {
         }
     }
 
-    /// Closes the kept connections to nodes that do not lead; whether there were any.
+    /// Closes the kept connections to nodes that do not lead. Returns whether there were any.
     fn forget_kept(&mut self, came_back: &mut [CameBack], began: Instant) -> bool {
         let mut any = false;
         for (index, one) in came_back.iter_mut().enumerate() {
@@ -330,7 +336,7 @@ impl Client {
         any
     }
 
-    /// Nobody leads: leaderless, blind or silent?
+    /// The view if no node leads: leaderless, blind or silent.
     fn view_of(&mut self, came_back: &[CameBack], of: &[usize]) -> LeaderView {
         let names = self.names();
         if nobody_can_lead(came_back, &names) {

@@ -1,7 +1,7 @@
-//! ProxySQL's admin interface: reads the server tables, and drives an apply over one plain connection.
+//! The client of ProxySQL's admin interface: it reads the server tables, and drives an apply over one connection.
 //!
-//! **Invariant:** SQL is written in `sql` only, and every statement goes through [`Admin::query`]: bounded in time,
-//! rows and bytes. No connect-time queries, no prepared statements, no pool (facts §1).
+//! **Invariant:** only `sql` contains SQL, and every statement goes through [`Admin::query`], which bounds time, rows
+//! and bytes. There are no connect-time queries, prepared statements or pools (facts §1).
 
 mod admin;
 pub mod answers;

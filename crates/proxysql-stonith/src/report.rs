@@ -1,6 +1,6 @@
-//! One [`Snapshot`](crate::snapshot::Snapshot) for people and for programs: as log lines, as text, as JSON.
+//! Renders a [`Snapshot`](crate::snapshot::Snapshot) as log lines, text or JSON.
 //!
-//! Nothing is decided here, and nothing is looked up.
+//! Reports decide nothing and read nothing else.
 
 pub mod json;
 pub mod log;

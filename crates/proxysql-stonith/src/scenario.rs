@@ -1,10 +1,10 @@
-//! Scenarios: short texts that a DBA can read, played on the lab. They drive the demo and the end-to-end tests.
+//! Scenarios: short texts that a DBA can read, and that the lab plays. They drive the demo and the end-to-end tests.
 //!
 //! ```text
 //! text -> Scenario::read -> [Step] -> stage::play -> lines, and whether every expectation held
 //! ```
 //!
-//! Nothing here has rules of its own: the program on the stage is the one that runs for real.
+//! Scenarios have no rules of their own: the program on the stage is the real one.
 
 mod expectation;
 mod stage;
@@ -19,28 +19,28 @@ use crate::config::duration;
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// What it shows.
+    /// What the scenario shows.
     pub title: String,
-    /// What happens.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One line of it.
+/// One line of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// For the reader.
+    /// A text for the reader.
     Say(String),
     /// The program begins to watch.
     Program,
-    /// A client session of a kind is opened, and writes with the others from then on.
+    /// A client session of this kind is opened, and writes together with the others from then on.
     Open(SessionKind),
-    /// So many writes, one after the other, over all sessions.
+    /// This many writes, one after the other, over all sessions.
     Write(usize),
     /// A node is killed.
     Kill(String),
     /// A node hangs.
     Stop(String),
-    /// And goes on.
+    /// A hanging node continues.
     Cont(String),
     /// A killed node starts, writable.
     Start(String),
@@ -50,36 +50,36 @@ pub enum Step {
     TakeOver(String, String),
     /// An operator begins a downtime.
     Downtime(String),
-    /// And ends it.
+    /// An operator ends a downtime.
     EndDowntime(String),
-    /// Orchestrator's leader dies; another is elected, and the dead member comes back as a follower.
+    /// Orchestrator's leader dies, another is elected, and the dead member returns as a follower.
     LeaderDies,
-    /// Nobody leads for a while.
+    /// No Orchestrator node leads for a while.
     Leaderless(Duration),
     /// No Orchestrator node can be reached.
     CutOff,
-    /// They can again.
+    /// The Orchestrator nodes can be reached again.
     Heal,
     /// Time passes.
     Rest(Duration),
-    /// Waits until something holds.
+    /// Waits until an expectation holds.
     Until(Expectation),
-    /// Something must hold now.
+    /// An expectation must hold now.
     Expect(Expectation),
 }
 
 /// Kinds of client sessions (facts §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionKind {
-    /// Autocommit.
+    /// A session in autocommit.
     Plain,
-    /// In a transaction.
+    /// A session in a transaction.
     Transaction,
-    /// With a temporary table.
+    /// A session with a temporary table.
     Pinned,
 }
 
-/// What is wrong with a scenario's text.
+/// A mistake in a scenario's text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct ScenarioError {
@@ -88,7 +88,7 @@ pub struct ScenarioError {
 }
 
 impl Scenario {
-    /// Reads a scenario: a verb and its words on each line; `#` begins a comment.
+    /// Parses a scenario: each line is a verb and its words; `#` begins a comment.
     ///
     /// # Errors
     /// The first line that is not understood.

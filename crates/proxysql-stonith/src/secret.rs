@@ -1,20 +1,20 @@
-//! A password, and who has it: never shown, whatever formats it (I11).
+//! A password and its user. No formatting shows the password (I11).
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text. `Debug` and `Display` show `***`, and memory that held it is overwritten.
+/// A secret text. `Debug` and `Display` show `***`, and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Wraps it.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

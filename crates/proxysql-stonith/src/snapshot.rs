@@ -1,7 +1,8 @@
-//! The last look or tick as data: what the log, `plan`, `status`, JSON and, later, metrics and pages render.
+//! The last look or tick as data. The log, `plan`, `status` and JSON render it.
 //!
-//! **Invariant:** it borrows nothing, and no secret gets into it (I11). [`crate::agent`] builds it, and nobody else. A ProxySQL
-//! that could not be read has a snapshot too: without nodes, with the agent's own lease.
+//! **Invariant:** a snapshot borrows nothing and contains no secret (I11). Only [`crate::agent`] builds one.
+//!
+//! A ProxySQL that could not be read has a snapshot without nodes, with the agent's own lease.
 
 use serde::{Serialize, Serializer};
 use stonith_core::condition::{Condition, Severity};
@@ -14,144 +15,144 @@ use crate::config::{Enforcement, Word};
 /// One ProxySQL at one moment. docs/status-json.md describes each field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
-    /// Which ProxySQL.
+    /// The ProxySQL's address.
     pub proxysql: Node,
-    /// When it was looked at, s since 1970 by this host's clock.
+    /// When it was observed, s since 1970 by this host's clock.
     pub at_s: i64,
-    /// Whether it could be read. If not, the fields that come from it are empty.
+    /// Whether ProxySQL could be read. If not, the fields that come from it are empty.
     pub reached: bool,
-    /// Its version.
+    /// ProxySQL's version.
     pub version: Option<String>,
-    /// Whether the agent may change it.
+    /// Whether the agent may change ProxySQL.
     #[serde(serialize_with = "mode_word")]
     pub mode: Enforcement,
-    /// Of the worst condition.
+    /// The severity of the worst condition.
     #[serde(serialize_with = "severity_label")]
     pub worst: Severity,
-    /// Where the agent stands towards the leader.
+    /// The state of the lease.
     #[serde(serialize_with = "lease_state_label")]
     pub lease_state: Option<LeaseState>,
     /// The leader that answered.
     pub leader: Option<LeaderReport>,
-    /// Whether the agent would isolate for want of a lease.
+    /// Whether the agent isolates once it has no lease.
     pub armed: bool,
     /// Whether the agent has isolated this ProxySQL.
     pub isolated: bool,
-    /// How old the lease is, ms.
+    /// The lease's age, ms.
     pub lease_age_ms: Option<u64>,
-    /// How long the lease still runs, ms.
+    /// The time until the lease ends, ms.
     pub lease_left_ms: Option<u64>,
-    /// When an armed agent begins to isolate if it hears nothing more, ms from now.
+    /// The time until an armed agent isolates if no leader answers, ms.
     pub isolates_in_ms: Option<u64>,
-    /// Why everything is paused.
+    /// The reason of the suspension.
     pub suspended: Option<String>,
-    /// For how long still, s.
+    /// The time until the suspension ends, s.
     pub suspended_for_s: Option<u64>,
-    /// What needs attention.
+    /// The conditions that need attention.
     pub conditions: Vec<ConditionReport>,
-    /// Each node that has managed rows.
+    /// The nodes that have managed rows.
     pub nodes: Vec<NodeReport>,
-    /// What is to be changed.
+    /// The planned changes.
     pub plan: PlanReport,
 }
 
 /// The leader that answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeaderReport {
-    /// What names it from tick to tick.
+    /// The leader's name, the same from tick to tick.
     pub name: String,
-    /// Who else says that it leads.
+    /// How its leadership is backed by other Orchestrator nodes.
     pub backing: &'static str,
 }
 
-/// One thing that needs attention.
+/// One condition that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConditionReport {
     /// A stable name for programs.
     pub label: &'static str,
-    /// A stable name of its cause, where there are several.
+    /// A stable name of its cause, if the condition has several causes.
     pub cause: Option<&'static str>,
     /// How much it matters.
     #[serde(serialize_with = "severity_label")]
     pub severity: Severity,
-    /// For people.
+    /// The text for people.
     pub text: String,
-    /// The nodes that it names.
+    /// The nodes that it concerns.
     pub nodes: Vec<Node>,
 }
 
-/// One node, what is decided of it, and why.
+/// One node, its verdict, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeReport {
-    /// Which.
+    /// The node.
     pub node: Node,
-    /// The managed hostgroups that it has rows in, in any layer.
+    /// The managed hostgroups in which it has rows, in any layer.
     pub hostgroups: Vec<u32>,
     /// Its rows in runtime.
     pub rows: Vec<RowReport>,
-    /// What is decided.
+    /// The verdict.
     pub verdict: &'static str,
-    /// How far a fence goes.
+    /// The level of a fence.
     pub level: Option<&'static str>,
-    /// In which role it returns.
+    /// The role in which the node returns.
     pub role: Option<&'static str>,
-    /// Why it is held or ignored.
+    /// Why the node is held or ignored.
     pub reason: Option<Reason>,
-    /// Why the verdict is what it is, in one line for people.
+    /// The reason for the verdict, in one line for people.
     pub why: String,
-    /// What speaks against it, the highest rank first.
+    /// The evidence against the node, the highest rank first.
     pub evidence: Vec<EvidenceReport>,
-    /// What still keeps it out.
+    /// The blockers that keep the node out.
     pub blockers: Vec<Reason>,
-    /// Connections in use, where they were counted.
+    /// Connections in use, if they were counted.
     pub connections_used: Option<u64>,
 }
 
 /// A row in runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RowReport {
-    /// Where.
+    /// The row's hostgroup.
     pub hostgroup: u32,
-    /// As ProxySQL spells it.
+    /// The status, as ProxySQL spells it.
     pub status: String,
-    /// With the program's note.
+    /// The comment, with this program's note.
     pub comment: String,
 }
 
-/// A cause.
+/// A reason for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// A stable name for programs.
     pub label: &'static str,
-    /// For people.
+    /// The text for people.
     pub text: String,
 }
 
-/// One fact against a node.
+/// One piece of evidence against a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EvidenceReport {
-    /// Its kind.
+    /// The kind of evidence.
     pub kind: String,
     /// The node that took over.
     pub by: Option<Node>,
-    /// Where it was seen.
+    /// Where the evidence comes from.
     pub source: &'static str,
-    /// What names the fact for good.
+    /// A permanent name of the evidence.
     pub id: String,
-    /// When, s since 1970 by the source's clock.
+    /// When it happened, s since 1970 by the source's clock.
     pub at_s: Option<i64>,
 }
 
-/// What is to be changed.
+/// The planned changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PlanReport {
     /// The row changes.
     pub changes: Vec<ChangeReport>,
-    /// Whether an apply that was cut off has to be finished first.
+    /// Whether an interrupted apply must be finished first.
     pub finishes_apply: bool,
     /// The nodes whose sessions are ended.
     pub ends_sessions: Vec<Node>,
-    /// Whether there is nothing to do. The lease that agents share can be all that a plan changes.
+    /// Whether there is nothing to do. A plan that only changes the lease that agents share is not empty.
     pub empty: bool,
 }
 
@@ -165,17 +166,17 @@ pub struct ChangeReport {
     pub hostgroup: u32,
     /// The row's host and port, as ProxySQL spells them.
     pub node: String,
-    /// The status before; `None`: the row is made.
+    /// The status before; `None` if the row is new.
     pub from: Option<String>,
-    /// The status after; `None`: the row is deleted.
+    /// The status after; `None` if the row is deleted.
     pub to: Option<String>,
-    /// What is decided of the node.
+    /// The node of the verdict that this change belongs to.
     #[serde(skip)]
     pub of: Option<Node>,
 }
 
 impl Snapshot {
-    /// One more thing that needs attention.
+    /// Adds a condition.
     pub fn note(&mut self, condition: &Condition) {
         self.worst = self.worst.max(condition.severity());
         self.conditions.push(ConditionReport {
@@ -187,14 +188,14 @@ impl Snapshot {
         });
     }
 
-    /// A node that has managed rows.
+    /// The report of a node.
     pub fn node(&self, node: &Node) -> Option<&NodeReport> {
         self.nodes.iter().find(|report| report.node == *node)
     }
 }
 
 impl NodeReport {
-    /// The verdict in a word or two.
+    /// The verdict with its level or role, such as `fence(soft)`.
     pub fn word(&self) -> String {
         match self.level.or(self.role) {
             Some(detail) => format!("{}({detail})", self.verdict),

@@ -1,15 +1,16 @@
-//! What an agent keeps on disk for one ProxySQL, apart from the fences, which live in ProxySQL itself.
+//! What an agent keeps on disk for one ProxySQL. The fences are not kept here: they are in ProxySQL itself.
 //!
 //! ```text
-//! state-<host>_<port>.json    what must outlive a crash of the host; synced when it changes, under the agent's lock
-//! tick-<host>_<port>.json     the same with this boot's times and the errors said; each tick, never synced
+//! state-<host>_<port>.json    must survive a crash of the host; synced when it changes, under the agent's lock
+//! tick-<host>_<port>.json     the same with this boot's times and the logged errors; each tick, never synced
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
-//! lock-<host>_<port>          held by the agent while it works; its name towards ProxySQL, and when it was taken
+//! lock-<host>_<port>          held by the agent while it works; contains its name in ProxySQL, and when it was taken
 //! ```
 //!
-//! A quiet tick so costs no sync. The tick's file counts only if it says the same as the state, its times left out.
-//! Losing any of it is safe: a lost state is unarmed, lost orders are no orders. **Invariant:** a file is whole or
-//! absent, never half written; a file from a newer version is never overwritten.
+//! A quiet tick therefore costs no sync. The tick's file counts only if it equals the state apart from the times.
+//! Losing any file is safe: a lost state is unarmed, lost orders are no orders.
+//!
+//! **Invariant:** a file is whole or absent, never half written. A file from a newer version is never overwritten.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -37,40 +38,41 @@ pub use orders::{StandingOrders, Suspension};
 /// The version of both files' format.
 pub const VERSION: u32 = 1;
 
-/// The largest state file, in bytes: a thousand records of half a kilobyte, and room.
+/// The largest state file, in bytes. A thousand records take half a megabyte.
 pub const STATE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is kept from tick to tick.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
-    /// What decide remembers.
+    /// The memory of [`stonith_core::decide`].
     pub memory: Memory,
-    /// Which errors were said.
+    /// Which errors were logged.
     pub errors: LogOnce,
-    /// How the agent that wrote it runs.
+    /// How the agent that wrote the state runs.
     pub mode: Option<Mode>,
 }
 
-/// What became of the kept state.
+/// The result of reading the kept state.
 #[derive(Debug)]
 pub enum Loaded {
-    /// There is none: the first start here, or it was lost.
+    /// There is no state: this is the first start here, or it was lost.
     Fresh,
-    /// It is this.
+    /// The state was read.
     Kept(Box<State>),
-    /// It makes no sense: cut off, garbage, or another ProxySQL's. Go on as at a first start, and say so.
+    /// The file is corrupt or belongs to another ProxySQL. The agent starts as for the first time, and reports it.
     Unusable {
-        /// Why.
+        /// The reason.
         reason: StateError,
-        /// Where it lies now, for whoever wants to look.
+        /// Where the file was moved, so that an operator can look at it.
         set_aside: Option<PathBuf>,
     },
-    /// It can't be read, or a newer version wrote it: it is left alone, and [`StateDir::save`] refuses. Go on
-    /// unarmed, and say so.
+    /// The file can't be read, or a newer version wrote it. It is left alone, and [`StateDir::save`] refuses.
+    ///
+    /// The agent continues unarmed, and reports it.
     Untouchable(StateError),
 }
 
-/// A state, and the bytes that it was read from.
+/// A state with the bytes that it was read from.
 type Read = (Box<State>, Vec<u8>);
 
 /// The files of one ProxySQL in the state directory.
@@ -79,15 +81,15 @@ pub struct StateDir {
     dir: PathBuf,
     proxy: Node,
     stem: String,
-    /// What is on disk, so that only changes are written: the state, and the tick.
+    /// The bytes on disk of the state and of the tick, so that only changes are written.
     on_disk: [Option<Vec<u8>>; 2],
-    /// Why the state file may not be overwritten.
+    /// Whether the state file must not be overwritten.
     untouchable: bool,
-    /// What files that are being written end with.
+    /// The suffix of files while they are written.
     beside: &'static str,
 }
 
-/// What every version of the file has.
+/// The fields that every version of the file has.
 #[derive(Deserialize)]
 struct Head {
     version: u32,
@@ -115,7 +117,7 @@ struct StateIn {
 }
 
 impl StateDir {
-    /// Names the files; touches nothing.
+    /// Names the files; opens nothing.
     pub fn new(dir: &Path, proxy: &Node) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -127,7 +129,7 @@ impl StateDir {
         }
     }
 
-    /// Those of every ProxySQL that an agent has kept state of in this directory, by name. Makes nothing.
+    /// Finds the files of every ProxySQL with agent state in this directory, sorted by name. Makes nothing.
     ///
     /// # Errors
     /// The directory is absent or can't be read.
@@ -149,7 +151,7 @@ impl StateDir {
         Ok(proxies.iter().map(|proxy| Self::new(dir, proxy)).collect())
     }
 
-    /// Which ProxySQL it is about.
+    /// The ProxySQL of these files.
     pub fn proxy(&self) -> &Node {
         &self.proxy
     }
@@ -159,8 +161,9 @@ impl StateDir {
         self.state_path().exists() || self.lock_path().exists()
     }
 
-    /// Makes the directory if it is missing, and takes the agent's lock at this time of the boot clock, in ms, until the
-    /// [`Lock`] is dropped or the process ends. `None`: another agent is at work.
+    /// Makes the directory if it is missing, and takes the agent's lock. `None` if another agent works.
+    ///
+    /// The lock lasts until the [`Lock`] is dropped or the process ends. `boot_ms` is now by the boot clock.
     ///
     /// # Errors
     /// The directory can't be made or is open to others; the lock file can't be opened or written.
@@ -174,8 +177,9 @@ impl StateDir {
         Ok(lock)
     }
 
-    /// The same for one that does a dead holder's work, which may wake up in the midst of it: under a lock and with files
-    /// being written of its own.
+    /// Takes the takeover lock, for an agent that does a dead holder's work. `None` if another agent has it.
+    ///
+    /// The holder may wake up meanwhile, so this agent writes its files under other temporary names.
     ///
     /// # Errors
     /// As for [`Self::try_lock`].
@@ -185,8 +189,9 @@ impl StateDir {
         Ok(lock)
     }
 
-    /// Tries whether the state can be written. Needs the lock. On an error isolation stays unarmed, since what arms it
-    /// could not be kept; evidence fences anyway.
+    /// Tries whether the state can be written. Needs the lock.
+    ///
+    /// On an error isolation stays unarmed, since the arming could not be kept. Evidence still fences.
     ///
     /// # Errors
     /// The directory can't be written, or the disk is full.
@@ -195,17 +200,18 @@ impl StateDir {
         durable_file::try_out(&self.state_path(), self.beside, bytes)
     }
 
-    /// When the agent that holds the lock last showed that it is alive, ms of this boot's clock: it took the lock, or
-    /// ticked. `None` if that can't be told.
+    /// When the agent that holds the lock was last alive, ms of this boot's clock; `None` if unknown.
+    ///
+    /// Taking the lock and each tick count as signs of life.
     pub fn last_alive_ms(&self, boot_id: &str) -> Option<u64> {
         let taken_ms = lock::taken_ms(&self.lock_path())?;
-        // The tick's file by itself: beside a state that is just being written it does not count otherwise.
+        // The tick's file is read alone: while the state is being written, the two files differ for a moment.
         let tick = self.read(&self.tick_path()).ok().flatten().map(|(tick, _)| tick.memory);
         let ticked_ms = tick.filter(|memory| memory.boot_id == boot_id).map(|memory| memory.lease.last_tick_ms);
         Some(ticked_ms.unwrap_or(0).max(taken_ms))
     }
 
-    /// Reads the kept state. What makes no sense is set aside, so that the next save doesn't lose it.
+    /// Reads the kept state. A corrupt file is set aside, so that the next save does not overwrite it.
     pub fn load(&mut self) -> Loaded {
         match self.read(&self.state_path()) {
             Ok(None) => Loaded::Fresh,
@@ -224,15 +230,15 @@ impl StateDir {
         }
     }
 
-    /// Reads the kept state and changes nothing, not even a corrupt file: for commands that only look.
+    /// Reads the kept state and changes nothing, not even a corrupt file. Commands that only read use it.
     ///
     /// # Errors
-    /// It can't be read or makes no sense.
+    /// The file can't be read or is corrupt.
     pub fn peek(&self) -> Result<Option<Box<State>>, StateError> {
         Ok(self.read(&self.state_path())?.map(|(lasting, _)| self.with_times(lasting).0))
     }
 
-    /// The tick's file beside a state: only if both say the same, else one of them was not written any more.
+    /// The tick's file, if it equals the state apart from the times; else the state, because one write was lost.
     fn with_times(&self, lasting: Box<State>) -> (Box<State>, Option<Vec<u8>>) {
         match self.read(&self.tick_path()) {
             Ok(Some((tick, bytes))) if tick.memory.without_times() == lasting.memory => (tick, Some(bytes)),
@@ -240,10 +246,10 @@ impl StateDir {
         }
     }
 
-    /// Keeps the state, durably, if it changed. Says whether it wrote. Needs the lock.
+    /// Writes the state durably if it changed. Returns whether it wrote. Needs the lock.
     ///
     /// # Errors
-    /// It can't be written, or what is there may not be overwritten. The old state is still whole.
+    /// The state can't be written, or the existing file must not be overwritten. The old state is still whole.
     pub fn save(&mut self, state: &State) -> Result<bool, StateError> {
         let path = self.state_path();
         if self.untouchable {
@@ -276,7 +282,7 @@ impl StateDir {
         Ok(Some((Box::new(State { memory, errors, mode }), bytes)))
     }
 
-    /// The version first: what a newer one wrote may look like garbage.
+    /// Checks the version before all else: a file of a newer version may look corrupt.
     fn check_head(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         #[derive(Deserialize)]
         struct Version {
@@ -321,29 +327,29 @@ fn corrupt(path: &Path, error: &serde_json::Error) -> StateError {
     StateError::Corrupt { path: path.to_owned(), reason: one_line(&error.to_string()) }
 }
 
-/// `127.0.0.1_6032`: what names a ProxySQL in file names. Two names that come to one stem are told apart by the
-/// `proxy` in the file.
+/// The name of a ProxySQL in file names, such as `127.0.0.1_6032`.
+///
+/// Two ProxySQLs may have the same stem. The field `proxy` in the file distinguishes them.
 fn stem(proxy: &Node) -> String {
-    // A name can have 255 bytes; a file's name too, and ours has more in it.
+    // A host name and a file name may both have 255 bytes, and the file name contains more than the host.
     const HOST_MAX: usize = 180;
     let safe = |letter: char| if letter.is_ascii_alphanumeric() || "-.:_".contains(letter) { letter } else { '%' };
     let host: String = proxy.host.as_str().chars().take(HOST_MAX).map(safe).collect();
     format!("{host}_{}", proxy.port)
 }
 
-/// The ProxySQL that a stem names, where that can be told.
+/// The ProxySQL that a stem names, if that is clear.
 fn proxy_of(stem: &str) -> Option<Node> {
     let (host, port) = stem.rsplit_once('_')?;
     Node::new(host, port.parse().ok()?).ok().filter(|node| self::stem(node) == stem)
 }
 
-/// A file made by root in another user's directory is given to that user: `suspend` under sudo must not lock the
-/// agent out.
+/// Gives a file made by root to the owner of its directory: `suspend` under sudo must not lock the agent out.
 fn give_to_owner_of(dir: &Path, file: &File) {
     use std::os::unix::fs::{MetadataExt, fchown};
     let (Ok(dir), Ok(meta)) = (std::fs::metadata(dir), file.metadata()) else { return };
     if (dir.uid(), dir.gid()) != (meta.uid(), meta.gid()) {
-        // Only root may; for others the file is theirs already.
+        // Only root may change the owner. For other users the file is already theirs.
         let _ = fchown(file, Some(dir.uid()), Some(dir.gid()));
     }
 }

@@ -1,4 +1,4 @@
-//! What TLS to Orchestrator and TLS to ProxySQL have in common: PEM files, CAs, and what TLS itself found wrong.
+//! The common parts of TLS to Orchestrator and TLS to ProxySQL: PEM files, CAs and TLS errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,28 +16,28 @@ use crate::files::{Links, OpenToOthers, Regular};
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file.
+    /// A file can't be used.
     #[error("{path}: {cause}; expected a PEM file with {what}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         what: &'static str,
-        /// Why not.
+        /// The reason.
         cause: String,
     },
-    /// Others can read the key, or change it.
+    /// Other users can read or change the key.
     #[error(transparent)]
     OpenKey(#[from] OpenToOthers),
-    /// No CA at all.
+    /// The system has no CAs.
     #[error("the system has no CA certificates to verify {0} with: install ca-certificates, or set ca_file")]
     NoSystemCas(&'static str),
-    /// The certificate and the key don't fit.
+    /// The certificate and the key do not match.
     #[error("the client certificate cannot be used: {0}")]
     Client(String),
 }
 
-/// The CAs in a file, or the system's.
+/// Reads the CAs in a file, or the system's.
 ///
 /// # Errors
 /// The file can't be read.
@@ -50,10 +50,10 @@ pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The certificates in a PEM file, at least one.
+/// Reads the certificates in a PEM file, at least one.
 ///
 /// # Errors
-/// It can't be read, or has none.
+/// The file can't be read, or has no certificate.
 pub fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
     let bytes = open(path, what)?.read(PEM_MAX_BYTES).map_err(|error| file(error.to_string()))?;
@@ -62,10 +62,10 @@ pub fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDe
     if read.is_empty() { Err(file("no certificate in it".to_owned())) } else { Ok(read) }
 }
 
-/// The private key in a PEM file that nobody else may read.
+/// Reads the private key in a PEM file that must be closed to other users.
 ///
 /// # Errors
-/// It can't be read, has none, or others can read it.
+/// The file can't be read, has no key, or is open to other users.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let what = "a private key";
     let file = |cause: String| TlsError::File { path: path.to_owned(), what, cause };
@@ -74,7 +74,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| file(error.to_string()))
 }
 
-/// The largest PEM file that is read, in bytes: a system's bundle of CAs has a fifth of it.
+/// The largest PEM file that is read, in bytes. A system's bundle of CAs has a fifth of it.
 const PEM_MAX_BYTES: u64 = 1024 * 1024;
 
 fn open(path: &Path, what: &'static str) -> Result<Regular, TlsError> {
@@ -82,14 +82,14 @@ fn open(path: &Path, what: &'static str) -> Result<Regular, TlsError> {
     Regular::open(path, Links::Follow).map_err(|error| file(error.to_string()))
 }
 
-/// Takes a server's certificate by a rule of ours. That the server holds its key is checked as ever.
+/// A verifier with its own rule for certificates. The proof that the server holds the key is checked as usual.
 pub struct JudgedBy<J> {
     provider: Arc<CryptoProvider>,
     judge: J,
 }
 
 impl<J> JudgedBy<J> {
-    /// `judge` is given the certificate, the intermediates, the time, and what signatures are checked with.
+    /// Makes a verifier. `judge` gets the certificate, the intermediates, the time and the crypto provider.
     pub fn new(provider: Arc<CryptoProvider>, judge: J) -> Self
     where
         J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime, &CryptoProvider) -> Result<(), Error>,
@@ -143,11 +143,11 @@ where
     }
 }
 
-/// What TLS itself found wrong, somewhere below an error.
+/// Finds a TLS error among the sources of an error.
 pub fn found<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // An I/O error gives what it carries as its own text, not as its source.
+        // An I/O error does not list the error that it wraps as its source.
         let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let found = carried.and_then(|carried| carried.downcast_ref()).or_else(|| error.downcast_ref::<Error>());
         if found.is_some() {

@@ -1,18 +1,18 @@
-//! Text that somebody else wrote, as it may go into a message.
+//! Makes text from other programs safe to show in a message.
 
 use std::error::Error as StdError;
 
 use crate::bytes::byte_of;
 
-/// The most characters of it.
+/// The largest number of characters that are shown.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// One line, bounded. A byte that is not UTF-8 shows as `\xFC`.
+/// The text as one bounded line. A byte that is not UTF-8 shows as `\xFC`.
 pub fn one_line(text: &str) -> String {
     line_of(text, SHOWN_MAX_CHARS)
 }
 
-/// One line of so many characters at most.
+/// The text as one line of at most this many characters.
 pub fn line_of(text: &str, most: usize) -> String {
     let mut line = String::new();
     for letter in text.chars().take(most) {
@@ -24,7 +24,7 @@ pub fn line_of(text: &str, most: usize) -> String {
     line
 }
 
-/// An error with all that caused it, on one bounded line.
+/// An error with all its sources, as one bounded line.
 pub fn whole_cause(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -38,13 +38,14 @@ pub fn whole_cause(error: &(dyn StdError + 'static)) -> String {
     one_line(&text)
 }
 
-/// Text of several lines for a terminal: nothing in it moves the cursor, sets a colour or turns the direction of writing.
+/// Text of several lines that is safe on a terminal: it moves no cursor, sets no colour, turns no writing direction.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) && c != '\n' { ' ' } else { c }).collect()
 }
 
-/// Whether a terminal or a reader of logs does something else with it than show it: control characters, separators of
-/// lines, marks that turn the direction of writing.
+/// Whether a terminal or log reader obeys the character instead of showing it.
+///
+/// These are control characters, line separators, and marks that turn the writing direction.
 pub fn is_obeyed(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! From the config to an agent for each ProxySQL.
+//! Builds an agent for each ProxySQL from the config.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::tls::TlsError;
 #[cfg(test)]
 mod tests;
 
-/// Why a config does not make an agent.
+/// Why no agent can be built from a config.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// An endpoint of Orchestrator is none.
+    /// An Orchestrator endpoint is not a valid URL.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     /// A password can't be read.
@@ -34,10 +34,10 @@ pub enum BuildError {
     Config(#[from] ConfigError),
 }
 
-/// The longest wait for ProxySQL's admin interface: LOAD with 5,000 rows takes 0.15 s (facts §1).
+/// The longest wait for an answer of ProxySQL's admin interface. LOAD with 5,000 rows takes 0.15 s (facts §1).
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the agent's credentials come from, to read them again.
+/// Where to read the agent's credentials again.
 #[derive(Debug)]
 struct Sources {
     proxysql: CredentialSource,
@@ -54,7 +54,7 @@ impl Credentials for Sources {
     }
 }
 
-/// TLS to an admin interface, if it is asked for.
+/// The TLS settings of an admin interface, if TLS is configured.
 fn admin_tls(proxy: &ProxyConfig) -> Result<Option<Tls>, TlsError> {
     let check = match proxy.tls {
         ProxyTls::Off => return Ok(None),
@@ -64,12 +64,12 @@ fn admin_tls(proxy: &ProxyConfig) -> Result<Option<Tls>, TlsError> {
     Tls::new(check, proxy.ca_file.as_deref()).map(Some)
 }
 
-/// Orchestrator's endpoints.
+/// The configured Orchestrator endpoints.
 pub fn endpoints(config: &Config) -> Result<Vec<Endpoint>, EndpointError> {
     config.orchestrator.endpoints.iter().map(|url| url.parse()).collect()
 }
 
-/// The state directory's files of one ProxySQL.
+/// The files of one ProxySQL in the state directory.
 pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
     StateDir::new(&config.run.state_dir, &proxy.address)
 }
@@ -78,7 +78,7 @@ fn sources(config: &Config, proxy: &ProxyConfig) -> Sources {
     Sources { proxysql: proxy.credential.clone(), orchestrator: config.orchestrator.credential.clone() }
 }
 
-/// How to reach Orchestrator.
+/// The settings to reach Orchestrator.
 pub fn orchestrator_settings(config: &Config) -> Result<OrchestratorSettings, BuildError> {
     let orchestrator = &config.orchestrator;
     let tls = &orchestrator.tls;
@@ -96,7 +96,7 @@ pub fn orchestrator_settings(config: &Config) -> Result<OrchestratorSettings, Bu
     })
 }
 
-/// An agent for one ProxySQL; connects to nothing yet.
+/// Makes an agent for one ProxySQL; connects to nothing yet.
 pub fn agent(
     config: &Config,
     proxy: &ProxyConfig,
@@ -120,16 +120,17 @@ pub fn agent(
     Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }
 
-/// An agent for a command: with what the running agent last kept, and nothing of it changed. It decides by the interval
-/// of the agent that runs here, be that a daemon or ProxySQL's scheduler.
+/// Makes an agent for a command, with the running agent's last memory; changes nothing on disk.
+///
+/// It decides by the interval of the agent that runs here, either a daemon or `run --once` by ProxySQL's scheduler.
 pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, BuildError> {
-    // Where nothing has run yet, whichever of the two modes the config fits.
+    // The mode to use if no agent has run here yet: one that the config fits.
     let fits = if config.policy(Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
     let peeked = peeked_memory(&state_dir(config, proxy), |mode| config.tick_ms(mode.unwrap_or(fits)));
     let (memory, mode) = match peeked {
         Ok(peeked) => peeked,
         Err(error) => {
-            tracing::error!("{error}; going on as if there were no state");
+            tracing::error!("{error}; continuing without the kept state");
             let now = Now::read();
             (Memory::first_start(&now.boot_id, now.boot_ms), None)
         }

@@ -7,43 +7,44 @@ use crate::clock::Now;
 use crate::config::Mode;
 use crate::state::{Loaded, Lock, State, StateDir, StateError};
 
-/// Without a tick for so long the holder of the lock is taken for dead, in ms: far longer than a tick with an apply.
+/// A holder of the lock without a tick for this long counts as dead, ms. A tick with an apply takes far less.
 pub const HEARTBEAT_MAX_MS: u64 = 30_000;
 
-/// So many gaps between ticks still count as running on.
+/// An agent counts as running without a break up to this many tick gaps.
 const GAPS_RUNNING_ON: u64 = 3;
 
-/// What keeps an agent from starting, or what it starts with.
+/// What an agent starts with, or why it does not start.
 #[derive(Debug)]
 pub enum Start {
-    /// Go on from here.
+    /// The lock is held and the state was read.
     Ready(Box<Kept>),
-    /// Another agent is at work on this ProxySQL.
+    /// Another agent works on this ProxySQL.
     Another,
 }
 
-/// What was found in the state directory.
+/// The lock and the state of one ProxySQL.
 #[derive(Debug)]
 pub struct Kept {
     pub(super) dir: StateDir,
     pub(super) state: State,
     pub(super) keeps: bool,
-    /// What is wrong with the state directory, from the start on.
+    /// What was wrong with the state directory at the start.
     pub(super) unkept: Option<String>,
     lock: Option<Lock>,
 }
 
 impl Kept {
-    /// Takes the lock and reads the state. What is wrong with the directory does not keep evidence from fencing:
-    /// it is said, and isolation stays unarmed.
+    /// Takes the lock and reads the state.
+    ///
+    /// A problem with the directory is reported and leaves isolation unarmed. Evidence still fences.
     pub fn start(mut dir: StateDir, mode: Mode, tick_ms: u64) -> Start {
         let now = Now::read();
         let mut unkept = None;
         let mut say = |error: &StateError| {
-            unkept = Some(format!("{error}. Evidence fences all the same; isolation is not armed"));
+            unkept = Some(format!("{error}. Evidence still fences; isolation is not armed"));
         };
         let lock = match take_lock(&mut dir, &now) {
-            Ok(None) => return Start::Another, // and not one file of it is touched
+            Ok(None) => return Start::Another, // none of its files is touched
             Ok(Some(lock)) => dir.try_out().map(|()| lock),
             Err(error) => Err(error),
         };
@@ -55,8 +56,10 @@ impl Kept {
             Loaded::Kept(state) => *state,
             Loaded::Fresh => State::default(),
             Loaded::Unusable { reason, set_aside } => {
-                let aside = set_aside.map_or("it can't be moved away".to_owned(), |path| format!("moved to {path:?}"));
-                tracing::error!("{reason}; {aside}; starting afresh: isolation is not armed until a leader is seen");
+                let aside = set_aside.map_or("it can't be moved aside".to_owned(), |path| format!("moved to {path:?}"));
+                tracing::error!(
+                    "{reason}; {aside}; starting with an empty state: isolation is not armed until a leader is seen"
+                );
                 State::default()
             }
             Loaded::Untouchable(error) => {
@@ -76,20 +79,22 @@ impl Kept {
             keeps = false;
         }
         if !keeps {
-            // A lease that can't be kept is always old at the next start: one lost poll would isolate (I9).
+            // A lease that cannot be saved is old at the next start, so one lost poll would isolate (I9).
             state.memory.lease.armed = false;
             state.memory.lease.asked_ms = None;
         }
         Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
     }
 
-    /// The memory to start an agent with.
+    /// The memory that the agent starts with.
     pub fn memory(&self) -> Memory {
         self.state.memory.clone()
     }
 
-    /// The name to hold the lock in ProxySQL under. While this host's lock is ours no other process has it, so what an
-    /// earlier one left of its work is taken over at once instead of when its time is over.
+    /// The name for the lock in ProxySQL.
+    ///
+    /// No other process has this name while this host's lock is held. A lock that an earlier process left in ProxySQL
+    /// has the same name, so it is taken over at once, before it expires.
     pub fn owner(&self) -> String {
         match self.lock.as_ref().and_then(|lock| lock.name().ok()) {
             Some(name) => format!("{}:{}:{name}", host_name(), self.state.memory.boot_id),
@@ -98,8 +103,9 @@ impl Kept {
     }
 }
 
-/// The memory that commands look with: nothing is locked, set aside or written. `tick_ms` says how far apart the ticks
-/// of a mode are; the mode is the one that the agent here runs in.
+/// The memory for commands, and the mode of the agent that runs here. Nothing is locked, set aside or written.
+///
+/// `tick_ms` returns the largest gap between two ticks in a mode, ms.
 pub fn peeked_memory(
     dir: &StateDir,
     tick_ms: impl Fn(Option<Mode>) -> u64,
@@ -114,7 +120,7 @@ pub fn peeked_memory(
     })
 }
 
-/// The lock, or that of one who does a dead holder's work. `None`: another agent is at work.
+/// Takes the lock, or the takeover lock if the holder is dead. `None` if another agent works.
 fn take_lock(dir: &mut StateDir, now: &Now) -> Result<Option<Lock>, StateError> {
     if let Some(lock) = dir.try_lock(now.boot_ms)? {
         return Ok(Some(lock));
@@ -124,12 +130,12 @@ fn take_lock(dir: &mut StateDir, now: &Now) -> Result<Option<Lock>, StateError> 
     }
     let lock = dir.try_take_over()?;
     if lock.is_some() {
-        tracing::error!("the agent that holds the lock has not ticked for 30 s: doing its work");
+        tracing::error!("the agent that holds the lock has not ticked for 30 s; taking over its work");
     }
     Ok(lock)
 }
 
-/// Whether the holder of the lock has shown no sign of life for too long: stopped, or hanging.
+/// Whether the holder of the lock has shown no sign of life for [`HEARTBEAT_MAX_MS`]: it is stopped or hangs.
 fn is_dead(dir: &StateDir, now: &Now) -> bool {
     dir.last_alive_ms(&now.boot_id).is_some_and(|alive_ms| now.boot_ms.saturating_sub(alive_ms) > HEARTBEAT_MAX_MS)
 }

@@ -1,4 +1,4 @@
-//! What commands see: they look and decide as a tick does, and write nothing.
+//! Looks for commands: they observe and decide as a tick does, and write nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use crate::config::{Config, ConfigError, Mode, ProxyConfig, ProxyTls};
 use crate::snapshot::Snapshot;
 use crate::{orchestrator, proxysql};
 
-/// Between two looks.
+/// The pause between two looks.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the next ticks would do on one ProxySQL.
 #[derive(Debug)]
 pub struct Planned {
-    /// What was seen and decided.
+    /// What was observed and decided.
     pub snapshot: Snapshot,
-    /// Why that may not be the whole.
+    /// Why the plan may be incomplete.
     pub untold: Option<Untold>,
 }
 
-/// What the next ticks would do. Looks until it is plain, while an answer of Orchestrator's can still change that.
+/// What the next ticks would do. Looks again until `until`, while an answer of Orchestrator can still complete it.
 ///
 /// # Errors
 /// The config does not make an agent.
@@ -46,7 +46,7 @@ pub async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Re
         let untold = looked.as_ref().ok().and_then(|(observed, decision)| decision.untold(observed));
         match looked {
             Ok((observed, decision)) if untold.is_some() && may_be_told(&observed.leader, until) => {
-                // Only in this process: how long the leader has been the same, and what was seen once.
+                // Kept in this process only: how long the leader has been the same, and which proofs were seen once.
                 agent.memory = decision.memory;
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -57,13 +57,13 @@ pub async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Re
     Ok(planned)
 }
 
-/// Whether another look can tell more.
+/// Whether another look can complete the plan.
 fn may_be_told(leader: &LeaderView, until: Instant) -> bool {
     let answers = matches!(leader, LeaderView::Led(_) | LeaderView::Leaderless | LeaderView::Conflict(_));
     answers && Instant::now() < until
 }
 
-/// Looks at every configured ProxySQL, and at the state of the agent that runs here.
+/// Observes every configured ProxySQL, and reads the state of the agent that runs here.
 ///
 /// # Errors
 /// The config does not make an agent.
@@ -83,18 +83,18 @@ pub async fn look_at_all(config: &Config) -> Result<Vec<Snapshot>, BuildError> {
     Ok(snapshots)
 }
 
-/// What `config check --connect` sees of one ProxySQL.
+/// What `config check --connect` finds at one ProxySQL.
 #[derive(Debug)]
 pub struct Checked {
-    /// What was seen and decided.
+    /// What was observed and decided.
     pub snapshot: Snapshot,
-    /// How many nodes have rows in force, whoever they belong to.
+    /// How many nodes have rows in runtime, managed or not.
     pub served: usize,
-    /// How many of them Orchestrator knows.
+    /// How many of these nodes Orchestrator knows.
     pub known: usize,
 }
 
-/// Looks at one ProxySQL as a first tick does.
+/// Observes one ProxySQL as a first tick does.
 ///
 /// # Errors
 /// The config does not make an agent.
@@ -107,7 +107,7 @@ pub async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, Buil
     Ok(Checked { snapshot, served, known })
 }
 
-/// How many nodes have rows in force, and how many of them Orchestrator knows.
+/// How many nodes have rows in runtime, and how many of these Orchestrator knows.
 fn known(observed: &Observed, decision: &Decision) -> (usize, usize) {
     let is_known = |node: &&Node| {
         decision.verdicts.get(*node).is_some_and(|v| !matches!(v, Verdict::Ignore(HoldReason::NotKnown)))
@@ -134,31 +134,33 @@ fn seen(
     }
 }
 
-/// Why nobody is taken to watch this ProxySQL from this host; `None` where an agent has ticked lately.
+/// Why no agent seems to watch this ProxySQL from this host; `None` if an agent has ticked recently.
 fn silent_agent(config: &Config, proxy: &ProxyConfig, now: &Now) -> Option<String> {
     let dir = config.run.state_dir.display();
     let Some(alive_ms) = state_dir(config, proxy).last_alive_ms(&now.boot_id) else {
-        return Some(format!("no agent has run here for this ProxySQL: {dir} has no state of one"));
+        return Some(format!("no agent has run here for this ProxySQL: {dir} has no agent state of it"));
     };
     let silent_ms = now.boot_ms.saturating_sub(alive_ms);
     let longest_ms =
         config.tick_ms(Mode::Once).max(config.tick_ms(Mode::Daemon)).saturating_mul(2).max(HEARTBEAT_MAX_MS);
-    let text = || format!("the agent here has not ticked for {} s, by its state in {dir}", silent_ms / 1_000);
+    let text = || {
+        format!("the agent on this host has not ticked for {} s, according to its state in {dir}", silent_ms / 1_000)
+    };
     (silent_ms > longest_ms).then(text)
 }
 
-/// What each of Orchestrator's endpoints answers: whether it leads, or why that is not known.
+/// Whether each Orchestrator endpoint leads, or why that is unknown.
 ///
 /// # Errors
-/// The config does not make a client.
+/// No client can be built from the config.
 pub async fn endpoints_answer(config: &Config) -> Result<Vec<(String, Result<bool, String>)>, BuildError> {
     Ok(orchestrator::check(&orchestrator_settings(config)?).await?)
 }
 
-/// Whoever may answer in Orchestrator's or a ProxySQL's place, in words.
+/// Which servers are not verified, so that another host could answer in their place. One text for each.
 ///
 /// # Errors
-/// An endpoint is none.
+/// An endpoint is not a valid URL.
 pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
     let of_orchestrator = &config.orchestrator;
     let has_password = of_orchestrator.credential.is_some();
@@ -167,10 +169,10 @@ pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
     Ok(anyone.into_iter().chain(proxies).collect())
 }
 
-/// The ways to run that the config does not fit, each with the reason.
+/// The ways to run that refuse the config, each with the reason.
 ///
 /// # Errors
-/// It fits neither.
+/// Both ways refuse it.
 pub fn refused_modes(config: &Config) -> Result<Vec<(&'static str, ConfigError)>, ConfigError> {
     match (config.policy(Mode::Daemon), config.policy(Mode::Once)) {
         (Err(error), Err(_)) => Err(error),

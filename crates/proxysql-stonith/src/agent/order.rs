@@ -1,10 +1,10 @@
-//! An operator's orders, decided and applied as everything else, for the ordered nodes only.
+//! An operator's orders. They are decided and applied as in a tick, for the ordered nodes only.
 //!
 //! ```text
-//! reach every ProxySQL -> decide with the order -> plan_for_node -> apply, while another applier is busy again -> look
+//! reach every ProxySQL -> decide with the order -> plan_for_node -> apply (again while another one is busy) -> look
 //! ```
 //!
-//! **Invariant:** "fenced" and "let back" are said only of what runtime showed after the apply.
+//! **Invariant:** "fenced" and "let back" are reported only if runtime showed it after the apply.
 
 mod end_isolation;
 mod fence;
@@ -41,37 +41,37 @@ pub use fence::FenceOrder;
 pub use names::NameError;
 pub use unfence::UnfenceOrder;
 
-/// How long another applier's work is waited for.
+/// The longest wait while another applier is busy.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
-/// Why nothing was ordered anywhere.
+/// Why an order was carried out nowhere.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// `mode = "observe"`.
-    #[error("mode = \"observe\" never writes; give --mode=enforce to order it")]
+    /// The config has `mode = "observe"`.
+    #[error("mode = \"observe\" never writes; to carry out the order, add --mode=enforce")]
     ObserveMode,
-    /// The config does not make an agent.
+    /// No agent can be built from the config.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The name is no node.
+    /// The name matches no node, or several.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The last-writer guard.
+    /// The last-writer guard refused: the order would leave a writer hostgroup without an ONLINE node.
     #[error(
-        "{node} is the last ONLINE writer of hostgroup {hostgroup} on ProxySQL {proxy}: clients could not write. Nothing \
-         was changed; add --yes if that is meant"
+        "{node} is the last ONLINE writer of hostgroup {hostgroup} on ProxySQL {proxy}: without it, clients cannot write. \
+        Nothing was changed; to fence it anyway, add --yes"
     )]
     LastWriter {
-        /// Which node.
+        /// The node.
         node: Node,
-        /// Of which hostgroup.
+        /// The writer hostgroup.
         hostgroup: Hostgroup,
-        /// Where.
+        /// The ProxySQL.
         proxy: Node,
     },
-    /// The running agent would undo the end of an isolation.
+    /// The agent is not suspended, so it would isolate again.
     #[error(
-        "the agent of ProxySQL {0} would isolate it again in its next tick; nothing was changed. Suspend it first: \
+        "the agent of ProxySQL {0} would isolate it again in its next tick; nothing was changed. Suspend the agent first: \
          proxysql-stonith suspend --for 1h --reason \"...\""
     )]
     NotSuspended(Node),
@@ -80,7 +80,7 @@ pub enum OrderError {
     NoneReached,
 }
 
-/// Why an order did not come to its end on one ProxySQL.
+/// Why an order failed on one ProxySQL.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// ProxySQL could not be read or changed.
@@ -89,58 +89,58 @@ pub enum TargetError {
     /// The decision holds the node.
     #[error("{node} is not fenced, nothing was changed: {why}.{}{}", rows_in_service(.in_service), way_out(.why))]
     Held {
-        /// Which node.
+        /// The node.
         node: Node,
-        /// Why.
+        /// Why it is held.
         why: Box<HoldReason>,
         /// Its rows that stay in service.
         in_service: Vec<String>,
     },
-    /// The decision does something else with the node.
+    /// The decision does not fence the node.
     #[error("{node} is not fenced: {why}")]
     NotFenced {
-        /// Which node.
+        /// The node.
         node: Node,
         /// The verdict's reason.
         why: String,
     },
-    /// The apply went through, and what it came to was not seen.
-    #[error("{what} not seen {how}: {cause}")]
+    /// The plan was applied, and ProxySQL could not be read afterwards.
+    #[error("the plan was applied, but it is not verified that {what} {how}: {cause}")]
     Unseen {
-        /// Of what, with its verb.
+        /// What was changed, with its verb: "node01:3306 was".
         what: String,
-        /// How it should be.
+        /// The ordered state: "fenced".
         how: &'static str,
-        /// Why not.
+        /// The reading error.
         cause: TickError,
     },
-    /// Runtime does not show what was ordered.
+    /// Runtime does not show the ordered state.
     #[error("{}; try again", .0.join(", "))]
     NotAsOrdered(Vec<String>),
-    /// Something keeps the node out.
+    /// A blocker keeps the node out.
     #[error("{node} is not let back: {}. Nothing was changed; see also --as and --without-lease", .blockers.join("; "))]
     NotLetBack {
-        /// Which node.
+        /// The node.
         node: Node,
-        /// What.
+        /// The blockers, as text.
         blockers: Vec<String>,
     },
     /// The decision holds a fenced node.
     #[error("{node} is not let back, nothing was changed: {why}")]
     HeldOut {
-        /// Which node.
+        /// The node.
         node: Node,
-        /// Why.
+        /// Why it is held.
         why: Box<HoldReason>,
     },
-    /// The release could not be put on record.
+    /// The release could not be saved.
     #[error("{0}. Nothing was changed")]
     Unrecorded(StateError),
-    /// The release is on record, and the rows are not as ordered.
-    #[error("{0}; its release is on record, its rows are not as ordered yet: try again")]
+    /// The release is saved, but the rows are not as ordered.
+    #[error("{0}; the release is saved, but the rows are not as ordered yet: try again")]
     OnRecord(String),
-    /// The rows are as ordered, and ProxySQL does not use the node.
-    #[error("{0} is let back, and was not seen ONLINE in time")]
+    /// The rows are as ordered, but ProxySQL did not put the node ONLINE in time.
+    #[error("{0} is let back, but was not ONLINE in time")]
     NotOnline(Node),
 }
 
@@ -152,36 +152,38 @@ fn way_out(why: &HoldReason) -> &'static str {
     match why {
         HoldReason::UnreadableMarker => {
             " Correct or remove the [stonith:...] note in the comment of its rows in mysql_servers, LOAD MYSQL SERVERS \
-             TO RUNTIME, and fence it again"
+             TO RUNTIME, and fence the node again"
         }
-        HoldReason::UnknownStatus(_) => " Set a status in mysql_servers that ProxySQL documents, and fence it again",
+        HoldReason::UnknownStatus(_) => {
+            " Set a status in mysql_servers that ProxySQL documents, and fence the node again"
+        }
         _ => "",
     }
 }
 
-/// What an order came to on one ProxySQL.
+/// The result of an order on one ProxySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
-    /// It was seen in runtime.
+pub enum OrderResult {
+    /// Runtime shows the ordered state.
     Done,
-    /// The node was not fenced there: there is nothing to let back.
+    /// The node was not fenced there, so there is nothing to let back.
     NotFenced,
     /// The node has no managed row there.
     Absent,
 }
 
-/// What an order came to on one ProxySQL, and what is to be said about it.
+/// The result of an order on one ProxySQL, with remarks for the operator.
 #[derive(Debug)]
 pub struct OnProxy<T> {
-    /// Which.
+    /// The ProxySQL.
     pub proxy: Node,
-    /// What went otherwise than expected, or is good to know.
+    /// What was unexpected, or is useful to know.
     pub remarks: Vec<String>,
-    /// What came of it.
-    pub came: Result<T, TargetError>,
+    /// The result.
+    pub result: Result<T, TargetError>,
 }
 
-/// Every ProxySQL that was reached, and what it showed.
+/// Every ProxySQL that was reached, and what was observed there.
 #[derive(Debug)]
 pub struct Targets<'c> {
     config: &'c Config,
@@ -201,10 +203,10 @@ struct Target<'c> {
 }
 
 impl<'c> Targets<'c> {
-    /// Looks at every ProxySQL at once.
+    /// Observes every ProxySQL, all at the same time.
     ///
     /// # Errors
-    /// Nothing may be written, or the config does not make an agent.
+    /// `mode` is `observe`, or no agent can be built from the config.
     pub async fn reach(config: &'c Config) -> Result<Self, OrderError> {
         if config.policy.mode == Enforcement::Observe {
             return Err(OrderError::ObserveMode);
@@ -230,17 +232,17 @@ impl<'c> Targets<'c> {
         Ok(targets)
     }
 
-    /// Why some were not reached.
+    /// The errors of the ProxySQLs that were not reached.
     pub fn unreached(&self) -> &[TickError] {
         &self.unreached
     }
 
-    /// How many are configured.
+    /// How many ProxySQLs are configured.
     pub fn configured(&self) -> usize {
         self.config.proxies.len()
     }
 
-    /// The node that is meant, among all managed rows.
+    /// Finds the node that the operator means, among all managed rows.
     fn find(&self, name: &str) -> Result<Node, OrderError> {
         if self.reached.is_empty() {
             return Err(OrderError::NoneReached);
@@ -250,17 +252,17 @@ impl<'c> Targets<'c> {
         Ok(names::find(name, &nodes)?)
     }
 
-    /// What came of it everywhere, with the remarks.
-    fn reports<T>(&mut self, came: Vec<Result<T, TargetError>>) -> Vec<OnProxy<T>> {
-        let reports = self.reached.iter_mut().zip(came).map(|(target, came)| OnProxy {
+    /// Pairs each result with its ProxySQL and the remarks.
+    fn reports<T>(&mut self, results: Vec<Result<T, TargetError>>) -> Vec<OnProxy<T>> {
+        let reports = self.reached.iter_mut().zip(results).map(|(target, result)| OnProxy {
             proxy: target.proxy.address.clone(),
             remarks: std::mem::take(&mut target.remarks),
-            came,
+            result,
         });
         reports.collect()
     }
 
-    /// Says goodbye to every ProxySQL.
+    /// Closes the connection to every ProxySQL.
     pub async fn close(self) {
         for target in self.reached {
             target.agent.close().await;
@@ -273,13 +275,13 @@ impl Target<'_> {
         Managed::of(proxy, &self.agent.settings.policy)
     }
 
-    /// What is decided with this order.
+    /// Decides with this order.
     fn ordered(&mut self, order: Order) -> Decision {
         self.observed.orders.now = Some(order);
         decide(&self.observed, &self.agent.memory, &self.agent.settings.policy, clock::boot_ms())
     }
 
-    /// The decision with one node's part of the plan alone: the rest is the running agent's.
+    /// The decision with only one node's part of the plan. The rest is left to the running agent.
     fn plan_for_node(&self, node: &Node, decision: Decision) -> Decision {
         self.plan_for_nodes(&[node.clone()].into(), decision)
     }
@@ -293,7 +295,7 @@ impl Target<'_> {
         Decision { plan, ..decision }
     }
 
-    /// Carries the plan out, again while another applier is busy, and remarks what it could not do.
+    /// Applies the plan, retries while another applier is busy, and adds a remark for what it could not do.
     async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
         if decision.plan.is_empty() {
             return Ok(Outcome::Applied(Default::default()));
@@ -309,13 +311,13 @@ impl Target<'_> {
         Ok(outcome)
     }
 
-    /// Runtime as it is now.
+    /// Reads runtime after the apply.
     async fn look_again(&mut self, what: &str, how: &'static str) -> Result<ProxyView, TargetError> {
         let unseen = |cause| TargetError::Unseen { what: what.to_owned(), how, cause };
         self.agent.proxy_view().await.map_err(unseen)
     }
 
-    /// Tells the log what was changed.
+    /// Logs what was changed.
     fn log(&self, decision: &Decision, outcome: &Outcome) {
         let snapshot = Snapshot::of(&self.agent, Some((&self.observed, decision)), self.suspended.clone(), &[]);
         report::log::changes(&snapshot, outcome);
@@ -328,7 +330,7 @@ impl Target<'_> {
     }
 }
 
-fn shown(row: &Row) -> String {
+fn row_text(row: &Row) -> String {
     format!("{} {}", row.key, row.status)
 }
 
@@ -336,7 +338,7 @@ fn is_ours(row: &Row) -> bool {
     matches!(Comment::parse(&row.comment), Comment::Marked(..))
 }
 
-/// Whether any layer has a note of ours on a row of the node, readable or not.
+/// Whether a row of the node has a fence note in any layer, readable or not.
 fn is_marked(proxy: &ProxyView, node: &Node) -> bool {
     let rows = Layer::ALL.into_iter().flat_map(|layer| proxy.layer(layer));
     rows.into_iter().any(|row| row.node().as_ref() == Some(node) && Comment::parse(&row.comment) != Comment::Plain)

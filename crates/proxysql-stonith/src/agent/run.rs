@@ -1,4 +1,4 @@
-//! The watches of all configured ProxySQLs: one tick of each, or a daemon.
+//! Runs the watches of all configured ProxySQLs: one tick of each, or as a daemon.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use super::build::{BuildError, agent, state_dir};
 use super::{Kept, Start, Watch};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
 
-/// How long a daemon waits for another agent to leave: a `run --once` takes less.
+/// How long a daemon waits for another agent's lock. A `run --once` takes less.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(20);
 
-/// Why `run` did not begin, or came to an end of its own.
+/// Why `run` did not start, or ended without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The config does not make an agent.
+    /// No agent can be built from the config.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// Another agent has the lock.
-    #[error("another agent watches ProxySQL {proxy} from this host (it holds the lock in {dir}); end it first")]
+    #[error("another agent watches ProxySQL {proxy} from this host (it holds the lock in {dir}); stop it first")]
     AnotherAgent {
-        /// Which ProxySQL.
+        /// The ProxySQL.
         proxy: Node,
         /// The state directory.
         dir: String,
@@ -32,22 +32,22 @@ pub enum RunError {
     /// The operating system refused a thread or a signal.
     #[error(transparent)]
     System(#[from] std::io::Error),
-    /// One of the loops broke.
+    /// The loop of a ProxySQL panicked.
     #[error(transparent)]
     Broken(#[from] tokio::task::JoinError),
 }
 
-/// Whether to end.
+/// Becomes `true` when the loops have to end.
 type Ending = watch::Receiver<bool>;
 
-/// One tick per ProxySQL, all side by side; and a second look if rows were changed. Says whether all went well.
+/// Runs one tick per ProxySQL, side by side, and a second look if rows were changed. Returns whether all went well.
 ///
 /// # Errors
-/// The config does not make an agent.
+/// No agent can be built from the config.
 pub async fn once(config: &Config) -> Result<bool, RunError> {
     let mut ticks = Vec::new();
     for proxy in &config.proxies {
-        // Another one at work: it does what we would.
+        // Otherwise another agent works on this ProxySQL and does the same.
         if let Start::Ready(kept) = start(config, proxy, Mode::Once) {
             ticks.push(tick_once(watch_of(config, proxy, Mode::Once, *kept)?));
         }
@@ -65,24 +65,24 @@ async fn tick_once(mut watch: Watch) -> bool {
     well
 }
 
-/// Ticks until SIGTERM or SIGINT; a tick that has begun is finished.
+/// Runs ticks until SIGTERM or SIGINT. A tick that has begun is finished.
 ///
 /// # Errors
-/// The config does not make an agent, or another agent does not leave.
+/// No agent can be built from the config, or another agent keeps its lock.
 pub async fn daemon(config: &Config) -> Result<(), RunError> {
     let (end, ending) = watch::channel(false);
-    // All of the config is proven before anything runs.
+    // The whole config is checked before anything runs.
     for proxy in &config.proxies {
         agent(config, proxy, Mode::Daemon, Memory::default(), String::new())?;
     }
     let loops = config.proxies.iter().map(|proxy| {
         let (config, proxy, ending, end) = (config.clone(), proxy.clone(), ending.clone(), end.clone());
-        // A thread each: none waits until another has read its rows, thought, or written its state.
+        // Each ProxySQL has its own thread, so none waits while another reads rows, decides or writes its state.
         let on_its_own = tokio::task::spawn_blocking(move || to_its_end(watch_until(&config, &proxy, ending)));
         async move {
             let ended = on_its_own.await?;
             if ended.is_err() {
-                let _ = end.send(true); // better none than some of them unnoticed
+                let _ = end.send(true); // if one loop fails, all end: a partly dead daemon would go unnoticed
             }
             ended
         }
@@ -99,7 +99,7 @@ pub async fn daemon(config: &Config) -> Result<(), RunError> {
     }
 }
 
-/// The signals that end a daemon, and one that does not.
+/// The signals that a daemon handles. SIGHUP does not end it.
 struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
@@ -115,14 +115,14 @@ impl Signals {
         })
     }
 
-    /// Tells the loops to end once a signal says so; never returns, since they end by themselves.
+    /// Tells the loops to end once a signal arrives. Never returns: the loops end by themselves.
     async fn end(mut self, end: &watch::Sender<bool>) {
         let name = loop {
             tokio::select! {
                 _ = self.term.recv() => break "SIGTERM",
                 _ = self.int.recv() => break "SIGINT",
-                // A closed terminal, or a habit: neither is a reason to leave the proxies alone.
-                _ = self.hangup.recv() => tracing::warn!("SIGHUP ignored: the config is read at the start, so restart to change it"),
+                // SIGHUP comes from a closed terminal or an operator's habit. The proxies still need the daemon.
+                _ = self.hangup.recv() => tracing::warn!("SIGHUP ignored: the config is only read at the start; restart to change it"),
             }
         };
         tracing::info!(signal = name, "ending after this tick");
@@ -131,11 +131,12 @@ impl Signals {
     }
 }
 
-/// Does the work in this thread, and does not wait for what still blocks then: a name server that does not answer holds a
-/// look-up for many seconds, and starts by ProxySQL's scheduler would pile up.
+/// Runs `work` in this thread, then leaves blocked threads behind instead of waiting for them.
+///
+/// A silent name server blocks a look-up for many seconds, and the starts by ProxySQL's scheduler would pile up.
 ///
 /// # Errors
-/// The work's own, or the operating system refuses a runtime.
+/// The error of `work`, or the operating system refuses a runtime.
 pub fn to_its_end<T, E: From<std::io::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
@@ -184,7 +185,7 @@ fn watch_of(config: &Config, proxy: &ProxyConfig, mode: Mode, kept: Kept) -> Res
     Ok(Watch::new(proxy.address.clone(), agent, kept))
 }
 
-/// The interval, spread by 20 % so that agents don't ask in step.
+/// The interval, spread by 20 % so that agents do not ask Orchestrator at the same moments.
 fn jittered(interval: Duration) -> Duration {
     let spread = u32::try_from(2 * JITTER_PERCENT).unwrap_or(0);
     let percent = 100 - spread / 2 + fastrand::u32(0..=spread);
@@ -203,7 +204,7 @@ mod tests {
         let interval = Duration::from_secs(1);
         let all: Vec<u128> = (0..1_000).map(|_| jittered(interval).as_millis()).collect();
         assert!(all.iter().all(|next| (800..=1_200).contains(next)), "{all:?}");
-        // Spread over all of it: none in the outer eighths has a chance of 10^-50.
+        // The values cover the whole range: the chance that none lies in the outer eighths is 10^-50.
         assert!(all.iter().any(|next| *next < 850) && all.iter().any(|next| *next > 1_150), "{all:?}");
     }
 
@@ -212,7 +213,7 @@ mod tests {
         let ((begun, has_begun), (_answers, answer)) = (mpsc::channel(), mpsc::channel::<()>());
         let mut ending = Instant::now();
         to_its_end(async {
-            // As tokio looks names up: in a thread that nothing can cancel.
+            // tokio looks names up in such a thread, which nothing can cancel.
             tokio::task::spawn_blocking(move || {
                 begun.send(()).unwrap();
                 let _ = answer.recv_timeout(Duration::from_secs(60));

@@ -1,4 +1,4 @@
-//! Builds the [`Snapshot`] of a look or a tick, here and nowhere else.
+//! Builds the [`Snapshot`] of a look or a tick. No other module builds one.
 
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::decide::{Decision, ReturnBlocker, Verdict};
@@ -22,7 +22,7 @@ use crate::state::StandingOrders;
 #[cfg(test)]
 mod tests;
 
-/// What holds beside a look: the operator's standing orders.
+/// The suspension in force, if any.
 #[derive(Debug, Clone, Default)]
 pub struct Suspended {
     reason: Option<String>,
@@ -30,7 +30,7 @@ pub struct Suspended {
 }
 
 impl Suspended {
-    /// By these orders.
+    /// Takes the suspension from standing orders.
     pub fn by(standing: &StandingOrders, now: &Now) -> Self {
         let left = standing.suspension.as_ref().and_then(|suspension| suspension.left(now));
         Self { reason: standing.orders.suspended.clone(), for_s: left.map(|left| left.as_secs()) }
@@ -38,7 +38,7 @@ impl Suspended {
 }
 
 impl Snapshot {
-    /// What an agent's look saw and decided; `seen` is `None` where ProxySQL could not be read.
+    /// Builds the snapshot of what was observed and decided. `seen` is `None` if ProxySQL could not be read.
     pub fn of(
         agent: &Agent,
         seen: Option<(&Observed, &Decision)>,
@@ -95,7 +95,7 @@ impl Snapshot {
 }
 
 impl PlanReport {
-    /// For people and programs.
+    /// Reports a plan.
     pub fn of(plan: &Plan) -> Self {
         Self {
             changes: plan.changes.iter().map(change).collect(),
@@ -167,7 +167,7 @@ fn fact(fact: &Evidence) -> EvidenceReport {
     }
 }
 
-/// Everything that keeps a fenced node out.
+/// The blockers that keep a fenced node out.
 pub fn blockers(verdict: &Verdict) -> Vec<Reason> {
     match verdict {
         Verdict::Fence { blocker: ReturnBlocker::Proof(gaps), .. } => {
@@ -178,10 +178,10 @@ pub fn blockers(verdict: &Verdict) -> Vec<Reason> {
     }
 }
 
-/// Why a verdict is what it is, in one line.
+/// The reason for a verdict, in one line.
 pub fn why(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Keep => "nothing speaks against it".to_owned(),
+        Verdict::Keep => "no evidence against it".to_owned(),
         Verdict::Hold(why) | Verdict::Ignore(why) => why.to_string(),
         Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. } => {
             evidence.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -1,4 +1,4 @@
-//! One tick: look, decide, apply. Nothing is changed but through [`decide`] and its plan.
+//! One tick: look, decide, apply. Every change comes from [`decide`] and its plan.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, SeenProxy};
 use crate::untrusted_text::one_line;
 
-/// Why a tick came to no decision, or its plan was not carried out.
+/// Why a tick made no decision, or did not apply its plan.
 #[derive(Debug, thiserror::Error)]
 pub enum TickError {
     /// ProxySQL could not be read.
@@ -26,53 +26,53 @@ pub enum TickError {
     /// The apply broke off.
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// ProxySQL refused a part of it.
-    #[error("ProxySQL refused a step of the apply ({statement}): {cause}{}; the next tick goes on from there", way_out(.cause))]
+    /// ProxySQL refused a statement of the apply.
+    #[error("ProxySQL refused a step of the apply ({statement}): {cause}{}; the next tick continues from there", way_out(.cause))]
     Refused {
-        /// Which.
+        /// The statement.
         statement: String,
-        /// Its words.
+        /// ProxySQL's error.
         cause: String,
     },
-    /// A change was asked for before ProxySQL was looked at, or after the connection was lost.
+    /// A change was requested before ProxySQL was observed, or after the connection was lost.
     #[error("there is no connection to ProxySQL's admin interface at {0}; nothing was changed")]
     NotConnected(Node),
-    /// This version is untested with this program.
+    /// This program is untested with ProxySQL's version.
     #[error("{}; nothing was changed", Condition::UntestedVersion(.0.clone()))]
     Untested(String),
 }
 
-/// What helps where the words of ProxySQL's SQLite don't.
+/// What to do, for an error of ProxySQL's SQLite that does not say it.
 fn way_out(cause: &str) -> &'static str {
     match cause.contains("readonly database") {
-        true => ". Its admin interface is read-only: PROXYSQL READWRITE, or admin-read_only=false, lets it write",
+        true => ". Its admin interface is read-only; to allow writes: PROXYSQL READWRITE, or admin-read_only=false",
         false => "",
     }
 }
 
-/// What one tick saw, decided and did.
+/// What one tick observed, decided and did.
 #[derive(Debug)]
 pub struct Tick {
-    /// What was seen.
+    /// What was observed.
     pub observed: Observed,
     /// What was decided.
     pub decision: Decision,
-    /// What came of the plan; `None` where there was nothing to do, or nothing may be done.
+    /// The outcome of the plan; `None` if there was nothing to do or no write is allowed.
     pub outcome: Option<Outcome>,
-    /// Why the plan was not carried out.
+    /// Why the plan was not applied.
     pub error: Option<TickError>,
 }
 
 impl Agent {
-    /// Looks and decides; writes nothing, keeps nothing.
+    /// Observes and decides; writes nothing and keeps nothing.
     ///
     /// # Errors
-    /// ProxySQL could not be read. The lease is kept up all the same.
+    /// ProxySQL could not be read. The leader's answer still renews the lease.
     pub async fn look(&mut self, orders: Orders) -> Result<(Observed, Decision), TickError> {
         let proxy = self.observe().await;
         let leader = self.ask_leader(proxy.as_ref().ok().map(|seen| &seen.view)).await;
         let proxy = match (&leader, proxy) {
-            // An answer that does not come takes seconds: what another agent or an operator did meanwhile counts.
+            // Waiting for a missing answer takes seconds. Another agent or an operator may have changed rows meanwhile.
             (
                 LeaderView::Leaderless | LeaderView::Blind(_) | LeaderView::Conflict(_) | LeaderView::Silent(_),
                 Ok(seen),
@@ -94,7 +94,7 @@ impl Agent {
             if fresh || !decision.plan.changes_rows() {
                 return Ok((observed, decision));
             }
-            // Nothing is changed on the strength of what was read before.
+            // A change must rest on rows that were just read, not on an earlier reading.
             fresh = true;
             self.known = None;
             let anew = match self.observe().await {
@@ -106,7 +106,7 @@ impl Agent {
         }
     }
 
-    /// A ProxySQL that is down must not cost the lease: it would be isolated when it is back (I9).
+    /// Renews the lease although ProxySQL is down. Without a lease it would be isolated once it is back (I9).
     fn unseen(&mut self, leader: &LeaderView, error: TickError) -> TickError {
         self.admin = None;
         let unseen = AtProxy { may_isolate: false, lease: None };
@@ -114,13 +114,14 @@ impl Agent {
         error
     }
 
-    /// Gives back what a look saw of ProxySQL: the next one reads it again only if something can have changed.
+    /// Returns the view of ProxySQL after a look. The next look reads it again only if something can have changed.
     pub fn give_back(&mut self, proxy: ProxyView) {
         self.known = self.reading.take().map(|reading| reading.of(proxy));
     }
 
-    /// Asks Orchestrator what this ProxySQL's decision needs; if it refuses the password, once more with one that is
-    /// read again (design §7).
+    /// Asks Orchestrator what the decision for this ProxySQL needs.
+    ///
+    /// If Orchestrator refuses the password, it is read again and tried once more (design §7).
     async fn ask_leader(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
         let leader = self.ask_leader_once(proxy).await;
         if !self.client.refused() {
@@ -145,10 +146,10 @@ impl Agent {
         self.client.look(clock::boot_ms, ask, &memory.history.progress).await
     }
 
-    /// One tick. `keep` saves the memory before anything is changed.
+    /// Runs one tick. `keep` saves the memory before anything is changed.
     ///
     /// # Errors
-    /// ProxySQL could not be read: nothing was decided.
+    /// ProxySQL could not be read, so nothing was decided.
     pub async fn tick(&mut self, orders: Orders, mut keep: impl FnMut(&Memory) -> bool) -> Result<Tick, TickError> {
         let was_armed = self.memory.lease.armed;
         let (observed, decision) = match self.look(orders).await {
@@ -160,7 +161,7 @@ impl Agent {
         };
         self.memory = decision.memory.clone();
         if !keep(&self.memory) {
-            // What can't be kept can't be armed: a restart would not know of it (design §7).
+            // An unsaved memory must not arm isolation: a restart would not know of it (design §7).
             self.memory.lease.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };
@@ -183,14 +184,14 @@ impl Agent {
     async fn observe(&mut self) -> Result<SeenProxy, TickError> {
         let kept = self.admin.is_some();
         match self.observe_once().await {
-            // A kept connection that ProxySQL closed meanwhile, by a restart say: once more on a new one.
+            // ProxySQL closed the kept connection meanwhile, for example by a restart. A new connection is tried once.
             Err(ObserveError::Admin(AdminError::Lost { .. })) if kept => {
                 self.admin = None;
                 Ok(self.observe_once().await?)
             }
             Err(ObserveError::Admin(error @ AdminError::AccessDenied { .. })) => {
-                // Not readable any more: what ProxySQL said is the error to show. The same password is tried once more
-                // too: right after its start ProxySQL 2.7.1 was seen to refuse a good one.
+                // If the credential cannot be read again, ProxySQL's refusal is the error to show. An unchanged
+                // password is tried once more too: ProxySQL 2.7.1 was seen to refuse a good one right after its start.
                 let Ok(credential) = self.credentials.proxysql() else { return Err(ObserveError::from(error).into()) };
                 self.settings.proxy.credential = credential;
                 Ok(self.observe_once().await?)
@@ -214,31 +215,31 @@ impl Agent {
         Ok(seen)
     }
 
-    /// Carries a decision's plan out on this ProxySQL.
+    /// Applies a decision's plan to this ProxySQL.
     ///
     /// # Errors
-    /// The connection broke, the version was never tried, or it took too long.
+    /// The connection broke, the version is untested, or the apply took too long.
     pub async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
         let admin = self.admin.as_mut().ok_or_else(|| TickError::NotConnected(self.settings.proxy.address.clone()))?;
         if let Some(version) = untested(self.version.as_deref(), self.settings.allow_untested_version) {
             return Err(TickError::Untested(version.to_owned()));
         }
-        // One name for all of them: after a lost connection the lock that is left is taken over at once.
+        // The name is the same for every connection, so a lock left by a lost connection is taken over at once.
         let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
         Ok(proxysql::drive(admin, decision.plan.clone(), owner, clock::boot_ms, &mut log).await?)
     }
 
-    /// How long ProxySQL's monitor takes at most to move a row again: its interval and its timeout.
+    /// The longest time until ProxySQL's monitor can move a row again: its interval plus its timeout.
     ///
     /// # Errors
-    /// ProxySQL could not be asked.
+    /// ProxySQL could not be read.
     pub async fn monitor_round(&mut self) -> Result<Duration, TickError> {
         let admin = self.admin.as_mut().ok_or_else(|| TickError::NotConnected(self.settings.proxy.address.clone()))?;
         Ok(proxysql::monitor_round(admin).await?)
     }
 
-    /// The sum of connections in use on a node, in managed hostgroups.
+    /// The connections in use on a node, summed over the managed hostgroups.
     ///
     /// # Errors
     /// ProxySQL could not be read.
@@ -246,10 +247,10 @@ impl Agent {
         Ok(self.observe().await?.view.conn_used.get(node).copied().unwrap_or(0))
     }
 
-    /// This ProxySQL as it is now.
+    /// Reads this ProxySQL now.
     ///
     /// # Errors
-    /// It could not be read.
+    /// ProxySQL could not be read.
     pub async fn proxy_view(&mut self) -> Result<ProxyView, TickError> {
         Ok(self.observe().await?.view)
     }

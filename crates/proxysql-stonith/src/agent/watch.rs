@@ -1,4 +1,4 @@
-//! An agent that watches one ProxySQL: ticks, keeps what it learned, and tells the log.
+//! An agent that watches one ProxySQL: it ticks, keeps what it learned, and writes the log.
 //!
 //! ```text
 //! orders -> agent.tick (keeps the memory before it changes anything) -> snapshot -> log, each thing once
@@ -28,25 +28,25 @@ pub struct Watch {
     proxy: Node,
     agent: Agent,
     kept: Kept,
-    /// The plan that was carried out last, and until when, ms, the monitor may still undo it.
+    /// The plan that was applied last, and until when the monitor may still undo it, ms of the boot clock.
     applied: Option<(Plan, u64)>,
-    /// What the last tick saw, decided and did.
+    /// What the last tick observed, decided and did.
     snapshot: Option<Snapshot>,
 }
 
 impl Watch {
-    /// An agent, and what it goes on from.
+    /// Makes a watch of an agent and what it continues from.
     pub fn new(proxy: Node, agent: Agent, kept: Kept) -> Self {
         Self { proxy, agent, kept, applied: None, snapshot: None }
     }
 
-    /// One tick, told to the log. Says whether all went well.
+    /// Runs one tick and logs it. Returns whether all went well.
     pub async fn tick(&mut self) -> bool {
         let now = Now::read();
         let mut found: Vec<Condition> = Vec::new();
         let standing = self.kept.dir.orders(&now);
         if let Some(problem) = &standing.problem {
-            let text = format!("{problem}. Suspensions and releases in it do not count");
+            let text = format!("{problem}. Its suspensions and releases are ignored");
             found.push(Condition::OrdersUnread(text));
         }
         let Kept { dir, state, keeps, .. } = &mut self.kept;
@@ -60,7 +60,7 @@ impl Watch {
         };
         let suspended = Suspended::by(&standing, &now);
         let ticked = self.agent.tick(standing.orders, keep).await;
-        let unkept = unkept.map(|error| format!("{error}. What was learned is lost with this process"));
+        let unkept = unkept.map(|error| format!("{error}. What this process learned is lost when it ends"));
         found.extend(unkept.or_else(|| self.kept.unkept.clone()).map(Condition::StateUnkept));
         found.extend(self.found(&ticked));
         let well = self.is_well(&ticked);
@@ -76,16 +76,16 @@ impl Watch {
             self.agent.give_back(tick.observed.proxy);
         }
         self.snapshot = Some(snapshot);
-        self.settle(&found, now.wall_s);
+        self.log_conditions(&found, now.wall_s);
         well
     }
 
-    /// What the last tick saw, decided and did.
+    /// The snapshot of the last tick.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshot.as_ref()
     }
 
-    /// What a tick found that needs attention.
+    /// The conditions of a tick.
     fn found(&self, ticked: &Result<Tick, TickError>) -> Vec<Condition> {
         match ticked {
             Ok(tick) => {
@@ -98,7 +98,7 @@ impl Watch {
         }
     }
 
-    /// Whether a leader answered, and all that was to be done is done.
+    /// Whether a leader answered and the whole plan was applied.
     fn is_well(&self, ticked: &Result<Tick, TickError>) -> bool {
         let Ok(tick) = ticked else { return false };
         let undone = tick.outcome.as_ref().map(of_outcome).unwrap_or_default();
@@ -107,14 +107,15 @@ impl Watch {
         is_done && can_act && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
     }
 
-    /// Whether rows were changed so lately that ProxySQL's monitor may still undo it: how long to wait for a second
-    /// look (design §8.8).
+    /// How long to wait for a second look (design §8.8).
+    ///
+    /// `None` unless rows were changed so recently that ProxySQL's monitor may still undo the change.
     pub fn second_look_in(&self) -> Option<Duration> {
         let (_, until_ms) = self.applied.as_ref()?;
         Some(Duration::from_millis(until_ms.saturating_sub(Now::read().boot_ms)))
     }
 
-    /// Says goodbye to ProxySQL.
+    /// Closes the connection to ProxySQL.
     pub async fn close(self) {
         self.agent.close().await;
     }
@@ -123,7 +124,7 @@ impl Watch {
         let plan = &tick.decision.plan;
         if let Some((applied, until_ms)) = self.applied.take() {
             for node in undone(&applied, plan) {
-                tracing::error!(proxy = %self.proxy, %node, "the fence did not hold: somebody else changed its rows; applied again");
+                tracing::error!(proxy = %self.proxy, %node, "the fence did not hold: another writer changed its rows; applied again");
             }
             if tick.outcome.is_none() && Now::read().boot_ms < until_ms {
                 self.applied = Some((applied, until_ms));
@@ -142,10 +143,10 @@ impl Watch {
         }
     }
 
-    /// Logs what is new, and what is over; keeps which was said.
-    fn settle(&mut self, found: &[Condition], now_s: i64) {
+    /// Logs new and recovered conditions, and keeps which ones were logged.
+    fn log_conditions(&mut self, found: &[Condition], now_s: i64) {
         let said = self.kept.state.errors.clone();
-        for (severity, text) in settle(&mut self.kept.state.errors, found, now_s) {
+        for (severity, text) in lines_to_log(&mut self.kept.state.errors, found, now_s) {
             match severity {
                 Severity::Info => tracing::info!(proxy = %self.proxy, "{text}"),
                 Severity::Warning => tracing::warn!(proxy = %self.proxy, "{text}"),
@@ -153,13 +154,13 @@ impl Watch {
             }
         }
         if self.kept.keeps && self.kept.state.errors != said {
-            // That it can't be written was said in this tick, or will be in the next.
+            // A failed save is reported by this tick or the next one.
             let _ = self.kept.dir.save(&self.kept.state);
         }
     }
 }
 
-/// The nodes that were fenced, and whose runtime rows have to be changed again.
+/// The fenced nodes whose runtime rows must be changed again.
 fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
     let changed = |plan: &Plan, node: &Node| {
         plan.changes.iter().any(|change| change.layer == Layer::Runtime && change.key().node().as_ref() == Some(node))
@@ -168,7 +169,7 @@ fn undone(applied: &Plan, plan: &Plan) -> Vec<Node> {
     fenced.map(|(node, _)| node.clone()).filter(|node| changed(applied, node) && changed(plan, node)).collect()
 }
 
-/// The most lines of a plan that one log line quotes.
+/// The largest number of plan lines that one log line quotes.
 const PLAN_LINES_MAX: usize = 20;
 
 fn first_lines(text: &str) -> String {
@@ -179,8 +180,8 @@ fn first_lines(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The lines for the log: what is over, and what is new or was last logged an hour ago.
-fn settle(errors: &mut LogOnce, found: &[Condition], now_s: i64) -> Vec<(Severity, String)> {
+/// The lines to log: recovered conditions, and those that are new or were last logged an hour ago.
+fn lines_to_log(errors: &mut LogOnce, found: &[Condition], now_s: i64) -> Vec<(Severity, String)> {
     let texts: BTreeMap<String, &Condition> = found.iter().map(|condition| (condition.key(), condition)).collect();
     let over: Vec<String> =
         errors.present().map(|(key, _)| key.to_owned()).filter(|key| !texts.contains_key(key)).collect();
@@ -207,9 +208,9 @@ mod tests {
             text: "refused".to_owned(),
         }]))];
         let text = "Orchestrator's leader was not reached: refused";
-        assert_eq!(settle(&mut errors, &unreached, 1), [(Severity::Failure, text.to_owned())]);
-        assert_eq!(settle(&mut errors, &unreached, 2), []);
-        let lines = settle(&mut errors, &[Condition::OrdersUnread("garbage".to_owned())], 3);
+        assert_eq!(lines_to_log(&mut errors, &unreached, 1), [(Severity::Failure, text.to_owned())]);
+        assert_eq!(lines_to_log(&mut errors, &unreached, 2), []);
+        let lines = lines_to_log(&mut errors, &[Condition::OrdersUnread("garbage".to_owned())], 3);
         let over = format!("recovered: leader-unreached (was: {text})");
         assert_eq!(lines, [(Severity::Info, over), (Severity::Failure, "garbage".to_owned())]);
     }

@@ -1,4 +1,4 @@
-//! `config check`: the config in force, with each value's origin; with `--connect` what it comes to.
+//! `config check`: prints the config in force with each value's origin. `--connect` also tries it.
 
 use stonith_core::condition::Severity;
 
@@ -7,9 +7,9 @@ use crate::agent::look::{self, Checked};
 use crate::cli::CheckArgs;
 use crate::config::{self, Config, ProxyConfig};
 
-/// Prints the effective config, and tries it where that is asked for.
+/// Prints the config in force; with `--connect`, also connects to every server in it.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
-    // Valid for how it is said to run: a daemon, or, with --once's interval, the scheduler.
+    // A config is valid if it fits one way to run at least: the daemon, or `run --once` at the scheduler's interval.
     let refused = look::refused_modes(config).map_err(Failure::bad_input)?;
     let unverified = look::unverified(config).map_err(Failure::bad_input)?;
     answer(&config.to_toml());
@@ -29,19 +29,19 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
 
-/// Prints docs/config.md, whatever the config is.
+/// Prints docs/config.md; reads no config.
 pub fn reference() -> Ended {
     answer(&config::reference());
     Ok(DONE)
 }
 
-/// Asks every endpoint of Orchestrator.
+/// Asks every Orchestrator endpoint whether it leads, and prints the answers.
 async fn endpoints(config: &Config) -> Result<Severity, Failure> {
     let mut worst = Severity::Info;
     for (endpoint, said) in look::endpoints_answer(config).await.map_err(Failure::bad_input)? {
         answer(&match said {
-            Ok(true) => format!("Orchestrator {endpoint}: answers and leads"),
-            Ok(false) => format!("Orchestrator {endpoint}: answers and does not lead"),
+            Ok(true) => format!("Orchestrator {endpoint}: answers, is the leader"),
+            Ok(false) => format!("Orchestrator {endpoint}: answers, is not the leader"),
             Err(why) => {
                 worst = Severity::Failure;
                 format!("Orchestrator {endpoint}: {why}")
@@ -51,7 +51,7 @@ async fn endpoints(config: &Config) -> Result<Severity, Failure> {
     Ok(worst)
 }
 
-/// Looks at one ProxySQL as a tick does, and says what can't protect.
+/// Observes one ProxySQL as a tick does, and prints what prevents protection.
 async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failure> {
     let checked = look::check(config, proxy).await.map_err(Failure::bad_input)?;
     let snapshot = &checked.snapshot;
@@ -65,14 +65,14 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failu
     Ok(snapshot.worst)
 }
 
-/// How many nodes are known, and whether isolation is armed.
+/// One line: version, leader, how many nodes Orchestrator knows, and whether isolation is armed.
 fn summary(checked: &Checked) -> String {
     let Checked { snapshot, served, known } = checked;
     let version = snapshot.version.as_deref().unwrap_or_default();
     let leader = snapshot.leader.as_ref().map_or("no leader".to_owned(), |leader| format!("leader {}", leader.name));
     let armed = if snapshot.armed { "isolation armed" } else { "isolation not armed" };
     format!(
-        "ProxySQL {}: version {version}; {leader}; {known} of {served} nodes known to it; {armed}",
+        "ProxySQL {}: version {version}; {leader}; Orchestrator knows {known} of {served} nodes; {armed}",
         snapshot.proxysql
     )
 }

@@ -1,4 +1,4 @@
-//! `demo`: plays scenarios on the lab, for people to look at.
+//! `demo`: plays scenarios on the lab and prints what happens, for people to read.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::cli::DemoArgs;
 use crate::scenario::{Line, Scenario, play};
 
-/// The story, in the order in which it is told.
+/// The scenarios, in the order in which the demo plays them.
 const SCENARIOS: [(&str, &str); 5] = [
     ("without", include_str!("../../scenarios/without.txt")),
     ("with", include_str!("../../scenarios/with.txt")),
@@ -16,7 +16,7 @@ const SCENARIOS: [(&str, &str); 5] = [
     ("cut-off", include_str!("../../scenarios/cut-off.txt")),
 ];
 
-/// Time to read a line.
+/// The pause after each line, for reading.
 const READING: Duration = Duration::from_millis(450);
 
 /// Plays one scenario, or the whole story.
@@ -36,7 +36,10 @@ pub fn demo(args: &DemoArgs) -> Ended {
     if chosen.is_empty() {
         let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
         let name = args.name.as_deref().unwrap_or_default();
-        return Err(Failure::BadInput(format!("there is no scenario {name:?}; there are: {}", names.join(", "))));
+        return Err(Failure::BadInput(format!(
+            "no scenario is called {name:?}; expected one of: {}",
+            names.join(", ")
+        )));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let paint = Paint::for_stdout();
@@ -48,12 +51,10 @@ pub fn demo(args: &DemoArgs) -> Ended {
         anyhow::Ok(all_held)
     })?;
     if all_held {
-        answer(
-            &paint.good("\nEverything that was claimed happened. On your own cluster: proxysql-stonith plan --help"),
-        );
+        answer(&paint.good("\nEvery expectation held. On your own cluster: proxysql-stonith plan --help"));
         return Ok(DONE);
     }
-    answer(&paint.bad("\nSomething that was claimed did not happen."));
+    answer(&paint.bad("\nAn expectation did not hold."));
     Ok(FAILED)
 }
 
@@ -72,7 +73,7 @@ fn show(line: &Line, paint: Paint, fast: bool) {
     }
 }
 
-/// Colours, on a terminal that wants them.
+/// Colours, if stdout is a terminal and `NO_COLOR` is not set.
 #[derive(Debug, Clone, Copy)]
 struct Paint(bool);
 

@@ -1,15 +1,15 @@
-//! `run`: the loop, as a daemon or one tick of it.
+//! `run`: ticks as a daemon, or once.
 
 use super::{DONE, Ended, FAILED, Failure};
 use crate::agent::{self, RunError};
 use crate::config::Config;
 
-/// One tick per ProxySQL.
+/// Runs one tick per ProxySQL.
 pub async fn once(config: &Config) -> Ended {
     Ok(if agent::once(config).await.map_err(failure)? { DONE } else { FAILED })
 }
 
-/// Ticks until SIGTERM or SIGINT.
+/// Runs ticks until SIGTERM or SIGINT.
 pub async fn daemon(config: &Config) -> Ended {
     agent::daemon(config).await.map_err(failure)?;
     Ok(DONE)

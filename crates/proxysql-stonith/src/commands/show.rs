@@ -1,4 +1,4 @@
-//! `plan` and `status`: what is, and what the next ticks would do; nothing is written.
+//! `plan` and `status`: the current state, and what the next ticks would do. Nothing is written.
 
 use stonith_core::condition::Severity;
 use tokio::time::Instant;
@@ -9,13 +9,13 @@ use crate::cli::PlanArgs;
 use crate::config::{Config, Enforcement, duration};
 use crate::report;
 
-/// `plan`'s exit code where the next tick would change something.
+/// `plan`'s exit code if the next tick would change something.
 const CHANGES: u8 = 10;
 
-/// `plan`'s exit code where it can't tell what the next ticks would do.
-const UNTOLD: u8 = 11;
+/// `plan`'s exit code if it found no change so far but the answer is incomplete.
+const INCOMPLETE: u8 = 11;
 
-/// What the next ticks would do, and why.
+/// Prints what the next ticks would do, and why.
 pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
     let until = Instant::now() + args.wait;
     let (mut reached, mut code) = (0, DONE);
@@ -33,8 +33,8 @@ pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
         }
         if let Some(why) = planned.untold {
             let waited = duration::show(args.wait);
-            answer(&format!("  ! this plan may not be the whole: {why} (--wait {waited})"));
-            code = code.max(UNTOLD);
+            answer(&format!("  ! this plan may be incomplete: {why} (--wait {waited})"));
+            code = code.max(INCOMPLETE);
         }
         if !snapshot.plan.empty {
             code = CHANGES;
@@ -47,7 +47,7 @@ pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
     Ok(if reached < config.proxies.len() { FAILED } else { code })
 }
 
-/// Leader, lease, what needs attention, nodes.
+/// Prints leader, lease, what needs attention, and the nodes.
 pub async fn status(config: &Config, as_json: bool) -> Ended {
     let snapshots = look::look_at_all(config).await.map_err(Failure::bad_input)?;
     if as_json {
@@ -66,7 +66,7 @@ pub async fn status(config: &Config, as_json: bool) -> Ended {
     Ok(exit_code(worst))
 }
 
-/// What a monitoring check sees.
+/// The exit code of `status`, for a monitoring check.
 pub fn exit_code(worst: Severity) -> u8 {
     match worst {
         Severity::Info | Severity::Warning => DONE,

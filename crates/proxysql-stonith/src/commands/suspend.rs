@@ -1,5 +1,6 @@
-//! `suspend` and `resume`: the break-glass. They need the state directory only, and work with everything else dead or
-//! wrong, the config file included.
+//! `suspend` and `resume`: the break-glass. They need only the state directory.
+//!
+//! They work while everything else is down or wrong, including the config file.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::clock::Now;
 use crate::config::{Config, Environment, Flags, duration};
 use crate::state::{StateDir, StateError};
 
-/// An agent that has not ticked for so long may keep its state elsewhere.
+/// An agent without a tick for this long may keep its state in another directory, s.
 const SILENT_MAX_S: u64 = 120;
 
 /// Pauses all fencing and unfencing for a while.
@@ -23,7 +24,7 @@ pub fn suspend(flags: &Flags, env: &Environment, args: &SuspendArgs) -> Ended {
     if !done.is_empty() {
         let time = duration::show(args.duration);
         answer(&format!(
-            "suspended for {time}: {}. Nothing is fenced or let back until then, or `resume`",
+            "suspended for {time}: {}. Nothing is fenced or let back until that time is over or `resume` is run",
             list(&done)
         ));
     }
@@ -40,12 +41,12 @@ pub fn resume(flags: &Flags, env: &Environment) -> Ended {
     })?;
     if !done.is_empty() {
         let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
-        answer(&format!("resumed: {}; suspended until now: {held}", list(&done)));
+        answer(&format!("resumed: {}; suspended before: {held}", list(&done)));
     }
     Ok(if failed { FAILED } else { DONE })
 }
 
-/// Does it for every ProxySQL that an agent keeps state of here, or for those that `--proxysql` names.
+/// Runs `order` for every ProxySQL that has agent state here, or only for those that `--proxysql` names.
 fn for_each(
     flags: &Flags,
     env: &Environment,
@@ -60,7 +61,7 @@ fn for_each(
     let named = Config::proxies_of(flags).map_err(bad)?;
     if !named.is_empty() {
         if let Some(absent) = named.iter().find(|node| !kept.iter().any(|dir| dir.proxy() == *node)) {
-            return Err(no_state(&dir, &format!("it has none of {absent}")));
+            return Err(no_state(&dir, &format!("it has no state of {absent}")));
         }
         kept.retain(|dir| named.contains(dir.proxy()));
     }
@@ -88,7 +89,7 @@ fn for_each(
     Ok((done, failed))
 }
 
-/// How long no agent has ticked, as far as its state tells.
+/// Time since the last tick by the agent's state, s; `None` if unknown.
 fn silent_s(state: &StateDir, now: &Now) -> Option<u64> {
     Some(now.boot_ms.saturating_sub(state.last_alive_ms(&now.boot_id)?) / 1_000)
 }

@@ -1,6 +1,6 @@
-//! Addresses as the config has them: Orchestrator's endpoints and ProxySQL's admin interfaces.
+//! The addresses in the config: Orchestrator's endpoints and ProxySQL's admin interfaces.
 //!
-//! Only shapes are checked here; nothing is resolved or connected to.
+//! This module checks their form only. It resolves no name and connects to nothing.
 
 use std::net::IpAddr;
 
@@ -9,15 +9,15 @@ use stonith_core::node::Node;
 use crate::loopback;
 use crate::orchestrator::Endpoint;
 
-/// The most endpoints, and the most proxies: a limit on what one tick may ask.
+/// The largest number of endpoints, and of proxies: it limits what one tick asks.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// Splits a list as flags and environment have it: by commas and blanks.
+/// Splits a list from a flag or variable at commas and blanks.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty())
 }
 
-/// Checks an endpoint of Orchestrator: scheme, host, maybe a port and a prefix, nothing else.
+/// Checks an Orchestrator endpoint: scheme, host, optionally port and prefix, nothing else.
 ///
 /// # Errors
 /// What was expected. A password in the URL is refused, and not shown (I11).
@@ -25,7 +25,7 @@ pub fn check_endpoint(url: &str) -> Result<(), String> {
     url.parse::<Endpoint>().map(drop).map_err(|error| error.to_string())
 }
 
-/// What is equal for two spellings of one endpoint: with or without `/api`, in any case.
+/// A text that is the same for all spellings of one endpoint: with or without `/api`, in any case.
 pub fn endpoint_identity(url: &str) -> String {
     let plain = url.trim_end_matches('/');
     let plain = plain.strip_suffix("/api").unwrap_or(plain).trim_end_matches('/');
@@ -38,22 +38,20 @@ pub fn endpoint_identity(url: &str) -> String {
     }
 }
 
-/// Reads the address of an admin interface.
+/// Parses the address of an admin interface.
 ///
 /// # Errors
 /// What was expected. A password in it is refused, and not shown (I11).
 pub fn parse_proxy(text: &str) -> Result<Node, String> {
     if text.contains('@') {
-        return Err(
-            "a user or password doesn't belong into the address, where others can see it; use proxysql.user and \
+        return Err("a user or password must not be in the address, where others can see it; use proxysql.user and \
                     proxysql.password_file; expected the admin interface, such as \"127.0.0.1:6032\""
-                .to_owned(),
-        );
+            .to_owned());
     }
     if text.contains('/') {
         return Err(format!(
-            "{text:?} is not host:port, and a unix socket is not used; expected the TCP address of the admin interface, such as \
-             \"127.0.0.1:6032\". ProxySQL listens where its variable admin-mysql_ifaces says; where that has only a socket, \
+            "{text:?} is not host:port, and unix sockets are not supported; expected the TCP address of the admin interface, such as \
+             \"127.0.0.1:6032\". ProxySQL's variable admin-mysql_ifaces lists where it listens. If it lists only a socket, \
              add \";127.0.0.1:6032\" to it and restart ProxySQL"
         ));
     }
@@ -64,7 +62,7 @@ pub fn parse_proxy(text: &str) -> Result<Node, String> {
     }
 }
 
-/// What is equal for two spellings of one ProxySQL: addresses in any notation, and `localhost`.
+/// A value that is the same for all spellings of one ProxySQL: `localhost`, and IP addresses in any notation.
 pub fn proxy_identity(node: &Node) -> (String, u16) {
     let host = loopback::numeric(node.host.as_str());
     let address = host.parse::<IpAddr>().map(|address| address.to_canonical().to_string());
@@ -143,7 +141,7 @@ mod tests {
         {
             let problem = parse_proxy(socket).unwrap_err();
             let says = |words: &str| problem.contains(words);
-            assert!(says("unix socket") && says("admin-mysql_ifaces") && says("127.0.0.1:6032"), "{problem}");
+            assert!(says("unix sockets") && says("admin-mysql_ifaces") && says("127.0.0.1:6032"), "{problem}");
         }
         assert!(!parse_proxy("127.0.0.1").unwrap_err().contains("unix socket"), "the control");
     }

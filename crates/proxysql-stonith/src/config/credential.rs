@@ -1,4 +1,4 @@
-//! Which user and which password, out of the layers flag, environment, file.
+//! Finds the user and the password of a credential in flag, environment and file.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use super::secrets::{CredentialSource, SecretSource};
 use super::value::Value;
 use crate::secret::Secret;
 
-/// The keys that one credential is made of.
+/// The keys of one credential.
 pub(super) struct Login {
     user: &'static Key<String>,
     password: &'static Key<Secret>,
     password_file: &'static Key<PathBuf>,
-    /// Its group in a MySQL option file.
+    /// The credential's group in a MySQL option file.
     group: &'static str,
-    /// Whether the group may be missing there.
+    /// Whether the option file may lack the group.
     group_is_optional: bool,
 }
 
-/// ProxySQL's admin user.
+/// The keys of ProxySQL's admin credential.
 pub(super) static ADMIN: Login = Login {
     user: &keys::PROXYSQL_USER,
     password: &keys::PROXYSQL_PASSWORD,
@@ -30,7 +30,7 @@ pub(super) static ADMIN: Login = Login {
     group_is_optional: false,
 };
 
-/// Orchestrator's basic auth.
+/// The keys of Orchestrator's basic auth.
 pub(super) static ORCHESTRATOR: Login = Login {
     user: &keys::ORCHESTRATOR_USER,
     password: &keys::ORCHESTRATOR_PASSWORD,
@@ -39,11 +39,10 @@ pub(super) static ORCHESTRATOR: Login = Login {
     group_is_optional: true,
 };
 
-/// The credential in force, noted; `file` is the config file.
+/// Finds the credential in force and notes its origins; `file` is the config file.
 ///
 /// # Errors
-/// Two sources of the password in one layer, a user without a password, a password without a user, or one that can't be
-/// read.
+/// One layer has two sources of the password, the user or the password is missing, or the source can't be read.
 pub(super) fn find(
     at: &mut Layers<'_>,
     login: &Login,
@@ -61,7 +60,7 @@ pub(super) fn find(
     }
     let written = match (at.file(login.password)?, file) {
         (Some(secret), Some(file)) => {
-            // As the file has it: a flag may spell the address otherwise.
+            // The address as the file spells it: a flag may spell it differently.
             let proxy = at.file(&keys::ADDRESS)?.map(|address| address.value);
             Some(secret.map(|_| SecretSource::ConfigFile { path: file.to_owned(), proxy }))
         }
@@ -81,7 +80,7 @@ pub(super) fn find(
     Ok(Some(chosen.credential))
 }
 
-/// Notes where its parts came from.
+/// Notes the origin of user and password.
 fn note(at: &mut Layers<'_>, login: &Login, chosen: &Chosen) {
     let Chosen { credential, user, password } = chosen;
     let name = credential.user.as_ref().or(credential.fallback_user.as_ref());
@@ -102,24 +101,25 @@ fn note(at: &mut Layers<'_>, login: &Login, chosen: &Chosen) {
     }
 }
 
-/// What one layer says.
+/// The user and the password of one layer.
 struct Layer {
     user: Option<Sourced<String>>,
     password: Option<Sourced<SecretSource>>,
 }
 
-/// A credential, and where its parts came from.
+/// A credential with the origins of its parts.
 struct Chosen {
     credential: CredentialSource,
     user: Option<Origin>,
     password: Origin,
 }
 
-/// Takes the password of the highest layer that has one, and the highest user. An option file's own user wins over
-/// users of lower layers.
+/// Takes the password and the user of the highest layer that has one.
+///
+/// A user in an option file wins over users of lower layers.
 ///
 /// # Errors
-/// A user without a password, a password without a user, or one that can't be read.
+/// The user or the password is missing, or the source can't be read.
 fn choose(layers: [Layer; 3], [user_key, password_key]: [String; 2]) -> Result<Option<Chosen>, ConfigError> {
     let Some(at) = layers.iter().position(|layer| layer.password.is_some()) else {
         return match layers.into_iter().find_map(|layer| layer.user) {
@@ -149,13 +149,13 @@ fn choose(layers: [Layer; 3], [user_key, password_key]: [String; 2]) -> Result<O
 
 fn check(credential: &CredentialSource) -> Result<(), String> {
     match &credential.password {
-        // Just read; only the user can be missing.
+        // The config file was read already, so only the user can be missing.
         SecretSource::ConfigFile { .. } if credential.user.is_some() => Ok(()),
         _ => credential.read().map(drop).map_err(|error| error.to_string()),
     }
 }
 
-/// Whether an option file has a group with a password; an unreadable one is an error where it is needed.
+/// Whether an option file has a readable password in the group. An unreadable file is an error only where it is needed.
 fn has_password(path: &Path, group: &'static str) -> bool {
     let password = SecretSource::OptionFile { path: path.to_owned(), group };
     CredentialSource { user: Some(String::new()), fallback_user: None, password }.read().is_ok()

@@ -1,62 +1,62 @@
-//! What one config key is. The keys themselves are in [`super::keys`].
+//! The definition of a config key. The keys themselves are in [`super::keys`].
 
 use std::path::Path;
 
 use super::value::{Value, Written, Wrong};
 
-/// [`About::unset`] of a key that nothing works without.
+/// [`About::unset`] of a required key.
 const REQUIRED: &str = "required";
 
 /// A config key whose values are of type `T`.
 pub struct Key<T> {
-    /// All that is known of it but its type.
+    /// The key's definition without its type.
     pub about: About,
     /// Whether a value lies within [`About::limits`].
     pub(super) is_within: fn(&T, (&str, &str)) -> bool,
 }
 
-/// All that file, environment, flags, `--help` and docs/config.md say of one key.
+/// The definition of one key, for file, environment, flags, `--help` and docs/config.md.
 pub struct About {
-    /// The section of the config file; empty for a flag that the file cannot set.
+    /// The section in the config file; empty for a flag that the file cannot set.
     pub section: &'static str,
-    /// The key in that section.
+    /// The name in that section.
     pub name: &'static str,
-    /// What it does, and what it costs. The first sentence is its line in `--help`.
+    /// What the key does, and what it costs. The first sentence is its line in `--help`.
     pub doc: &'static str,
     /// The flag as it is typed: `--mode=MODE`; `run --interval=DURATION` is a flag of one command.
     pub flag: Option<&'static str>,
     /// The environment variables, the highest first.
     pub env: &'static [&'static str],
-    /// A variable that counts only if nothing else is given, not even in the file.
+    /// A variable that counts only if the value is given nowhere else, not even in the file.
     pub env_below: Option<&'static str>,
-    /// The value if nothing is given, as a flag would have it.
+    /// The default, as a flag would give it.
     pub default: Option<&'static str>,
-    /// What holds if nothing is given and there is no `default`.
+    /// What applies if no value is given and there is no `default`.
     pub unset: &'static str,
     /// The smallest and the largest value.
     pub limits: Option<(&'static str, &'static str)>,
     /// Whether flag and variables take several values, with commas between.
     pub is_list: bool,
-    /// What its values look like.
+    /// The type of its values.
     pub takes: Takes,
 }
 
-/// A type of values, for those who need no value.
+/// A type of values without the Rust type.
 pub struct Takes {
     /// [`Value::KIND`].
     pub kind: &'static str,
     /// [`Value::EXPECTED`].
     pub expected: &'static str,
-    /// A text that [`Value::from_text`] reads, as the config file has it.
+    /// Turns a text that [`Value::from_text`] reads into its form in the config file.
     pub in_file: fn(&str) -> Result<String, String>,
     /// [`Value::words`].
     pub words: fn() -> Vec<&'static str>,
-    /// Whether [`Value::from_file`] reads a value.
+    /// Checks that [`Value::from_file`] reads a value.
     pub(super) check_written: fn(&Written, &Path) -> Result<(), Wrong>,
 }
 
 impl<T: Value> Key<T> {
-    /// A key of the config file, without flag, variable and default.
+    /// Defines a key of the config file, without flag, variable and default.
     pub(super) const fn new(section: &'static str, name: &'static str, doc: &'static str) -> Self {
         let takes = Takes {
             kind: T::KIND,
@@ -81,43 +81,43 @@ impl<T: Value> Key<T> {
         Self { about, is_within: |_, _| true }
     }
 
-    /// The flag, as it is typed.
+    /// Adds the flag, as it is typed.
     pub(super) const fn flag(mut self, flag: &'static str) -> Self {
         self.about.flag = Some(flag);
         self
     }
 
-    /// The environment variables, the highest first.
+    /// Adds the environment variables, the highest first.
     pub(super) const fn env(mut self, names: &'static [&'static str]) -> Self {
         self.about.env = names;
         self
     }
 
-    /// A variable that counts only if nothing else is given.
+    /// Adds a variable that counts only if the value is given nowhere else.
     pub(super) const fn env_below(mut self, name: &'static str) -> Self {
         self.about.env_below = Some(name);
         self
     }
 
-    /// The value if nothing is given.
+    /// Sets the default.
     pub(super) const fn default(mut self, text: &'static str) -> Self {
         self.about.default = Some(text);
         self
     }
 
-    /// Nothing works without it.
+    /// Makes the key required.
     pub(super) const fn required(mut self) -> Self {
         self.about.unset = REQUIRED;
         self
     }
 
-    /// What holds if nothing is given, where that is no value.
+    /// Sets what applies if no value is given, if that is not a value.
     pub(super) const fn unset(mut self, meaning: &'static str) -> Self {
         self.about.unset = meaning;
         self
     }
 
-    /// Flag and variables take several values, with commas between.
+    /// Lets flag and variables take several values, with commas between.
     pub(super) const fn list(mut self) -> Self {
         self.about.is_list = true;
         self
@@ -125,7 +125,7 @@ impl<T: Value> Key<T> {
 }
 
 impl<T: Value + PartialOrd> Key<T> {
-    /// The smallest and the largest value.
+    /// Sets the smallest and the largest value.
     pub(super) const fn limits(mut self, from: &'static str, to: &'static str) -> Self {
         self.about.limits = Some((from, to));
         self.is_within = |value, (from, to)| {
@@ -141,7 +141,7 @@ impl About {
         format!("{}.{}", self.section, self.name)
     }
 
-    /// What its values look like, in a few words.
+    /// A short description of its values.
     pub fn values(&self) -> String {
         let words: Vec<String> = (self.takes.words)().iter().map(|word| format!("`\"{word}\"`")).collect();
         match self.limits {

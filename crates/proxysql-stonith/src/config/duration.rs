@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// The longest duration that any setting takes: longer is a slip, and would overflow sums of milliseconds.
+/// The longest duration of any setting. A longer one is a mistake, and would overflow sums of milliseconds.
 pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The shortest duration that any setting takes: times are kept in whole milliseconds.
+/// The shortest duration of any setting: times are kept in whole milliseconds.
 pub const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Reads a duration with its unit.
+/// Parses a duration with its unit.
 ///
 /// # Errors
-/// What was expected instead; zero, less than 1 ms, more than 30 days and a bare number are refused.
+/// What was expected. Zero, less than 1 ms, more than 30 days and a number without a unit are refused.
 pub fn parse(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected a number with a unit, such as \"10s\", \"500ms\" or \"1m 30s\"";
     let shown: String = text.chars().take(40).collect();
@@ -36,12 +36,12 @@ fn too_long(shown: &str) -> String {
     format!("{shown:?} is too long; expected at most 30days")
 }
 
-/// The text that [`parse`] reads back.
+/// The text of a duration; [`parse`] reads it back.
 pub fn show(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// Whole milliseconds; at most [`LONGEST`], so it always fits.
+/// A duration in whole milliseconds. It is [`LONGEST`] at most, so it always fits.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -19,7 +19,7 @@ use super::{
     ProxyConfig, RunConfig, TlsConfig, address,
 };
 
-/// Resolves everything.
+/// Resolves and checks every key.
 pub(super) fn resolve(
     flags: &Flags,
     env: &Environment,
@@ -48,7 +48,7 @@ pub(super) fn resolve(
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
     let mut config = Config { file, orchestrator, proxies, policy, isolation, run, log, shown: BTreeMap::new() };
     if config.isolation.after.is_none() {
-        // It depends on the mode, and a value in a config file would fix it.
+        // A comment, not a value: the default depends on the mode, and a value in a config file would fix it.
         let [daemon, once] = [Mode::Daemon, Mode::Once].map(|mode| config.isolation_after(mode).to_toml());
         at.remark(&keys::ISOLATION_AFTER.about, format!("{daemon}, with run --once {once}"), Origin::Default);
     }
@@ -56,7 +56,7 @@ pub(super) fn resolve(
     Ok(config)
 }
 
-/// The state directory alone, for the break-glass: whatever else is wrong with the config.
+/// The state directory alone, for the break-glass: the rest of the config may be wrong.
 pub(super) fn state_dir_alone(flags: &Flags, env: &Environment, raw: &RawFile) -> Result<PathBuf, ConfigError> {
     Layers::new(flags, env, raw.single().collect()).get(&keys::STATE_DIR)
 }
@@ -89,7 +89,7 @@ fn orchestrator(at: &mut Layers<'_>, file: Option<&Path>) -> Result<Orchestrator
 /// A proxy's address and its section of the file.
 type Listed<'r> = (Sourced<Node>, Option<&'r Table>);
 
-/// The proxies in force: those that flag or environment choose, or those of the file; each with its section of the file.
+/// The proxies in force, from flag or environment, else from the file. Each has its section of the file, if any.
 fn listed<'r>(at: &Layers<'_>, raw: &'r RawFile) -> Result<Vec<Listed<'r>>, ConfigError> {
     let mut listed = Vec::new();
     for table in raw.all(keys::ADDRESS.about.section) {
@@ -104,7 +104,7 @@ fn listed<'r>(at: &Layers<'_>, raw: &'r RawFile) -> Result<Vec<Listed<'r>>, Conf
     for text in given.value {
         let text = Sourced::new(text, given.origin.clone());
         let address = text.read("proxysql.address", |text| Node::from_text(&text))?;
-        // What the file says of this proxy still holds; its other proxies are left out.
+        // The file's section for this proxy still applies. The file's other proxies are left out.
         let identity = address::proxy_identity(&address.value);
         let same = listed.iter_mut().find(|(node, _)| address::proxy_identity(&node.value) == identity);
         let table = same.and_then(|(_, table)| table.take());
@@ -127,7 +127,7 @@ fn proxies(at: &mut Layers<'_>, raw: &RawFile, file: Option<&Path>) -> Result<Ve
             return wrong(format!("{} is listed twice; the first is at {first}", address.value));
         }
         if seen.len() > ADDRESSES_MAX {
-            return wrong(format!("more than {ADDRESSES_MAX} proxies; run a second agent"));
+            return wrong(format!("more than {ADDRESSES_MAX} proxies; run a second agent for the others"));
         }
     }
     let mut proxies = Vec::new();
@@ -159,7 +159,7 @@ fn proxy(at: &mut Layers<'_>, address: Sourced<Node>, file: Option<&Path>) -> Re
     })
 }
 
-/// One of two keys that come together is set alone.
+/// The error for one of two keys that are only valid together.
 fn lonely(at: &Layers<'_>, have: &About, lack: &About) -> ConfigError {
     ConfigError::new(at.origin(have), &have.full_name(), format!("expected {} with it", lack.name))
 }
@@ -181,7 +181,7 @@ fn check_endpoints(urls: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The error for what nobody gave: it names the file, if one was read.
+/// The error for a missing value. It names the file, if one was read.
 fn missing(file: Option<&Path>, key: &str, problem: &str) -> ConfigError {
     let file = file.map(Path::to_owned);
     ConfigError { origin: Origin::Default, key: key.to_owned(), problem: problem.to_owned(), file }

@@ -1,4 +1,4 @@
-//! The environment variables that the program reads, taken once, so that tests need no global state.
+//! The environment variables that the program reads. They are read once, so that tests need no global state.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,22 +6,22 @@ use std::ffi::OsString;
 use super::keys;
 use super::origin::{ConfigError, Origin, Sourced};
 
-/// A snapshot of the variables that keys name. An empty variable counts as unset.
+/// The values of the variables that keys name. An empty variable counts as unset.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<&'static str, OsString>);
 
 impl Environment {
-    /// Every variable that is read.
+    /// The names of all variables that the program reads.
     pub fn variables() -> impl Iterator<Item = &'static str> {
         keys::all().flat_map(|key| key.env.iter().copied().chain(key.env_below))
     }
 
-    /// The process's own.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         Self::of(std::env::var_os)
     }
 
-    /// What `lookup` knows.
+    /// The environment that `lookup` returns.
     pub fn of(lookup: impl Fn(&'static str) -> Option<OsString>) -> Self {
         let set = Self::variables().filter_map(|name| Some((name, lookup(name)?)));
         Self(set.filter(|(_, value)| !value.is_empty()).collect())
@@ -30,7 +30,7 @@ impl Environment {
     /// The first of these variables that is set.
     ///
     /// # Errors
-    /// It is not UTF-8.
+    /// The variable is not UTF-8.
     pub(super) fn first(
         &self,
         names: impl IntoIterator<Item = &'static str>,
@@ -44,7 +44,7 @@ impl Environment {
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Names only: some values are passwords (I11).
+        // Only names are shown: some values are passwords (I11).
         f.debug_set().entries(self.0.keys()).finish()
     }
 }

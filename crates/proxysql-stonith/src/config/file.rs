@@ -1,4 +1,4 @@
-//! The config file, as written: every value with its line, nothing filled in.
+//! The config file as written: every value with its line, without defaults.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,17 +25,17 @@ pub struct RawFile {
 #[derive(Debug)]
 pub struct Table {
     pub(super) section: &'static str,
-    /// Where it begins.
+    /// Where the section begins.
     pub(super) origin: Origin,
     folder: Arc<Path>,
     values: Vec<(&'static str, Sourced<Written>)>,
 }
 
 impl RawFile {
-    /// Reads a config file.
+    /// Reads and parses a config file.
     ///
     /// # Errors
-    /// It can't be read, others can read the password in it, or something in it is wrong: with the line.
+    /// The file can't be read, others can read the password in it, or a value is wrong. The error has the line.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |problem: String| ConfigError::of_file(path, problem);
         let unreadable = |error: std::io::Error| failed(format!("can't read the config file: {error}"));
@@ -61,10 +61,10 @@ impl RawFile {
         Ok(raw)
     }
 
-    /// Reads a config file's text.
+    /// Parses a config file's text.
     ///
     /// # Errors
-    /// What is wrong, with the line.
+    /// The first problem, with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let source = SourceText { path: Arc::from(path), text };
         let table = DeTable::parse(text).map_err(|error| {
@@ -91,7 +91,7 @@ impl RawFile {
         self.tables.iter().filter(move |table| table.section == section)
     }
 
-    /// The sections that are there once.
+    /// The sections that cannot repeat.
     pub(super) fn single(&self) -> impl Iterator<Item = &Table> {
         self.tables.iter().filter(|table| SECTIONS.iter().any(|known| known.name == table.section && !known.repeats))
     }
@@ -99,7 +99,7 @@ impl RawFile {
     /// A key's value in the first section that can have it.
     ///
     /// # Errors
-    /// It is not what was expected.
+    /// The value is not what the key expects.
     pub fn find<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         self.all(key.about.section).next().map_or(Ok(None), |table| table.find(key))
     }
@@ -109,7 +109,7 @@ impl Table {
     /// A key's value.
     ///
     /// # Errors
-    /// It is not what was expected.
+    /// The value is not what the key expects.
     pub fn find<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         let about = &key.about;
         let found = self.values.iter().find(|(name, _)| self.section == about.section && *name == about.name);
@@ -119,7 +119,7 @@ impl Table {
         Ok(Some(Sourced::new(value, written.origin.clone())))
     }
 
-    /// Where a key is set.
+    /// The origin of a key.
     fn origin_of(&self, key: &About) -> Option<&Origin> {
         let found = self.values.iter().find(|(name, _)| self.section == key.section && *name == key.name);
         found.map(|(_, written)| &written.origin)
@@ -134,7 +134,7 @@ fn unusable(about: &About, written: &Sourced<Written>, wrong: Wrong) -> ConfigEr
     ConfigError::new(written.origin.clone(), &about.full_name(), problem)
 }
 
-/// The text of a config file, to turn places into lines.
+/// The text of a config file, to turn byte offsets into lines.
 struct SourceText<'t> {
     path: Arc<Path>,
     text: &'t str,
@@ -147,7 +147,7 @@ impl SourceText<'_> {
     }
 }
 
-/// The tables that a section is written as, each with the place where it begins.
+/// The tables of a section, each with the place where it begins.
 fn tables_of<'t>(
     source: &SourceText<'_>,
     section: &Section,
@@ -175,7 +175,7 @@ fn tables_of<'t>(
     }
 }
 
-/// Takes every key that the section knows, and refuses the others.
+/// Reads every known key of a section, and refuses the others.
 fn read_table(
     source: &SourceText<'_>,
     section: &Section,
@@ -195,7 +195,7 @@ fn read_table(
     Ok(Table { section: section.name, origin: source.at(at), folder, values })
 }
 
-/// Refuses the first key that is left over, and names the known one that is nearest to it.
+/// Refuses the first unknown key, and names the known key that is most similar.
 fn refuse_unknown(
     source: &SourceText<'_>,
     section: &str,
@@ -215,7 +215,7 @@ fn refuse_unknown(
     Err(ConfigError::new(source.at(unknown.span().start), &key, problem))
 }
 
-/// What holds between the keys of one section.
+/// Checks the rules between the keys of one section.
 fn check(table: &Table) -> Result<(), ConfigError> {
     let sources: &[&About] = match table.section {
         "orchestrator" => &[&keys::ORCHESTRATOR_PASSWORD.about, &keys::ORCHESTRATOR_PASSWORD_FILE.about],
@@ -238,18 +238,18 @@ fn check_tls(table: &Table) -> Result<(), ConfigError> {
     let tls = table.find(&keys::PROXYSQL_TLS)?;
     match (tls, table.origin_of(&keys::PROXYSQL_CA_FILE.about)) {
         (Some(tls), None) if tls.value == ProxyTls::VerifyCa => {
-            let problem = "a certificate of any public CA would do; expected ca_file with it";
+            let problem = "any public CA's certificate would be accepted; expected ca_file with it";
             Err(ConfigError::new(tls.origin, &keys::PROXYSQL_TLS.about.full_name(), problem))
         }
         (tls, Some(origin)) if tls.as_ref().is_none_or(|tls| tls.value == ProxyTls::Off) => {
-            let problem = "there is no TLS; expected tls = \"verify-ca\" or tls = \"verify-identity\" with it";
+            let problem = "TLS is off; expected tls = \"verify-ca\" or tls = \"verify-identity\" with it";
             Err(ConfigError::new(origin.clone(), &keys::PROXYSQL_CA_FILE.about.full_name(), problem))
         }
         _ => Ok(()),
     }
 }
 
-/// How many letters must be changed, added or dropped (Levenshtein); both are short.
+/// The Levenshtein distance of two short names.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! The flags that set what the config file can set too, made from the keys.
+//! The flags that set config keys, made from the keys.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::keys;
 use super::origin::{Origin, Sourced};
 use super::words::Word;
 
-/// Over these flags in `--help`.
+/// The heading over these flags in `--help`.
 const HEADING: &str = "Config (a flag wins over the environment, the environment over the file)";
 
-/// The flags that were typed, each with its text. None is for a password: others would see it (I11).
+/// The flags that were typed, each with its text. No flag takes a password: other users would see it (I11).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags(BTreeMap<&'static str, String>);
 
 impl Flags {
-    /// The same with one more flag, as if it had been typed.
+    /// Adds a flag as if it had been typed.
     #[must_use]
     pub fn with<T>(mut self, key: &Key<T>, text: impl Into<String>) -> Self {
         self.set(&key.about, text.into());
@@ -31,7 +31,7 @@ impl Flags {
         }
     }
 
-    /// What was typed for a key.
+    /// The text that was typed for a key.
     pub(super) fn text(&self, key: &About) -> Option<Sourced<&str>> {
         let name = key.flag_name()?;
         Some(Sourced::new(self.0.get(name)?, Origin::Flag(name)))
@@ -87,7 +87,7 @@ fn argument(key: &'static About) -> Option<Arg> {
     let Some((_, value_name)) = key.flag?.split_once('=') else { return Some(argument.action(ArgAction::SetTrue)) };
     let argument = argument.value_name(value_name);
     Some(if key.is_list {
-        // Not checked here: clap's errors quote the text, and a URL may have a password in it (I11).
+        // clap does not check the value: its errors quote the text, and a URL may contain a password (I11).
         argument.action(ArgAction::Append)
     } else if (key.takes.words)().is_empty() {
         argument.value_parser(|text: &str| (key.takes.in_file)(text).map(|_| text.to_owned()))
@@ -96,7 +96,7 @@ fn argument(key: &'static About) -> Option<Arg> {
     })
 }
 
-/// Lets clap read a [`Word`], and list its words in the help.
+/// Lets clap parse a [`Word`] and list its words in the help.
 pub fn word<T: Word>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::WORDS.iter().map(|(word, _)| *word)).try_map(|text| T::from_word(&text))
 }

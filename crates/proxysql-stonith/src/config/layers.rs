@@ -11,15 +11,15 @@ use super::origin::{ConfigError, Origin, Sourced};
 use super::show::Shown;
 use super::value::Value;
 
-/// Where values come from, and which were taken.
+/// The sources of values, and the values that were taken.
 pub(super) struct Layers<'a> {
     flags: &'a Flags,
     env: &'a Environment,
-    /// The sections of the file that count: those that are there once, or one `[[proxysql]]`.
+    /// The sections of the file that apply: the ones that cannot repeat, or one `[[proxysql]]`.
     tables: Vec<&'a Table>,
-    /// Which `[[proxysql]]`.
+    /// The index of the `[[proxysql]]`.
     index: Option<usize>,
-    /// Every value that was taken, by section and name: `proxysql[0].address`.
+    /// Every value that was taken, by its full name: `proxysql[0].address`.
     pub(super) shown: BTreeMap<String, Shown>,
 }
 
@@ -28,29 +28,29 @@ impl<'a> Layers<'a> {
         Self { flags, env, tables, index: None, shown: BTreeMap::new() }
     }
 
-    /// The same flags and environment over one `[[proxysql]]`, or over none.
+    /// The same flags and environment on top of one `[[proxysql]]`, or of none.
     pub(super) fn of_proxy(&self, index: usize, table: Option<&'a Table>) -> Self {
         Self { index: Some(index), ..Self::new(self.flags, self.env, table.into_iter().collect()) }
     }
 
-    /// What the flag says.
+    /// The flag's value.
     pub(super) fn flag<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         self.flags.text(&key.about).map(|text| read(key, text)).transpose()
     }
 
-    /// What the environment says.
+    /// The environment's value.
     pub(super) fn env<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         self.env.first(key.about.env.iter().copied())?.map(|text| read(key, text)).transpose()
     }
 
-    /// What the file says.
+    /// The file's value.
     pub(super) fn file<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         debug_assert!(keys::all().any(|about| std::ptr::eq(about, &key.about)), "{} is in no section", key.about.name);
         let mut tables = self.tables.iter().filter(|table| table.section == key.about.section);
         tables.next().map_or(Ok(None), |table| table.find(key))
     }
 
-    /// What flag or environment say of a key that takes several values there: each text, unread.
+    /// The texts that flag or environment give for a key with several values, not parsed.
     pub(super) fn texts<T>(&self, key: &Key<T>) -> Result<Option<Sourced<Vec<String>>>, ConfigError> {
         let text = match self.flags.text(&key.about) {
             None => self.env.first(key.about.env.iter().copied())?,
@@ -60,9 +60,9 @@ impl<'a> Layers<'a> {
         Ok(text.map(|text| Sourced::new(split(text.value), text.origin)))
     }
 
-    /// The value of the highest layer that has one, noted.
+    /// Finds the value of the highest layer that has one, and notes its origin.
     pub(super) fn find<T: Value>(&mut self, key: &Key<T>) -> Result<Option<T>, ConfigError> {
-        // Each is read, so that a wrong value is an error though a higher layer has another.
+        // Every layer is read, so a wrong value is an error even if a higher layer wins.
         let given = self.flag(key)?.or(self.env(key)?).or(self.file(key)?).or(self.env_below(key)?);
         let given = match (given, key.about.default) {
             (None, Some(text)) => Some(read(key, Sourced::new(text, Origin::Default))?),
@@ -85,24 +85,24 @@ impl<'a> Layers<'a> {
         self.find(key)?.ok_or_else(|| ConfigError::new(Origin::Default, &key.about.full_name(), "missing"))
     }
 
-    /// systemd's variable: it may list several directories, and the first one counts.
+    /// The value of a variable below the file, such as systemd's. Of several directories the first counts.
     fn env_below<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         let Some(text) = self.env.first(key.about.env_below)? else { return Ok(None) };
         let first = text.value.split(':').next().unwrap_or_default();
         read(key, Sourced::new(first, text.origin)).map(Some)
     }
 
-    /// Keeps what was taken for a key, for `config check`.
+    /// Notes the value of a key, for `config check`.
     pub(super) fn note(&mut self, key: &About, value: String, origin: Origin) {
         self.shown.insert(self.name(key), Shown { value, origin, is_comment: false });
     }
 
-    /// The same for what cannot be written so in a config file.
+    /// Notes a value that a config file cannot have in this form; `config check` shows it as a comment.
     pub(super) fn remark(&mut self, key: &About, value: String, origin: Origin) {
         self.shown.insert(self.name(key), Shown { value, origin, is_comment: true });
     }
 
-    /// Where the value of a key came from.
+    /// The origin of a key's value.
     pub(super) fn origin(&self, key: &About) -> Origin {
         self.shown.get(&self.name(key)).map_or(Origin::Default, |shown| shown.origin.clone())
     }

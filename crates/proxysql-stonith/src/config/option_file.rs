@@ -1,19 +1,19 @@
-//! User and password out of a MySQL option file (`.my.cnf`), read as MySQL's own clients read it.
+//! Reads user and password from a MySQL option file (`.my.cnf`), as MySQL's own clients do.
 
 use crate::secret::Secret;
 
-/// What one group of an option file says.
+/// User and password of one group in an option file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OptionGroup {
-    /// `user`.
+    /// The value of `user`.
     pub user: Option<String>,
-    /// `password`.
+    /// The value of `password`.
     pub password: Option<Secret>,
 }
 
-/// Reads a group, `[client]` for one. Later lines win, other groups and options are passed over.
+/// Reads a group, such as `[client]`. Later lines win; other groups and options are ignored.
 ///
-/// `!include` is not followed: what it names can change who may read the password.
+/// `!include` is not followed: other users might read the included file.
 pub fn read_group(text: &str, group: &str) -> OptionGroup {
     let mut found = OptionGroup::default();
     let mut here = false;
@@ -36,7 +36,7 @@ pub fn read_group(text: &str, group: &str) -> OptionGroup {
     found
 }
 
-/// Cuts a comment off: `#` outside of quotes.
+/// The line without its comment, which begins at a `#` outside of quotes.
 fn without_comment(line: &str) -> &str {
     let mut quote = None;
     let mut escaped = false;
@@ -56,7 +56,7 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// Takes the quotes off, and reads `\n`, `\t`, `\s` and the like.
+/// Removes the quotes, and resolves escapes such as `\n`, `\t` and `\s`.
 fn unquote(value: &str) -> String {
     let quoted = ['\'', '"'].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
     let mut text = String::new();

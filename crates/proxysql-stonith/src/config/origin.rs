@@ -1,16 +1,16 @@
-//! Where a value came from, and what was wrong with it.
+//! The origin of a value, and the error for a wrong one.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The exit code for bad input: a wrong flag, environment or file.
+/// The exit code for bad input: a wrong flag, environment variable or file.
 pub const EXIT_BAD_INPUT: u8 = 2;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The value is given nowhere, so the default applies.
     Default,
     /// A line of the config file.
     File {
@@ -36,7 +36,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value, and where it came from.
+/// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
     /// The value.
@@ -46,20 +46,20 @@ pub struct Sourced<T> {
 }
 
 impl<T> Sourced<T> {
-    /// Puts both together.
+    /// Joins a value and its origin.
     pub fn new(value: T, origin: Origin) -> Self {
         Self { value, origin }
     }
 
-    /// The same origin with another value.
+    /// Maps the value and keeps the origin.
     pub fn map<U>(self, read: impl FnOnce(T) -> U) -> Sourced<U> {
         Sourced { value: read(self.value), origin: self.origin }
     }
 
-    /// The same origin with another value, or the error placed there.
+    /// Parses the value and keeps the origin.
     ///
     /// # Errors
-    /// What `read` says, with key and place.
+    /// The error of `read`, with key and place.
     pub fn read<U>(self, key: &str, read: impl FnOnce(T) -> Result<U, String>) -> Result<Sourced<U>, ConfigError> {
         match read(self.value) {
             Ok(value) => Ok(Sourced { value, origin: self.origin }),
@@ -68,26 +68,26 @@ impl<T> Sourced<T> {
     }
 }
 
-/// What is wrong with the config: where, which key, and what was expected. Never carries a secret (I11).
+/// A problem in the config: its place, the key, and what was expected. It contains no secret (I11).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where the wrong value was read.
     pub origin: Origin,
-    /// The key as in the file (`isolation.after`); empty for what concerns a whole file.
+    /// The key as in the file (`isolation.after`); empty if the problem is the whole file.
     pub key: String,
-    /// What is wrong, and what to write instead.
+    /// The problem, and what to write instead.
     pub problem: String,
-    /// The file that couldn't be used at all.
+    /// The file that can't be used at all.
     pub file: Option<PathBuf>,
 }
 
 impl ConfigError {
-    /// A wrong value.
+    /// Makes the error for a wrong value.
     pub fn new(origin: Origin, key: &str, problem: impl Into<String>) -> Self {
         Self { origin, key: key.to_owned(), problem: problem.into(), file: None }
     }
 
-    /// A file that can't be used at all.
+    /// Makes the error for a file that can't be used at all.
     pub fn of_file(path: &Path, problem: impl Into<String>) -> Self {
         Self { origin: Origin::Default, key: String::new(), problem: problem.into(), file: Some(path.to_owned()) }
     }

@@ -1,11 +1,11 @@
-//! docs/config.md, made from the keys.
+//! Renders docs/config.md from the keys.
 
 use std::fmt::Write;
 
 use super::definition::About;
 use super::keys::{CONFIG_FILE, SECTIONS};
 
-/// What is told before the keys.
+/// The text before the keys.
 const INTRODUCTION: &str = "\
 # Config
 
@@ -25,7 +25,7 @@ variable counts as unset.
 - The config file must not be writable by other users.
 ";
 
-/// A config file that a reader can start from.
+/// The example config file.
 pub(super) const EXAMPLE: &str = r#"[orchestrator]
 endpoints = ["https://orc1:3000", "https://orc2:3000", "https://orc3:3000"]
 ca_file = "/etc/proxysql-stonith/orchestrator-ca.pem"
@@ -51,7 +51,7 @@ scheduler_interval = "5s"
 format = "json"
 "#;
 
-/// The whole page.
+/// Renders the whole page.
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
     let file = &CONFIG_FILE.about;
@@ -71,7 +71,7 @@ pub fn reference() -> String {
     page
 }
 
-/// The default as the config file has it.
+/// The default as a config file has it.
 fn default(key: &About) -> String {
     let below = key.env_below.map_or(String::new(), |name| format!("`${name}`, or "));
     match key.default.map(key.takes.in_file) {
@@ -80,7 +80,7 @@ fn default(key: &About) -> String {
     }
 }
 
-/// Flag and variables.
+/// The flag and the variables of a key.
 fn ways(key: &About) -> String {
     let ways = key.flag.iter().chain(key.env).map(|way| format!("`{way}`"));
     ways.collect::<Vec<_>>().join(" or ")

@@ -1,5 +1,6 @@
-//! Where passwords come from. The source is kept, so that it can be read again when a password is refused:
-//! a rotated password takes no restart.
+//! The sources of passwords.
+//!
+//! A source is kept and read again when a password is refused, so a changed password needs no restart.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use crate::secret::{Credential, Secret};
 /// The largest secret file that is read, in bytes.
 const SECRET_MAX_BYTES: u64 = 64 * 1024;
 
-/// Why a secret can't be had. Never carries one (I11).
+/// Why a secret can't be read. It contains no secret (I11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// The file can't be read.
@@ -23,40 +24,40 @@ pub enum SecretError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Others can read it, or change it.
+    /// Other users can read or change the file.
     #[error(transparent)]
     Open(#[from] OpenToOthers),
-    /// It doesn't say what is needed.
+    /// The file lacks the user or the password.
     #[error("{path} has no {what}")]
     ProofGap {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// What is missing.
         what: String,
     },
-    /// Nothing names the user.
+    /// No user is given.
     #[error("no user is given with the password")]
     NoUser,
 }
 
-/// A password, or where to read it.
+/// Where to read a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// It is this: from the environment, which doesn't change.
+    /// The password itself, from the environment, which does not change.
     Given(Secret),
-    /// It is a file's content, less a newline at the end.
+    /// A file's content without a newline at its end.
     File(PathBuf),
-    /// It is in a MySQL option file, in this group.
+    /// A group of a MySQL option file.
     OptionFile {
         /// The file.
         path: PathBuf,
         /// The group, without brackets.
         group: &'static str,
     },
-    /// It is in the config file, at this ProxySQL, or at Orchestrator.
+    /// The config file's section of a ProxySQL, or of Orchestrator.
     ConfigFile {
         /// The file.
         path: PathBuf,
@@ -65,22 +66,22 @@ pub enum SecretSource {
     },
 }
 
-/// A user and where its password is.
+/// A user and the source of its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialSource {
-    /// The user, if it is known without reading the password's source.
+    /// The user, if known without reading the password's source.
     pub user: Option<String>,
-    /// The user if an option file names none.
+    /// The user to take if the option file names none.
     pub fallback_user: Option<String>,
-    /// The password.
+    /// The source of the password.
     pub password: SecretSource,
 }
 
 impl CredentialSource {
-    /// Reads the credential, afresh each time.
+    /// Reads the credential anew.
     ///
     /// # Errors
-    /// The source can't be read, is open to others, or lacks something.
+    /// The source can't be read, is open to other users, or lacks the user or the password.
     pub fn read(&self) -> Result<Credential, SecretError> {
         let missing = |path: &Path, what: String| SecretError::ProofGap { path: path.to_owned(), what };
         let (in_file, password) = match &self.password {
@@ -116,11 +117,11 @@ fn read_from_config(path: &Path, proxy: Option<&Node>) -> Result<Secret, SecretE
             table.map_or(Ok(None), |table| table.find(&keys::PROXYSQL_PASSWORD))
         }
     };
-    let what = "password where it had one before".to_owned();
+    let what = "password any more".to_owned();
     Ok(password.map_err(unreadable)?.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
 }
 
-/// Reads a file that must be closed to others. Its mode is looked at on the open file, so it is the one read.
+/// Reads a file that must be closed to other users. The mode is that of the open file, so both belong to one file.
 fn read_secret_file(path: &Path) -> Result<String, SecretError> {
     let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
     let file = Regular::open(path, Links::Follow).map_err(|error| unreadable(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The effective config as a file that [`super::RawFile`] reads back, with the origin of each value.
+//! Renders the config in force as a file that [`super::RawFile`] reads back, with the origin of each value.
 
 use super::keys::{SECTIONS, Section};
 use super::{Config, Origin};
@@ -6,15 +6,15 @@ use super::{Config, Origin};
 /// A value in force, as `config check` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
-    /// As the config file has it; a secret is hidden.
+    /// The value as the config file has it; a secret is hidden.
     pub(super) value: String,
-    /// Where it came from.
+    /// The value's origin.
     pub(super) origin: Origin,
-    /// Whether it cannot be written so in a config file.
+    /// Whether it is shown as a comment, because a config file cannot have it in this form.
     pub(super) is_comment: bool,
 }
 
-/// Writes it.
+/// Renders the file.
 pub(super) fn to_toml(config: &Config) -> String {
     let mut parts = Vec::new();
     for section in SECTIONS {
@@ -34,7 +34,7 @@ pub(super) fn to_toml(config: &Config) -> String {
 fn lines(config: &Config, section: &Section, label: &str) -> String {
     let line = |name: &str| {
         let Shown { value, origin, is_comment } = config.shown.get(&format!("{label}.{name}"))?;
-        // A path may hold a line break; a comment may not.
+        // A path may contain a line break; a comment must not.
         let origin = origin.to_string().replace(char::is_control, "?");
         Some(format!("{}{name} = {value} # {origin}\n", if *is_comment { "# " } else { "" }))
     };

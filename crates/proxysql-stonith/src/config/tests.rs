@@ -1,4 +1,4 @@
-//! The config's rules, each by the text that an operator writes and the error or the value that comes of it.
+//! The config's rules: each test has the text that an operator writes, and the error or value that follows.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -21,7 +21,7 @@ user = "stonith"
 password = "hunter2"
 "#;
 
-/// A directory with files in it, and the flags and environment to try.
+/// A directory with files, and the flags and environment to try.
 struct Case {
     dir: tempfile::TempDir,
     flags: Flags,
@@ -31,7 +31,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // So that no file of this machine is read.
+        // An empty config file, so that no file of this machine is read.
         let mut case = Self { dir, flags: Flags::default(), env: BTreeMap::new() };
         case.file("");
         case

@@ -1,6 +1,6 @@
-//! The types of settings: how each is read from flag, variable and file, and how a config file has it.
+//! The types of settings: how each is parsed from flag, variable and file, and shown as in a config file.
 //!
-//! The file is not read by serde: its errors quote the value, and the value may be a password (I11).
+//! serde does not parse the file: its errors quote the value, and the value may be a password (I11).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use super::words::Word;
 use super::{address, duration};
 use crate::secret::Secret;
 
-/// A type that settings have.
+/// A type of settings.
 pub trait Value: Sized + 'static {
     /// Its name in docs/config.md.
     const KIND: &'static str;
 
-    /// What the config file has to have there.
+    /// The form that the config file must have.
     const EXPECTED: &'static str;
 
-    /// Reads what a flag or a variable has.
+    /// Parses the text of a flag or variable.
     ///
     /// # Errors
     /// What was expected.
     fn from_text(text: &str) -> Result<Self, String>;
 
-    /// Reads what the config file has. A relative path counts from `folder`, which holds the file.
+    /// Parses a value of the config file. A relative path counts from `folder`, which contains the file.
     ///
     /// # Errors
-    /// It is of another type, or not what was expected.
+    /// The value has another type, or is not what was expected.
     fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
         Ok(Self::from_text(written.text()?)?)
     }
@@ -39,33 +39,33 @@ pub trait Value: Sized + 'static {
     /// The value as the config file has it; a secret is hidden.
     fn to_toml(&self) -> String;
 
-    /// Every value, where there are only a few.
+    /// All values as words, if the type has only a few.
     fn words() -> Vec<&'static str> {
         Vec::new()
     }
 }
 
-/// A value in the config file, of whichever type. Any text may turn out to be a password.
+/// A value in the config file, of any type. Every text is a [`Secret`] because it may be a password.
 #[derive(Debug, Clone)]
 pub enum Written {
     /// A string.
     Text(Secret),
-    /// A whole number; `None` is one that is too large.
+    /// A whole number; `None` if it is too large.
     Number(Option<i64>),
     /// `true` or `false`.
     Boolean(bool),
     /// An array.
     List(Vec<Written>),
-    /// What no setting is, by TOML's name for it.
+    /// A type that no setting has, by its TOML name.
     Other(&'static str),
 }
 
 /// Why a value in the config file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is not of the type that [`Value::EXPECTED`] names.
+    /// The value does not have the type that [`Value::EXPECTED`] names.
     Type,
-    /// What was expected.
+    /// The value is wrong; the text says what was expected.
     Value(String),
 }
 
@@ -86,7 +86,7 @@ impl Written {
         }
     }
 
-    /// TOML's name for its type.
+    /// The TOML name of its type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "string",
@@ -104,7 +104,7 @@ impl Written {
 
     fn number(&self) -> Result<i64, Wrong> {
         let Self::Number(number) = self else { return Err(Wrong::Type) };
-        Ok(number.ok_or_else(|| "is too large a number".to_owned())?)
+        Ok(number.ok_or_else(|| "is too large".to_owned())?)
     }
 
     fn list(&self) -> Result<&[Written], Wrong> {
@@ -162,7 +162,7 @@ impl Value for i64 {
     const EXPECTED: &'static str = "a whole number";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{:?} is no number; expected a whole number", start_of(text)))
+        text.parse().map_err(|_| format!("{:?} is not a number; expected a whole number", start_of(text)))
     }
 
     fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
@@ -213,7 +213,7 @@ fn hostgroups(numbers: Vec<i64>) -> Result<Vec<Hostgroup>, String> {
     for number in numbers {
         // ProxySQL's column is a signed 32-bit number, at least 0.
         let known = i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok());
-        let known = known.ok_or_else(|| format!("{number} is no hostgroup; expected 0 to {}", i32::MAX))?;
+        let known = known.ok_or_else(|| format!("{number} is not a hostgroup; expected 0 to {}", i32::MAX))?;
         if !seen.insert(Hostgroup(known)) {
             return Err(format!("{number} is listed twice"));
         }
@@ -238,7 +238,8 @@ impl Value for PathBuf {
     const KIND: &'static str = "path";
     const EXPECTED: &'static str = "a path in quotes";
 
-    /// Makes it absolute: later the working directory may be another. The scheduler's is ProxySQL's data directory.
+    /// Makes the path absolute, because the working directory may change. Under the scheduler it is ProxySQL's data
+    /// directory.
     fn from_text(text: &str) -> Result<Self, String> {
         let path = path(text)?;
         Ok(std::path::absolute(&path).unwrap_or(path))
@@ -288,7 +289,7 @@ impl<W: Word> Value for W {
     }
 }
 
-/// As much of a text as an error shows.
+/// The part of a text that an error shows.
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }

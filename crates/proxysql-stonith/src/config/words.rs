@@ -1,4 +1,4 @@
-//! Settings that are one of a few words, with one spelling for file, flag and environment.
+//! Settings that are one of a few words, spelled the same in file, flag and environment.
 
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 
@@ -7,7 +7,7 @@ pub trait Word: Copy + PartialEq + Send + Sync + 'static {
     /// Every value with its word.
     const WORDS: &'static [(&'static str, Self)];
 
-    /// Reads a word.
+    /// Parses a word.
     ///
     /// # Errors
     /// The words that were expected.
@@ -25,21 +25,21 @@ pub trait Word: Copy + PartialEq + Send + Sync + 'static {
     }
 }
 
-/// Whether what was decided is carried out.
+/// Whether decisions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enforcement {
-    /// It is.
+    /// Decide, report and write.
     Enforce,
     /// Decide and report, never write.
     Observe,
 }
 
-/// What to do when Orchestrator's answers can't be read for longer than the lease.
+/// What to do if Orchestrator's answers are unreadable for longer than the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBlind {
-    /// Nothing, loudly.
+    /// Change nothing, and report it as a failure.
     Hold,
-    /// The same as for no answer.
+    /// Isolate, as without an answer.
     Isolate,
 }
 
@@ -48,33 +48,33 @@ pub enum OnBlind {
 pub enum ProxyTls {
     /// Plain TCP.
     Off,
-    /// The CA of `ca_file` signed its certificate, for whichever name.
+    /// The CA of `ca_file` must have signed the certificate, for any name.
     VerifyCa,
-    /// And it is for the name or address that is connected to.
+    /// The certificate must also be for the name or address that is connected to.
     VerifyIdentity,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The least important thing that is logged.
+/// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Only what failed.
+    /// Only failures.
     Error,
-    /// And what needs attention.
+    /// Also what needs attention.
     Warn,
-    /// And each change.
+    /// Also each change.
     Info,
-    /// And each tick.
+    /// Also each tick.
     Debug,
-    /// And each statement and request.
+    /// Also each statement and request.
     Trace,
 }
 

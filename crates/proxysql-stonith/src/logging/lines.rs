@@ -1,6 +1,6 @@
-//! Log lines go through a thread of their own: a reader that stops reading costs lines, and never a tick.
+//! A separate thread writes log lines. A reader that stops reading costs lines, never a tick.
 //!
-//! tracing-appender does the same, but prints to stdout where its queue is full at the end: that may be the same pipe.
+//! tracing-appender does the same, but prints to stdout if its queue is full at the end. That may be the same pipe.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// So many lines wait for a slow reader; what comes then is dropped and counted.
+/// The largest number of lines that wait for a slow reader. Further lines are dropped and counted.
 const WAITING_MAX: usize = 1_000;
 
-/// How long the end of the program waits for the last lines to be read.
+/// How long the program waits at its end until the last lines are read.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 enum Message {
@@ -21,7 +21,7 @@ enum Message {
     Written(SyncSender<()>),
 }
 
-/// Takes lines, and never waits.
+/// Takes lines without waiting.
 #[derive(Debug, Clone)]
 pub struct Lines {
     queue: SyncSender<Message>,
@@ -29,7 +29,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Lines to this writer. Its errors lose lines and nothing else: ProxySQL may have closed the other end of the pipe.
+    /// Writes lines to this writer. Its errors only lose lines: ProxySQL may have closed the other end of the pipe.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(WAITING_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -38,7 +38,7 @@ impl Lines {
         Self { queue, dropped }
     }
 
-    /// Waits for the lines of before, for a moment.
+    /// Waits a moment for the earlier lines.
     pub fn finish(&self) {
         let (done, is_done) = sync_channel(1);
         if self.queue.try_send(Message::Written(done)).is_ok() {
@@ -50,7 +50,7 @@ impl Lines {
 fn write_all(lines: &Receiver<Message>, mut writer: impl Write, dropped: &AtomicU64) {
     for message in lines {
         match message {
-            // The whole line at once, so that lines of overlapping processes don't mix.
+            // The whole line is written at once, so that lines of overlapping processes do not mix.
             Message::Line(line) => {
                 let _ = writer.write_all(&line).and_then(|()| writer.flush());
             }
@@ -60,7 +60,7 @@ fn write_all(lines: &Receiver<Message>, mut writer: impl Write, dropped: &Atomic
         }
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
-            lines => tracing::warn!(lines, "log lines were dropped: they were not read in time"),
+            lines => tracing::warn!(lines, "log lines were dropped because they were not read in time"),
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line each time that it is told to.
+    /// A reader that takes one line per signal.
     struct Reader {
         go_on: Receiver<()>,
         page: Arc<Mutex<String>>,
@@ -123,8 +123,8 @@ mod tests {
         }
         let dropped = lines.dropped.load(Ordering::Relaxed);
         assert!(dropped >= 40, "{dropped}");
-        lines.finish(); // there is no room for the question: it does not wait
-        drop(go); // and now everything is read
+        lines.finish(); // the queue is full, so this does not wait
+        drop(go); // now everything is read
         while lines.dropped.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }

@@ -1,19 +1,19 @@
-//! Says an error once, not every tick. Kept in the state file, so that it also holds from one start to the next.
+//! Logs an error once, not every tick. The state file keeps it, so that this also works across restarts.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The same error is said again after this, s.
+/// The same error is logged again after this time, s.
 pub const AGAIN_AFTER_S: i64 = 3_600;
 
-/// The most errors remembered; one more, and the one said longest ago is forgotten.
+/// The largest number of remembered errors. After that, the one logged longest ago is forgotten.
 const REMEMBERED_MAX: usize = 200;
 
-/// The most bytes of an error that are remembered, to see whether it changed.
+/// The largest part of an error that is remembered, to see whether it changed, in bytes.
 const TEXT_MAX_BYTES: usize = 2_000;
 
-/// Which errors were said, and when.
+/// Which errors were logged, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LogOnce {
@@ -28,13 +28,15 @@ struct Said {
 }
 
 impl LogOnce {
-    /// An error came up. Returns what to log: the text at first and when it changed; once an hour with a count;
-    /// `None` in between. `key` names what failed (`orchestrator http://orc1:3000`), `text` how.
+    /// Notes an error. Returns what to log, if anything.
+    ///
+    /// A new or changed text is logged at once, an unchanged one once an hour with a count. `key` names what failed
+    /// (`orchestrator http://orc1:3000`), `text` says how.
     pub fn error(&mut self, key: &str, text: &str, now_s: i64) -> Option<String> {
         let kept = bounded(text);
         if let Some(said) = self.said.get_mut(key)
             && said.text == kept
-            // A clock set back says it again rather than never.
+            // If the clock was set back, the error is logged again rather than never.
             && (said.said_s..said.said_s.saturating_add(AGAIN_AFTER_S)).contains(&now_s)
         {
             said.unsaid = said.unsaid.saturating_add(1);
@@ -50,7 +52,7 @@ impl LogOnce {
         }
     }
 
-    /// What failed works again. Returns what to log, once, if an error was said before.
+    /// Notes that `key` works again. Returns what to log, once, if an error was logged before.
     pub fn recovered(&mut self, key: &str) -> Option<String> {
         let said = self.said.remove(key)?;
         Some(format!("recovered: {key} (was: {})", said.text))

@@ -1,5 +1,7 @@
-//! Orchestrator's JSON as core types (facts §8, §9). Unknown fields are ignored. An entry of a list that has a needed one
-//! of a wrong type is skipped and said, with the nodes that it concerns; what is no list of objects is refused whole.
+//! Parses Orchestrator's JSON into core types (facts §8, §9).
+//!
+//! Unknown fields are ignored. A list entry with a wrong type in a needed field is skipped and reported with the nodes
+//! that it concerns. An answer that is not a list of objects is refused whole.
 
 mod lead;
 
@@ -20,36 +22,36 @@ pub use lead::{
 
 use crate::untrusted_text::{is_obeyed, line_of, one_line};
 
-/// The longest UID of a recovery: real ones have 84.
+/// The longest UID of a recovery, in bytes. Real ones have 84.
 const UID_MAX_BYTES: usize = 256;
 
-/// The most of a GTID set that is kept: one of a hundred servers has about four thousand characters.
+/// The largest part of a GTID set that is kept. A set of a hundred servers has about four thousand characters.
 const GTID_SET_MAX_CHARS: usize = 4_000;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
-/// Why an answer, or an entry of it, can't be used.
+/// Why an answer, or one of its entries, can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// Not the JSON we know.
+    /// The JSON does not have the expected form.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// A list of something else.
+    /// The list has entries that are not objects.
     #[error("it is a list, but not of objects")]
     NoObjects,
-    /// A recovery's UID that doesn't begin with nanoseconds.
+    /// A recovery's UID does not begin with nanoseconds.
     #[error(
-        "a recovery's UID is {0:?}, which is not nanoseconds, a colon and some more, {UID_MAX_BYTES} printable bytes at most"
+        "a recovery's UID is {0:?}, expected nanoseconds, a colon and more text, {UID_MAX_BYTES} printable bytes at most"
     )]
     Uid(String),
-    /// A host name that is none.
+    /// A host name is not valid.
     #[error(transparent)]
     Node(#[from] stonith_core::node::NodeError),
-    /// A node without a port.
+    /// A node has no port.
     #[error("the port of {0:?} is 0")]
     NoPort(String),
-    /// The same node twice, and not the same of it.
-    #[error("it is listed twice, and differently")]
+    /// A node is listed twice with different values.
+    #[error("it is listed twice with different values")]
     Twice,
 }
 
@@ -68,8 +70,9 @@ impl Key {
         }
     }
 
-    /// An empty name is no node, nor is `_`, which Orchestrator writes where there is no primary any more. It marks a
-    /// detached primary with `//`.
+    /// The node, unless the name is empty or `_`. Orchestrator writes `_` if there is no primary any more.
+    ///
+    /// It marks a detached primary with `//`.
     fn maybe(&self) -> Result<Option<Node>, AnswerError> {
         if self.hostname.is_empty() || self.hostname == "_" { Ok(None) } else { self.node().map(Some) }
     }
@@ -111,7 +114,7 @@ struct NumberJson {
     valid: bool,
 }
 
-/// An instance in `/api/downtimed`: only what makes a mark of it is needed.
+/// An instance in `/api/downtimed`, with only the fields of a downtime mark.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct MarkJson {
@@ -131,7 +134,7 @@ struct RecoveryJson {
     #[serde(rename = "UID")]
     uid: String,
     analysis_entry: Object<AnalysisJson>,
-    /// A pointer in Orchestrator: may be null, may not be missing.
+    /// A pointer in Orchestrator: it may be null, but not missing.
     #[serde(deserialize_with = "Option::deserialize")]
     successor_key: Option<Object<Key>>,
     is_successful: bool,
@@ -155,16 +158,16 @@ struct ClusterJson {
     cluster_alias: String,
 }
 
-/// A list, entry by entry.
+/// A list that was parsed entry by entry.
 #[derive(Debug)]
 pub struct Entries<T> {
-    /// Those that could be read.
+    /// The entries that could be parsed.
     pub read: Vec<T>,
-    /// The others.
+    /// The entries that were skipped.
     pub skipped: Vec<SkippedEntry>,
 }
 
-/// Reads each entry of a list by itself.
+/// Parses each entry of a list separately.
 fn entries<'b, J: Deserialize<'b>, T>(
     body: &'b [u8],
     part: AnswerPart,
@@ -197,7 +200,7 @@ fn skipped(part: AnswerPart, nodes: BTreeSet<Node>, error: &AnswerError) -> Skip
     SkippedEntry { part, nodes, what: one_line(&format!("{what} of {of} is skipped: {error}")) }
 }
 
-/// The nodes that an entry names, as far as they can be read.
+/// The nodes that an entry names, as far as they can be parsed.
 fn nodes_of(part: AnswerPart, entry: &str) -> BTreeSet<Node> {
     let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
     let keys: &[&str] = match part {
@@ -208,7 +211,7 @@ fn nodes_of(part: AnswerPart, entry: &str) -> BTreeSet<Node> {
     keys.iter().filter_map(node).collect()
 }
 
-/// `/api/downtimed`; `date_s` is the leader's time.
+/// Parses `/api/downtimed`; `date_s` is the leader's time.
 pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerError> {
     let marks = entries(body, AnswerPart::Marks, |mark: &MarkJson| {
         let downtime = Downtime {
@@ -222,7 +225,7 @@ pub fn downtimes(body: &[u8], date_s: i64) -> Result<Entries<Downtime>, AnswerEr
     Ok(Entries { read: marks.read.into_iter().flatten().collect(), skipped: marks.skipped })
 }
 
-/// `/api/all-instances`; `date_s` is the leader's time before it was asked.
+/// Parses `/api/all-instances`; `date_s` is the leader's time before the request.
 pub fn instances(body: &[u8], date_s: i64) -> Result<Entries<Instance>, AnswerError> {
     let mut entries = entries(body, AnswerPart::Instances, |json: &InstanceJson| instance(json, date_s))?;
     let mut first: BTreeMap<Node, Instance> = BTreeMap::new();
@@ -240,7 +243,7 @@ pub fn instances(body: &[u8], date_s: i64) -> Result<Entries<Instance>, AnswerEr
     Ok(entries)
 }
 
-/// What the server says of its stopped replication threads. Orchestrator passes the texts on as Go strings in quotes.
+/// The server's errors of stopped replication threads. Orchestrator passes them on as quoted Go strings.
 fn replication_error(json: &InstanceJson) -> String {
     let said = [&json.last_io_error, &json.last_sql_error].map(|text| text.trim_matches('"'));
     let said: Vec<&str> = said.into_iter().filter(|text| !text.is_empty()).collect();
@@ -249,7 +252,8 @@ fn replication_error(json: &InstanceJson) -> String {
 
 fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
     let Object(since) = &json.seconds_since_last_seen;
-    // `LastSeenTimestamp` is text of the database's zone (facts §8). Asked for before, the time can only be too early.
+    // `LastSeenTimestamp` is in the database's time zone (facts §8), so it is not used. `date_s` is from before the
+    // request, so the result can only be too early.
     let seen_s = if since.valid { date_s.saturating_sub(since.int64.max(0)) } else { 0 };
     Ok(Instance {
         node: json.key.0.node()?,
@@ -267,7 +271,7 @@ fn instance(json: &InstanceJson, date_s: i64) -> Result<Instance, AnswerError> {
     })
 }
 
-/// A page of `/api/audit-recovery`; `date_s` is the leader's time.
+/// Parses a page of `/api/audit-recovery`; `date_s` is the leader's time.
 pub fn recoveries(body: &[u8], date_s: i64) -> Result<Entries<Recovery>, AnswerError> {
     entries(body, AnswerPart::History, |json: &RecoveryJson| recovery(json, date_s))
 }
@@ -299,27 +303,29 @@ fn recovery(json: &RecoveryJson, date_s: i64) -> Result<Recovery, AnswerError> {
     Ok(Recovery { end_s: end_s(json, record.at_s(), date_s), ..record })
 }
 
-/// A time without a zone, as seconds that only a difference makes sense of.
+/// A time without a zone, as seconds. Only differences of such times make sense.
 fn local_s(text: &str) -> Option<i64> {
     let civil: DateTime = text.trim_end_matches('Z').parse().ok()?;
     Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_second())
 }
 
-/// When a recovery was over at the latest, s; `None` while it runs. Its times are text of the database's zone, so only
-/// how long it took is of use, counted from the UID, which has no zone. Where a change of the clocks lies in between, that
-/// is too long by an hour or makes no sense: then the end is before now, when it is seen to be over.
+/// The latest possible end of a recovery, s; `None` while it runs.
+///
+/// Its times are in the database's time zone, so only its duration is used, counted from the UID, which has no zone.
+/// A change to or from summer time makes the duration an hour too long or senseless. The end is then now, since the
+/// recovery is seen to be over.
 fn end_s(json: &RecoveryJson, at_s: i64, date_s: i64) -> Option<i64> {
     let end = json.recovery_end_timestamp.as_str();
     if end.is_empty() || end.starts_with("0000-00-00") {
         return None;
     }
     let took_s = local_s(end).zip(local_s(&json.recovery_start_timestamp)).map(|(end, start)| end - start);
-    // Whole seconds are cut off: the true end is within the next one.
+    // Fractions are cut off, so the true end is within the next second.
     let counted = took_s.filter(|took_s| *took_s >= 0).map(|took_s| at_s.saturating_add(took_s + 1));
     Some(counted.unwrap_or(i64::MAX).min(date_s.saturating_add(1)))
 }
 
-/// The `Date` header, s since 1970.
+/// Parses a `Date` header, s since 1970.
 pub fn http_date(text: &str) -> Option<i64> {
     jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp().as_second())
 }
@@ -359,7 +365,7 @@ mod tests {
         assert_eq!(of("my01").checked_s, DATE_S - 1, "SecondsSinceLastSeen");
     }
 
-    /// Whoever may write to Orchestrator chooses these texts.
+    /// Anyone who may write to Orchestrator chooses these texts.
     #[test]
     fn d7_texts_of_others_are_one_clean_line_and_bounded_when_they_come_in() {
         let hostile = format!("x\u{1b}[2J\n2026 ERROR forged\u{202e}{}", "y".repeat(3_000_000));
@@ -398,7 +404,7 @@ mod tests {
     fn a_list_that_is_too_long_is_refused_before_it_is_read_whole() {
         let entries = |count: usize| format!("[{}\"x\"]", "\"x\",".repeat(count - 1));
         assert_eq!(raft_peers(entries(ENTRIES_MAX).as_bytes()).unwrap(), ENTRIES_MAX);
-        // What follows the one too many is never looked at: not even that it is no JSON.
+        // Nothing after the first surplus entry is read, so invalid JSON there is not noticed.
         let garbage = format!("{},{}", entries(ENTRIES_MAX + 1).trim_end_matches(']'), "garbage".repeat(10));
         let error = raft_peers(garbage.as_bytes()).unwrap_err().to_string();
         assert!(error.contains("at most 50000 entries"), "{error}");

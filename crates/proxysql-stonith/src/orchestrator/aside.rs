@@ -1,6 +1,6 @@
-//! The side questions of a tick: who backs the leader, the instances, the history.
+//! The side questions of a tick: the leader's backing, the instances, the history.
 //!
-//! One that is slow, fails or is cut off costs no lease: its part of the answer is missing, and that is said.
+//! A side question that is slow, fails or is cut off costs no lease. Its part of the answer is missing and reported.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,11 +21,11 @@ use super::voices::Voices;
 use super::way::{LeadCheck, Marks, Way};
 use super::{Client, LeaderPath, RAFT_WAIT};
 
-/// After so long no further page of the history is begun in a tick.
+/// A tick begins no further page of the history after this time.
 const HISTORY_WAIT: Duration = Duration::from_millis(500);
 
 impl Client {
-    /// The side questions: what they come to is added to the answer, and their failure is said.
+    /// Asks the side questions. Adds their results to the answer, and reports their failures.
     pub(super) async fn ask_more(
         &mut self,
         found: LeaderPath,
@@ -114,7 +114,7 @@ impl Client {
             return Err(LeaderView::Conflict(ConflictCause::MajorityNamesAnother { endpoint, leader, other }));
         }
         Ok(match voices.confirm() {
-            // One that has no peers is confirmed by nobody.
+            // A leader without peers is confirmed by no other node.
             true if voices.majority() > 1 => Backing::Majority,
             true => Backing::Single,
             false if names.len() < voices.majority() => Backing::Single,
@@ -127,7 +127,7 @@ impl Client {
 struct SideQuestions {
     way: Way,
     deadline: Instant,
-    /// What can't be used of the answers, and which ones did not come.
+    /// The entries that can't be used, and the questions without an answer.
     skipped: Vec<SkippedEntry>,
 }
 
@@ -136,7 +136,7 @@ impl SideQuestions {
         self.way.leader().map(str::to_owned)
     }
 
-    /// One question, until then.
+    /// Asks one question, until a deadline.
     async fn ask<T>(
         &mut self,
         until: Instant,
@@ -156,12 +156,12 @@ impl SideQuestions {
         None
     }
 
-    /// What the leader says of the raft.
+    /// Asks the leader for its raft status.
     async fn raft(&mut self) -> Option<Raft> {
         self.ask(Instant::now() + RAFT_WAIT, "raft-status", async |way: &mut Way| way.raft().await).await
     }
 
-    /// `date_s`: the leader's time, as it was before.
+    /// Asks for the instances; `date_s` is the leader's time before the request.
     async fn instances(&mut self, date_s: i64) -> Option<Vec<Instance>> {
         let question = async |connection: &mut Connection| {
             connection.get("all-instances").await?.entries(|body| answers::instances(body, date_s))
@@ -171,7 +171,7 @@ impl SideQuestions {
         Some(said.read)
     }
 
-    /// The pages of the history that are new, as many as there is time for, and one at least besides the newest.
+    /// Asks for the new pages of the history: the newest, at least one more, and others while there is time.
     async fn history(&mut self, known: &HistoryProgress, leader: &str) -> Option<RecoveryHistory> {
         let began = Instant::now();
         let mut reading = known.read(leader);

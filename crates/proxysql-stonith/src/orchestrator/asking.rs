@@ -1,5 +1,7 @@
-//! Requests under way, one per endpoint at most. They outlive the tick that sent them: an endpoint that is slow or hung
-//! is not waited for, and what it says late still makes its connection ready for the next tick.
+//! Requests in progress, at most one per endpoint.
+//!
+//! Requests outlive the tick that sent them. A tick does not wait for a slow or hung endpoint, and a late answer still
+//! makes the connection ready for the next tick.
 //!
 //! **Invariant:** a request ends by itself, answered or not, within connect_timeout and read_timeout.
 
@@ -15,21 +17,21 @@ use super::answers::WhyNot;
 use super::connection::Connection;
 use super::error::RequestError;
 
-/// What is asked of all endpoints side by side.
+/// A question to all endpoints, asked side by side.
 #[derive(Debug, Clone, Copy)]
 pub enum Question {
-    /// leader-check.
+    /// Whether the node leads (leader-check).
     Leads,
-    /// Why it does not lead: what it says of the raft, or of its database.
+    /// Why the node does not lead: the state of the raft, or of its database.
     WhyNot,
 }
 
-/// What came of it.
+/// The answer to a question.
 #[derive(Debug)]
 pub enum Said {
-    /// To leader-check: whether it leads.
+    /// Whether the node leads.
     Leads(Result<bool, RequestError>),
-    /// Why it does not.
+    /// Why the node does not lead.
     WhyNot(Result<WhyNot, RequestError>),
 }
 
@@ -47,14 +49,14 @@ type Job = (Option<Connection>, Said);
 /// The connections, idle or in use.
 pub struct Asking {
     idle: Vec<Option<Connection>>,
-    /// Did not answer in time when it was last asked.
+    /// Per endpoint: whether it did not answer in time when it was last asked.
     hung: Vec<bool>,
     jobs: JoinSet<Job>,
     under_way: HashMap<Id, usize>,
 }
 
 impl Asking {
-    /// No connection yet to any of so many endpoints.
+    /// Makes the connections of this many endpoints, none open yet.
     pub fn new(endpoints: usize) -> Self {
         Self {
             idle: std::iter::repeat_with(|| None).take(endpoints).collect(),
@@ -71,12 +73,12 @@ impl Asking {
         self.under_way.clear();
     }
 
-    /// Takes an idle connection out; it comes back by [`Self::put_back`], or is closed.
+    /// Takes an idle connection out. [`Self::put_back`] returns it; otherwise it is closed.
     pub fn take(&mut self, endpoint: usize) -> Option<Connection> {
         self.idle[endpoint].take()
     }
 
-    /// Closes an idle connection that was there before; says whether there was one.
+    /// Closes an idle connection that was opened before `than`. Returns whether there was one.
     pub fn close_if_older(&mut self, endpoint: usize, than: Instant) -> bool {
         let is_older = self.idle[endpoint].as_ref().is_some_and(|connection| connection.opened() < than);
         if is_older {
@@ -85,29 +87,29 @@ impl Asking {
         is_older
     }
 
-    /// Gives a connection back.
+    /// Returns a connection that was taken out.
     pub fn put_back(&mut self, endpoint: usize, connection: Connection) {
         self.idle[endpoint] = Some(connection);
     }
 
-    /// Whether nothing is under way at this endpoint.
+    /// Whether no request to this endpoint is in progress.
     pub fn is_free(&self, endpoint: usize) -> bool {
         !self.under_way.values().any(|asked| *asked == endpoint)
     }
 
-    /// Whether something is under way, and only at endpoints that were late before.
+    /// Whether requests are in progress, all of them to endpoints that were late before.
     pub fn only_late_ones_are_left(&self) -> bool {
         !self.under_way.is_empty() && self.under_way.values().all(|endpoint| self.hung[*endpoint])
     }
 
-    /// Takes in what ended since the last tick: its connections serve this one, what it says is too old.
+    /// Collects the requests that ended since the last tick. Their connections are used; their answers are too old.
     pub fn take_in_late_ones(&mut self) {
         while let Some(joined) = self.jobs.try_join_next_with_id() {
             self.end(joined);
         }
     }
 
-    /// Sends a question to an endpoint that is free.
+    /// Sends a question to an endpoint without a request in progress.
     pub fn ask(&mut self, endpoint: usize, question: Question, settings: &Arc<Settings>, tls: Option<&TlsConnector>) {
         let kept = self.idle[endpoint].take();
         let (settings, tls) = (settings.clone(), tls.cloned());
@@ -115,7 +117,7 @@ impl Asking {
         self.under_way.insert(job.id(), endpoint);
     }
 
-    /// Waits for the next answer; none if nothing is under way. Can be cancelled and called again.
+    /// Waits for the next answer; `None` if no request is in progress. It can be cancelled and called again.
     pub async fn next(&mut self) -> Option<(usize, Said)> {
         loop {
             let joined = self.jobs.join_next_with_id().await?;
@@ -135,7 +137,7 @@ impl Asking {
     }
 }
 
-/// Asks on the kept connection, and if that is gone, once on a new one: a server that was restarted is not lost.
+/// Asks on the kept connection, and if that is gone, once on a new one, because the server may have restarted.
 async fn put(
     kept: Option<Connection>,
     endpoint: usize,

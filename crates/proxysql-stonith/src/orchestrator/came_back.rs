@@ -1,4 +1,4 @@
-//! What came back from each endpoint, and what all of it together means: the table of docs/what-came-back.md.
+//! What came back from each endpoint, and what it means together. docs/what-came-back.md has the table.
 
 use std::collections::BTreeSet;
 
@@ -7,25 +7,25 @@ use stonith_core::orchestrator::{CameBackKind, EndpointAnswer};
 use super::answers::{Health, RaftStatus};
 use super::error::RequestError;
 
-/// What an endpoint answered when it was asked whether it leads, and why not.
+/// An endpoint's answer to whether it leads, and why not.
 #[derive(Debug)]
 pub enum CameBack {
-    /// It leads.
+    /// The node leads.
     Leads,
-    /// It does not lead; what it says of the raft.
+    /// The node does not lead; this is its raft status.
     Follows(RaftStatus),
-    /// It does not lead; there is no raft, and this is what it says of the database.
+    /// The node does not lead; there is no raft, and this is the state of its database.
     Passive(Health),
-    /// It does not lead, and did not say why.
+    /// The node does not lead, and did not give a reason.
     NotLeader,
-    /// No answer, or none that can be used.
+    /// No usable answer.
     Failed(RequestError),
-    /// It was not waited for any longer.
+    /// No answer yet; the client stopped waiting.
     Pending,
 }
 
 impl RequestError {
-    /// Its kind.
+    /// The kind of answer.
     pub fn kind(&self) -> CameBackKind {
         match self {
             Self::Unreached { .. } => CameBackKind::Unreached,
@@ -43,7 +43,7 @@ impl RequestError {
 }
 
 impl CameBack {
-    /// Its kind.
+    /// The kind of answer.
     pub fn kind(&self) -> CameBackKind {
         match self {
             Self::Leads => CameBackKind::Leads,
@@ -58,8 +58,7 @@ impl CameBack {
         }
     }
 
-    /// Which member of the raft it is, as far as it said: by its own name, else by its endpoint. `leader` is the name of the
-    /// one that leads.
+    /// The raft member at the endpoint: its own name, else the endpoint. `leader` is the leader's name.
     pub fn member(&self, endpoint: &str, leader: &str) -> String {
         match self {
             Self::Leads => leader.to_owned(),
@@ -68,12 +67,12 @@ impl CameBack {
         }
     }
 
-    /// Whether it answered that it does not lead.
+    /// Whether the node answered that it does not lead.
     pub fn does_not_lead(&self) -> bool {
         matches!(self, Self::Follows(_) | Self::Passive(_) | Self::NotLeader)
     }
 
-    /// What the endpoint came back with, as data and in words.
+    /// The answer as data and as text.
     pub fn answer(&self, endpoint: &str) -> EndpointAnswer {
         EndpointAnswer { kind: self.kind(), text: self.text(endpoint) }
     }
@@ -89,15 +88,17 @@ impl CameBack {
             Self::Passive(Health::AnotherIsActive) => format!("{at} does not lead: another node is active"),
             Self::Passive(Health::NobodyIsActive) => format!("{at} does not lead, and no other node is active"),
             Self::Passive(Health::DatabaseGone) => format!("{at} does not lead: its database is gone"),
-            Self::NotLeader => format!("{at} does not lead, and does not say why"),
+            Self::NotLeader => format!("{at} does not lead, and gives no reason"),
             Self::Failed(error) => error.to_string(),
-            Self::Pending => format!("{at} did not answer in time before, and has not yet"),
+            Self::Pending => format!("{at} was late before and has not answered yet"),
         }
     }
 }
 
-/// Whether all that came back says that nobody can promote: a majority of the raft knows no leader; or, without raft,
-/// the shared database says that nobody is active, or is gone for every node that is configured.
+/// Whether all answers together say that no node can promote.
+///
+/// With raft, a majority knows no leader. Without raft, the shared database has no active node, or is gone for every
+/// configured node.
 pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
     let statuses = || {
         came_back.iter().zip(endpoints).filter_map(|(came_back, endpoint)| match came_back {
@@ -106,7 +107,7 @@ pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
         })
     };
     let peers = statuses().map(|(status, _)| status.peers).max().unwrap_or(0);
-    // By their own names: two endpoints can be one node.
+    // Members count by their own names: two endpoints can be one node.
     let members: BTreeSet<String> = came_back.iter().zip(endpoints).map(|(one, at)| one.member(at, "")).collect();
     let votes =
         statuses().filter(|(status, _)| status.leader.is_empty()).map(|(status, endpoint)| status.name(endpoint));
@@ -117,14 +118,16 @@ pub fn nobody_can_lead(came_back: &[CameBack], endpoints: &[String]) -> bool {
         || came_back.iter().all(|one| one.kind() == CameBackKind::DatabaseGone)
 }
 
-/// How many raft nodes are a majority: of as many as one of them says there are, and of no fewer than are configured here.
-/// A node with a wrong `RaftNodes` that is its own only peer is no majority (design §12).
+/// The size of a majority of the raft nodes.
+///
+/// The raft has as many nodes as one of them says, but no fewer than are configured here. A node whose wrong
+/// `RaftNodes` makes it its own only peer is therefore no majority (design §12).
 pub fn majority(peers: usize, configured: usize) -> usize {
     peers.max(configured) / 2 + 1
 }
 
 impl RaftStatus {
-    /// What names the node that said it; one that doesn't say goes by its endpoint.
+    /// The name of the node that answered: its own name if it gave one, else the endpoint.
     pub fn name(&self, endpoint: &str) -> String {
         if self.node.is_empty() { endpoint.to_owned() } else { self.node.clone() }
     }

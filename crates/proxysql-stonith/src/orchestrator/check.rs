@@ -1,14 +1,14 @@
-//! Whether each endpoint answers, for `config check --connect`.
+//! Asks whether each endpoint answers, for `config check --connect`.
 
 use futures_util::future::join_all;
 
 use super::came_back::CameBack;
 use super::{Client, Settings, TlsError};
 
-/// What an endpoint said: whether it leads, or why that is not known.
+/// Whether an endpoint leads, or why that is unknown.
 pub type Said = Result<bool, String>;
 
-/// Asks every endpoint by itself, all at once, so that each is waited for as long as it may take.
+/// Asks all endpoints at the same time. Each one may take its full timeout.
 ///
 /// # Errors
 /// A certificate or key can't be read.

@@ -1,4 +1,4 @@
-//! One owned HTTP/1 connection to one endpoint, bounded in time and bytes.
+//! An HTTP/1 connection to one endpoint, bounded in time and bytes.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use super::error::{RequestError, tls_error};
 use super::response::{Response, Secrets};
 use crate::untrusted_text::whole_cause;
 
-/// The largest list of instances, in bytes: 20,000 of 3 KB, as recorded.
+/// The largest list of instances, in bytes: 20,000 instances of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
 
 /// The largest page of the recovery history, in bytes: 20 records, each with its replicas by name.
 const HISTORY_MAX_BYTES: usize = 8 << 20;
 
-/// The largest answer to a question about the lead or the raft, and the largest error, in bytes.
+/// The largest answer about the lead or the raft, and the largest error, in bytes.
 const SMALL_MAX_BYTES: usize = 64 << 10;
 
 fn most_bytes(request: &str, status: u16) -> usize {
@@ -39,27 +39,27 @@ fn most_bytes(request: &str, status: u16) -> usize {
     }
 }
 
-/// A connection.
+/// A connection to one endpoint.
 pub struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     endpoint: Endpoint,
     authorization: Option<HeaderValue>,
     secrets: Secrets,
     read_timeout: Duration,
-    /// Nothing more comes on it: the server said so, or it was given up.
+    /// Whether nothing more comes on it, because the server closes it or it was given up.
     closing: bool,
     opened: Instant,
-    /// How many whole answers came on it.
+    /// How many whole answers were read from it.
     answers: u32,
-    /// Who answers here, by its own word, once it was asked.
+    /// The node's own name, once it was asked.
     name: Option<String>,
 }
 
 impl Connection {
-    /// Connects.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// Not reached in time, or TLS failed.
+    /// The endpoint was not reached in time, or TLS failed.
     pub async fn open(
         endpoint: &Endpoint,
         settings: &Settings,
@@ -93,7 +93,7 @@ impl Connection {
                 let name = ServerName::try_from(endpoint.host().to_owned()).map_err(|error| RequestError::Tls {
                     endpoint: endpoint.to_string(),
                     cause: error.to_string(),
-                    advice: "Name the endpoint by a host name or an address that a certificate can have",
+                    advice: "Use an endpoint URL with a host name or address that a certificate can contain",
                 })?;
                 let stream = connector
                     .connect(name, stream)
@@ -122,12 +122,12 @@ impl Connection {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender.
+        // The task ends when the sender is dropped.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    /// One GET; the connection must not be used any more after an error.
+    /// Sends one GET and reads the answer. After an error the connection must not be used any more.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -155,7 +155,7 @@ impl Connection {
         }
         let message = builder.body(Empty::new()).map_err(|error| garbled(whole_cause(&error)))?;
         if self.closing {
-            return Err(lost("it was to be closed".to_owned()));
+            return Err(lost("it was about to be closed".to_owned()));
         }
         let broken = |error: hyper::Error| match tls_error(&self.endpoint, &error) {
             Some(error) => error,
@@ -186,40 +186,40 @@ impl Connection {
         Ok(Response { status, date_s, body, endpoint: endpoint.clone(), path: path.to_owned(), location, secrets })
     }
 
-    /// Takes nothing more on it.
+    /// Marks the connection as not usable any more.
     pub fn give_up(&mut self) {
         self.closing = true;
     }
 
-    /// Since when it is open.
+    /// When it was opened.
     pub fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// How many whole answers came on it.
+    /// How many whole answers were read from it.
     pub fn answers(&self) -> u32 {
         self.answers
     }
 
-    /// Who answers here, as far as it was asked.
+    /// The node's own name, if it was asked.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Keeps who answers here.
+    /// Keeps the node's own name.
     pub fn set_name(&mut self, name: String) {
         self.name = Some(name);
     }
 
-    /// Asks anew who answers here.
+    /// Forgets the node's own name, so that it is asked again.
     pub fn forget_name(&mut self) {
         self.name = None;
     }
 
-    /// Why a node does not lead.
+    /// Asks why the node does not lead.
     ///
     /// # Errors
-    /// It doesn't say.
+    /// The node gives no usable answer.
     pub async fn why_not(&mut self) -> Result<WhyNot, RequestError> {
         Ok(match self.raft().await? {
             Raft::On(status) => WhyNot::Raft(status),
@@ -227,7 +227,7 @@ impl Connection {
         })
     }
 
-    /// Without raft: whether the shared database is there, and whether an active node renews its time in it.
+    /// Asks a node without raft whether the shared database is there, and whether an active node renews its time in it.
     async fn health(&mut self) -> Result<Health, RequestError> {
         let health = self.get("health").await?;
         match health.status {
@@ -236,10 +236,10 @@ impl Connection {
         }
     }
 
-    /// What the node says of the raft.
+    /// Asks the node for its raft status.
     ///
     /// # Errors
-    /// It doesn't say.
+    /// The node gives no usable answer.
     pub async fn raft(&mut self) -> Result<Raft, RequestError> {
         let status = self.get("raft-status").await?;
         if status.status == 404 {
@@ -251,7 +251,7 @@ impl Connection {
         Ok(Raft::On(status.read(answers::raft_status)?))
     }
 
-    /// The same of an Orchestrator older than 3.2.3, which has no raft-status (its git history); older than 3.0, no raft.
+    /// Asks an Orchestrator older than 3.2.3, which has no raft-status (its git history). Before 3.0 there is no raft.
     async fn raft_before_3_2_3(&mut self) -> Result<Raft, RequestError> {
         let leader = self.get("raft-leader").await?;
         if leader.status == 404 || (leader.status == 500 && answers::says_raft_is_off(&leader.body)) {

@@ -16,32 +16,32 @@ pub struct Endpoint {
     prefix: String,
 }
 
-/// Why a text is no endpoint. A password in it is not shown (I11).
+/// Why a text is not an endpoint. A password in it is not shown (I11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It has a user or a password.
+    /// The text contains a user or a password.
     #[error(
-        "a user or password doesn't belong into the URL, where others can see it; use orchestrator.user and \
+        "a user or password must not be in the URL, where others can see it; use orchestrator.user and \
          orchestrator.password_file, or ORCHESTRATOR_AUTH_USER and _PASSWORD"
     )]
     HasPassword,
-    /// It is not scheme, host, maybe a port and a prefix, and nothing else.
+    /// The text is not scheme, host, and optionally port and prefix.
     #[error("{text:?} {why}; expected a URL such as \"http://orc1:3000\"")]
     NoEndpoint {
-        /// Its beginning.
+        /// The beginning of the text.
         text: String,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
 }
 
 impl Endpoint {
-    /// Whether it is spoken to over TLS.
+    /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// Whether somebody on the network is on the path to it and can change what it says: plain HTTP, and not to this host.
+    /// Whether others on the network path can change its answers: it uses plain HTTP and is not on this host.
     pub fn is_open(&self) -> bool {
         !self.https && !is_here(&self.host)
     }
@@ -56,7 +56,7 @@ impl Endpoint {
         self.port
     }
 
-    /// What goes into the Host header.
+    /// The value of the Host header.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -105,7 +105,7 @@ impl FromStr for Endpoint {
         if host.is_empty() {
             return Err(error("names no host"));
         }
-        // What the HTTP client can't use.
+        // The HTTP client cannot use such a URL.
         if host.contains(['[', ']']) || text.parse::<Uri>().is_err() {
             return Err(error("is not a URL"));
         }
@@ -128,7 +128,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A prefix that is called so itself would read back as none.
+        // A prefix that itself ends with `/api` would otherwise be read back without it.
         let api = if self.prefix.ends_with("/api") { "/api" } else { "" };
         write!(f, "{}://{}{}{api}", if self.https { "https" } else { "http" }, self.authority(), self.prefix)
     }

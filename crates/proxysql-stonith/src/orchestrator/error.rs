@@ -1,4 +1,4 @@
-//! Why a request to Orchestrator came to nothing.
+//! Errors of requests to Orchestrator.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -9,151 +9,151 @@ use super::endpoint::Endpoint;
 use super::tls;
 use crate::untrusted_text::one_line;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// No connection.
-    #[error("Orchestrator at {endpoint} was not reached: {cause}. Is it up, and the endpoint right?")]
+    /// The connection could not be opened.
+    #[error("Orchestrator at {endpoint} was not reached: {cause}. Is it up, and is the endpoint correct?")]
     Unreached {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// It took too long.
+    /// The request took too long.
     #[error(
-        "Orchestrator at {endpoint} did not {what} within {within:?}. Is it hung, or is something between dropping packets?"
+        "Orchestrator at {endpoint} did not {what} within {within:?}. Does it hang, or does a firewall drop packets?"
     )]
     Late {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was waited for.
+        /// What the client waited for, as a verb: "answer leader-check".
         what: String,
-        /// How long.
+        /// How long the client waited.
         within: Duration,
     },
-    /// The connection went away.
+    /// The connection broke.
     #[error("Orchestrator at {endpoint}: the connection broke before {path} was answered: {cause}")]
     Lost {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// A 5xx that is not Orchestrator's: what is in front of it did not reach it.
+    /// A 5xx that is not Orchestrator's own: a proxy in front of it did not reach it.
     #[error(
-        "Orchestrator at {endpoint} was not reached: what is in front of it answered {path} with {status}. Is Orchestrator up?"
+        "Orchestrator at {endpoint} was not reached: the proxy in front of it answered {path} with {status}. Is Orchestrator up?"
     )]
     Gateway {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
         /// The status.
         status: StatusCode,
     },
-    /// It, or what is in front of it, closes connections before the answers that belong together are given on one.
+    /// Orchestrator, or a proxy in front of it, closes connections before one of them has carried a whole tick.
     #[error(
         "Orchestrator at {endpoint} answers and closes the connection after {answers} answers. An answer counts only between \
-         two leader-checks on one connection. Switch keep-alive on in what is in front of Orchestrator, for at least 3 \
-         requests a connection"
+         two leader-checks on one connection. Enable keep-alive in the proxy in front of Orchestrator, for at least 3 \
+         requests per connection"
     )]
     Closes {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// How many answers came on the last connection.
+        /// How many answers were read from the last connection.
         answers: u32,
     },
-    /// It led, and then not any more.
+    /// The node lost the lead during the tick.
     #[error(
         "Orchestrator at {endpoint} lost the lead while it answered, so the answer does not count; the next tick asks again"
     )]
     LostTheLead {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
     },
-    /// It follows, and does not reach a leader either.
+    /// The node is a follower and does not reach a leader.
     #[error("Orchestrator at {endpoint} does not lead, and does not relay to a node that does")]
     NotRelayed {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
     },
     /// TLS failed.
     #[error("Orchestrator at {endpoint}: TLS failed: {cause}. {advice}")]
     Tls {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         cause: String,
         /// What to do.
         advice: &'static str,
     },
-    /// 401 or 403.
+    /// Orchestrator refused the credential: 401 or 403.
     #[error("Orchestrator at {endpoint} refused {path} with {status}: check orchestrator.user and its password")]
     Refused {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
         /// The status.
         status: StatusCode,
     },
-    /// Another status.
+    /// Orchestrator answered with another status.
     #[error("Orchestrator at {endpoint} answered {path} with {status}: {body}")]
     Status {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
         /// The status.
         status: StatusCode,
         /// The beginning of the body.
         body: String,
     },
-    /// Not HTTP, cut short, or too large.
+    /// The answer is not HTTP, is cut short, or is too large.
     #[error(
-        "Orchestrator at {endpoint} answered {path} with something that can't be used: {cause}. Is that Orchestrator's HTTP port?"
+        "Orchestrator at {endpoint} answered {path} with an unusable answer: {cause}. Is this Orchestrator's HTTP port?"
     )]
     Garbled {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// Not the JSON we know.
-    #[error("Orchestrator at {endpoint} answered {path} with JSON that cannot be used: {cause}")]
+    /// The JSON does not have the expected form.
+    #[error("Orchestrator at {endpoint} answered {path} with unusable JSON: {cause}")]
     Unreadable {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was asked.
+        /// The request.
         path: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
 }
 
 impl RequestError {
-    /// Whether a connection that could be used was closed: a new one may do.
+    /// Whether a usable connection was closed, so that a new one may work.
     pub fn is_a_close(&self) -> bool {
         matches!(self, Self::Lost { .. })
     }
 
-    /// Whether it took too long.
+    /// Whether the request took too long.
     pub fn is_late(&self) -> bool {
         matches!(self, Self::Late { .. })
     }
 
-    /// Whether the connection can't be used any more: all but a whole answer that is not of use.
+    /// Whether the connection can't be used any more. It can after a whole answer, even an unusable one.
     pub fn is_the_end_of_the_connection(&self) -> bool {
         !matches!(self, Self::Status { .. } | Self::Gateway { .. } | Self::Unreadable { .. } | Self::Refused { .. })
     }
 }
 
-/// The TLS error that is at the bottom of this one, if any: a broken connection is none.
+/// The TLS error among the sources of this one, if any. A broken connection is not a TLS error.
 pub fn tls_error(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Option<RequestError> {
     let (cause, advice) = tls::cause_and_advice(error)?;
     Some(RequestError::Tls { endpoint: endpoint.to_string(), cause: one_line(&cause), advice })

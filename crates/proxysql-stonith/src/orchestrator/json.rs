@@ -1,4 +1,4 @@
-//! JSON read more strictly than serde does by itself: a list is bounded, and an object is no list.
+//! JSON parsing that is stricter than serde's: lists are bounded, and a list is not accepted as an object.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,10 +7,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// The most entries of one list.
+/// The largest number of entries in one list.
 pub const ENTRIES_MAX: usize = 50_000;
 
-/// A list of objects or texts that is refused once it is too long, not after it is read whole.
+/// A list of objects or texts. A list that is too long is refused at its first surplus entry.
 pub struct Bounded<T>(pub Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
@@ -40,8 +40,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     }
 }
 
-/// A struct out of an object. Serde takes a list for it too, value by value in the order of our fields: so a list of raft
-/// peers would pass for a raft status.
+/// A struct that is parsed from an object only.
+///
+/// Serde also accepts a list, with the values in the order of the fields. A list of raft peers would then pass for a
+/// raft status.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -1,4 +1,4 @@
-//! A whole answer of Orchestrator, and what of it may be shown.
+//! A whole answer of Orchestrator, and the part of it that may be shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::untrusted_text::one_line;
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The server's `Date`, s since 1970; without one that can be read, this host's clock.
+    /// The server's `Date`, s since 1970; this host's clock if there is no valid one.
     pub date_s: i64,
-    /// What came.
+    /// The body.
     pub body: Bytes,
-    /// Where from.
+    /// The endpoint.
     pub endpoint: String,
-    /// What was asked.
+    /// The request.
     pub path: String,
-    /// Where it redirects to.
+    /// The target of a redirect.
     pub location: Option<String>,
-    /// What must not be shown of it.
+    /// The secrets that must not be shown.
     pub secrets: Secrets,
 }
 
 impl Response {
-    /// Reads the body of a 200.
+    /// Parses the body of a 200.
     pub fn read<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, AnswerError>) -> Result<T, RequestError> {
         if self.status != 200 {
             return Err(self.unexpected());
@@ -42,7 +42,7 @@ impl Response {
         })
     }
 
-    /// Reads a list; what is said of skipped entries shows no secret either.
+    /// Parses a list. The reports of skipped entries show no secret either.
     pub fn entries<T>(
         &self,
         parse: impl FnOnce(&[u8]) -> Result<Entries<T>, AnswerError>,
@@ -52,8 +52,10 @@ impl Response {
         Ok(entries)
     }
 
-    /// Reads leader-check: 200 leads, 404 follows, each with JSON. A wrong URL prefix answers 404 as well, but with text,
-    /// and a server that is not Orchestrator may answer 200 to anything.
+    /// Parses leader-check: 200 means that the node leads, 404 that it follows. Both must have JSON.
+    ///
+    /// A wrong URL prefix also answers 404, but with plain text. A server that is not Orchestrator may answer 200 to
+    /// anything.
     pub fn leads(&self) -> Result<bool, RequestError> {
         match self.status {
             200 | 404 if answers::is_json(&self.body) => Ok(self.status == 200),
@@ -61,7 +63,7 @@ impl Response {
         }
     }
 
-    /// The error that an unexpected status or body is.
+    /// The error for an unexpected status or body.
     pub fn unexpected(&self) -> RequestError {
         let (endpoint, path) = (self.endpoint.clone(), self.path.clone());
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -73,10 +75,13 @@ impl Response {
         }
         let text = self.secrets.show(&String::from_utf8_lossy(&self.body));
         let body = match (self.status, &self.location) {
-            (200, _) => "not the JSON that Orchestrator answers. Is that Orchestrator's HTTP port?".to_owned(),
-            (404, _) => format!("{text}. Is that Orchestrator's HTTP port, and its URL prefix?"),
+            (200, _) => "not Orchestrator's JSON. Is this Orchestrator's HTTP port?".to_owned(),
+            (404, _) => format!("{text}. Are Orchestrator's HTTP port and URL prefix correct?"),
             (300..400, Some(to)) => {
-                format!("it redirects to {}, which is not followed; is that the endpoint?", self.secrets.show(to))
+                format!(
+                    "it redirects to {}; redirects are not followed. Is that the correct endpoint?",
+                    self.secrets.show(to)
+                )
             }
             _ => text,
         };
@@ -84,7 +89,7 @@ impl Response {
     }
 }
 
-/// What an error must not show, should the server send it back (I11).
+/// Secrets that an error must not show if the server sends them back (I11).
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<[String]>);
 
@@ -95,7 +100,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Each as it is, and as it stands in JSON and in our own messages where it has a quote or a backslash.
+    /// Keeps each secret as it is, and as it looks in JSON and in messages if it contains a quote or a backslash.
     pub fn of<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
         let spelled = secrets.into_iter().filter(|secret| !secret.is_empty()).flat_map(|secret| {
             let [json, ours] = [serde_json::Value::from(secret).to_string(), format!("{secret:?}")];
@@ -104,7 +109,7 @@ impl Secrets {
         Self(spelled.collect())
     }
 
-    /// Foreign text as it may go into a message.
+    /// Makes a foreign text safe for a message.
     fn show(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.0.iter() {

@@ -1,4 +1,4 @@
-//! TLS to Orchestrator: verified by the system's CAs or an own one, with ring.
+//! TLS to Orchestrator, with ring, verified by the system's CAs or a configured one.
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 pub use crate::tls::TlsError;
 use crate::tls::{self, JudgedBy};
 
-/// How certificates are judged.
+/// How certificates are verified.
 #[derive(Debug, Clone, Default)]
 pub struct TlsSettings {
-    /// Accept any certificate: named so, never the default.
+    /// Accept any certificate. This is never the default.
     pub insecure: bool,
-    /// Trust these instead of the system's.
+    /// The CAs to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// The agent's own certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// A connector for these settings.
+/// Makes a connector for these settings.
 ///
 /// # Errors
 /// A file can't be read, or the system has no CAs.
@@ -36,7 +36,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Client(error.to_string()))?;
     let builder = if settings.insecure {
-        // `tls_verify = false`: any certificate, whose key the peer holds.
+        // `tls_verify = false` accepts any certificate if the peer holds its key.
         let any = JudgedBy::new(provider, |_, _, _, _| Ok(()));
         builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
     } else {
@@ -54,7 +54,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, TlsError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// What TLS itself found wrong, somewhere below an error, and what to do about it.
+/// The TLS error among the sources of an error, and what to do about it.
 pub fn cause_and_advice(error: &(dyn StdError + 'static)) -> Option<(String, &'static str)> {
     tls::found(error).map(|found| (found.to_string(), advice(found)))
 }
@@ -63,15 +63,15 @@ fn advice(error: &Error) -> &'static str {
     use CertificateError as Bad;
     match error {
         Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "Renew Orchestrator's certificate, or set this host's clock right"
+            "Renew Orchestrator's certificate, or correct this host's clock"
         }
-        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Set this host's clock right",
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Correct this host's clock",
         Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "Name the endpoint by a name that is in Orchestrator's certificate"
+            "Use an endpoint URL with a name that is in Orchestrator's certificate"
         }
-        Error::InvalidCertificate(_) => "Let orchestrator.ca_file name the CA that signed Orchestrator's certificate",
+        Error::InvalidCertificate(_) => "Set orchestrator.ca_file to the CA that signed Orchestrator's certificate",
         Error::AlertReceived(_) => {
-            "Orchestrator refused us: check orchestrator.client_cert and orchestrator.client_key"
+            "Orchestrator refused the client certificate: check orchestrator.client_cert and orchestrator.client_key"
         }
         Error::InvalidMessage(_) => "It does not speak TLS: is the endpoint http://, not https://?",
         _ => "Check Orchestrator's certificate, and orchestrator.ca_file",

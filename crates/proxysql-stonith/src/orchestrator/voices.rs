@@ -1,23 +1,23 @@
-//! Whom the members of the raft name as the leader.
+//! Which leader the raft's members name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answers::RaftStatus;
 use super::came_back::{CameBack, majority};
 
-/// What was heard of each endpoint. Members count by their own names: two endpoints can be one node.
+/// The leader that each member names. Members count by their own names: two endpoints can be one node.
 #[derive(Debug)]
 pub struct Voices {
     leader: String,
     peers: usize,
-    /// Per endpoint: which member it is, as far as that is known.
+    /// Per endpoint: the member behind it, as far as known.
     members: Vec<String>,
-    /// Per member that was heard: whom it names, if anybody.
+    /// Per member that answered: the leader that it names, if any.
     named: BTreeMap<String, String>,
 }
 
 impl Voices {
-    /// What came back already. The leader has passed its check: it is one voice for itself.
+    /// Counts the answers so far. The leader has passed its check, so it counts for itself.
     pub fn of(own: &RaftStatus, came_back: &[CameBack], endpoints: &[String]) -> Self {
         let members = came_back.iter().zip(endpoints).map(|(one, at)| one.member(at, &own.leader)).collect();
         let named = [(own.leader.clone(), own.leader.clone())].into();
@@ -30,7 +30,7 @@ impl Voices {
         voices
     }
 
-    /// One more.
+    /// Adds one member's answer.
     pub fn hear(&mut self, at: usize, status: &RaftStatus, endpoint: &str) {
         let member = status.name(endpoint);
         self.peers = self.peers.max(status.peers);
@@ -40,7 +40,7 @@ impl Voices {
         self.named.insert(member, status.leader.clone());
     }
 
-    /// How many a majority are.
+    /// The size of a majority.
     pub fn majority(&self) -> usize {
         majority(self.peers, self.members.iter().collect::<BTreeSet<_>>().len())
     }
@@ -50,7 +50,7 @@ impl Voices {
         self.naming(&self.leader) >= self.majority()
     }
 
-    /// Another one that a majority names.
+    /// Another leader that a majority names.
     pub fn contradict(&self) -> Option<&str> {
         let others = self.named.values().filter(|name| !name.is_empty() && **name != self.leader);
         others.map(String::as_str).find(|other| self.naming(other) >= self.majority())

@@ -1,8 +1,9 @@
-//! A way to the leader: a connection on which the lead can be checked again and again.
+//! A way to the leader: a connection on which the lead is checked again and again.
 //!
-//! **Invariant:** what is asked on a way counts only if, on the same connection, the check held before and after it (I8).
-//! A connection that was closed in between is opened once more, and everything asked again; one that closes too early
-//! again can't be used, and is no silence.
+//! **Invariant:** an answer counts only if, on the same connection, the check held before and after it (I8).
+//!
+//! If the connection was closed in between, it is opened once more and everything is asked again. A second early close
+//! makes the endpoint unusable, which does not count as silence.
 
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ use super::error::RequestError;
 /// How the lead is checked on a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadCheck {
-    /// The node leads itself.
+    /// The node itself leads.
     Leads,
-    /// The node follows, and asks the leader.
+    /// The node is a follower and asks the leader.
     Relays,
 }
 
@@ -33,10 +34,10 @@ impl LeadCheck {
     }
 }
 
-/// What every tick asks: who is downtimed, by the leader's clock.
+/// The answer that every tick needs: the downtimed nodes, by the leader's clock.
 #[derive(Debug)]
 pub struct Marks {
-    /// `/api/downtimed`.
+    /// The entries of `/api/downtimed`.
     pub downtimes: Entries<Downtime>,
     /// The leader's time, s since 1970.
     pub date_s: i64,
@@ -46,14 +47,14 @@ pub struct Marks {
 pub struct Way {
     connection: Connection,
     check: LeadCheck,
-    /// Which endpoint it goes over.
+    /// The index of its endpoint.
     index: usize,
     settings: Arc<Settings>,
     tls: Option<TlsConnector>,
 }
 
 impl Way {
-    /// A way over this endpoint's connection, not checked yet.
+    /// Makes a way over an endpoint's connection. The lead is not checked yet.
     pub fn new(
         connection: Connection,
         check: LeadCheck,
@@ -64,30 +65,30 @@ impl Way {
         Self { connection, check, index, settings, tls }
     }
 
-    /// The endpoint that it goes over.
+    /// The endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         &self.settings.endpoints[self.index]
     }
 
-    /// How the lead is checked here.
+    /// How the lead is checked on this way.
     pub fn checked_by(&self) -> LeadCheck {
         self.check
     }
 
-    /// Opens a new connection before the next question: this one still owes an answer.
+    /// Gives up the connection, because an answer is still due on it. The next question opens a new one.
     pub fn give_up_connection(&mut self) {
         self.connection.give_up();
     }
 
-    /// The connection, to be kept.
+    /// Returns the connection, to keep it.
     pub fn into_connection(mut self) -> Connection {
         if self.check == LeadCheck::Relays {
-            self.connection.forget_name(); // it follows another one by the next tick, or leads itself
+            self.connection.forget_name(); // by the next tick the node may follow another leader, or lead itself
         }
         self.connection
     }
 
-    /// Who is downtimed.
+    /// Asks for the downtimed nodes.
     ///
     /// # Errors
     /// See [`Self::ask`].
@@ -101,7 +102,7 @@ impl Way {
         .await
     }
 
-    /// What the node at the end of the connection says of the raft.
+    /// Asks the node on this connection for its raft status.
     ///
     /// # Errors
     /// See [`Self::ask`].
@@ -115,22 +116,24 @@ impl Way {
         Ok(raft)
     }
 
-    /// Who leads, once that was asked on this connection: as the raft calls it, so that it has one name over every way, and
-    /// a new leader another one over the same way; without a raft, as the endpoint is called.
+    /// The leader's name, once it was asked on this connection.
+    ///
+    /// It is the name in the raft: a leader has the same name over every way, and a new leader has another name over
+    /// the same way. Without raft it is the endpoint.
     pub fn leader(&self) -> Option<&str> {
         self.connection.name()
     }
 
-    /// Who leads, as it was heard before the way was found.
+    /// Sets the leader's name that was heard before the way was found.
     pub fn named(mut self, leader: &str) -> Self {
         self.connection.set_name(leader.to_owned());
         self
     }
 
-    /// Asks, and checks the lead after it.
+    /// Asks a question and checks the lead afterwards.
     ///
     /// # Errors
-    /// No answer, or the lead was lost before it was whole.
+    /// There is no answer, or the lead was lost before the answer was whole.
     pub async fn ask<T>(
         &mut self,
         question: impl AsyncFn(&mut Connection) -> Result<T, RequestError>,
@@ -165,7 +168,7 @@ impl Way {
     /// Checks the lead now.
     ///
     /// # Errors
-    /// It was lost, or can't be told.
+    /// The lead was lost, or is unknown.
     pub async fn check(&mut self) -> Result<(), RequestError> {
         let response = self.connection.get(self.check.request()).await?;
         let endpoint = self.endpoint().to_string();
@@ -173,7 +176,7 @@ impl Way {
             (Ok(true), _) => Ok(()),
             (Ok(false), LeadCheck::Leads) => Err(RequestError::LostTheLead { endpoint }),
             (Ok(false), LeadCheck::Relays) => Err(RequestError::NotRelayed { endpoint }),
-            // One that is too old to know the question.
+            // The node's version is too old for this request.
             (Err(_), LeadCheck::Relays) if response.status == 404 => Err(RequestError::NotRelayed { endpoint }),
             (Err(error), _) => Err(error),
         }

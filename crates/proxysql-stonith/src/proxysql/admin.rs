@@ -1,4 +1,4 @@
-//! One plain connection to the admin interface.
+//! A connection to the admin interface.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,103 +12,102 @@ use crate::loopback::{is_here, numeric};
 use crate::secret::Credential;
 use crate::untrusted_text::one_line;
 
-/// Where and how to connect.
+/// The settings to connect.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The admin interface.
+    /// The address of the admin interface.
     pub address: Node,
-    /// Who logs in: a remote admin user unless the address is local (facts §1).
+    /// The credential. Unless the address is local, it must be that of a remote admin user (facts §1).
     pub credential: Credential,
-    /// TLS, and how the other side proves who it is; `None` is plain TCP.
+    /// TLS and how the server is verified; `None` is plain TCP.
     pub tls: Option<Tls>,
-    /// The longest wait for the connection, and for any one reply.
+    /// The longest wait for the connection, and for each reply.
     pub timeout: Duration,
 }
 
-/// Why what answers at this address may be another than this ProxySQL, in words; `None` where TLS or this host's own network
-/// vouches.
+/// Why another server may answer in this ProxySQL's place; `None` if TLS or this host's own network prevents it.
 pub fn unverified(address: &Node, has_tls: bool) -> Option<String> {
     let is_open = !has_tls && !is_here(address.host.as_str());
     is_open.then(|| {
         format!(
-            "ProxySQL's admin interface at {address} is spoken to without TLS: whoever is on the network path to it can pass \
-             a login on and run its commands. Set tls = \"verify-ca\" and ca_file at this [[proxysql]], or use a network \
+            "ProxySQL's admin interface at {address} is used without TLS: anyone on the network path to it can relay a login \
+            and run admin commands. Set tls = \"verify-ca\" and ca_file at this [[proxysql]], or use a network \
              that you trust"
         )
     })
 }
 
-/// What went wrong on the admin interface.
+/// An error of the admin interface.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Not reached.
+    /// The admin interface was not reached.
     #[error(
-        "connecting to ProxySQL's admin interface at {address}: {cause}. Is ProxySQL running, and is this its admin (not its client) port?"
+        "ProxySQL's admin interface at {address} was not reached: {cause}. Is ProxySQL running, and is this its admin port, not its client port?"
     )]
     Connect {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// The password or user is wrong.
+    /// ProxySQL refused the user or the password.
     #[error(
-        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\", and a password must stand there as text or as \"*...\", not as \"$A$...\""
+        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\", and their password must be text or \"*...\" there, not \"$A$...\""
     )]
     AccessDenied {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// Who.
+        /// The user.
         user: String,
-        /// ProxySQL's words.
+        /// ProxySQL's error.
         cause: String,
     },
-    /// The server asks for the password itself, or for a proof that gives it away.
+    /// The server asks for the password itself, or for a proof that reveals it.
     #[error(
-        "the server at {address} asks for {asked}, not for mysql_native_password, as ProxySQL's admin interface does: the login was given up, and it got nothing of the password. Is this ProxySQL, and is this its admin (not its client) port?"
+        "the server at {address} asks for {asked}, not for mysql_native_password as ProxySQL's admin interface does. The login was stopped, and nothing of the password was sent. Is this ProxySQL, and is this its admin port, not its client port?"
     )]
     Asks {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// The plugin it named.
+        /// The plugin that it named.
         asked: String,
     },
-    /// TLS was asked for, and can't be had or not be trusted.
+    /// TLS is configured, but not offered or not trusted.
     #[error("TLS to ProxySQL's admin interface at {address}: {cause}. {advice}")]
     Tls {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// Why.
+        /// The cause.
         cause: String,
-        /// What to do about it.
+        /// What to do.
         advice: &'static str,
     },
-    /// The statement was refused.
+    /// ProxySQL refused the statement.
     #[error("ProxySQL at {address} refused {statement:?}: {cause}")]
     Refused {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// What was tried; shortened.
+        /// The statement, shortened.
         statement: String,
-        /// ProxySQL's words.
+        /// ProxySQL's error.
         cause: String,
     },
-    /// The connection broke or a reply did not come in time.
+    /// The connection broke, or a reply was late.
     #[error("ProxySQL at {address} did not answer {statement:?}: {cause}")]
     Lost {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// What was tried; shortened.
+        /// The statement, shortened.
         statement: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// More than we are ready to read.
+    /// The answer is larger than [`ANSWER_MAX_BYTES`].
     #[error("ProxySQL at {address} answered {statement:?} with more than {} MiB", ANSWER_MAX_BYTES >> 20)]
     TooMuch {
-        /// Where.
+        /// The admin interface.
         address: Node,
-        /// What was tried; shortened.
+        /// The statement, shortened.
         statement: String,
     },
 }
@@ -117,14 +116,14 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct Admin {
     connection: Connection,
-    /// Which connection of this process it is.
+    /// The number of this connection in this process.
     number: u64,
     address: Node,
     timeout: Duration,
 }
 
 impl Admin {
-    /// Connects and logs in; sends no query.
+    /// Connects and logs in, without sending a query.
     ///
     /// # Errors
     /// [`AdminError::Connect`], or [`AdminError::AccessDenied`].
@@ -154,12 +153,12 @@ impl Admin {
         Ok(Self { connection, number, address, timeout: settings.timeout })
     }
 
-    /// Where this connects to.
+    /// The address of the admin interface.
     pub fn address(&self) -> &Node {
         &self.address
     }
 
-    /// Which connection of this process it is.
+    /// The number of this connection in this process.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -167,7 +166,7 @@ impl Admin {
     /// Sends one statement and reads its whole answer.
     ///
     /// # Errors
-    /// [`AdminError::Refused`] where the connection goes on; anything else ends it.
+    /// [`AdminError::Refused`] leaves the connection usable. Any other error ends it.
     pub async fn query(&mut self, statement: &str) -> Result<Answer, AdminError> {
         let address = self.address.clone();
         let short = || shorten(statement);
@@ -187,7 +186,7 @@ impl Admin {
         }
     }
 
-    /// Says goodbye; a connection that is simply dropped is closed by ProxySQL at its leisure.
+    /// Closes the connection. ProxySQL would close a dropped one only later.
     pub async fn close(self) {
         let _ = tokio::time::timeout(self.timeout, self.connection.quit()).await;
     }

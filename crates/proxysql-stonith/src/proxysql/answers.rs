@@ -1,4 +1,4 @@
-//! The admin interface's answers as core types. What can't be understood is refused here (I1).
+//! Parses the admin interface's answers into core types, and refuses what it does not understand (I1).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,22 +15,22 @@ use stonith_core::table::{CheckType, Content, Hostgroup, Pair, Record, Table};
 use super::wire::Answer;
 use crate::untrusted_text::one_line;
 
-/// What of an answer can't be understood.
+/// The part of an answer that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotUnderstood(pub String);
 
 impl NotUnderstood {
-    /// What came: one line of it, bounded.
+    /// Shows the answer as one bounded line.
     pub fn of(what: &impl fmt::Debug) -> Self {
         Self(one_line(&format!("{what:?}")))
     }
 }
 
-/// A table, whole.
+/// Parses a whole table.
 ///
 /// # Errors
-/// Two records have one key: which of them is it?
+/// Two records have the same key, so it is unclear which one applies.
 pub fn content(table: Table, answer: Answer) -> Result<Content, NotUnderstood> {
     let mut keys = BTreeSet::new();
     for record in &answer.records {
@@ -41,10 +41,10 @@ pub fn content(table: Table, answer: Answer) -> Result<Content, NotUnderstood> {
     Ok(Content::new(table, answer.columns, answer.records))
 }
 
-/// `mysql_replication_hostgroups`.
+/// Parses `mysql_replication_hostgroups`.
 ///
 /// # Errors
-/// A record is no pair of hostgroups with a check_type.
+/// A record is not a pair of hostgroups with a check_type.
 pub fn pairs(answer: &Answer) -> Result<Vec<Pair>, NotUnderstood> {
     let pair = |record: &Vec<Option<String>>| match record.as_slice() {
         [Some(writer), Some(reader), Some(check_type)] => Some(Pair {
@@ -58,10 +58,10 @@ pub fn pairs(answer: &Answer) -> Result<Vec<Pair>, NotUnderstood> {
     answer.records.iter().map(read).collect()
 }
 
-/// Columns of hostgroups.
+/// Parses columns of hostgroups.
 ///
 /// # Errors
-/// A value is no number.
+/// A value is not a number.
 pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     let values = answer.records.iter().flatten();
     let read = |value: &Option<String>| {
@@ -71,10 +71,10 @@ pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     values.map(read).collect()
 }
 
-/// The hostgroups of a table whose columns are not all known: those that are named so.
+/// Parses the hostgroups of a table with unknown columns: the columns whose name says so.
 ///
 /// # Errors
-/// A value is no number.
+/// A value is not a number.
 pub fn named_hostgroups(mut answer: Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     let named: Vec<bool> = answer.columns.iter().map(|column| column.ends_with("hostgroup")).collect();
     for record in &mut answer.records {
@@ -84,34 +84,34 @@ pub fn named_hostgroups(mut answer: Answer) -> Result<Vec<Hostgroup>, NotUnderst
     hostgroups(&answer)
 }
 
-/// The only value of an answer, a variable say.
+/// The only value of an answer, for example of a variable.
 pub fn value(answer: &Answer) -> Option<&str> {
     answer.records.first()?.first()?.as_deref()
 }
 
-/// The first column: names of tables.
+/// The values of the first column, such as table names.
 pub fn first_column(answer: &Answer) -> BTreeSet<String> {
     answer.records.iter().filter_map(|record| record.first()?.clone()).collect()
 }
 
-/// The lock, if there is one.
+/// Parses the lock, if there is one.
 pub fn lock(answer: &Answer) -> Option<LockSeen> {
     let record = answer.records.first()?;
     Some(LockSeen { owner: record.first()?.clone()?, expired: record.get(1)?.as_deref() != Some("0") })
 }
 
-/// A node by its first two columns, and what the others say.
+/// Parses the node in the first two columns, and returns the other columns.
 fn of_node(record: &Record) -> Option<(Node, &[Option<String>])> {
     let [Some(host), Some(port), rest @ ..] = record.as_slice() else { return None };
     Some((Node::new(host, port.parse().ok()?).ok()?, rest))
 }
 
-/// The nodes that a return put in service which may not have reached disk.
+/// Parses the nodes whose return is in service, but perhaps not on disk yet.
 pub fn returned(records: &[Record]) -> BTreeSet<Node> {
     records.iter().filter_map(|record| Some(of_node(record)?.0)).collect()
 }
 
-/// The same, with the role that each was proven in.
+/// Parses these nodes with their proven roles.
 pub fn returns(records: &[Record]) -> BTreeMap<Node, Role> {
     let of = |record| {
         let (node, rest) = of_node(record)?;
@@ -120,12 +120,12 @@ pub fn returns(records: &[Record]) -> BTreeMap<Node, Role> {
     records.iter().filter_map(of).collect()
 }
 
-/// The lease that the agents of this ProxySQL share, if there is one.
+/// Parses the lease that the agents of this ProxySQL share, if there is one.
 pub fn lease(records: &[Record], owner: &str) -> Option<SharedLease> {
     let [Some(holder), left_s, unwanted_s] = records.first()?.as_slice() else { return None };
     let ms = |seconds: &Option<String>| -> Option<u64> {
         let seconds: i64 = seconds.as_ref()?.parse().ok()?;
-        Some(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)) // what is over, or of a clock set back, is 0
+        Some(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)) // 0 if the lease is over, or if the clock was set back
     };
     Some(SharedLease {
         owner: holder.clone(),
@@ -135,7 +135,7 @@ pub fn lease(records: &[Record], owner: &str) -> Option<SharedLease> {
     })
 }
 
-/// What agents of this ProxySQL released, per node.
+/// Parses the releases by agents of this ProxySQL, per node.
 pub fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
     let of = |record: &Record| -> Option<(Node, Release)> {
         let (node, rest) = of_node(record)?;
@@ -146,15 +146,15 @@ pub fn releases(records: &[Record]) -> BTreeMap<Node, Release> {
     records.iter().filter_map(of).collect()
 }
 
-/// Connections in use per hostgroup and node, of the managed hostgroups: elsewhere a node may serve whom it likes.
+/// Parses the connections in use per hostgroup and node. Hostgroups that are not managed do not matter.
 ///
 /// # Errors
-/// A count, or whose it is, can't be read: then it is not known to be 0, for which a fence waits.
+/// A count or its node can't be parsed. It may be above 0, and a fence waits for 0.
 pub fn used(answer: &Answer, managed: &Managed) -> Result<BTreeMap<(Hostgroup, Node), u64>, NotUnderstood> {
     let mut used: BTreeMap<(Hostgroup, Node), u64> = BTreeMap::new();
     for record in &answer.records {
         let (hostgroup, host, port, count) = pooled(record).ok_or_else(|| NotUnderstood::of(record))?;
-        // A name that can be no node's is none that a fence waits for.
+        // A fence never waits for a name that cannot be a node's.
         if let Ok(node) = Node::new(host, port)
             && managed.contains(hostgroup)
         {
@@ -170,7 +170,7 @@ fn pooled(record: &Record) -> Option<(Hostgroup, &str, u16, u64)> {
     Some((Hostgroup(hostgroup.parse().ok()?), host, port.parse().ok()?, count.parse().ok()?))
 }
 
-/// The client sessions of `stats_mysql_processlist`.
+/// Parses the client sessions of `stats_mysql_processlist`.
 pub fn sessions(answer: &Answer) -> Vec<Session> {
     let session = |record: &Record| -> Option<Session> {
         let [id, hostgroup, host, port, command, home, extended] = record.as_slice() else { return None };
@@ -191,8 +191,9 @@ pub fn sessions(answer: &Answer) -> Vec<Session> {
     answer.records.iter().filter_map(session).collect()
 }
 
-/// The servers in `extended_info.backends` (there with `mysql-show_processlist_extended`; code: MySQL_Session.cpp). One
-/// without a `conn` holds none.
+/// Parses the servers in `extended_info.backends`. A backend without `conn` holds no connection.
+///
+/// The column needs `mysql-show_processlist_extended` (code: MySQL_Session.cpp).
 fn backends(extended_info: &str) -> Option<Vec<Backend>> {
     let info = serde_json::from_str::<Value>(extended_info).ok()?;
     let backend = |backend: &Value| {
@@ -201,11 +202,11 @@ fn backends(extended_info: &str) -> Option<Vec<Backend>> {
         let hostgroup = backend["hostgroup_id"].as_u64().and_then(|number| u32::try_from(number).ok())?;
         Some(Backend { hostgroup: Hostgroup(hostgroup), host: mysql["host"].as_str()?.to_lowercase(), port })
     };
-    // A session that sent no statement yet has no `backends`.
+    // A session without a statement so far has no `backends`.
     Some(info.get("backends").and_then(Value::as_array).into_iter().flatten().filter_map(backend).collect())
 }
 
-/// Whether the extended processlist is on, and how many other variables are staged.
+/// Parses whether the extended processlist is on, and how many other variables are staged.
 pub fn variables(answer: &Answer) -> Option<Variables> {
     let [extended, staged] = answer.records.first()?.as_slice() else { return None };
     Some(Variables { extended: extended.as_deref()? != "0", staged: staged.as_ref()?.parse().ok()? })

@@ -1,4 +1,4 @@
-//! Drives an apply over the admin connection: hands its statements out, takes the replies in.
+//! Drives an apply over the admin connection: it sends the statements and returns the replies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,28 +12,30 @@ use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
 use super::sql;
 
-/// The longest an apply may take before it lets go: well before its lock runs out.
+/// The longest time of an apply. It ends well before its lock expires.
 pub const APPLY_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Is told each statement, for the debug log.
+/// Gets each statement, for the debug log.
 pub type LogStatement<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Why an apply broke off. The next tick, ours or another agent's, finishes it.
+/// Why an apply broke off. The next tick of this or another agent finishes it.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The admin connection.
+    /// The admin connection failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// Too slow.
-    #[error("the apply was broken off after {APPLY_DEADLINE:?}; the next tick finishes it")]
+    /// The apply took too long.
+    #[error("the apply was stopped after {APPLY_DEADLINE:?}; the next tick finishes it")]
     Deadline,
 }
 
-/// Carries a plan out. The clock is one that goes on while the machine is suspended: the lock in ProxySQL, which may run
-/// elsewhere, runs out meanwhile.
+/// Applies a plan.
+///
+/// The clock also counts while the machine is suspended: ProxySQL may run on another host, where the lock expires
+/// meanwhile.
 ///
 /// # Errors
-/// The connection broke, or it took too long.
+/// The connection broke, or the apply took too long.
 pub async fn drive(
     admin: &mut Admin,
     plan: Plan,
@@ -101,7 +103,7 @@ async fn ask(
     })
 }
 
-/// SQL errors all carry the same code (facts §1): they are told apart by their text.
+/// Interprets an SQL error by its text, because all have the same code (facts §1).
 fn refused(statement: &Statement, cause: String) -> Reply {
     match statement {
         Statement::TakeLock { .. }

@@ -1,4 +1,4 @@
-//! Reads what a decision needs from one ProxySQL.
+//! Reads from one ProxySQL what a decision needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,27 +20,27 @@ use super::sql;
 /// Why a ProxySQL could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The admin connection.
+    /// The admin connection failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The server table.
+    /// The server table is not understood.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// A user of `admin-stats_credentials`.
+    /// The user is one of `admin-stats_credentials`.
     #[error(
         "ProxySQL at {address} shows only its statistics to this user: use one of admin-admin_credentials, not of \
          admin-stats_credentials"
     )]
     StatsOnly {
-        /// Which.
+        /// The admin interface.
         address: Node,
     },
-    /// Something else that can't be understood: held (I1).
+    /// Another answer is not understood, so everything is held (I1).
     #[error("ProxySQL answered {statement:?} with {what}, which this version does not understand")]
     NotUnderstood {
-        /// What was asked.
+        /// The statement.
         statement: &'static str,
-        /// What came.
+        /// The answer.
         what: String,
     },
 }
@@ -49,22 +49,22 @@ fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> Obse
     move |NotUnderstood(what)| ObserveError::NotUnderstood { statement, what }
 }
 
-/// Which version this ProxySQL is, in its own words.
+/// Reads the version, as ProxySQL reports it.
 ///
 /// # Errors
-/// The connection.
+/// The connection failed.
 pub async fn version(admin: &mut Admin) -> Result<String, ObserveError> {
     let answer = admin.query(sql::VERSION).await?;
     Ok(value(&answer).unwrap_or_default().to_owned())
 }
 
-/// The longest that a monitor's round is waited for: one with a longer interval is seen by later ticks.
+/// The longest wait for a round of the monitor. Later ticks notice a monitor with a longer interval.
 const MONITOR_ROUND_MAX: Duration = Duration::from_secs(5);
 
-/// The interval and the timeout of ProxySQL's read_only checks together: after that a move of the monitor is seen.
+/// Interval plus timeout of ProxySQL's read_only checks. A move by the monitor shows after this time.
 ///
 /// # Errors
-/// The connection, or a value that is no number.
+/// The connection failed, or a value is not a number.
 pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> {
     let mut round = Duration::ZERO;
     for statement in sql::MONITOR_ROUND {
@@ -76,35 +76,36 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     Ok(round.min(MONITOR_ROUND_MAX))
 }
 
-/// How often it is read again because somebody LOADed meanwhile.
+/// The largest number of reads, if other clients LOAD meanwhile.
 const READS_MAX: u32 = 3;
 
-/// The longest that tables are taken as they were read, in ms, though nothing says that they changed: a ghost row comes
-/// and goes without a trace.
+/// How long tables count as unchanged without a sign of change, ms. A ghost row comes and goes without a sign.
 const READ_AGAIN_MS: u64 = 30_000;
 
-/// ProxySQL's tables as they were read.
+/// ProxySQL's tables, with the stamp of the reading.
 #[derive(Debug)]
 pub struct SeenProxy {
-    /// What was read.
+    /// The tables.
     pub view: ProxyView,
-    /// When, and how to tell whether it is still so.
+    /// When they were read, and how to notice a change.
     pub reading: ReadStamp,
 }
 
-/// When tables were read, and how to tell whether they are still so.
+/// When tables were read, and how to notice a change.
 #[derive(Debug)]
 pub struct ReadStamp {
-    /// All of them were read now.
+    /// Whether all tables were read just now.
     pub fresh: bool,
-    /// The connection that read them, and what changes with them; `None` where nothing tells.
+    /// The connection that read them, and the values that change with them; `None` if no value shows every change.
     stamp: Option<(u64, Vec<Record>)>,
     read_ms: u64,
 }
 
 impl ReadStamp {
-    /// What the next tick may go on from. SHUNNED comes and goes without a trace too. It counts as ONLINE: then as much is
-    /// fenced as may have to be, and a plan that is not empty is made once more of what is read anew.
+    /// The tables that the next tick may reuse.
+    ///
+    /// SHUNNED comes and goes without a sign too, so it counts as ONLINE. The plan then fences all that may need it,
+    /// and a plan that is not empty is made again from a new reading.
     pub fn of(self, mut view: ProxyView) -> SeenProxy {
         for row in view.runtime.iter_mut().filter(|row| row.status == Status::Shunned) {
             row.status = Status::Online;
@@ -113,11 +114,12 @@ impl ReadStamp {
     }
 }
 
-/// Reads one ProxySQL: its three layers, its hostgroups, whether an apply was cut off, and what agents share. `owner` is
-/// the name that we hold the lock under. What is known is not read again as long as ProxySQL's stamp is the same.
+/// Reads one ProxySQL: its three layers, its hostgroups, signs of an interrupted apply, and what agents share.
+///
+/// `owner` is this agent's name in the lock. Known tables are reused while ProxySQL's stamp is the same.
 ///
 /// # Errors
-/// The connection, or an answer that can't be understood; then nothing is decided for this ProxySQL.
+/// The connection failed, or an answer is not understood. Then nothing is decided for this ProxySQL.
 pub async fn observe(
     admin: &mut Admin,
     policy: &Policy,
@@ -151,8 +153,8 @@ pub async fn observe(
         view.memory = rows(admin, sql::MEMORY_SERVERS).await?;
         view.disk = rows(admin, sql::DISK_SERVERS).await?;
         let after = admin.query(sql::STAMP).await?.records;
-        // A LOAD in between mixes what was before it with what came after. Runtime of before and disk of after look like an
-        // apply that was cut off. So does a return whose note was not there yet when the notes were read.
+        // A LOAD in between mixes the state before it with the state after it. Runtime from before and disk from after
+        // look like an interrupted apply. So does a return whose note was not there yet when the notes were read.
         if loads(&after) != loads(&stamp) && reads < READS_MAX {
             shared = Shared::read(admin, owner).await?;
             (stamp, reads) = (after, reads + 1);
@@ -170,18 +172,18 @@ fn checksums(stamp: &[Record]) -> Vec<&Record> {
     stamp.iter().filter(|record| record[0].as_deref() != Some("total_changes")).collect()
 }
 
-/// How many LOADs there were.
+/// The number of LOADs so far.
 fn loads(stamp: &[Record]) -> Option<&Option<String>> {
     stamp.iter().find(|record| record[0].as_deref() == Some(SERVERS.name)).map(|record| &record[1])
 }
 
-/// Whether every move of the monitor shows in it: from 2.6 (facts §12).
+/// Whether the stamp shows every move of the monitor, as from ProxySQL 2.6 on (facts §12).
 fn tells_all(stamp: &[Record]) -> bool {
     stamp.iter().any(|record| record[0].as_deref() == Some("mysql_servers_v2"))
 }
 
-/// What is ours in `main`. It is read before the tables and after the count of LOADs: a return's note is there from before its
-/// LOAD until disk has it.
+/// The agents' own tables in `main`. They are read before the tables and after the count of LOADs: a return's note is
+/// there before its LOAD, until disk has it.
 struct Shared {
     names: BTreeSet<String>,
     unfinished: bool,
@@ -213,7 +215,7 @@ impl Shared {
     }
 }
 
-/// Runtime, and the hostgroups in force.
+/// Reads runtime, and the hostgroups in force.
 async fn read_runtime(admin: &mut Admin, names: &BTreeSet<String>) -> Result<ProxyView, ObserveError> {
     let runtime = rows(admin, sql::RUNTIME_SERVERS).await?;
     let pairs = pairs(&admin.query(sql::PAIRS).await?).map_err(not_understood(sql::PAIRS))?;
@@ -227,7 +229,7 @@ async fn read_runtime(admin: &mut Admin, names: &BTreeSet<String>) -> Result<Pro
     Ok(ProxyView { runtime, pairs, foreign: foreign.into_iter().collect(), clustered, ..ProxyView::default() })
 }
 
-/// The nodes with a row that carries a note of ours.
+/// The nodes with a row that has a fence note.
 fn fenced_nodes(rows: &[Row]) -> BTreeSet<Node> {
     rows.iter().filter(|row| Comment::parse(&row.comment) != Comment::Plain).filter_map(Row::node).collect()
 }
@@ -242,7 +244,7 @@ async fn in_use(admin: &mut Admin, view: &ProxyView, policy: &Policy) -> Result<
     Ok(sums)
 }
 
-/// The records of a table of ours; none, where another agent dropped it meanwhile.
+/// Reads one of the agents' own tables. It is empty if another agent dropped it meanwhile.
 async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, ObserveError> {
     match admin.query(statement).await {
         Ok(answer) => Ok(answer.records),

@@ -1,5 +1,6 @@
-//! The SQL of each statement, in the admin interface's SQLite dialect (facts §1): a quote is doubled, a backslash is
-//! literal, and only the first of several statements would run.
+//! The SQL of each statement, in the admin interface's SQLite dialect (facts §1).
+//!
+//! A quote is doubled, a backslash is literal, and only the first of several statements would run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,86 +12,87 @@ use stonith_core::table::{Record, RowKey, SERVERS, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 
-/// How long a lock is honoured without being renewed, in s: far longer than any apply (facts §1: 14.5 ms).
+/// How long a lock lasts without being renewed, s. Any apply takes far less (facts §1: 14.5 ms).
 pub const LOCK_TTL_S: u64 = 30;
 
-/// The tables in `main` that an apply asks about.
+/// Lists the tables in `main` that matter to an apply.
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The lease that agents share, what they let back, and whose sessions were looked for: no work to finish, unlike all else
-/// that is ours in `main`.
+/// The agents' own tables in `main` that are not the rest of an apply: lease, releases, and nodes with ended sessions.
 pub const SHARED: [&str; 3] = [LEASE_NAME, RELEASED_NAME, ENDED_NAME];
 
-/// Connections in use.
+/// Reads the connections in use.
 pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
 
-/// Whether the processlist names every server that a session holds.
+/// The variable that makes the processlist name every server that a session holds.
 const EXTENDED: &str = "mysql-show_processlist_extended";
 
 const LOCK_NAME: &str = "stonith_lock";
 const LEASE_NAME: &str = "stonith_lease";
 const RELEASED_NAME: &str = "stonith_released";
 
-/// Whose the shared lease is, how long it is good for, and since when it is not wanted, in s. One that was left after
-/// now is of before ProxySQL's clock was set back: over.
+/// Reads the shared lease: its owner, how long it lasts, and how long ago it was last wanted, s.
+///
+/// A lease from the future was noted before ProxySQL's clock was set back. It counts as over.
 pub const LEASE: &str = "SELECT owner, CASE WHEN noted<=now THEN until-now ELSE 0 END, now-wanted \
      FROM main.stonith_lease, (SELECT CAST(strftime('%s','now') AS INTEGER) AS now)";
 
-/// The newest that each node was released of.
+/// Reads the newest releases of each node.
 pub const RELEASED: &str = "SELECT hostname, port, max(recovery_ns), max(downtime_s), max(ordered_s) \
      FROM main.stonith_released GROUP BY hostname, port";
 
-/// The nodes whose return is noted.
+/// Reads the nodes whose return is noted.
 pub const RETURNS: &str = "SELECT hostname, port, role FROM main.stonith_returns";
 
 const NOW: &str = "CAST(strftime('%s','now') AS INTEGER)";
 
-/// Which version this ProxySQL is.
+/// Reads ProxySQL's version.
 pub const VERSION: &str = "SELECT @@version";
 
-/// The pairs that the monitor moves rows in.
+/// Reads the hostgroup pairs in which the monitor moves rows.
 pub const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
 
-/// Hostgroups that other monitors of ProxySQL move rows in.
+/// Reads the hostgroups in which other monitors of ProxySQL move rows.
 pub const FOREIGN: &str = "\
     SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
     UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
     UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
 
-/// From 3.0.10 (facts §12): blue/green deployments of RDS.
+/// The table of RDS blue/green deployments, from ProxySQL 3.0.10 on (facts §12).
 pub const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
 
-/// The same of such deployments.
+/// Reads the hostgroups of RDS blue/green deployments.
 pub const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
 
-/// How many ProxySQL Cluster peers there are.
+/// Counts the ProxySQL Cluster peers.
 pub const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
 
-/// What changes with any writing to ProxySQL's tables: a LOAD and a move of the monitor change the checksums, any other
-/// writing to memory or disk the count of changed records (facts §1). So does whoever looks at runtime, so that count is
-/// taken after runtime is read.
+/// Reads the stamp, which changes with every write to ProxySQL's tables.
+///
+/// A LOAD and a move by the monitor change the checksums. Any other write to memory or disk changes the count of
+/// changed records (facts §1). Reading runtime changes that count too, so it is read after runtime.
 pub const STAMP: &str =
     "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
 
-/// The servers in force.
+/// Reads the servers in force.
 pub const RUNTIME_SERVERS: &str = "SELECT * FROM runtime_mysql_servers";
 
-/// The servers being edited.
+/// Reads the servers being edited.
 pub const MEMORY_SERVERS: &str = "SELECT * FROM main.mysql_servers";
 
-/// The servers that a restart loads.
+/// Reads the servers that a restart loads.
 pub const DISK_SERVERS: &str = "SELECT * FROM disk.mysql_servers";
 
-/// The interval and the timeout of ProxySQL's read_only checks, ms.
+/// Reads the interval and the timeout of ProxySQL's read_only checks, ms.
 pub const MONITOR_ROUND: [&str; 2] =
     ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"];
 
-/// The sessions, with the hostgroup that each one's user goes to by default.
+/// Reads the sessions, with the default hostgroup of each one's user.
 const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
      p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";
 
-/// The SQL of a statement; `columns` are those of the table it names, as last read.
+/// Renders a statement; `columns` are those of its table, as last read.
 pub fn render(statement: &Statement, columns: &[String]) -> String {
     match statement {
         Statement::Names => NAMES.to_owned(),
@@ -166,7 +168,7 @@ fn copy(from: &str, to: &str) -> String {
     format!("CREATE TABLE {to} AS SELECT * FROM {from}")
 }
 
-/// Another status and comment for those rows that have these.
+/// Renders a change of status and comment, for the rows that have the old ones.
 fn restate(table: &str, keys: &[RowKey], from: &(String, String), to: &(String, String)) -> String {
     format!(
         "UPDATE {table} SET status={}, comment={} WHERE CAST(status AS TEXT)={} AND CAST(comment AS TEXT)={} AND {}",
@@ -212,8 +214,10 @@ fn note_releases(releases: &BTreeMap<Node, Release>) -> String {
     format!("INSERT INTO main.{RELEASED_NAME} VALUES {values}")
 }
 
-/// A SAVE makes the disk table anew, with memory's rowids; no edit changes one, and nothing shows them. So the mark is a
-/// rowid that neither has. Disk without a record has none, and shows no SAVE.
+/// Renders the mark that shows whether somebody ran SAVE.
+///
+/// A SAVE rewrites the disk table with memory's rowids. No edit changes a rowid, and nothing shows it. So the mark is a
+/// rowid that neither table has. An empty disk table has no mark, and a SAVE does not show.
 fn note_watch() -> String {
     format!(
         "CREATE TABLE main.{WATCHED_NAME} AS SELECT mark FROM (SELECT \
@@ -235,7 +239,7 @@ fn was_saved() -> String {
     )
 }
 
-/// Whether the one variable is on anywhere, and how many others are staged.
+/// Reads whether the extended processlist is on in any layer, and how many other variables are staged.
 fn compare_variables() -> String {
     format!(
         "SELECT max(m.variable_name='{EXTENDED}' AND (m.variable_value<>'0' OR r.variable_value<>'0')),\
@@ -252,7 +256,7 @@ fn note_ended(nodes: &BTreeSet<Node>) -> String {
     format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
 }
 
-/// A lock whose time is over, or so far ahead that the clock must have been set back since.
+/// Whether a lock has expired, or is so far ahead that the clock must have been set back since.
 fn expired() -> String {
     format!("(expires < {NOW} OR expires > {NOW}+{LOCK_TTL_S})")
 }
@@ -266,8 +270,9 @@ fn name(place: Place, table: Table) -> String {
     }
 }
 
-/// One record's compare-and-swap. The key is looked up by its index; every other column is compared as the text that was
-/// read, whatever type it is stored as.
+/// Renders the compare-and-swap of one record.
+///
+/// The key is found by its index. Every other column is compared as the text that was read, whatever its stored type.
 fn swap(table: &str, columns: &[String], keys: &[String], from: Option<&Record>, to: Option<&Record>) -> String {
     let has_key = |record: &Record| {
         let each = keys.iter().zip(record).map(|(column, value)| format!("{column} IS {}", literal(value.as_deref())));
@@ -289,9 +294,10 @@ fn swap(table: &str, columns: &[String], keys: &[String], from: Option<&Record>,
     }
 }
 
-/// Replaces or deletes one record, and writes no column that stays as it is. Beside their key the hostgroup tables have
-/// unique columns (a reader hostgroup has one pair): a record in the way of a new one goes with it, in one statement, so
-/// that the table is never empty.
+/// Renders the replacement or deletion of one record. Unchanged columns are not written.
+///
+/// The hostgroup tables have unique columns besides their key (a reader hostgroup has one pair). A record in the way of
+/// the new one is replaced in the same statement, so the table is never empty.
 fn change(table: &str, columns: &[String], from: &Record, to: Option<&Record>, is: &str) -> String {
     let Some(to) = to else { return format!("DELETE FROM {table} WHERE {is}") };
     let changed = columns.iter().zip(from.iter().zip(to)).filter(|(_, (from, to))| from != to);
@@ -299,12 +305,12 @@ fn change(table: &str, columns: &[String], from: &Record, to: Option<&Record>, i
     format!("UPDATE OR REPLACE {table} SET {} WHERE {is}", set.collect::<Vec<_>>().join(","))
 }
 
-/// Compares a column as the text that the admin interface shows: a BLOB too, and a number.
+/// Compares a column as the text that the admin interface shows, also for a BLOB or a number.
 fn same_text((column, value): (&String, &Option<String>)) -> String {
     format!("CAST({column} AS TEXT) IS {}", literal(value.as_deref()))
 }
 
-/// Those rows: one by the whole index.
+/// The condition for these rows. A single row is found by the whole index.
 fn of_rows(keys: &[RowKey]) -> String {
     match keys {
         [key] => format!("hostgroup_id={} AND hostname={} AND port={}", key.hostgroup, text(&key.hostname), key.port),
@@ -315,7 +321,7 @@ fn of_rows(keys: &[RowKey]) -> String {
     }
 }
 
-/// A row of values for each node.
+/// Renders a row of values for each node.
 fn of_nodes<T>(nodes: &BTreeMap<Node, T>, values: impl Fn(&T) -> String) -> String {
     let row = |(node, of): (&Node, &T)| format!("({},{},{})", quote(node.host.as_str()), node.port, values(of));
     nodes.iter().map(row).collect::<Vec<_>>().join(",")
@@ -329,7 +335,7 @@ fn literal(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), text)
 }
 
-/// A value that ProxySQL had: what is no text, or would end the statement, goes by its bytes.
+/// Renders a value of ProxySQL. If it is not UTF-8 or would end the statement, it is rendered by its bytes.
 fn text(value: &str) -> String {
     if value.chars().all(|letter| letter != '\0' && byte_of(letter).is_none()) {
         return quote(value);
@@ -338,7 +344,7 @@ fn text(value: &str) -> String {
     format!("CAST(x'{hex}' AS TEXT)")
 }
 
-/// A text literal.
+/// Renders a text literal.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

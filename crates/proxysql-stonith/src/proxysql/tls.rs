@@ -1,4 +1,4 @@
-//! TLS to ProxySQL's admin interface. There is none without a check of who answers: it would keep nobody out.
+//! TLS to ProxySQL's admin interface. The server is always verified: TLS without that protects from nobody.
 
 use std::fmt;
 use std::io;
@@ -17,16 +17,16 @@ use super::wire::WireError;
 use crate::tls::{self, JudgedBy, TlsError};
 use crate::untrusted_text::one_line;
 
-/// What a certificate has to prove. The words are those of the MySQL client's `--ssl-mode`.
+/// What a certificate has to prove. The words are from the MySQL client's `--ssl-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerCheck {
-    /// That the CA signed it, for whichever name: the certificate that ProxySQL makes for itself carries none.
+    /// The CA signed it, for any name. The certificate that ProxySQL makes for itself has no name.
     Ca,
-    /// That, and that it is for the name or address that is connected to.
+    /// The CA signed it, and it is for the name or address that is connected to.
     Identity,
 }
 
-/// TLS, ready to connect.
+/// TLS settings, ready to connect.
 #[derive(Clone)]
 pub struct Tls {
     check: ServerCheck,
@@ -40,10 +40,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the CA; `None` is the system's.
+    /// Reads the CA; `None` means the system's CAs.
     ///
     /// # Errors
-    /// It can't be read, or the system has none.
+    /// The file can't be read, or the system has no CAs.
     pub fn new(check: ServerCheck, ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let roots = tls::roots(ca_file)?;
@@ -60,39 +60,39 @@ impl Tls {
         Ok(Self { check, connector: TlsConnector::from(Arc::new(builder.with_no_client_auth())) })
     }
 
-    /// The connector, and the name that a certificate may have to carry.
+    /// The connector, and the name that a certificate may have to contain.
     pub(super) fn towards(&self, host: &str) -> Result<(&TlsConnector, ServerName<'static>), WireError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| WireError::Tls {
             cause: error.to_string(),
-            advice: "Name ProxySQL by a host name or an address that a certificate can have",
+            advice: "Use a host name or address for ProxySQL that a certificate can contain",
         })?;
         Ok((&self.connector, name))
     }
 }
 
-/// A TLS handshake that failed, and what to do about it.
+/// The error for a failed TLS handshake, with what to do about it.
 pub(super) fn failure(error: io::Error) -> WireError {
     use CertificateError as Bad;
     let Some(found) = tls::found(&error) else { return error.into() };
     let advice = match found {
         Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "Renew ProxySQL's certificate (PROXYSQL RELOAD TLS), or set this host's clock right"
+            "Renew ProxySQL's certificate (PROXYSQL RELOAD TLS), or correct this host's clock"
         }
-        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Set this host's clock right",
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Correct this host's clock",
         Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "Name ProxySQL by a name that is in its certificate, or set tls = \"verify-ca\" with a CA of its own, such \
+            "Use a name for ProxySQL that is in its certificate, or set tls = \"verify-ca\" with a CA of its own, such \
              as the proxysql-ca.pem in its data directory"
         }
         Error::InvalidCertificate(_) => {
-            "Let ca_file name the CA that signed ProxySQL's certificate: the proxysql-ca.pem in its data directory, \
-             unless it was given another"
+            "Set ca_file to the CA that signed ProxySQL's certificate. By default it is proxysql-ca.pem in ProxySQL's data \
+            directory"
         }
         _ => "Check ProxySQL's certificate, and ca_file",
     };
     WireError::Tls { cause: one_line(&found.to_string()), advice }
 }
 
-/// [`ServerCheck::Ca`].
+/// A verifier for [`ServerCheck::Ca`].
 fn signed_by_ca(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(JudgedBy::new(provider, move |certificate, intermediates, now, provider| {
         let algorithms = provider.signature_verification_algorithms.all;

@@ -1,24 +1,24 @@
-//! Which ProxySQL versions this program was tried on, for real. The README has the same list.
+//! The ProxySQL versions that this program was tested with. The README has the same list.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The versions that the real-component tests ran against.
+/// The versions that the tests with real programs ran against.
 pub const TRIED: [Version; 1] = [Version { major: 2, minor: 7, patch: 1 }];
 
-/// A ProxySQL version; what follows the third number (a build, a commit) is left out.
+/// A ProxySQL version. The text after the third number (a build, a commit) is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// The first number.
+    /// The major version.
     pub major: u16,
-    /// The second.
+    /// The minor version.
     pub minor: u16,
-    /// The third.
+    /// The patch version.
     pub patch: u16,
 }
 
 impl Version {
-    /// Whether this very version was tried.
+    /// Whether exactly this version was tested.
     pub fn is_tried(self) -> bool {
         TRIED.contains(&self)
     }

@@ -1,14 +1,15 @@
-//! MySQL's client protocol, as much of it as the admin interface needs: one login, then one text statement at a time.
+//! The part of MySQL's client protocol that the admin interface needs: one login, then one text statement at a time.
 //!
 //! ```text
 //! greeting -> [TLS] -> login -> [switch to mysql_native_password] -> (statement -> answer)* -> goodbye
 //! ```
 //!
-//! It is our own because a stock driver does what the server asks: `mysql_async` answers `caching_sha2_password` and its
-//! RSA key with the password, and makes room for as many columns as a packet says (docs/security.md).
+//! It does not use a stock driver, because that does what the server asks. `mysql_async` answers
+//! `caching_sha2_password` and its RSA key with the password, and allocates as many columns as a packet announces
+//! (docs/security.md).
 //!
-//! **Invariants:** a password leaves only as the answer of `mysql_native_password`, and only to a server that asks for
-//! it. An answer takes at most [`ANSWER_MAX_BYTES`], and room is made for what has come, never for what is announced.
+//! **Invariants:** a password is sent only as the proof of `mysql_native_password`, and only to a server that asks for
+//! it. An answer takes at most [`ANSWER_MAX_BYTES`]. Memory is allocated for received bytes, never for announced ones.
 
 mod handshake;
 mod packet;
@@ -28,51 +29,51 @@ use packet::{Budget, Packets};
 /// A result set, or the number of records that matched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Column names; empty for a statement without a result set.
+    /// The column names; empty for a statement without a result set.
     pub columns: Vec<String>,
-    /// Records; every value as text, as the admin interface sends it.
+    /// The records, with every value as text.
     pub records: Vec<Record>,
-    /// Matched records.
+    /// The number of matched records.
     pub affected: u64,
 }
 
-/// The most memory that one answer may take: some 60,000 server rows. ProxySQL with 5,000 was measured (facts §1).
+/// The largest memory for one answer, in bytes: some 60,000 server rows. 5,000 were measured (facts §1).
 pub const ANSWER_MAX_BYTES: usize = 64 << 20;
 
-/// The most that a server may say until the login is done.
+/// The largest amount that a server may send during the login, in bytes.
 const LOGIN_MAX_BYTES: usize = 64 << 10;
 
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 
-/// Why a conversation did not go on.
+/// An error of the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The socket.
+    /// The socket failed.
     #[error("{0}")]
     Io(io::Error),
     /// The server closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// The server said no, in these words; after the login the connection goes on.
+    /// The server refused, with this text. After the login the connection stays usable.
     #[error("{0}")]
     Refused(String),
-    /// The server asks for another proof of the password than the one that is given.
+    /// The server asks for another proof of the password than `mysql_native_password`.
     #[error("it asks for {0}")]
     Asks(String),
-    /// No TLS, or none that can be trusted.
+    /// TLS is not offered or not trusted.
     #[error("{cause}")]
     Tls {
-        /// What is wrong.
+        /// The cause.
         cause: String,
-        /// What to do about it.
+        /// What to do.
         advice: &'static str,
     },
-    /// More than [`ANSWER_MAX_BYTES`].
+    /// The answer is larger than [`ANSWER_MAX_BYTES`].
     #[error("more than {} MiB", ANSWER_MAX_BYTES >> 20)]
     TooMuch,
-    /// No server of this protocol says that here.
-    #[error("a packet that makes no sense: {0}")]
+    /// The packet does not fit the protocol.
+    #[error("a packet does not fit MySQL's protocol: {0}")]
     Senseless(&'static str),
     /// An earlier statement ended the connection.
     #[error("the connection was lost before")]
@@ -85,14 +86,15 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// What a connection runs over: TCP, or TLS.
+/// The transport of a connection: TCP or TLS.
 trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for S {}
 
-/// One connection that is logged in. Not bounded in time: that is the caller's.
+/// A connection after login. The caller bounds the time.
 pub struct Connection {
-    /// Away while a statement runs, and for good where one was cut off: nobody reads the rest of its answer as another's.
+    /// `None` while a statement runs, and for good after one was cut off: the rest of its answer must not be read as
+    /// another one's.
     packets: Option<Packets<Box<dyn Stream>>>,
 }
 
@@ -103,10 +105,10 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Logs in. With `tls` nothing is said before the server has proven who it is.
+    /// Logs in. With `tls`, nothing secret is sent before the server is verified.
     ///
     /// # Errors
-    /// [`WireError::Refused`] if the server does not take the credential.
+    /// [`WireError::Refused`] if the server refuses the credential.
     pub async fn open(
         stream: TcpStream,
         credential: &Credential,
@@ -121,8 +123,8 @@ impl Connection {
             if !greeting.offers_tls() {
                 return Err(WireError::Tls {
                     cause: "it offers no TLS".to_owned(),
-                    advice: "Set mysql-have_ssl=true in ProxySQL. Nothing was sent to it: somebody between it and \
-                             this host may have taken the offer away",
+                    advice: "Set mysql-have_ssl=true in ProxySQL. The login was not sent: another host on the path \
+                    may have removed the offer of TLS",
                 });
             }
             packets.write(&handshake::tls_request()).await?;
@@ -136,7 +138,7 @@ impl Connection {
     /// Sends a statement and reads its answer.
     ///
     /// # Errors
-    /// [`WireError::Refused`] where the connection goes on; anything else ends it.
+    /// [`WireError::Refused`] leaves the connection usable. Any other error ends it.
     pub async fn query(&mut self, statement: &str) -> Result<Answer, WireError> {
         let mut packets = self.packets.take().ok_or(WireError::Over)?;
         packets.begin();
@@ -148,7 +150,7 @@ impl Connection {
         answer
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     pub async fn quit(mut self) {
         if let Some(mut packets) = self.packets.take() {
             packets.begin();

@@ -1,15 +1,16 @@
-//! `status --json`: fields for programs, described in docs/status-json.md. Labels are stable; texts are for people and may
-//! change.
+//! `status --json`: fields for programs, described in docs/status-json.md.
+//!
+//! Labels are stable. Texts are for people and may change.
 
 use serde::Serialize;
 use stonith_core::condition::Severity;
 
 use crate::snapshot::Snapshot;
 
-/// The version of the format: it grows when a field changes its meaning or goes.
+/// The version of the format. It grows when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// All configured ProxySQLs.
+/// The whole JSON document.
 #[derive(Debug, Serialize)]
 struct Status<'s> {
     schema: u32,
@@ -19,7 +20,7 @@ struct Status<'s> {
     proxies: &'s [Snapshot],
 }
 
-/// The snapshots of all configured ProxySQLs as one JSON text.
+/// Renders the snapshots of all configured ProxySQLs as one JSON text.
 pub fn status(snapshots: &[Snapshot]) -> String {
     let worst = snapshots.iter().map(|snapshot| snapshot.worst).max().unwrap_or(Severity::Info);
     let status = Status {
@@ -29,6 +30,6 @@ pub fn status(snapshots: &[Snapshot]) -> String {
         worst: worst.label(),
         proxies: snapshots,
     };
-    // Maps with keys that are no texts are all that cannot be written, and it has no map.
+    // Serialisation fails only for maps with keys that are not text. A snapshot has no maps.
     serde_json::to_string_pretty(&status).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Log lines of what an apply changed.
+//! Log lines for what an apply changed.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use stonith_core::table::Layer;
 
 use crate::snapshot::{ChangeReport, Snapshot};
 
-/// Logs what an apply changed: one line per node and runtime change.
+/// Logs what an apply changed, one line per runtime row.
 pub fn changes(snapshot: &Snapshot, outcome: &Outcome) {
     let Outcome::Applied(done) = outcome else { return };
     let changes = &snapshot.plan.changes;
@@ -20,46 +20,46 @@ pub fn changes(snapshot: &Snapshot, outcome: &Outcome) {
     if !layers.contains(&Layer::Runtime) && layers.iter().any(is_kept) {
         let layers: Vec<String> = layers.iter().filter(|layer| is_kept(layer)).map(ToString::to_string).collect();
         let (proxy, layers) = (&snapshot.proxysql, layers.join(","));
-        tracing::info!(%proxy, layers, "configured rows brought in line with runtime");
+        tracing::info!(%proxy, layers, "configured rows changed to match runtime");
     }
-    done_beside(&snapshot.proxysql, done);
+    side_effects(&snapshot.proxysql, done);
 }
 
-/// What it did besides, and what an operator did meanwhile.
-fn done_beside(proxy: &Node, done: &Done) {
+/// Logs what else the apply did, and what an operator did meanwhile.
+fn side_effects(proxy: &Node, done: &Done) {
     if done.finished_earlier {
-        tracing::warn!(%proxy, "finished an apply that had been cut off");
+        tracing::warn!(%proxy, "finished an interrupted apply");
     }
     if done.sessions_ended > 0 {
         tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
     }
     if done.possible_ended > 0 {
         let ended = done.possible_ended;
-        tracing::warn!(%proxy, ended, "it could not be told which sessions hold a fenced node: idle ones of its hostgroups were ended (policy.end_possible_holders)");
+        tracing::warn!(%proxy, ended, "could not tell which sessions hold a fenced node; ended idle sessions of its hostgroups (policy.end_possible_holders)");
     }
     if done.extended_left {
-        tracing::warn!(%proxy, "mysql-show_processlist_extended is on in runtime: somebody staged another variable meanwhile; their LOAD MYSQL VARIABLES switches it off");
+        tracing::warn!(%proxy, "mysql-show_processlist_extended stays on in runtime because another variable was staged meanwhile; the next LOAD MYSQL VARIABLES turns it off");
     }
     match done.load_made_up {
         Some(true) => {
-            tracing::warn!(%proxy, "somebody loaded mysql_servers while its memory was lent to this apply; what they had staged was loaded after it")
+            tracing::warn!(%proxy, "another client loaded mysql_servers during this apply; the edits that were staged are loaded now")
         }
         Some(false) => {
-            tracing::error!(%proxy, "somebody loaded mysql_servers while its memory was lent to this apply; what they had staged may not be live: look, and LOAD MYSQL SERVERS TO RUNTIME again")
+            tracing::error!(%proxy, "another client loaded mysql_servers during this apply; the edits that were staged may not be live. Check them, and repeat LOAD MYSQL SERVERS TO RUNTIME")
         }
         None => {}
     }
     match done.save_made_up {
         Some(true) => {
-            tracing::warn!(%proxy, "somebody saved mysql_servers to disk while its memory was lent to this apply; what they had staged was saved after it")
+            tracing::warn!(%proxy, "another client saved mysql_servers to disk during this apply; the edits that were staged are saved now")
         }
         Some(false) => {
-            tracing::error!(%proxy, "somebody saved mysql_servers to disk while its memory was lent to this apply; what they had staged may not be on disk: look, and SAVE MYSQL SERVERS TO DISK again")
+            tracing::error!(%proxy, "another client saved mysql_servers to disk during this apply; the edits that were staged may not be on disk. Check them, and repeat SAVE MYSQL SERVERS TO DISK")
         }
         None => {}
     }
     if done.edits_kept > 0 {
-        tracing::info!(%proxy, edits = done.edits_kept, "edits made meanwhile were kept staged");
+        tracing::info!(%proxy, edits = done.edits_kept, "edits made during this apply stay staged");
     }
 }
 

@@ -1,10 +1,10 @@
-//! `plan` and `status` for people.
+//! `plan` and `status` as text for people.
 
 use std::fmt::Write;
 
 use crate::snapshot::{ChangeReport, Snapshot};
 
-/// What the next tick would do.
+/// Renders what the next tick would do.
 pub fn plan(snapshot: &Snapshot) -> String {
     let mut text = heading(snapshot);
     text.push('\n');
@@ -13,7 +13,7 @@ pub fn plan(snapshot: &Snapshot) -> String {
         text.push_str("  nothing to do\n");
     }
     if plan.finishes_apply {
-        text.push_str("  finish an apply that was cut off\n");
+        text.push_str("  finish an interrupted apply\n");
     }
     for change in &plan.changes {
         let _ = writeln!(text, "  {}", changed(change));
@@ -21,7 +21,7 @@ pub fn plan(snapshot: &Snapshot) -> String {
     for node in &plan.ends_sessions {
         let _ = writeln!(text, "  end the sessions that still use {node}");
     }
-    // The conditions count those that Orchestrator does not know.
+    // Nodes that Orchestrator does not know are left out here: a condition counts them.
     let is_plain = |verdict, reason| verdict == "keep" || (verdict == "ignore" && reason == Some("not-known"));
     for node in &snapshot.nodes {
         if !is_plain(node.verdict, node.reason.as_ref().map(|reason| reason.label)) {
@@ -31,7 +31,7 @@ pub fn plan(snapshot: &Snapshot) -> String {
     text
 }
 
-/// Leader, lease, what needs attention, and each node with its rows, verdict and what would let it back.
+/// Renders leader, lease, conditions, and each node with its rows, verdict and what would let it back.
 pub fn status(snapshot: &Snapshot) -> String {
     let lease = match (snapshot.lease_age_ms, snapshot.lease_left_ms) {
         (Some(age_ms), Some(left_ms)) => {
@@ -60,7 +60,7 @@ pub fn status(snapshot: &Snapshot) -> String {
     text
 }
 
-/// Which ProxySQL, and where its agent stands.
+/// The first line: the ProxySQL and its lease state.
 fn heading(snapshot: &Snapshot) -> String {
     match snapshot.lease_state {
         Some(state) => format!("ProxySQL {}: {state}", snapshot.proxysql),

@@ -1,8 +1,8 @@
-//! What a scenario waits for or claims, as a sentence.
+//! An expectation of a scenario, as a sentence.
 
 use std::fmt;
 
-/// A claim about the stage.
+/// An expectation about the stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expectation {
     /// `20 writes went to node02`: the last writes, all of them.
@@ -17,7 +17,7 @@ pub enum Expectation {
     Writer(String),
     /// `the writers are node01 and node02`.
     Writers(String, String),
-    /// `node01 is fenced`: no row in service in any layer, and a note of ours.
+    /// `node01 is fenced`: no row in service in any layer, and a fence note.
     Fenced(String),
     /// `node01 serves reads`.
     ServesReads(String),
@@ -34,7 +34,7 @@ pub enum Expectation {
 }
 
 impl Expectation {
-    /// Reads the sentence.
+    /// Parses the sentence.
     pub fn read(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let name = |word: &str| word.to_owned();

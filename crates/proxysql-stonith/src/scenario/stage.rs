@@ -1,4 +1,4 @@
-//! The stage: the lab with three nodes, client sessions that write, and the program at work on it.
+//! The stage: the lab with three nodes, client sessions that write, and the program that watches it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::state::StateDir;
 
 const NODES: [&str; 3] = ["node01", "node02", "node03"];
 
-/// The lab's monitor, polls and the program tick so often: five times as fast as by default.
+/// The interval of the lab's monitor, its polls and the program's ticks: a fifth of the defaults.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A cut-off proxy is out of service after this: the shortest that the tick allows (design §7).
+/// `isolation.after` on this stage: the shortest time that the tick allows (design §7).
 const ISOLATION_AFTER: Duration = Duration::from_millis(6_500);
 
-/// How long an `until` waits.
+/// The longest wait of an `until`.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a raft election takes on this stage.
@@ -37,22 +37,22 @@ const ELECTION: Duration = Duration::from_millis(500);
 pub enum Line {
     /// The scenario's title.
     Title(String),
-    /// The scenario tells.
+    /// A text for the reader.
     Said(String),
-    /// Something was done.
+    /// A step that was done.
     Did(String),
     /// The program's rows now.
     Rows(String),
     /// An expectation held.
     Held(String),
-    /// An expectation did not hold; what was instead.
+    /// An expectation that did not hold, and the actual state.
     Failed(String, String),
 }
 
-/// Plays a scenario; `tell` gets each line as it happens. Whether every expectation held.
+/// Plays a scenario. `tell` gets each line as it happens. Returns whether every expectation held.
 ///
 /// # Errors
-/// The stage can't be set: no socket, no temporary directory.
+/// The stage can't be set up: there is no socket or no temporary directory.
 pub async fn play(scenario: &Scenario, mut tell: impl FnMut(Line)) -> anyhow::Result<bool> {
     let mut stage = Stage::set().await?;
     tell(Line::Title(scenario.title.clone()));
@@ -143,7 +143,7 @@ impl Stage {
         }
     }
 
-    /// Takes a step, and says what was done; nothing where the step only looks.
+    /// Does a step and returns what was done; empty if the step only reads.
     async fn act(&mut self, step: &Step) -> anyhow::Result<String> {
         Ok(match step {
             Step::Program => {
@@ -180,7 +180,7 @@ impl Stage {
         format!("a client with {what} connects")
     }
 
-    /// A step that is done to a node; `None`: it is another.
+    /// Does a step to a node; `None` if it is another kind of step.
     fn at_a_node(&mut self, step: &Step) -> Option<String> {
         Some(match step {
             Step::Kill(node) => {
@@ -210,7 +210,7 @@ impl Stage {
         })
     }
 
-    /// A step that is done through Orchestrator, or to it; `None`: it is another.
+    /// Does a step through Orchestrator or to it; `None` if it is another kind of step.
     async fn at_orchestrator(&mut self, step: &Step) -> Option<String> {
         Some(match step {
             Step::TakeOver(old, new) => {
@@ -253,7 +253,7 @@ impl Stage {
         })
     }
 
-    /// Writes, round the sessions; one that was ended is opened again by its client.
+    /// Writes through all sessions in turn. A client opens its session again if it was ended.
     async fn write(&mut self, count: usize) -> String {
         self.went.clear();
         self.failed = 0;
@@ -289,7 +289,7 @@ impl Stage {
         self.proxysql.rows().iter().filter(|row| row.status != "OFFLINE_HARD").map(row).collect::<Vec<_>>().join(" ")
     }
 
-    /// Waits until a claim holds.
+    /// Waits until an expectation holds.
     async fn check(&self, expected: &Expectation, patience: Duration) -> Result<(), String> {
         let until = Instant::now() + patience;
         loop {
@@ -297,7 +297,7 @@ impl Stage {
             if found.is_ok() || Instant::now() >= until {
                 return found;
             }
-            // A client that writes now and then: ProxySQL looks at a dead server only on traffic.
+            // A client must write now and then: ProxySQL notices a dead server only on traffic.
             let probing = matches!(expected, Expectation::Writer(_) | Expectation::Writers(..));
             if probing {
                 let _ = self.proxysql.connect().read();
@@ -364,7 +364,7 @@ impl Stage {
         found.records.into_iter().flatten().flatten().filter_map(|count| count.parse::<u64>().ok()).sum()
     }
 
-    /// The program as `run` has it, with a tick of this stage; and the wait until it is armed.
+    /// Starts the program as `run` does, with this stage's tick, and waits until it is armed.
     async fn start_program(&mut self) -> anyhow::Result<()> {
         let address = self.proxysql.address();
         let proxy = Node::new(&address.ip().to_string(), address.port())?;

@@ -1,7 +1,8 @@
-//! Files that are whole or absent, whatever is pulled: written beside, synced, renamed, the directory synced.
+//! Files that are whole or absent, even after a power cut.
 //!
-//! One writer at a time, by a lock that the caller holds; so the name beside is always the same, and what a killed
-//! writer left there goes with the next write.
+//! A file is written under a temporary name, synced and renamed, and the directory is synced. The caller holds a lock,
+//! so there is one writer at a time. The temporary name is always the same, and the next write replaces what a killed
+//! writer left.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,16 +12,16 @@ use std::path::{Path, PathBuf};
 use super::error::StateError;
 use crate::files::{Links, Regular};
 
-/// What a file that is being written ends with: two writers at once must not have the same.
+/// The suffix of a file while it is written. Two simultaneous writers must not share one.
 pub(super) const BESIDE: &str = ".new";
 
-/// The same for one that does a dead agent's work.
+/// The suffix for an agent that does a dead agent's work.
 pub(super) const BESIDE_OF_TAKEOVER: &str = ".takeover";
 
-/// How many corrupt files are kept for whoever wants to look; then the last is replaced.
+/// The number of corrupt files that are kept to look at. After that, the last one is replaced.
 const SET_ASIDE_MAX: u32 = 9;
 
-/// Makes a directory that only we can enter; one that is there must not be open for others to write.
+/// Makes a directory that only this user can enter. An existing one must not be writable by other users.
 pub(super) fn make_dir(dir: &Path) -> Result<(), StateError> {
     DirBuilder::new()
         .recursive(true)
@@ -35,7 +36,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), StateError> {
     not_foreign(dir, meta.uid(), rustix::process::geteuid().as_raw())
 }
 
-/// Root acts for whoever owns the directory: `suspend` under sudo.
+/// Checks that the directory belongs to this user. Root may use any user's directory, as `suspend` under sudo does.
 fn not_foreign(dir: &Path, owner: u32, us: u32) -> Result<(), StateError> {
     match us == 0 || us == owner {
         true => Ok(()),
@@ -56,14 +57,14 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, StateError
     }
 }
 
-/// Replaces a file as a whole, for good.
+/// Replaces a whole file durably.
 pub(super) fn write(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
     replace(path, beside, bytes, File::sync_all)?;
     let dir = path.parent().unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StateError::io("sync", dir))
 }
 
-/// Replaces a file as a whole for other processes; a crash of the host may lose it.
+/// Replaces a whole file as other processes see it. A crash of the host may lose the change.
 pub(super) fn write_unsynced(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
     replace(path, beside, bytes, |_| Ok(()))
 }
@@ -86,7 +87,7 @@ fn replace(
     std::fs::rename(&beside, path).map_err(StateError::io("replace", path))
 }
 
-/// Tries whether [`write`] of so many bytes would go well, short of syncing.
+/// Tries whether [`write`] of this many bytes would succeed, without syncing.
 pub(super) fn try_out(path: &Path, beside: &str, bytes: usize) -> Result<(), StateError> {
     let beside = with_ending(path, beside);
     let written = create(&beside).and_then(|mut file| file.write_all(&vec![b' '; bytes]));
@@ -94,7 +95,7 @@ pub(super) fn try_out(path: &Path, beside: &str, bytes: usize) -> Result<(), Sta
     written.and(removed).map_err(StateError::io("write", path))
 }
 
-/// Moves a file out of the way, to `.bad-1` and on.
+/// Moves a file aside, to `.bad-1`, `.bad-2` and so on.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StateError> {
     let name = |n: u32| with_ending(path, &format!(".bad-{n}"));
     let free = (1..SET_ASIDE_MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(SET_ASIDE_MAX));
@@ -107,7 +108,7 @@ fn create(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // `create_new` follows no link that someone planted.
+    // `create_new` does not follow a link that another user planted.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
     Ok(file)

@@ -1,24 +1,24 @@
-//! What can go wrong with the state directory, each with what to do about it.
+//! Errors of the state directory, each with what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
 use stonith_core::node::Node;
 
-/// Why something could not be kept or read.
+/// Why state or orders could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The system refused.
+    /// The operating system refused.
     #[error("can't {action} {path}: {source}{}", way_out(source))]
     Io {
-        /// What was tried.
+        /// The action, such as "read".
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// What came back.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others could change what the agent relies on.
+    /// Other users could change what the agent relies on.
     #[error("other users can write to the state directory {path} (mode {mode:04o}); do: chmod go-w {path}")]
     OpenToOthers {
         /// The directory.
@@ -26,9 +26,9 @@ pub enum StateError {
         /// Its mode.
         mode: u32,
     },
-    /// Its owner could change what the agent relies on.
+    /// The directory's owner could change what the agent relies on.
     #[error(
-        "the state directory {path} belongs to user {owner}, and this runs as user {us}: name a directory of your own \
+        "the state directory {path} belongs to user {owner}, but this runs as user {us}; name a directory of your own \
          (run.state_dir, --state-dir), or do: chown {us} {path}"
     )]
     Foreign {
@@ -39,7 +39,7 @@ pub enum StateError {
         /// The id that this process acts as.
         us: u32,
     },
-    /// A newer version wrote it.
+    /// A newer version wrote the file.
     #[error(
         "{path} was written by a newer version of this program (format {version}); it is left alone. Upgrade, or move it away"
     )]
@@ -49,23 +49,23 @@ pub enum StateError {
         /// Its format's version.
         version: u32,
     },
-    /// It is no such file.
+    /// The file is corrupt.
     #[error("{path} makes no sense: {reason}")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It was made for another ProxySQL.
-    #[error("{path} is that of another ProxySQL, {proxy}")]
+    /// The file belongs to another ProxySQL.
+    #[error("{path} belongs to another ProxySQL, {proxy}")]
     OtherProxy {
         /// The file.
         path: PathBuf,
-        /// Which.
+        /// The other ProxySQL.
         proxy: Node,
     },
-    /// It is too large to be right.
+    /// The file is too large.
     #[error("{path} is larger than {most} bytes")]
     TooLarge {
         /// The file.
@@ -73,29 +73,29 @@ pub enum StateError {
         /// The limit.
         most: u64,
     },
-    /// It could not be read before, so it is not overwritten.
-    #[error("{path} is not written: it could not be read, or is that of a newer version")]
+    /// The file could not be read before, so it is not overwritten.
+    #[error("{path} is not written: it could not be read, or a newer version wrote it")]
     LeftAlone {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing names this boot.
+    /// The boot has no id.
     #[error(
-        "/proc/sys/kernel/random/boot_id can't be read: nothing tells this boot's times from another's; mount /proc"
+        "/proc/sys/kernel/random/boot_id can't be read, so times of this boot and of another cannot be told apart; mount /proc"
     )]
     NoBootId,
-    /// Another command holds the orders.
+    /// Another command holds the lock of the orders.
     #[error("another command has held {path} for {seconds} s; try again")]
     Busy {
         /// The lock file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long this command waited, s.
         seconds: u64,
     },
 }
 
 impl StateError {
-    /// Whether the content is wrong, so that setting it aside helps.
+    /// Whether the content is wrong, so that setting the file aside helps.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::OtherProxy { .. } | Self::TooLarge { .. })
     }

@@ -1,4 +1,4 @@
-//! Locks between processes: the kernel drops them when a process ends, however it ends.
+//! Locks between processes. The kernel releases them when a process ends for any reason.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use super::error::StateError;
 use crate::files::{Links, Regular};
 
-/// A number in a lock file: 64 bits in hex. The first is a name, the second when the lock was taken.
+/// The length of a number in a lock file: 64 bits in hex. The first number is a name, the second when it was taken.
 const NUMBER_BYTES: usize = 16;
 
-/// Held until dropped.
+/// A lock that is held until dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// A name that only who holds this lock has, whichever process it is: made at first, read from then on.
+    /// The name of whichever process holds this lock. It is made once, and read from then on.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -34,14 +34,14 @@ impl Lock {
         Ok(hex(name))
     }
 
-    /// Notes when it was taken, in ms of the boot clock.
+    /// Notes when the lock was taken, ms of the boot clock.
     pub(super) fn note_taken(&self, boot_ms: u64) -> std::io::Result<()> {
         self.name()?;
         self.file.write_all_at(hex(boot_ms).as_bytes(), NUMBER_BYTES as u64)
     }
 }
 
-/// When the lock was last taken, ms of the boot clock of that time; `None` if nobody noted it.
+/// When the lock was last taken, ms of that boot's clock; `None` if it was not noted.
 pub(super) fn taken_ms(path: &Path) -> Option<u64> {
     number_at(&Regular::open(path, Links::Refuse).ok()?.into_file(), NUMBER_BYTES as u64).ok()?
 }
@@ -57,7 +57,7 @@ fn number_at(file: &File, offset: u64) -> std::io::Result<Option<u64>> {
     Ok(if read == NUMBER_BYTES { u64::from_str_radix(text, 16).ok() } else { None })
 }
 
-/// Takes a lock, or `None` if another process has it.
+/// Takes a lock; `None` if another process has it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
     let file = open(path).map_err(StateError::io("open the lock file", path))?;
     match file.try_lock() {
@@ -67,8 +67,9 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StateError> {
     }
 }
 
-/// Opens the lock file, or makes it. Only what was just made is given to the directory's owner: anything else may have been
-/// put there for that.
+/// Opens the lock file, or makes it.
+///
+/// Only a file that was just made is given to the directory's owner: an existing one may have been planted for that.
 fn open(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -85,7 +86,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Takes a lock, and waits for it: what it guards takes milliseconds.
+/// Waits for a lock and takes it. The guarded work takes milliseconds.
 pub(super) fn wait_for_lock(path: &Path, longest: Duration) -> Result<Lock, StateError> {
     let begun = Instant::now();
     loop {

@@ -1,6 +1,6 @@
-//! What the operator ordered, written by commands and read by the agent in each tick: suspension and releases.
+//! The operator's standing orders, suspension and releases. Commands write them, and the agent reads them in each tick.
 //!
-//! Works with Orchestrator and the agent dead. Fails closed: orders that can't be read are no orders.
+//! They work while Orchestrator and the agent are down. They fail closed: unreadable orders are no orders.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,31 +17,31 @@ use crate::clock::Now;
 /// The largest orders file, in bytes.
 const ORDERS_MAX_BYTES: u64 = 1024 * 1024;
 
-/// The most releases kept; the one ordered longest ago goes first.
+/// The largest number of releases that are kept. The oldest order is dropped first.
 const RELEASES_MAX: usize = 1_000;
 
-/// How long a command waits for another one.
+/// How long a command waits for another command's lock.
 const WAIT_FOR_ORDERS: Duration = Duration::from_secs(5);
 
-/// Hands off until a time.
+/// A pause of all fencing and unfencing, until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
-    /// Why.
+    /// The operator's reason.
     pub reason: String,
-    /// Who ordered it.
+    /// The user who ordered it.
     pub by: String,
     /// When it was ordered, s since 1970.
     pub from_s: i64,
-    /// When it ends, s since 1970. Counts after a host boot.
+    /// When it ends, s since 1970. This time applies after a reboot of the host.
     pub until_s: i64,
-    /// The boot that it was ordered in.
+    /// The boot in which it was ordered.
     pub boot_id: String,
-    /// When it ends, ms of that boot: a clock that is set changes nothing within it.
+    /// When it ends, ms of that boot's clock. Within that boot, setting the wall clock changes nothing.
     pub until_boot_ms: u64,
 }
 
 impl Suspension {
-    /// How long it still holds; `None` once it is over.
+    /// The time until it ends; `None` once it is over.
     pub fn left(&self, now: &Now) -> Option<Duration> {
         let left = if !now.boot_id.is_empty() && now.boot_id == self.boot_id {
             Duration::from_millis(self.until_boot_ms.saturating_sub(now.boot_ms))
@@ -52,14 +52,14 @@ impl Suspension {
     }
 }
 
-/// The orders that hold now.
+/// The orders in force.
 #[derive(Debug, Default)]
 pub struct StandingOrders {
-    /// For decide.
+    /// The orders as [`stonith_core::decide`] takes them.
     pub orders: Orders,
-    /// For status: the suspension whole.
+    /// The whole suspension, for reports.
     pub suspension: Option<Suspension>,
-    /// Orders may have been lost: nothing is suspended or released by them. To be said clearly.
+    /// Why orders may be lost. The lost ones suspend and release nothing, so this must be reported.
     pub problem: Option<StateError>,
 }
 
@@ -74,7 +74,7 @@ struct OrdersFile {
 }
 
 impl StateDir {
-    /// The orders that hold now; a suspension whose time is over is none.
+    /// Reads the orders in force. A suspension whose time is over is left out.
     pub fn orders(&self, now: &Now) -> StandingOrders {
         match self.read_orders() {
             Ok(file) => {
@@ -87,10 +87,10 @@ impl StateDir {
         }
     }
 
-    /// Hands off for a while; replaces an earlier suspension.
+    /// Suspends for a while; replaces an earlier suspension.
     ///
     /// # Errors
-    /// It can't be written: then nothing is suspended.
+    /// The order can't be written, so nothing is suspended.
     pub fn suspend(&self, reason: &str, by: &str, duration: Duration, now: &Now) -> Result<Suspension, StateError> {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let seconds = i64::try_from(duration.as_secs().max(1)).unwrap_or(i64::MAX);
@@ -106,19 +106,19 @@ impl StateDir {
         Ok(suspension)
     }
 
-    /// Ends a suspension. Returns the one that was ended, if there was one that still held.
+    /// Ends a suspension. Returns it if it was still in force.
     ///
     /// # Errors
-    /// It can't be written: then it still holds.
+    /// The order can't be written, so the suspension is still in force.
     pub fn resume(&self, now: &Now) -> Result<Option<Suspension>, StateError> {
         let ended = self.change_orders(|file| file.suspension.take())?;
         Ok(ended.filter(|suspension| suspension.left(now).is_some()))
     }
 
-    /// Releases a node's evidence up to what `release` names; earlier releases of it still hold.
+    /// Releases a node's evidence up to `release`. Earlier releases of the node stay in force.
     ///
     /// # Errors
-    /// It can't be written: then nothing is released.
+    /// The release can't be written, so nothing is released.
     pub fn release(&self, node: &Node, release: Release) -> Result<(), StateError> {
         self.change_orders(|file| {
             let kept = file.released.entry(node.clone()).or_default();
@@ -139,7 +139,7 @@ impl StateDir {
         let _lock = lock::wait_for_lock(&self.dir.join(format!("orders-{}.lock", self.stem)), WAIT_FOR_ORDERS)?;
         let mut file = match self.read_orders() {
             Ok(file) => file,
-            // The break-glass must work; what was there is kept to look at.
+            // The break-glass must work, so a corrupt file is set aside to look at.
             Err(problem) if problem.is_corrupt() => {
                 durable_file::set_aside(&path)?;
                 OrdersFile::default()

@@ -1,4 +1,4 @@
-//! The state directory's rules.
+//! The rules of the state directory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -200,7 +200,7 @@ fn a_state_directory_that_others_can_write_to_is_refused() {
     assert!(state.try_lock(1_000).unwrap().is_some());
 }
 
-/// What the owner of the directory plants, so that root gives the target away, reads it, or writes to it.
+/// The owner of the directory plants links so that root gives the target away, reads it, or writes to it.
 #[test]
 fn a_symbolic_link_in_the_state_directory_is_never_followed() {
     let (root, mut state) = fresh();
@@ -272,7 +272,7 @@ fn i12_only_one_agent_works_on_a_proxysql_and_a_second_leaves() {
     assert!(again(&state).try_lock(1_000).unwrap().is_some());
 }
 
-/// A hung agent's work is done by one other at most, and should the hung one wake up they don't mix their files.
+/// One other agent at most does a hung agent's work. If the hung one wakes up, their files do not mix.
 #[test]
 fn i12_one_at_most_does_the_work_of_an_agent_that_hangs() {
     let (_root, mut hung) = fresh();

@@ -69,7 +69,7 @@ async fn d1_a_certificate_of_another_ca_for_another_name_or_of_another_time_gets
         (ServerCheck::Identity, nameless(&ours), "verify-ca"),
         (ServerCheck::Ca, serving(&ours, HOST, EXPIRED), "PROXYSQL RELOAD TLS"),
         (ServerCheck::Identity, serving(&ours, HOST, EXPIRED), "PROXYSQL RELOAD TLS"),
-        (ServerCheck::Ca, serving(&ours, HOST, NOT_YET_VALID), "clock right"),
+        (ServerCheck::Ca, serving(&ours, HOST, NOT_YET_VALID), "host's clock"),
     ] {
         let fake = over_tls(config);
         let error = Admin::connect(&trusting(&ours, HOST, check, fake.port)).await.unwrap_err();

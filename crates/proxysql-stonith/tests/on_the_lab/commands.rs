@@ -261,9 +261,9 @@ async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_chan
     let before = stage.everything();
     let (text, code) = stage.stonith("config check --connect").await;
     assert_eq!(code, 0, "{text}");
-    assert_eq!(text.matches("answers and leads").count(), 1, "{text}");
-    assert_eq!(text.matches("answers and does not lead").count(), 2, "{text}");
-    assert!(text.contains("version 2.7.1-16-g2726c27; ") && text.contains("3 of 3 nodes known to it"), "{text}");
+    assert_eq!(text.matches("answers, is the leader").count(), 1, "{text}");
+    assert_eq!(text.matches("answers, is not the leader").count(), 2, "{text}");
+    assert!(text.contains("version 2.7.1-16-g2726c27; ") && text.contains("Orchestrator knows 3 of 3 nodes"), "{text}");
     assert!(text.contains("isolation armed") && !text.contains(" ! "), "{text}");
     assert!(text.contains("leader 127.0.0.1"), "{text}");
     stage.orchestrator.kill(2);
@@ -293,7 +293,7 @@ async fn plan_before_a_start_waits_until_it_can_tell_or_says_that_it_can_not() {
     stage.nodes.change("node02", |server| server.read_only = false);
     let (text, code) = stage.stonith("plan --wait 1ms").await;
     assert_eq!(code, 11, "{text}");
-    assert!(text.contains("may not be the whole") && text.contains("not confirmed"), "{text}");
+    assert!(text.contains("may be incomplete") && text.contains("not confirmed"), "{text}");
     let (text, code) = stage.stonith("plan").await;
     assert_eq!(code, 10, "{text}");
     assert!(text.contains("node02:3306: fence(sessions): second-writer"), "{text}");
@@ -427,7 +427,7 @@ async fn suspend_and_status_say_how_long_no_agent_has_ticked_here_if_that_is_lon
     };
     for is_old in [false, true] {
         assert_eq!(says("suspend --reason x", "no agent has ticked here for").await, is_old);
-        assert_eq!(says("status", "the agent here has not ticked for").await, is_old);
+        assert_eq!(says("status", "the agent on this host has not ticked for").await, is_old);
         if !is_old {
             make_last_tick_older(&stage, 200_000);
         }

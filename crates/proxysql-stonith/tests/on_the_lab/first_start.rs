@@ -153,7 +153,7 @@ async fn a_state_that_makes_no_sense_is_set_aside_and_the_run_goes_on_and_fences
     let path = stage.dir.path().join("state").join(file);
     std::fs::write(&path, "{\"version\":1,").unwrap();
     let text = stage.succeeds("run --once").await;
-    assert!(text.contains("makes no sense") && text.contains("starting afresh"), "{text}");
+    assert!(text.contains("makes no sense") && text.contains("starting with an empty state"), "{text}");
     assert!(stage.is_fenced("node01"), "{text}");
     let aside = path.with_extension("json.bad-1");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), "{\"version\":1,");

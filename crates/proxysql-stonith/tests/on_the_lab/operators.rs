@@ -111,13 +111,13 @@ async fn the_log_says_what_was_made_up_for() {
     for (sql, says) in [
         (
             Some(LOAD),
-            "somebody loaded mysql_servers while its memory was lent to this apply; what they had staged was loaded",
+            "another client loaded mysql_servers during this apply; the edits that were staged are loaded now",
         ),
         (
             Some(SAVE),
-            "somebody saved mysql_servers to disk while its memory was lent to this apply; what they had staged was saved",
+            "another client saved mysql_servers to disk during this apply; the edits that were staged are saved now",
         ),
-        (None, "somebody"),
+        (None, "another client"),
     ] {
         let stage = Stage::set().await;
         stage.succeeds("run --once").await;

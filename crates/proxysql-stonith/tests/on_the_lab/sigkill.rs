@@ -282,7 +282,7 @@ async fn live(seed: u64, kills_max: usize) -> Result<(Kills, Vec<String>), Strin
     // The lab goes with its last owner, and the hook is one.
     life.stage.proxysql.before_statement(|_| Verdict::Go);
     let log = std::fs::read_to_string(life.log()).unwrap();
-    if log.contains("starting afresh") {
+    if log.contains("starting with an empty state") {
         return Err(log);
     }
     Ok((life.kills, ends))

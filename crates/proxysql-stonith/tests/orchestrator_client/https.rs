@@ -36,9 +36,9 @@ async fn i9_a_certificate_that_does_not_verify_is_blind_and_the_error_says_what_
     let not_yet = serve(&pki, "localhost", NOT_YET_VALID);
     let misnamed = serve(&pki, "orc1.example", VALID);
     for (what, server, tls, says) in [
-        ("another CA", &good, trusting(&other), "ca_file name the CA that signed"),
+        ("another CA", &good, trusting(&other), "ca_file to the CA that signed"),
         ("expired", &expired, trusting(&pki), "Renew"),
-        ("not yet valid", &not_yet, trusting(&pki), "clock right"),
+        ("not yet valid", &not_yet, trusting(&pki), "host's clock"),
         ("another name", &misnamed, trusting(&pki), "a name that is in Orchestrator's certificate"),
     ] {
         let why = blind(look_over_tls(server.url_as("localhost"), tls).await);
@@ -93,7 +93,7 @@ async fn https_where_http_is_spoken_and_the_other_way_round_is_blind_and_told() 
     assert!(why.contains("is the endpoint http://"), "{why}");
     let server = serve(&pki, "localhost", VALID);
     let why = blind(look_over_tls(server.url_as("localhost").replace("https", "http"), trusting(&pki)).await);
-    assert!(why.contains("can't be used"), "{why}");
+    assert!(why.contains("unusable answer"), "{why}");
 }
 
 #[tokio::test]

@@ -41,17 +41,17 @@ async fn i1_an_answer_that_is_not_whole_good_json_is_blind_wherever_it_comes() {
     type Bad = (&'static str, fn() -> Reply);
     let bad: [Bad; 7] = [
         ("Unable to read", || error_500("2026-11-23 06:19:34 ERROR Unable to read")),
-        ("JSON that cannot be used", || Reply::ok("<html>welcome</html>")),
-        ("JSON that cannot be used", || Reply::ok("")),
-        ("can't be used", || Reply::bytes("SSH-2.0-OpenSSH_9.2p1\r\n\r\n")),
-        ("can't be used", || {
+        ("unusable JSON", || Reply::ok("<html>welcome</html>")),
+        ("unusable JSON", || Reply::ok("")),
+        ("unusable answer", || Reply::bytes("SSH-2.0-OpenSSH_9.2p1\r\n\r\n")),
+        ("unusable answer", || {
             Reply::BytesThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n[{\"Key\":".to_vec())
         }),
-        ("can't be used", || {
+        ("unusable answer", || {
             let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             Reply::BytesThenClose([head, b"zz\r\nnot a length\r\n".to_vec()].concat())
         }),
-        ("can't be used", || {
+        ("unusable answer", || {
             Reply::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-More: and more\r\n".repeat(100), u64::MAX)
         }),
     ];
@@ -64,7 +64,7 @@ async fn i1_an_answer_that_is_not_whole_good_json_is_blind_wherever_it_comes() {
     for (says, reply) in bad {
         let server = leader_but("/api/leader-check", reply);
         let why = blind(once(&[&server], ALL).await);
-        let says = if says.starts_with("JSON") { "not the JSON" } else { says };
+        let says = if says.contains("JSON") { "not Orchestrator's JSON" } else { says };
         assert!(why.contains(says) && why.contains("/api/leader-check"), "{why}");
         assert!(server.requests().iter().all(|request| request.path == "/api/leader-check"), "it was believed");
     }

@@ -1,5 +1,6 @@
-//! Every key, flag and variable is seen in what an agent is made of. The lists of them are the code's own: one more of any
-//! kind fails here until it is tried too.
+//! Every key, flag and variable reaches the agent.
+//!
+//! The lists of keys, flags and variables come from the code, so a new one fails here until it is tried too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use super::*;
 use crate::cli::Cli;
 use crate::config::{Environment, Flags, IsolationConfig, LogConfig, RawFile, RunConfig, keys};
 
-/// What nobody can leave out.
+/// The required keys only.
 const LEAST: &str = r#"
 orchestrator.endpoints = ["http://orc1:3000"]
 [[proxysql]]
@@ -22,7 +23,7 @@ user = "least"
 password = "least"
 "#;
 
-/// Every key there is, none as it is by default and no two alike; each source of a ProxySQL's password once.
+/// Every key, none at its default and no two alike. Each source of a ProxySQL's password occurs once.
 const FULL: &str = r#"
 [orchestrator]
 endpoints = ["https://orc2:3002/orc"]
@@ -77,7 +78,7 @@ format = "json"
 level = "debug"
 "#;
 
-/// What `FULL` comes to.
+/// The values that `FULL` leads to.
 const FULL_SEEN: &str = r#"
 endpoints: https://orc2:3002/orc
 auth: orc-user orc-password
@@ -145,7 +146,7 @@ impl Desk {
         Config::load(&flags, &env).map_err(|error| error.to_string())
     }
 
-    /// What comes of it, by name.
+    /// The values that the config leads to, by name.
     fn seen(&self, text: &str, line: &str, env: &[(&str, &str)]) -> BTreeMap<String, String> {
         let config = self.config(text, line, env).unwrap();
         let shown = shown(&config).replace(&*self.0.path().to_string_lossy(), "DIR");
@@ -166,7 +167,7 @@ fn path(path: Option<&Path>) -> String {
     path.map_or("none".to_owned(), |path| path.display().to_string())
 }
 
-/// Everything that an agent goes by, a line each. Taken apart field by field: one more has to be shown.
+/// Every value that an agent uses, one a line. The structs are taken apart by field, so a new field must be shown.
 fn shown(config: &Config) -> String {
     let orchestrator = orchestrator_settings(config).unwrap();
     let OrchestratorSettings { endpoints, auth, tls, connect_timeout, read_timeout, tick_timeout } = orchestrator;
@@ -242,7 +243,7 @@ fn known(section: &str) -> Vec<String> {
     known.split(", ").map(str::to_owned).collect()
 }
 
-/// What differs from the values before.
+/// The values that differ from those before.
 fn changed(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
     assert!(before.keys().eq(after.keys()));
     let differs = after.iter().filter(|(name, value)| before[*name] != **value);
@@ -266,7 +267,7 @@ fn every_key_of_the_config_file_is_seen_in_what_runs() {
             table => table.as_table().into_iter().collect(),
         };
         for key in known(&section) {
-            // The one that can't stand beside another of them.
+            // This key cannot be set together with `password`.
             let is_tried_below = (section.as_str(), key.as_str()) == ("orchestrator", "password_file");
             assert!(is_tried_below || set.iter().any(|table| table.contains_key(&key)), "{section}.{key} is not tried");
         }
@@ -287,7 +288,7 @@ fn no_line_of_the_config_file_can_go_without_a_change() {
     }
 }
 
-/// Each flag, and what it changes over the full file.
+/// Each flag, and what it changes on top of `FULL`.
 const FLAGS: &[(&str, &str, &[&str])] = &[
     ("config", "--config=DIR/other.toml", &["logins: another another", "proxies: 127.0.0.1:6032"]),
     ("orchestrator", "--orchestrator=http://a,http://b", &["endpoints: http://a:80 http://b:80"]),

@@ -1,4 +1,4 @@
-//! The break-glass: puts back what is out for an isolation and for nothing else, on every ProxySQL.
+//! The break-glass: on every ProxySQL, restores the nodes that only an isolation took out.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use stonith_core::decide::{Decision, Verdict};
 use stonith_core::node::Node;
 use stonith_core::orders::Order;
 
-use super::{OnProxy, OrderError, Target, TargetError, Targets, is_marked, is_ours, shown};
+use super::{OnProxy, OrderError, Target, TargetError, Targets, is_marked, is_ours, row_text};
 use crate::agent::snapshot::why;
 
-/// What the end of an isolation would put back on one ProxySQL.
+/// What the end of an isolation would restore on one ProxySQL.
 #[derive(Debug)]
 pub struct IsolationEnd {
-    /// Which.
+    /// The ProxySQL.
     pub proxy: Node,
-    /// The nodes whose rows go back.
+    /// The nodes whose rows are restored.
     pub back: BTreeSet<Node>,
     /// The fenced nodes that stay out, each with the reason.
     pub stay: Vec<(Node, String)>,
@@ -23,10 +23,10 @@ pub struct IsolationEnd {
 }
 
 impl Targets<'_> {
-    /// What would be put back; changes nothing.
+    /// Decides what would be restored; changes nothing.
     ///
     /// # Errors
-    /// A running agent would isolate again.
+    /// An agent that is not suspended would isolate again.
     pub fn isolation_ends(&mut self) -> Result<Vec<IsolationEnd>, OrderError> {
         if self.reached.is_empty() {
             return Err(OrderError::NoneReached);
@@ -37,11 +37,11 @@ impl Targets<'_> {
         Ok(self.reached.iter_mut().map(Target::isolation_end).collect())
     }
 
-    /// Puts it back.
+    /// Restores the rows of these nodes.
     pub async fn end_isolation(&mut self, ends: Vec<IsolationEnd>) -> Vec<OnProxy<()>> {
         let work = self.reached.iter_mut().zip(ends);
-        let came = join_all(work.map(|(target, end)| target.end_isolation(end))).await;
-        self.reports(came)
+        let results = join_all(work.map(|(target, end)| target.end_isolation(end))).await;
+        self.reports(results)
     }
 }
 
@@ -65,9 +65,9 @@ impl Target<'_> {
         let IsolationEnd { back, decision, .. } = end;
         let decision = self.plan_for_nodes(&back, decision);
         let outcome = self.apply(&decision).await?;
-        let seen = self.look_again("the rows were", "back").await?;
+        let seen = self.look_again("the rows were", "restored").await?;
         let left = back.iter().flat_map(|node| self.rows_of(&seen, node)).filter(|row| is_ours(row));
-        let left: Vec<String> = left.map(|row| format!("{} is still out", shown(row))).collect();
+        let left: Vec<String> = left.map(|row| format!("{} is still out of service", row_text(row))).collect();
         if !left.is_empty() {
             return Err(TargetError::NotAsOrdered(left));
         }

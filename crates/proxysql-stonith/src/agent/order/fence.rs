@@ -13,32 +13,32 @@ use stonith_core::plan::Directive;
 use stonith_core::table::{Hostgroup, Status};
 use tokio::time::Instant;
 
-use super::{Came, OnProxy, OrderError, Target, TargetError, Targets, shown};
+use super::{OnProxy, OrderError, OrderResult, Target, TargetError, Targets, row_text};
 use crate::agent::look::LOOK_AGAIN;
 
-/// What is ordered.
+/// An order to fence a node.
 #[derive(Debug, Clone)]
 pub struct FenceOrder {
     /// The node, as it was typed.
     pub node: String,
-    /// How far.
+    /// How far the fence goes.
     pub level: Level,
-    /// For the log.
+    /// The reason for the log.
     pub reason: Option<String>,
     /// How long to wait for the node's connections to drain, once it is fenced everywhere.
     pub wait: Option<Duration>,
-    /// Whether the last ONLINE writer of a hostgroup may be taken.
+    /// Whether the last ONLINE writer of a hostgroup may be fenced.
     pub last_writer_too: bool,
 }
 
-/// What came of it.
+/// The result of an order to fence.
 #[derive(Debug)]
 pub struct Fenced {
-    /// The node that was meant.
+    /// The node that the order named.
     pub node: Node,
-    /// On each ProxySQL that was reached.
-    pub on: Vec<OnProxy<Came>>,
-    /// Whether no connection to the node is in use where it was fenced; `None` if that was not waited for.
+    /// The result on each ProxySQL that was reached.
+    pub on: Vec<OnProxy<OrderResult>>,
+    /// Whether no connection to the node is in use where it was fenced; `None` if the order had no `wait`.
     pub is_unused: Option<bool>,
 }
 
@@ -46,22 +46,22 @@ impl Targets<'_> {
     /// Takes a node out of traffic.
     ///
     /// # Errors
-    /// Nothing was changed: no such node, or it is the last writer somewhere.
+    /// The name matches no single node, or the node is the last writer on a ProxySQL. Nothing was changed.
     pub async fn fence(&mut self, order: &FenceOrder) -> Result<Fenced, OrderError> {
         let node = self.find(&order.node)?;
         if !order.last_writer_too {
             self.guard_last_writer(&node)?;
         }
         let until = order.wait.map(|wait| Instant::now() + wait);
-        let came = join_all(self.reached.iter_mut().map(|target| target.fence(&node, order))).await;
-        let is_fenced = |came: &Result<Came, TargetError>| matches!(came, Ok(Came::Done));
+        let results = join_all(self.reached.iter_mut().map(|target| target.fence(&node, order))).await;
+        let is_fenced = |result: &Result<OrderResult, TargetError>| matches!(result, Ok(OrderResult::Done));
         let mut is_unused = None;
-        if let Some(until) = until.filter(|_| came.iter().any(is_fenced)) {
-            let fenced = self.reached.iter_mut().zip(&came).filter(|(_, came)| is_fenced(came));
+        if let Some(until) = until.filter(|_| results.iter().any(is_fenced)) {
+            let fenced = self.reached.iter_mut().zip(&results).filter(|(_, result)| is_fenced(result));
             let unused = fenced.map(|(target, _)| target.wait_until_unused(&node, until));
             is_unused = Some(join_all(unused).await.into_iter().all(|unused| unused));
         }
-        Ok(Fenced { node, on: self.reports(came), is_unused })
+        Ok(Fenced { node, on: self.reports(results), is_unused })
     }
 
     fn guard_last_writer(&self, node: &Node) -> Result<(), OrderError> {
@@ -76,30 +76,29 @@ impl Targets<'_> {
 }
 
 impl Target<'_> {
-    async fn fence(&mut self, node: &Node, order: &FenceOrder) -> Result<Came, TargetError> {
+    async fn fence(&mut self, node: &Node, order: &FenceOrder) -> Result<OrderResult, TargetError> {
         let decision = self.ordered(Order::Fence { node: node.clone(), level: order.level });
         match decision.verdicts.get(node) {
-            None => return Ok(Came::Absent),
+            None => return Ok(OrderResult::Absent),
             Some(Verdict::Fence { .. }) => {}
             Some(Verdict::Hold(why)) => {
                 let rows = self.rows_of(&self.observed.proxy, node).filter(|row| row.status.in_service());
-                let (in_service, why) = (rows.map(shown).collect(), Box::new(why.clone()));
+                let (in_service, why) = (rows.map(row_text).collect(), Box::new(why.clone()));
                 return Err(TargetError::Held { node: node.clone(), why, in_service });
             }
             Some(Verdict::Ignore(why)) => {
                 return Err(TargetError::NotFenced { node: node.clone(), why: why.to_string() });
             }
             Some(Verdict::Keep | Verdict::Unfence { .. }) => {
-                let why = "the decision does not fence it".to_owned();
+                let why = "the decision lets it stay in service".to_owned();
                 return Err(TargetError::NotFenced { node: node.clone(), why });
             }
         }
         if let Some(Directive::Fence { kind, .. }) = decision.plan.directives.get(node)
             && *kind < EvidenceKind::Manual
         {
-            self.remarks.push(format!(
-                "{node} is fenced for {kind} already, and comes back when that ends: the order adds nothing"
-            ));
+            self.remarks
+                .push(format!("{node} is already fenced by {kind} and returns when that ends; the order adds nothing"));
         }
         let decision = self.plan_for_node(node, decision);
         let outcome = self.apply(&decision).await?;
@@ -111,7 +110,7 @@ impl Target<'_> {
             left.push(format!("{node} still has connections in use"));
         }
         let seen = self.look_again(&format!("{node} was"), "fenced").await?;
-        let in_service = self.rows_of(&seen, node).filter(|row| row.status.in_service()).map(shown);
+        let in_service = self.rows_of(&seen, node).filter(|row| row.status.in_service()).map(row_text);
         left.extend(in_service.map(|row| format!("{row} is still in service")));
         if !left.is_empty() {
             return Err(TargetError::NotAsOrdered(left));
@@ -119,7 +118,7 @@ impl Target<'_> {
         let reason = order.reason.as_deref().unwrap_or("none given");
         tracing::info!(proxy = %self.proxy.address, %node, reason, "fenced by order");
         self.log(&decision, &outcome);
-        Ok(Came::Done)
+        Ok(OrderResult::Done)
     }
 
     async fn wait_until_unused(&mut self, node: &Node, until: Instant) -> bool {
@@ -131,7 +130,7 @@ impl Target<'_> {
             if Instant::now() >= until {
                 self.remarks.push(match used {
                     Ok(used) => format!("{used} connections to {node} are still in use"),
-                    Err(error) => format!("whether connections to {node} are in use is not known: {error}"),
+                    Err(error) => format!("cannot tell whether connections to {node} are in use: {error}"),
                 });
                 return false;
             }

@@ -1,26 +1,26 @@
-//! Which node an operator means.
+//! Finds the node that an operator names.
 
 use std::collections::BTreeSet;
 
 use stonith_core::node::Node;
 
-/// Why a name is no node.
+/// Why a name does not match one node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// None of that name.
-    #[error("no node {name:?} has rows that this program may touch; there are: {}", list(.candidates))]
+    /// No node has this name.
+    #[error("no node {name:?} has managed rows; known nodes: {}", list(.candidates))]
     Unknown {
         /// What was typed.
         name: String,
-        /// What there is.
+        /// The nodes with managed rows.
         candidates: BTreeSet<Node>,
     },
-    /// Several.
-    #[error("{name:?} is not one node: write host:port; there are: {}", list(.candidates))]
+    /// Several nodes have this name.
+    #[error("{name:?} matches several nodes; expected host:port, one of: {}", list(.candidates))]
     Ambiguous {
         /// What was typed.
         name: String,
-        /// Which it could be.
+        /// The nodes that match.
         candidates: BTreeSet<Node>,
     },
 }
@@ -29,10 +29,10 @@ fn list(nodes: &BTreeSet<Node>) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds the node that `name` names, among those that have managed rows: `host:port`, or `host` where that is one node.
+/// Finds a node among those with managed rows, by `host:port`, or by `host` if that matches one node.
 ///
 /// # Errors
-/// No such node, or several; with the candidates.
+/// No node matches, or several do. The error lists the candidates.
 pub fn find(name: &str, nodes: &BTreeSet<Node>) -> Result<Node, NameError> {
     if let Ok(node) = name.parse::<Node>()
         && nodes.contains(&node)

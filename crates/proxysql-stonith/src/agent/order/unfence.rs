@@ -11,46 +11,46 @@ use stonith_core::role::Role;
 use stonith_core::table::Status;
 use tokio::time::Instant;
 
-use super::{Came, OnProxy, OrderError, Target, TargetError, Targets, is_marked, is_ours, shown};
+use super::{OnProxy, OrderError, OrderResult, Target, TargetError, Targets, is_marked, is_ours, row_text};
 use crate::agent::look::LOOK_AGAIN;
 use crate::agent::snapshot::blockers;
 use crate::clock::Now;
 
-/// How long a leader may take until its good news counts: 2 s with a majority, 5 s with one endpoint (I8).
+/// The longest wait until a leader is confirmed. It takes 2 s with a majority, 5 s with one endpoint (I8).
 const CONFIRM_MAX: Duration = Duration::from_secs(8);
 
-/// What is ordered.
+/// An order to let a node back.
 #[derive(Debug, Clone)]
 pub struct UnfenceOrder {
     /// The node, as it was typed.
     pub node: String,
-    /// In which role, where the operator says so.
+    /// The node's role, if the operator vouches for it.
     pub role: Option<Role>,
-    /// Whether the operator vouches for the node instead of a leader.
+    /// Whether the operator vouches for the node in the leader's place.
     pub without_lease: bool,
     /// How long to wait until the node is ONLINE.
     pub wait: Option<Duration>,
 }
 
-/// What came of it.
+/// The result of an order to let a node back.
 #[derive(Debug)]
 pub struct Unfenced {
-    /// The node that was meant.
+    /// The node that the order named.
     pub node: Node,
-    /// On each ProxySQL that was reached.
-    pub on: Vec<OnProxy<Came>>,
+    /// The result on each ProxySQL that was reached.
+    pub on: Vec<OnProxy<OrderResult>>,
 }
 
 impl Targets<'_> {
     /// Lets a node back.
     ///
     /// # Errors
-    /// Nothing was changed: no such node.
+    /// The name matches no single node. Nothing was changed.
     pub async fn unfence(&mut self, order: &UnfenceOrder) -> Result<Unfenced, OrderError> {
         let node = self.find(&order.node)?;
         let until = order.wait.map(|wait| Instant::now() + wait);
-        let came = join_all(self.reached.iter_mut().map(|target| target.unfence(&node, order, until))).await;
-        Ok(Unfenced { node, on: self.reports(came) })
+        let results = join_all(self.reached.iter_mut().map(|target| target.unfence(&node, order, until))).await;
+        Ok(Unfenced { node, on: self.reports(results) })
     }
 }
 
@@ -60,12 +60,12 @@ impl Target<'_> {
         node: &Node,
         order: &UnfenceOrder,
         until: Option<Instant>,
-    ) -> Result<Came, TargetError> {
+    ) -> Result<OrderResult, TargetError> {
         let now = Order::Unfence { node: node.clone(), without_lease: order.without_lease, role: order.role };
         let decision = self.decide_confirmed(node, &now).await?;
         let was_fenced = is_marked(&self.observed.proxy, node);
         match decision.verdicts.get(node) {
-            None => return Ok(Came::Absent),
+            None => return Ok(OrderResult::Absent),
             Some(verdict @ Verdict::Fence { .. }) => {
                 let blockers = blockers(verdict).into_iter().map(|blocker| blocker.text).collect();
                 return Err(TargetError::NotLetBack { node: node.clone(), blockers });
@@ -75,30 +75,31 @@ impl Target<'_> {
             }
             _ => {}
         }
-        // First on record, or the next tick of the agent would fence it again. Where no agent keeps state nothing is made.
+        // The release is saved first, or the agent's next tick would fence the node again. Without agent state on
+        // this host, no file is made.
         let release = self.release(&decision, node, order.without_lease);
         if self.state.is_kept() {
             self.state.release(node, release).map_err(TargetError::Unrecorded)?;
         }
         let mut decision = self.plan_for_node(node, decision);
         if decision.plan.is_empty() {
-            return Ok(if was_fenced { Came::Done } else { Came::NotFenced });
+            return Ok(if was_fenced { OrderResult::Done } else { OrderResult::NotFenced });
         }
-        // The agents on other hosts read it in ProxySQL.
+        // The agents on other hosts read the release in ProxySQL.
         decision.plan.releases = BTreeMap::from([(node.clone(), release)]);
         let outcome = self.apply(&decision).await.map_err(|error| TargetError::OnRecord(error.to_string()))?;
         let seen = self.look_again(&format!("{node} was"), "let back").await?;
         if let Some(row) = self.rows_of(&seen, node).find(|row| is_ours(row)) {
-            return Err(TargetError::OnRecord(format!("{} is still fenced", shown(row))));
+            return Err(TargetError::OnRecord(format!("{} is still fenced", row_text(row))));
         }
         self.log(&decision, &outcome);
         match until {
             Some(until) if !self.wait_until_in_service(node, until).await => Err(TargetError::NotOnline(node.clone())),
-            _ => Ok(Came::Done),
+            _ => Ok(OrderResult::Done),
         }
     }
 
-    /// Decides, and waits while all that a return lacks is a confirmed leader.
+    /// Decides, and waits while the return lacks only a confirmed leader.
     async fn decide_confirmed(&mut self, node: &Node, order: &Order) -> Result<Decision, TargetError> {
         let until = Instant::now() + CONFIRM_MAX;
         loop {
@@ -110,7 +111,7 @@ impl Target<'_> {
             if !unconfirmed || Instant::now() >= until {
                 return Ok(decision);
             }
-            // Only in this process: how long the leader has been the same.
+            // Kept in this process only: how long the leader has been the same.
             self.agent.memory = decision.memory;
             tokio::time::sleep(LOOK_AGAIN).await;
             let orders = self.observed.orders.clone();
@@ -118,7 +119,9 @@ impl Target<'_> {
         }
     }
 
-    /// All that is known against the node. What this host can't name is released up to now: the operator vouches for it.
+    /// A release of all evidence against the node.
+    ///
+    /// It also covers evidence until now that this host does not know: the operator vouches for the node.
     fn release(&self, decision: &Decision, node: &Node, without_lease: bool) -> Release {
         let now_s = Now::read().wall_s;
         let known = release_by_order(&decision.memory, &self.observed.leader, node, now_s);
@@ -126,7 +129,7 @@ impl Target<'_> {
         if !without_lease {
             return known;
         }
-        // To the end of this second: a recovery that began in it was before the order.
+        // The end of this second: a recovery that began in it was before the order.
         let now_ns = u64::try_from(now_s).unwrap_or(0).saturating_add(1).saturating_mul(1_000_000_000) - 1;
         Release {
             recovery_ns: if known.recovery_ns == 0 { now_ns } else { known.recovery_ns },

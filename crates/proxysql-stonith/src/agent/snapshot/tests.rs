@@ -1,4 +1,4 @@
-//! One rich snapshot as JSON, pinned; and docs/status-json.md describes just its fields.
+//! One rich snapshot as JSON is pinned, and docs/status-json.md describes exactly its fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +36,7 @@ fn superseded() -> Evidence {
     Evidence::superseded(Some(node("node02")), "1795414811497811603:a", 1_795_414_811)
 }
 
-/// Armed, with a lease of this age.
+/// A memory that is armed, with a lease of this age.
 fn leased(age_ms: u64) -> Memory {
     let lease = LeaseMemory { armed: true, started_ms: 1, asked_ms: Some(NOW_MS - age_ms), ..LeaseMemory::default() };
     Memory { lease, ..Memory::default() }
@@ -111,7 +111,7 @@ fn rich() -> Snapshot {
     Snapshot::at(&now(), &agent, Some((&observed, &decision)), suspended(), &conditions)
 }
 
-/// Where a pinned text and the one of today first differ.
+/// The snapshot's JSON is the pinned text.
 #[test]
 fn the_json_of_one_rich_snapshot_is_pinned() {
     let pinned = include_str!("rich.json");
@@ -180,7 +180,7 @@ fn the_text_has_each_node_with_its_verdict_and_what_would_let_it_back() {
     }
     let plan = report::text::plan(&rich());
     for line in [
-        "  finish an apply that was cut off\n",
+        "  finish an interrupted apply\n",
         "  runtime 20/node03:3306 OFFLINE_SOFT -> ONLINE\n",
         "  end the sessions that still use node01:3306\n",
         "  node04:3306: hold: a row has the status",

@@ -1,4 +1,4 @@
-//! Where passwords come from, and that nothing shows them.
+//! The sources of passwords. No output shows a password.
 
 use super::*;
 

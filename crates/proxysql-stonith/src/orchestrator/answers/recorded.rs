@@ -1,18 +1,18 @@
-//! Every recorded answer that this client asks for, of each build of Orchestrator, reads as what happened.
+//! Parses every recorded answer to this client's requests, of each build of Orchestrator, and checks what it says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// What the recordings tell, by folder and request.
+/// What the recordings say, by folder and request.
 const TOLD: &str = include_str!("recorded.txt");
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/tests/recordings")
 }
 
-/// An answer in a few words; `None`: the client never asks for it.
+/// Summarises an answer; `None` if the client never sends this request.
 fn told(request: &str, body: &str) -> Option<String> {
     let bytes = body.as_bytes();
     let name = |node: &Node| node.host.as_str().to_owned();
@@ -31,7 +31,7 @@ fn told(request: &str, body: &str) -> Option<String> {
             };
             let records = whole(recoveries(bytes, 0));
             if !["audit-recovery", "audit-recovery/0"].contains(&request) {
-                return None; // a part of it, and of no use to tell
+                return None; // a part of the history says nothing by itself
             }
             records.iter().map(told).collect()
         }
@@ -51,7 +51,7 @@ fn told(request: &str, body: &str) -> Option<String> {
     Some(if words.is_empty() { "none".to_owned() } else { words.join("; ") })
 }
 
-/// All entries: none of those recorded is skipped.
+/// All entries. No recorded entry may be skipped.
 fn whole<T>(entries: Result<Entries<T>, AnswerError>) -> Vec<T> {
     let entries = entries.unwrap();
     assert_eq!(entries.skipped, []);
@@ -70,7 +70,7 @@ fn instance_told(one: &Instance) -> String {
     format!("{name} {role}{flags}")
 }
 
-/// All recorded answers: in files of their own, and in logs of requests.
+/// All recorded answers, from single files and from logs of requests.
 fn recorded() -> BTreeMap<String, Vec<(String, String)>> {
     let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut add = |folder: &str, request: &str, body: &str| {
@@ -84,7 +84,7 @@ fn recorded() -> BTreeMap<String, Vec<(String, String)>> {
             let text = || std::fs::read_to_string(&file).unwrap();
             let name = file.file_stem().unwrap().to_str().unwrap().trim_end_matches("-after");
             match file.extension().and_then(|extension| extension.to_str()) {
-                // Refused, each of them.
+                // These requests were refused.
                 Some("json") if folder == "20-basic-auth" => assert!(!is_json(text().as_bytes())),
                 Some("json") => add(&folder, &name.replace("follower__", "").replace('_', "/"), &text()),
                 Some("txt") if name == "log" => {

@@ -1,8 +1,8 @@
-//! The login. Whatever the server asks for, the answer is that of `mysql_native_password`, or none.
+//! The login. The answer to any server is that of `mysql_native_password`, or none.
 //!
-//! ProxySQL 2.7.1 needs no other, measured: one that greets with `caching_sha2_password` (2.6 and later, by
-//! `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it, on plain TCP and
-//! over TLS, for a password that is stored as text or as `*...`. One that is stored as `$A$...` is denied.
+//! ProxySQL 2.7.1 needs no other plugin, as measured. A ProxySQL that greets with `caching_sha2_password` (2.6 and
+//! later, by `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it. This works on
+//! plain TCP and over TLS, for a password that is stored as text or as `*...`. A password stored as `$A$...` is denied.
 
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +18,7 @@ const TLS: u32 = 0x800;
 const SECURE_CONNECTION: u32 = 0x8000;
 const PLUGIN_AUTH: u32 = 0x8_0000;
 
-/// What is told and asked for: no more than that. Above all no LOCAL INFILE, and no second result set.
+/// The client's capabilities. LOCAL INFILE and second result sets are deliberately left out.
 const CAPABILITIES: u32 = 0x1 // long password
     | 0x4 // long flag
     | PROTOCOL_41
@@ -26,13 +26,13 @@ const CAPABILITIES: u32 = 0x1 // long password
     | SECURE_CONNECTION
     | PLUGIN_AUTH;
 
-/// What a server has to speak.
+/// The capabilities that a server must have.
 const NEEDED: u32 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
 
-/// The longest packet that is taken; a hint.
+/// The longest packet that the client accepts; a hint for the server.
 const PACKET_MAX_BYTES: u32 = super::ANSWER_MAX_BYTES as u32;
 
-/// utf8mb4_general_ci.
+/// The character set utf8mb4_general_ci.
 const CHARSET: u8 = 45;
 
 const NATIVE: &[u8] = b"mysql_native_password";
@@ -43,18 +43,18 @@ const SALT: usize = 20;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Greeting {
     capabilities: u32,
-    /// For `mysql_native_password`; none where it asks for another plugin.
+    /// The salt for `mysql_native_password`; `None` if the server asks for another plugin.
     salt: Option<[u8; SALT]>,
 }
 
 impl Greeting {
-    /// Whether TLS can be had.
+    /// Whether the server offers TLS.
     pub fn offers_tls(&self) -> bool {
         self.capabilities & TLS != 0
     }
 }
 
-/// Reads it.
+/// Parses the greeting.
 pub fn greeting(packet: &[u8]) -> Result<Greeting, WireError> {
     let mut fields = match packet {
         [10, rest @ ..] => Fields(rest),
@@ -79,7 +79,7 @@ pub fn greeting(packet: &[u8]) -> Result<Greeting, WireError> {
     Ok(Greeting { capabilities, salt: salt.try_into().ok().filter(|_| is_native) })
 }
 
-/// Asks for TLS.
+/// Makes the packet that asks for TLS.
 pub fn tls_request() -> Vec<u8> {
     head(CAPABILITIES | TLS)
 }
@@ -92,7 +92,7 @@ fn head(capabilities: u32) -> Vec<u8> {
     packet
 }
 
-/// Logs in over TCP, or over TLS where that was asked for.
+/// Logs in over a stream, TCP or TLS.
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     packets: &mut Packets<S>,
     greeting: &Greeting,
@@ -136,7 +136,7 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`; nothing for no password.
+/// The proof `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`; empty for no password.
 fn proof(password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
     if password.is_empty() {
         return Vec::new();
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(Sha1::digest(once), twice);
     }
 
-    /// As ProxySQL 2.7.1 greets, with TLS on and off, and with `mysql-default_authentication_plugin` set.
+    /// The greetings of ProxySQL 2.7.1, with TLS on and off, and with `mysql-default_authentication_plugin` set.
     #[test]
     fn a_greeting_says_whether_tls_can_be_had_and_which_proof_is_asked_for() {
         let recorded = |capabilities: u32, plugin: &[u8]| {

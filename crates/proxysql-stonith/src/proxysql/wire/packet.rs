@@ -1,27 +1,27 @@
-//! Packets: a length of three bytes, a number, a payload. One of 16 MiB - 1 goes on in the next.
+//! Packets: a length of three bytes, a number, a payload. A payload of 16 MiB - 1 continues in the next packet.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::WireError;
 use crate::bytes;
 
-/// The longest payload of one packet.
+/// The longest payload of one packet, in bytes.
 const PIECE_MAX_BYTES: usize = 0xff_ffff;
 
-/// The room for a payload that is kept from one answer to the next, and that is read ahead.
+/// The buffer that is kept from one answer to the next, and the read-ahead, in bytes.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// How much more may be read.
+/// How many more bytes may be read.
 #[derive(Debug)]
 pub struct Budget(usize);
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(bytes)
     }
 
-    /// Takes so many off it, before room is made for them.
+    /// Takes bytes off the budget, before memory is allocated for them.
     pub fn take(&mut self, bytes: usize) -> Result<(), WireError> {
         self.0 = self.0.checked_sub(bytes).ok_or(WireError::TooMuch)?;
         Ok(())
@@ -31,26 +31,26 @@ impl Budget {
 /// A stream of packets.
 pub struct Packets<S> {
     stream: BufReader<S>,
-    /// The number of the next packet, whoever sends it.
+    /// The number of the next packet, from either side.
     next: u8,
     payload: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
-    /// From the beginning.
+    /// Packets on a new stream.
     pub fn new(stream: S) -> Self {
         Self::carried_on(stream, 0)
     }
 
-    /// From this number on.
+    /// Packets that continue with this number.
     pub fn carried_on(stream: S, next: u8) -> Self {
         Self { stream: BufReader::with_capacity(KEPT_BYTES, stream), next, payload: Vec::new() }
     }
 
-    /// The stream itself, to put TLS on it.
+    /// Returns the stream, to put TLS on it.
     ///
     /// # Errors
-    /// Something was said in the clear already that would be taken for said over TLS.
+    /// Bytes were already received in plain text that would be taken for bytes over TLS.
     pub fn into_stream(self) -> Result<S, WireError> {
         if !self.stream.buffer().is_empty() {
             return Err(WireError::Senseless("it goes on in the clear where TLS begins"));
@@ -58,14 +58,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
         Ok(self.stream.into_inner())
     }
 
-    /// A new command begins.
+    /// Begins a new command.
     pub fn begin(&mut self) {
         self.next = 0;
         self.payload.clear();
         self.payload.shrink_to(KEPT_BYTES);
     }
 
-    /// The next payload.
+    /// Reads the next payload.
     pub async fn read(&mut self, budget: &mut Budget) -> Result<&[u8], WireError> {
         self.payload.clear();
         loop {
@@ -109,26 +109,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
     }
 }
 
-/// What is left of a payload.
+/// The rest of a payload.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'p>(pub &'p [u8]);
 
 impl<'p> Fields<'p> {
-    /// So many bytes.
+    /// Takes this many bytes.
     pub fn bytes(&mut self, size: usize) -> Result<&'p [u8], WireError> {
         let (bytes, rest) = self.0.split_at_checked(size).ok_or(WireError::Senseless("it ends too early"))?;
         self.0 = rest;
         Ok(bytes)
     }
 
-    /// The same, where the number is known.
+    /// Takes a fixed number of bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let mut array = [0; N];
         array.copy_from_slice(self.bytes(N)?);
         Ok(array)
     }
 
-    /// All up to the next zero byte, which is dropped.
+    /// Takes all bytes up to the next zero byte, and drops that.
     pub fn until_zero(&mut self) -> Result<&'p [u8], WireError> {
         let end = self.0.iter().position(|byte| *byte == 0).ok_or(WireError::Senseless("a text in it has no end"))?;
         let text = self.bytes(end)?;
@@ -136,7 +136,7 @@ impl<'p> Fields<'p> {
         Ok(text)
     }
 
-    /// A number in the protocol's own writing: one byte, or two, three, eight behind a byte that says so.
+    /// Takes a length-encoded integer: one byte, or two, three or eight bytes after a byte that says so.
     pub fn number(&mut self) -> Result<u64, WireError> {
         let mut wide = [0; 8];
         let size = match self.array()? {
@@ -150,13 +150,13 @@ impl<'p> Fields<'p> {
         Ok(u64::from_le_bytes(wide))
     }
 
-    /// Bytes behind their number.
+    /// Takes length-encoded bytes.
     pub fn text(&mut self) -> Result<&'p [u8], WireError> {
         let size = self.number()?;
         self.bytes(usize::try_from(size).unwrap_or(usize::MAX))
     }
 
-    /// The same, or NULL.
+    /// Takes length-encoded bytes, or NULL.
     pub fn value(&mut self) -> Result<Option<&'p [u8]>, WireError> {
         match self.0 {
             [0xfb, rest @ ..] => {
@@ -167,18 +167,18 @@ impl<'p> Fields<'p> {
         }
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub fn end(self) -> Result<(), WireError> {
         if self.0.is_empty() { Ok(()) } else { Err(WireError::Senseless("it goes on behind its end")) }
     }
 }
 
-/// The most of a refusal that is kept.
+/// The largest part of a refusal that is kept, in bytes.
 const REFUSAL_MAX_BYTES: usize = 1_024;
 
-/// What an error packet says, behind its first byte.
+/// Parses an error packet after its first byte.
 pub fn refusal(packet: &[u8]) -> WireError {
-    let text = packet.get(2..).unwrap_or_default(); // behind the code, which is the same for all (facts §1)
+    let text = packet.get(2..).unwrap_or_default(); // after the code, which is the same for all errors (facts §1)
     let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
     WireError::Refused(bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()))
 }

@@ -1,4 +1,4 @@
-//! An answer to a statement: done, refused, or columns and records. Every value comes as text.
+//! Parses the answer to a statement: done, refused, or columns and records. Every value is text.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -7,14 +7,15 @@ use super::WireError;
 use super::packet::{Budget, Fields, Packets, refusal};
 use crate::bytes;
 
-/// The most columns. SQLite, which the admin interface is, has no table of ours with more than 20.
+/// The largest number of columns. No table that is read in the admin interface has more than 20.
 const COLUMNS_MAX: u64 = 256;
 
-/// What a value costs beside its bytes: its place in a record, and what the allocator adds. A NULL is one byte on the
-/// wire: without this a million records of nothing but NULLs would pass for a few megabytes.
+/// The memory of a value besides its bytes: its place in a record, and the allocator's overhead, in bytes.
+///
+/// A NULL is one byte on the wire. Without this cost, a million records of NULLs would count as a few megabytes.
 const VALUE_BYTES: usize = 56;
 
-/// Reads it.
+/// Reads an answer.
 pub async fn read<S>(packets: &mut Packets<S>, budget: &mut Budget) -> Result<Answer, WireError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -62,7 +63,7 @@ where
     }
 }
 
-/// Another answer would follow that nobody asked for.
+/// The status flag that another answer follows.
 const MORE: u16 = 0x8;
 
 fn done(mut fields: Fields<'_>) -> Result<Answer, WireError> {
@@ -74,7 +75,7 @@ fn done(mut fields: Fields<'_>) -> Result<Answer, WireError> {
     Ok(Answer { affected, ..Answer::default() })
 }
 
-/// A record whose first value is longer than 16 MiB begins with the same byte.
+/// Whether a packet ends the result set. A record whose first value is longer than 16 MiB begins with the same byte.
 fn is_end(packet: &[u8]) -> bool {
     packet.first() == Some(&0xfe) && packet.len() < 9
 }
