@@ -1,4 +1,4 @@
-//! The lab's MySQL nodes: who is up, who replicates from whom, and how many writes each one took.
+//! The lab's MySQL nodes: which ones are up, what they replicate from, and how many writes each one took.
 //!
 //! They are plain data behind a lock, shared by the lab's Orchestrator (which polls them) and its ProxySQL (whose
 //! monitor probes them and whose sessions write to them). No MySQL protocol is spoken to them.
@@ -6,27 +6,27 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How a node's process is.
+/// The state of a node's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// It answers.
+    /// The process answers.
     Up,
-    /// It holds its connections and answers nothing (SIGSTOP).
+    /// The process keeps its connections and answers nothing (SIGSTOP).
     Hung,
-    /// It refuses connections (SIGKILL).
+    /// The process is gone, and connections are refused (SIGKILL).
     Down,
 }
 
 /// One MySQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its process.
+    /// The state of its process.
     pub process: Process,
-    /// The global `read_only`. MySQL forgets it in a restart: that is what brings an old primary back writable.
+    /// The global `read_only`. MySQL forgets it in a restart, so an old primary comes back writable.
     pub read_only: bool,
-    /// What it replicates from, by name.
+    /// The name of the node that it replicates from.
     pub replicates_from: Option<String>,
-    /// Both replication threads run.
+    /// Whether both replication threads run.
     pub replicating: bool,
     /// Transactions that its primary lacks, as a GTID set.
     pub errant: String,
@@ -34,15 +34,15 @@ pub struct Server {
     pub writes: u64,
 }
 
-/// All nodes, by name; each listens on port 3306 as far as the lab tells.
+/// All nodes, by name. Each one listens on port 3306, according to the lab.
 #[derive(Debug, Clone, Default)]
 pub struct Nodes(Arc<Mutex<BTreeMap<String, Server>>>);
 
-/// The port that every node of the lab has.
+/// The port of every node in the lab.
 pub const PORT: u16 = 3306;
 
 impl Nodes {
-    /// A primary (the first name) and its read-only replicas.
+    /// Makes a primary (the first name) and its read-only replicas.
     pub fn new(names: &[&str]) -> Self {
         let server = |name: &&str| Server {
             process: Process::Up,
@@ -57,20 +57,20 @@ impl Nodes {
         nodes
     }
 
-    /// Several clusters in one lab.
+    /// Makes several clusters in one lab.
     pub fn and(self, names: &[&str]) -> Self {
         let more = Self::new(names);
         self.lock().append(&mut more.lock());
         self
     }
 
-    /// All servers. Hold it briefly.
+    /// Locks all servers. The lock must be held briefly.
     pub fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Server>> {
-        // A test that panicked while it held the lock has failed already.
+        // A poisoned lock is fine: the test that panicked has failed already.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A server as it is now.
+    /// A copy of a server's current state.
     ///
     /// # Panics
     /// No node has this name: the scenario is wrong.
@@ -86,22 +86,22 @@ impl Nodes {
         change(self.lock().get_mut(name).unwrap_or_else(|| panic!("the lab has no node {name}")));
     }
 
-    /// SIGKILL.
+    /// Kills a node (SIGKILL).
     pub fn kill(&self, name: &str) {
         self.change(name, |server| server.process = Process::Down);
     }
 
-    /// SIGSTOP.
+    /// Stops a node (SIGSTOP).
     pub fn stop(&self, name: &str) {
         self.change(name, |server| server.process = Process::Hung);
     }
 
-    /// SIGCONT: as it was before.
+    /// Lets a stopped node continue (SIGCONT).
     pub fn cont(&self, name: &str) {
         self.change(name, |server| server.process = Process::Up);
     }
 
-    /// Starts a killed node: `read_only` is off, as its configuration has it. A replica goes on replicating.
+    /// Starts a killed node. `read_only` is off, as in its configuration. A replica replicates again.
     pub fn start(&self, name: &str) {
         self.change(name, |server| {
             server.process = Process::Up;
@@ -110,7 +110,7 @@ impl Nodes {
         });
     }
 
-    /// An operator's repair: a read-only replica of another.
+    /// Makes a node a read-only replica of another, as an operator's repair does.
     pub fn make_replica(&self, name: &str, of: &str) {
         self.change(name, |server| {
             server.read_only = true;
@@ -119,7 +119,7 @@ impl Nodes {
         });
     }
 
-    /// A writable primary that replicates from nobody.
+    /// Makes a node a writable primary that does not replicate.
     pub fn make_primary(&self, name: &str) {
         self.change(name, |server| {
             server.read_only = false;

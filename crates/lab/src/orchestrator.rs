@@ -1,11 +1,11 @@
-//! The lab's Orchestrator: a few members, each with its API on a socket of its own, over the shared nodes.
+//! The lab's Orchestrator: a few members over the shared nodes. Each member has its API on its own socket.
 //!
 //! ```text
 //! nodes -> recovery (polls, failover) -> what the members know -> answers -> serving, http -> a client
 //! ```
 //!
-//! Raft is a scripted variable: which member leads, or none. Without a leader nobody polls, and what is known gets stale
-//! (facts §9).
+//! Raft is a scripted variable: one member leads, or none. Without a leader no member polls, and the known state gets
+//! stale (facts §9).
 
 mod answers;
 mod downtime;
@@ -33,10 +33,10 @@ pub use http::Fault;
 
 use crate::nodes::{Nodes, Server};
 
-/// How this Orchestrator is set up.
+/// The settings of this Orchestrator.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Raft members.
+    /// The number of raft members.
     pub members: usize,
     /// The alias that all nodes suggest for their cluster; empty: named after the node, `nodecluster` for `node01`.
     pub alias: String,
@@ -44,19 +44,19 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// `URLPrefix`.
     pub prefix: String,
-    /// Basic auth.
+    /// User and password for basic auth.
     pub auth: Option<(String, String)>,
-    /// Whether a dead primary is failed over by itself.
+    /// Whether a dead primary is failed over automatically.
     pub auto_failover: bool,
-    /// When a recovery's downtime ends at the earliest: 60 s (facts §8).
+    /// The shortest downtime after a recovery: 60 s (facts §8).
     pub downtime_ends_after: Duration,
-    /// Whether its nodes are a raft; else they share a database, and one of them is active (facts §8, 21-no-raft).
+    /// Whether the nodes form a raft. Otherwise they share a database, and one node is active (facts §8, 21-no-raft).
     pub raft: bool,
-    /// How far the time of its database is from UTC, s: all text of a time is in it (facts §8).
+    /// The offset of its database's time zone from UTC, s. All times as text are in that zone (facts §8).
     pub zone_offset_s: i64,
-    /// How long a page of the recovery history takes.
+    /// How long the answer with a page of the recovery history takes.
     pub history_page_takes: Duration,
-    /// What is in front of it closes a connection after so many answers, and says so with the last one.
+    /// The number of answers after which a proxy in front of it closes a connection. The last answer announces it.
     pub closes_after: Option<usize>,
 }
 
@@ -87,21 +87,21 @@ enum Process {
     Hung,
 }
 
-/// What the polls know of a node.
+/// What the polls know about a node.
 struct Seen {
     server: Server,
     replicas: Vec<String>,
-    /// What it replicates from refuses connections: its IO thread tries again and again.
+    /// Whether its primary refuses connections, so that its IO thread retries.
     primary_is_gone: bool,
     valid: bool,
-    /// When it answered last, s since 1970.
+    /// When it last answered, s since 1970.
     seen_at: i64,
-    /// When it was asked last.
+    /// When it was last asked.
     checked_at: i64,
     dead_polls: u32,
 }
 
-/// A server that is known by its address, too.
+/// A server that is also known by its address.
 struct SecondName {
     name: String,
     uuid: String,
@@ -110,7 +110,7 @@ struct SecondName {
 struct Member {
     process: Process,
     fault: Option<Fault>,
-    /// Passes leader-check too: a deposed leader that has not noticed.
+    /// Whether it passes leader-check too, as a deposed leader that has not noticed.
     is_stale_leader: bool,
     downtimes: BTreeMap<String, Downtime>,
 }
@@ -124,21 +124,21 @@ struct Inner {
     /// Raft's list of peers.
     peers: Vec<usize>,
     is_cut_off: bool,
-    /// Without raft: the database is gone, and with it whoever could lead.
+    /// Without raft: whether the database is gone, so that no node can lead.
     is_without_database: bool,
     seen: BTreeMap<String, Seen>,
-    /// Nodes that are not looked at, and for how many polls more.
+    /// Nodes that are not polled, each with the number of polls left.
     forgotten: BTreeMap<String, u32>,
-    /// Nodes that are listed under a second name, too.
+    /// Nodes that are also listed under a second name.
     second_names: BTreeMap<String, SecondName>,
-    /// Which node's cluster has an alias.
+    /// Per alias: the node whose cluster has it.
     aliases: BTreeMap<String, String>,
-    /// Oldest first, and when each was, ns since 1970.
+    /// The records, the oldest first, with their times, ns since 1970.
     history: Vec<Value>,
     history_times: Vec<u128>,
-    /// How many records were ever written.
+    /// The number of records written so far.
     recoveries: usize,
-    /// How many times it was time to poll.
+    /// The number of polls that were due so far.
     rounds: u64,
     requests: Vec<String>,
     unknown: Vec<String>,
@@ -146,7 +146,7 @@ struct Inner {
 
 struct Shared {
     inner: Mutex<Inner>,
-    /// A new value ends connections that should not be.
+    /// A new value ends the connections that must not stay open.
     life: watch::Sender<u64>,
 }
 
@@ -154,15 +154,15 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Inner> {
     shared.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// An Orchestrator of the lab.
+/// An Orchestrator in the lab.
 #[derive(Clone)]
 pub struct Orchestrator(Arc<Shared>);
 
 impl Orchestrator {
-    /// Starts its members on free ports; the first one leads.
+    /// Starts its members on free ports. The first member leads.
     ///
     /// # Errors
-    /// No socket.
+    /// No socket is available.
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
         let mut listeners = Vec::new();
         for _ in 0..settings.members {
@@ -204,22 +204,22 @@ impl Orchestrator {
         Ok(orchestrator)
     }
 
-    /// Each member's address, with the prefix.
+    /// The address of each member, with the prefix.
     pub fn endpoints(&self) -> Vec<String> {
         self.inner().endpoints.clone()
     }
 
-    /// Who leads.
+    /// The member that leads.
     pub fn leader(&self) -> Option<usize> {
         self.inner().leader
     }
 
-    /// Lets another member lead, or none. Its downtimes are its own.
+    /// Lets another member lead, or none. Each member has its own downtimes.
     pub fn set_leader(&self, leader: Option<usize>) {
         self.inner().lead(leader);
     }
 
-    /// Kills the leader; another one leads after a while.
+    /// Kills the leader. Another member leads after a while.
     pub async fn kill_leader(&self, election: Duration) {
         let Some(old) = self.leader() else { return };
         self.kill(old);
@@ -227,7 +227,7 @@ impl Orchestrator {
         self.elect();
     }
 
-    /// Lets a member that is up lead after a while, if none does by then.
+    /// Lets a member that is up lead after a while, if no other leads by then.
     pub fn elect_after(&self, election: Duration) {
         let orchestrator = self.clone();
         tokio::spawn(async move {
@@ -244,7 +244,7 @@ impl Orchestrator {
         }
     }
 
-    /// Kills a member: it refuses connections. Without it, its downtimes are gone.
+    /// Kills a member, so that it refuses connections. Its downtimes are lost.
     pub fn kill(&self, member: usize) {
         self.change(|inner| {
             inner.members[member].process = Process::Down;
@@ -255,7 +255,7 @@ impl Orchestrator {
         });
     }
 
-    /// Kills the leader, and the others do not notice yet: what they relay to it fails (26-relays).
+    /// Kills the leader. The others do not notice yet, so requests that they relay to it fail (26-relays).
     pub fn kill_unnoticed(&self) {
         self.change(|inner| {
             if let Some(leader) = inner.leader {
@@ -264,51 +264,51 @@ impl Orchestrator {
         });
     }
 
-    /// Starts a killed member; it takes connections a moment later.
+    /// Starts a killed member. It accepts connections a moment later.
     pub fn start_member(&self, member: usize) {
         self.resume(member);
     }
 
-    /// Lets a member that hung go on, or starts a killed one.
+    /// Lets a hung member continue, or starts a killed one.
     pub fn resume(&self, member: usize) {
         self.change(|inner| inner.members[member].process = Process::Up);
     }
 
-    /// Lets a member hang: it takes connections and answers nothing until it goes on.
+    /// Lets a member hang: it accepts connections and answers nothing until it continues.
     pub fn hang(&self, member: usize) {
         self.change(|inner| inner.members[member].process = Process::Hung);
     }
 
-    /// Nobody reaches any member any more; they themselves go on.
+    /// Cuts all members off from clients. The members themselves continue.
     pub fn cut_off(&self) {
         self.change(|inner| inner.is_cut_off = true);
     }
 
-    /// The end of [`Orchestrator::cut_off`].
+    /// Ends [`Orchestrator::cut_off`].
     pub fn heal(&self) {
         self.change(|inner| inner.is_cut_off = false);
     }
 
-    /// Without raft: stops the database that all members share. Nobody is active any more (facts §8).
+    /// Without raft: stops the shared database, so that no member is active any more (facts §8).
     pub fn stop_database(&self) {
         let mut inner = self.inner();
         inner.is_without_database = true;
         inner.leader = None;
     }
 
-    /// Starts it again: one of the members is active.
+    /// Starts the shared database again, so that one member is active.
     pub fn start_database(&self) {
         self.inner().is_without_database = false;
         self.elect();
     }
 
-    /// Changes what connections depend on, and tells them.
+    /// Changes the state that connections depend on, and notifies them.
     fn change(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.inner());
         self.0.life.send_modify(|life| *life += 1);
     }
 
-    /// Lets a member answer wrongly, or rightly again.
+    /// Lets a member answer wrongly, or correctly again.
     pub fn fault(&self, member: usize, fault: Option<Fault>) {
         self.inner().members[member].fault = fault;
     }
@@ -318,53 +318,53 @@ impl Orchestrator {
         self.inner().members[member].is_stale_leader = is_stale;
     }
 
-    /// A recovery, now; without a successor nobody is promoted.
+    /// Runs a recovery now. Without a successor, no node is promoted.
     pub fn fail_over(&self, failed: &str, successor: Option<&str>) {
         self.inner().fail_over(failed, successor);
     }
 
-    /// Whether a dead primary is failed over by itself from now on.
+    /// Sets whether a dead primary is failed over automatically.
     pub fn auto_failover(&self, does: bool) {
         self.inner().settings.auto_failover = does;
     }
 
-    /// A planned takeover.
+    /// Runs a planned takeover.
     pub fn take_over(&self, old: &str, new: &str) {
         self.inner().take_over(old, new);
     }
 
-    /// How many times it was time to poll, whether or not anybody led.
+    /// The number of polls that were due so far, with or without a leader.
     pub fn rounds(&self) -> u64 {
         self.inner().rounds
     }
 
-    /// Looks at all nodes at once instead of at the next poll.
+    /// Polls all nodes now.
     pub fn poll(&self) {
         self.inner().poll();
     }
 
-    /// An operator begins a downtime of ten minutes through the API: on all members.
+    /// Begins a downtime of ten minutes on all members, as an operator does through the API.
     pub fn begin_downtime(&self, node: &str, reason: &str) {
         self.inner().downtime_on_all(node, &Downtime::by_hand("dba", reason, TEN_MINUTES));
     }
 
-    /// An operator ends a downtime through the API.
+    /// Ends a downtime, as an operator does through the API.
     pub fn end_downtime(&self, node: &str) {
         self.inner().end_downtime_of(node);
     }
 
-    /// An operator lets it forget a node.
+    /// Forgets a node, as on an operator's request.
     pub fn forget(&self, node: &str) {
         self.inner().forget(node);
     }
 
-    /// A failover of long ago.
+    /// Adds the record of an old failover.
     pub fn record_old_failover(&self, failed: &str, successor: &str, age: Duration) {
         let at = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         self.inner().record(failed, Some(successor), &[], at);
     }
 
-    /// A record of a failover whose UID is empty.
+    /// Adds the record of a failover with an empty UID.
     pub fn record_without_uid(&self, failed: &str, successor: &str) {
         let mut inner = self.inner();
         inner.record(failed, Some(successor), &[], SystemTime::now());
@@ -373,41 +373,42 @@ impl Orchestrator {
         }
     }
 
-    /// A node is listed under a second name from now on, as a valid instance with the same `ServerUUID`; its recoveries and
-    /// their marks have that name (facts §8).
+    /// Lists a node also under a second name, as a valid instance with the same `ServerUUID`.
+    ///
+    /// Its recoveries and their marks have the second name (facts §8).
     pub fn list_twice(&self, node: &str, second_name: &str, uuid: &str) {
         let second = SecondName { name: second_name.to_owned(), uuid: uuid.to_owned() };
         self.inner().second_names.insert(node.to_owned(), second);
     }
 
-    /// Its database's zone changes its offset from UTC: a summer time begins or ends.
+    /// Changes the offset of its database's time zone from UTC, as when summer time begins or ends.
     pub fn set_zone_offset_s(&self, zone_offset_s: i64) {
         self.inner().settings.zone_offset_s = zone_offset_s;
     }
 
-    /// The history is purged.
+    /// Purges the history.
     pub fn purge_history(&self) {
         self.inner().purge();
     }
 
-    /// Who is downtimed, as the leader knows it.
+    /// The downtimed nodes, as the leader knows them.
     pub fn downtimed(&self) -> Vec<String> {
         let mut inner = self.inner();
         inner.expire_downtimes();
         inner.leader_downtimes().map(|downtimes| downtimes.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// The patterns of all requests that it knows, as Orchestrator registers them.
+    /// The patterns of all known requests, as Orchestrator registers them.
     pub fn routes() -> impl Iterator<Item = &'static str> {
         answers::routes()
     }
 
-    /// Every request that was answered.
+    /// All requests that were answered.
     pub fn requests(&self) -> Vec<String> {
         self.inner().requests.clone()
     }
 
-    /// Requests that it did not know.
+    /// The unknown requests that were received.
     pub fn unknown(&self) -> Vec<String> {
         self.inner().unknown.clone()
     }
@@ -418,7 +419,7 @@ impl Orchestrator {
 }
 
 impl Inner {
-    /// Answers a request, if its credentials are right.
+    /// Answers a request, if its credentials are correct.
     fn request(&mut self, member: usize, request: &http::Request) -> http::Reply {
         if let Some((user, password)) = &self.settings.auth {
             let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));

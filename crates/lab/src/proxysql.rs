@@ -34,26 +34,26 @@ use rows::RowKey;
 use sessions::Client;
 use wire::{Command, Raw, Wire};
 
-/// How this ProxySQL is set up.
+/// The settings of this ProxySQL.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `mysql-monitor_read_only_interval`.
     pub monitor_interval: Duration,
     /// `mysql-monitor_ping_interval`.
     pub ping_interval: Duration,
-    /// `mysql-monitor_read_only_max_timeout_count`: after so many timeouts a node counts as read-only.
+    /// `mysql-monitor_read_only_max_timeout_count`: after this many timeouts a node counts as read-only.
     pub read_only_max_timeouts: u32,
-    /// Up to 2.5.2 the monitor wrote memory too, and lost what was staged there (facts §2).
+    /// Whether the monitor writes memory too and loses staged edits there, as up to 2.5.2 (facts §2).
     pub monitor_writes_memory: bool,
     /// `mysql-monitor_writer_is_also_reader`.
     pub writer_is_also_reader: bool,
-    /// What `@@version` says.
+    /// The value of `@@version`.
     pub version: String,
-    /// Admin users and their passwords.
+    /// The admin users and their passwords.
     pub users: Vec<(String, String)>,
-    /// Those of them that see statistics only (`admin-stats_credentials`).
+    /// The users that see statistics only (`admin-stats_credentials`).
     pub stats_users: Vec<String>,
-    /// How long a shunned server stays out; a tenth of it if there is no other.
+    /// How long a shunned server stays out; a tenth of that if there is no other server.
     pub shun_recovery: Duration,
 }
 
@@ -74,44 +74,44 @@ impl Default for Settings {
     }
 }
 
-/// Between two tries to take the port again.
+/// The pause between two tries to take the port again.
 const REBIND: Duration = Duration::from_millis(5);
 
-/// What a test wants to happen to a statement that has come in.
+/// What happens to a received statement, as a test chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It runs.
+    /// The statement runs.
     Go,
     /// The connection breaks before it runs.
     CutBefore,
-    /// It runs, and the connection breaks before its answer.
+    /// The statement runs, and the connection breaks before its answer.
     CutAfter,
-    /// It is refused with these words.
+    /// The statement is refused with this text.
     Refuse(&'static str),
 }
 
 type Hook = Box<dyn FnMut(&str) -> Verdict + Send>;
 
-/// Everything behind the sockets.
+/// The whole state behind the sockets.
 struct Engine {
     settings: Settings,
     nodes: Nodes,
     layers: Layers,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
-    /// Rows that ProxySQL shunned by itself, and when.
+    /// The rows that ProxySQL shunned on its own, with the time.
     shunned: BTreeMap<RowKey, Instant>,
-    /// Rows with a connection that nobody uses.
+    /// The rows with an idle connection.
     idle: BTreeSet<RowKey>,
-    /// Nodes that the monitor has a connection to.
+    /// The nodes to which the monitor has a connection.
     connected: BTreeSet<(String, u16)>,
-    /// Nodes that hung when they were checked last.
+    /// The nodes that hung at their last check.
     under_way: BTreeSet<(String, u16)>,
-    /// Checks in a row that timed out.
+    /// Per node: consecutive checks that timed out.
     timeouts: BTreeMap<(String, u16), u32>,
-    /// Pings in a row that nothing answered.
+    /// Per node: consecutive pings without an answer.
     unanswered: BTreeMap<(String, u16), u32>,
-    /// Rounds of checks since the start.
+    /// The number of check rounds since the start.
     checks: u64,
     turn: usize,
     paused: bool,
@@ -129,15 +129,15 @@ struct Shared {
     address: SocketAddr,
 }
 
-/// One ProxySQL of the lab.
+/// A ProxySQL in the lab.
 #[derive(Clone)]
 pub struct ProxySql(Arc<Shared>);
 
 impl ProxySql {
-    /// Starts it on a free port, with one pair 10/20 and no servers: add those with [`ProxySql::query`].
+    /// Starts it on a free port, with one pair 10/20 and no servers. [`ProxySql::query`] can add servers.
     ///
     /// # Errors
-    /// No socket, or SQLite refuses the schema.
+    /// No socket is available, or SQLite refuses the schema.
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -175,20 +175,20 @@ impl ProxySql {
         Ok(proxy)
     }
 
-    /// The admin interface.
+    /// The address of the admin interface.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// How the statements begin that it knows.
+    /// The beginnings of all known statements.
     pub fn knows() -> impl Iterator<Item = &'static str> {
         admin::OWN.into_iter().chain(admin::SQL)
     }
 
-    /// A statement without a socket: not counted, and no hook sees it.
+    /// Runs a statement without a socket. It is not counted, and no hook sees it.
     ///
     /// # Errors
-    /// ProxySQL's words.
+    /// ProxySQL's error.
     pub fn query(&self, sql: &str) -> Result<Records, String> {
         match self.answer(sql) {
             Answer::Records(records) => Ok(records),
@@ -197,33 +197,33 @@ impl ProxySql {
         }
     }
 
-    /// The same, whole.
+    /// Runs a statement in the same way, and returns the whole answer.
     pub fn answer(&self, sql: &str) -> Answer {
         self.engine().run(sql, "admin").text()
     }
 
-    /// The runtime rows, as a client would see them.
+    /// The runtime rows, as a client sees them.
     pub fn rows(&self) -> Vec<ServerRow> {
         let mut engine = self.engine();
         engine.purge().and_then(|()| engine.layers.rows()).unwrap_or_default()
     }
 
-    /// How many rounds of checks the monitor has been through.
+    /// The number of check rounds that the monitor has finished.
     pub fn checks(&self) -> u64 {
         self.engine().checks
     }
 
-    /// Every statement that came over a socket.
+    /// All statements that came over a socket.
     pub fn statements(&self) -> Vec<String> {
         self.engine().statements.clone()
     }
 
-    /// How many of them were not merely reading.
+    /// The number of statements over a socket that were not only reading.
     pub fn writes(&self) -> usize {
         self.engine().statements.iter().filter(|sql| !admin::only_reads(sql)).count()
     }
 
-    /// Statements that it did not know.
+    /// The unknown statements that were received.
     pub fn unknown(&self) -> Vec<String> {
         self.engine().unknown.clone()
     }
@@ -233,7 +233,7 @@ impl ProxySql {
         *self.0.hook.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(hook));
     }
 
-    /// Gives the admin interface other users.
+    /// Changes the users of the admin interface.
     pub fn set_users(&self, users: Vec<(String, String)>) {
         self.engine().settings.users = users;
     }
@@ -243,12 +243,12 @@ impl ProxySql {
         Session::new(self.clone())
     }
 
-    /// Traffic on a hostgroup that is not counted: makes ProxySQL look at shunned servers, and shun dead ones.
+    /// Sends uncounted traffic to a hostgroup, so that ProxySQL checks shunned servers and shuns dead ones.
     pub fn touch(&self, hostgroup: u32) {
         self.engine().touch(hostgroup);
     }
 
-    /// SIGKILL: its connections and sessions are gone.
+    /// Kills it (SIGKILL). Its connections and sessions are gone.
     pub fn kill(&self) {
         self.0.life.send_modify(|life| *life += 1);
         let mut engine = self.engine();
@@ -256,7 +256,7 @@ impl ProxySql {
         engine.down = true;
     }
 
-    /// Starts it again from its disk, on the same port.
+    /// Starts it again from its disk layer, on the same port.
     ///
     /// # Errors
     /// The port is taken.
@@ -264,7 +264,7 @@ impl ProxySql {
         self.kill();
         let listener = loop {
             match TcpListener::bind(self.0.address).await {
-                // The old listener's task has yet to end.
+                // The task of the old listener may not have ended yet.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(REBIND).await,
                 bound => break bound?,
             }

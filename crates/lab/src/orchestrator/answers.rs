@@ -1,4 +1,4 @@
-//! The API's routes, as Orchestrator registers them (`registerAPIRequest` in its http/api.go).
+//! The routes of the API, as Orchestrator registers them (`registerAPIRequest` in its http/api.go).
 
 use serde_json::{Value, json};
 
@@ -8,30 +8,30 @@ use super::instances::Order;
 use super::time::{now_s, timestamp};
 use crate::nodes::PORT;
 
-/// A request that is known.
+/// A known request.
 pub(super) struct Asked<'a> {
-    /// Who answers it.
+    /// Which member answers it.
     pub(super) member: usize,
-    /// The words that stand for the `:names` of its route.
+    /// The values of the route's `:names`.
     args: Vec<&'a str>,
     pub(super) query: &'a str,
 }
 
 impl<'a> Asked<'a> {
-    /// An argument; one that the route has not is empty.
+    /// The value of a name; empty if the route does not have it.
     pub(super) fn arg(&self, at: usize) -> &'a str {
         self.args.get(at).copied().unwrap_or_default()
     }
 }
 
-/// Who answers a request to a member (facts §9).
+/// Which member answers a request (facts §9).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// This member.
+    /// The member that was asked.
     Itself,
-    /// The leader; itself if it knows none, and then what it knew last (9-raft).
+    /// The leader. A member without a leader answers itself, with what it knew last (9-raft).
     Leader,
-    /// All members through the leader: without one it is refused (18-commands).
+    /// All members, through the leader. Without a leader the request is refused (18-commands).
     Raft,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn routes() -> impl Iterator<Item = &'static str> {
     ROUTES.iter().map(|(pattern, ..)| *pattern)
 }
 
-/// The route of a path, and what stands for its names; the first that fits.
+/// The first route that matches a path, with the values of its names.
 fn route(path: &str) -> Option<(By, Handler, Vec<&str>)> {
     let words: Vec<&str> = path.split('/').collect();
     ROUTES.iter().find_map(|(pattern, by, handler)| {
@@ -112,14 +112,14 @@ fn route(path: &str) -> Option<(By, Handler, Vec<&str>)> {
     })
 }
 
-/// Whether each member answers this itself; all else is proxied to the leader.
+/// Whether each member answers this itself. Other requests are proxied to the leader.
 pub(super) fn is_local(path: &str) -> bool {
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     route(path).is_none_or(|(by, ..)| by == By::Itself)
 }
 
 impl Inner {
-    /// Answers a request to a member; the path without its prefix and `/api/`.
+    /// Answers a request to a member. `path` has no prefix and no `/api/`.
     pub(super) fn answer(&mut self, member: usize, path: &str) -> Reply {
         self.expire_downtimes();
         let (route_path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -137,7 +137,7 @@ impl Inner {
         }
     }
 
-    /// What there is to say of the cluster that a hint names: its name, its alias, or one of its nodes.
+    /// Answers for the cluster that a hint names by its name, its alias or one of its nodes.
     fn with_cluster(&self, asked: &Asked<'_>, say: impl Fn(&Self, usize, &str) -> Value) -> Reply {
         let hint = asked.arg(0);
         match self.cluster_by_hint(hint) {
@@ -146,7 +146,7 @@ impl Inner {
         }
     }
 
-    /// Looks at one node at once, also at one that is to be forgotten, which stays so (18-commands).
+    /// Polls one node now. A node that is being forgotten is polled too, and stays forgotten (18-commands).
     fn discover(&mut self, asked: &Asked<'_>) -> Reply {
         let node = match node(asked) {
             Err(refused) => return refused,
@@ -176,7 +176,7 @@ fn no_raft(request: &str) -> Reply {
     Reply::error(&format!("{name}: not running with raft setup"))
 }
 
-/// The node of a request: all of the lab's nodes are on one port, so another one is a node that it does not know.
+/// The node of a request. All nodes of the lab have the same port, so another port is an unknown node.
 pub(super) fn node(asked: &Asked<'_>) -> Result<String, Reply> {
     let (host, port) = (asked.arg(0), asked.arg(1));
     match port.parse::<u16>() {
@@ -186,7 +186,7 @@ pub(super) fn node(asked: &Asked<'_>) -> Result<String, Reply> {
     }
 }
 
-/// The node of a request, as its answer calls it.
+/// The name of a request's node in the answer.
 pub(super) fn shown(asked: &Asked<'_>) -> String {
     format!("{}:{}", asked.arg(0), asked.arg(1))
 }

@@ -1,4 +1,4 @@
-//! Downtimes: an operator's end when they said, a recovery's only once the node replicates again (facts §8).
+//! Downtimes. An operator's downtime ends at its time, a recovery's only once the node replicates again (facts §8).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 
 const A_YEAR_S: i64 = 365 * 24 * 3600;
 
-/// A node is not to be recovered.
+/// A downtime: the node must not be recovered.
 #[derive(Debug, Clone)]
 pub(super) struct Downtime {
     pub(super) reason: String,
@@ -23,17 +23,17 @@ pub(super) struct Downtime {
 }
 
 impl Downtime {
-    /// One begun through the API.
+    /// Makes a downtime that was begun through the API.
     pub(super) fn by_hand(owner: &str, reason: &str, length: Duration) -> Self {
         Self { reason: reason.to_owned(), owner: owner.to_owned(), begun: Instant::now(), length }
     }
 
-    /// One begun at the end of a recovery.
+    /// Makes a downtime that was begun at the end of a recovery.
     pub(super) fn of_recovery(owner: &str) -> Self {
         Self::by_hand(owner, LOST_IN_RECOVERY, Duration::from_secs(A_YEAR_S.unsigned_abs()))
     }
 
-    /// Its end is moved to a year ahead every second, whoever began it.
+    /// Whether its end is moved to a year ahead every second. This holds for whoever began it.
     fn is_renewed(&self) -> bool {
         self.reason == LOST_IN_RECOVERY
     }
@@ -70,7 +70,7 @@ impl Inner {
         self.leader.map(|leader| &self.members[leader].downtimes)
     }
 
-    /// `begin-downtime`: on all members. One that has no length is answered OK too, and changes nothing (18-commands).
+    /// Answers `begin-downtime`, on all members. Without a length it is also OK, but changes nothing (18-commands).
     pub(super) fn begin_downtime(&mut self, asked: &Asked<'_>) -> Reply {
         let node = match node(asked) {
             Err(refused) => return refused,
@@ -85,7 +85,7 @@ impl Inner {
         Reply::done(&format!("Downtime begun: {}", shown(asked)), &key(asked))
     }
 
-    /// `end-downtime`: on all members.
+    /// Answers `end-downtime`, on all members.
     pub(super) fn end_downtime(&mut self, asked: &Asked<'_>) -> Reply {
         match node(asked) {
             Err(refused) => refused,
@@ -96,7 +96,7 @@ impl Inner {
         }
     }
 
-    /// A downtime that is replicated.
+    /// Adds a downtime on all members.
     pub(super) fn downtime_on_all(&mut self, node: &str, downtime: &Downtime) {
         for member in &mut self.members {
             member.downtimes.insert(node.to_owned(), downtime.clone());
@@ -110,21 +110,21 @@ impl Inner {
         }
     }
 
-    /// A recovery's downtime: on the leader only [16].
+    /// Adds a recovery's downtime, on the leader only [16].
     pub(super) fn downtime_on_leader(&mut self, node: &str) {
         let Some(leader) = self.leader else { return };
         let downtime = Downtime::of_recovery(&super::raft::hostname(leader));
         self.members[leader].downtimes.insert(node.to_owned(), downtime);
     }
 
-    /// Ends those whose time is over.
+    /// Ends the downtimes whose time is over.
     pub(super) fn expire_downtimes(&mut self) {
         for member in &mut self.members {
             member.downtimes.retain(|_, downtime| !downtime.is_over());
         }
     }
 
-    /// A recovery's downtime ends by itself a while after it began, once the node replicates again.
+    /// Ends the downtimes that are over. A recovery's downtime is over after a while, once the node replicates again.
     pub(super) fn end_downtimes(&mut self) {
         self.expire_downtimes();
         let after = self.settings.downtime_ends_after;

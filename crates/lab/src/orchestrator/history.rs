@@ -13,11 +13,11 @@ use super::time::now_s;
 /// Records on a page.
 const PAGE: usize = 20;
 
-/// A record of a recovery, as recorded; what varies is filled in.
+/// A recorded record of a recovery. The variable parts are filled in.
 const RECORD: &str = include_str!("recovery.json");
 
 impl Inner {
-    /// A page of the records that are wanted.
+    /// A page of the matching records.
     pub(super) fn history_page(&self, page: &str, query: &str, wanted: impl Fn(&Value) -> bool) -> Reply {
         let page: usize = page.parse().unwrap_or(0);
         let open_only = query.split('&').any(|field| field == "unacknowledged=true");
@@ -27,13 +27,13 @@ impl Inner {
         Reply::json(200, &json!(records))
     }
 
-    /// A page of a cluster's records: what names the cluster, and the page.
+    /// A page of a cluster's records, by the cluster's hint and the page's number.
     pub(super) fn history_of(&self, asked: &Asked<'_>, field: &str) -> Reply {
         let is_of = |record: &Value| record["AnalysisEntry"]["ClusterDetails"][field] == asked.arg(0);
         self.history_page(asked.arg(1), asked.query, is_of)
     }
 
-    /// Acknowledges all recoveries; that ends no downtime (facts §8).
+    /// Acknowledges all recoveries. This ends no downtime (facts §8).
     pub(super) fn acknowledge_all(&mut self, query: &str) -> Reply {
         let comment = query.split('&').find_map(|field| field.strip_prefix("comment=")).unwrap_or_default();
         let comment = comment.replace('+', " ");
@@ -50,7 +50,7 @@ impl Inner {
         Reply::done("Acknowledged all recoveries", &json!(comment))
     }
 
-    /// Writes a record; one without a successor is of a recovery that failed.
+    /// Writes a record. Without a successor it is a failed recovery.
     pub(super) fn record(&mut self, failed: &str, successor: Option<&str>, replicas: &[String], at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = self.local(i64::try_from(since.as_secs()).unwrap_or(0));
@@ -66,7 +66,7 @@ impl Inner {
             // 19-takeover
             record["AllErrors"] = json!(["chooseCandidateReplica: no candidate replica found"]);
         }
-        // The one has a zone, the other has none (2-failover/audit-recovery.json).
+        // One of these times has a zone, the other has none (2-failover/audit-recovery.json).
         record["RecoveryEndTimestamp"] = json!(second.replace('T', " ").trim_end_matches('Z'));
         record["RecoveryStartTimestamp"] = json!(second);
         let keys: Vec<Value> = replicas.iter().map(|replica| key(replica)).collect();
@@ -79,13 +79,13 @@ impl Inner {
         analysis["CountReplicas"] = json!(keys.len());
         analysis["Replicas"] = json!(keys);
         analysis["SlaveHosts"] = json!(keys);
-        // One of long ago comes before those since.
+        // An old record comes before the newer ones.
         let place = self.history_times.partition_point(|other| *other <= since.as_nanos());
         self.history_times.insert(place, since.as_nanos());
         self.history.insert(place, record);
     }
 
-    /// All records are purged.
+    /// Purges all records.
     pub(super) fn purge(&mut self) {
         self.history.clear();
         self.history_times.clear();

@@ -1,6 +1,6 @@
-//! A small HTTP/1.1 server: answers are written by hand, because some of them have to be wrong.
+//! A small HTTP/1.1 server. It writes answers by hand, because some of them have to be wrong.
 //!
-//! As Go's does, it sends long and proxied bodies chunked, and others with their length (1-healthy/*.headers).
+//! Like Go's server, it sends long and proxied bodies chunked, and others with their length (1-healthy/*.headers).
 
 use std::io;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 const REQUEST_MAX: usize = 64 << 10;
 
-/// A longer body is sent chunked.
+/// The longest body that is not sent chunked, in bytes.
 const LENGTH_KNOWN_MAX: usize = 2048;
 
 const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
@@ -25,7 +25,7 @@ const ASK_AGAIN: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 pub enum Fault {
     /// HTTP 500 with Orchestrator's own error object.
     InternalError,
-    /// No JSON.
+    /// A body that is not JSON.
     Garbage,
     /// The body ends before its announced length.
     Truncated,
@@ -35,11 +35,11 @@ pub enum Fault {
     WrongTypes,
     /// HTTP 401.
     Unauthorized,
-    /// What a gateway in front of Orchestrator answers that does not reach it: 502, 503 or 504, with a page for people.
+    /// The answer of a gateway that does not reach Orchestrator: 502, 503 or 504, with an HTML page.
     Gateway(u16),
 }
 
-/// A request, as far as it matters here.
+/// The parts of a request that matter here.
 pub(super) struct Request {
     pub(super) path: String,
     pub(super) authorization: Option<String>,
@@ -68,18 +68,18 @@ impl Reply {
         Self::json(500, &json!({"Code": "ERROR", "Message": message, "Details": null}))
     }
 
-    /// Not a request that it knows (1-healthy/recently-active-instance-recovery).
+    /// The answer to an unknown request (1-healthy/recently-active-instance-recovery).
     pub(super) fn not_found() -> Self {
         Self { status: 404, headers: TEXT, body: "404 page not found\n".to_owned() }
     }
 
-    /// Missing or wrong credentials (20-basic-auth).
+    /// The answer to missing or wrong credentials (20-basic-auth).
     pub(super) fn unauthorized() -> Self {
         Self { status: 401, headers: ASK_AGAIN, body: "Not Authorized\n".to_owned() }
     }
 }
 
-/// Reads one request; `None`: the client has gone.
+/// Reads one request; `None` if the client has gone.
 pub(super) async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Request>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -102,7 +102,7 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> io::Result<Option<Re
     }
 }
 
-/// Answers; what another member answered comes chunked.
+/// Sends an answer. The proxied answer of another member is chunked.
 pub(super) async fn respond(stream: &mut TcpStream, reply: &Reply, is_proxied: bool, closes: bool) -> io::Result<()> {
     let Reply { status, headers, body } = reply;
     let length = body.len();
@@ -117,7 +117,7 @@ pub(super) async fn respond(stream: &mut TcpStream, reply: &Reply, is_proxied: b
     stream.write_all(text.as_bytes()).await
 }
 
-/// Answers wrongly; whether the connection can go on.
+/// Sends a wrong answer. Returns whether the connection stays usable.
 pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io::Result<bool> {
     let raw = |body: &str| Reply { status: 200, headers: JSON, body: body.to_owned() };
     let reply = match fault {
@@ -148,7 +148,7 @@ pub(super) async fn respond_wrongly(stream: &mut TcpStream, fault: Fault) -> io:
     Ok(true)
 }
 
-/// The status line and the headers but those of the body's length.
+/// The status line and the headers, without those of the body's length.
 fn head(status: u16, headers: &str) -> String {
     let reason = match status {
         200 => "OK",

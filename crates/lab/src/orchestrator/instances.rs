@@ -1,4 +1,4 @@
-//! Instances and clusters as JSON, made from a recorded instance: every field that the real program sends is there.
+//! Instances and clusters as JSON. They are made from a recorded instance, so they have every field of the real one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use super::time::now_s;
 use super::{Inner, Seen};
 use crate::nodes::PORT;
 
-/// An instance, as recorded; what varies is filled in.
+/// A recorded instance. The variable parts are filled in.
 const INSTANCE: &str = include_str!("instance.json");
 
 /// How a list is sorted (code; 2-failover).
@@ -23,7 +23,7 @@ pub(super) enum Order {
     Name,
 }
 
-/// An instance's key; without a name the empty one.
+/// The key of an instance; the empty key without a name.
 pub(super) fn key(name: &str) -> Value {
     json!({"Hostname": name, "Port": if name.is_empty() { 0 } else { PORT }})
 }
@@ -33,7 +33,7 @@ impl Inner {
         self.seen.contains_key(node)
     }
 
-    /// The writable primaries, one of each cluster: a failed one too (2-failover/masters.json).
+    /// The writable primaries, one per cluster, including failed ones (2-failover/masters.json).
     pub(super) fn masters(&self, member: usize) -> Value {
         let is_writable_primary = |seen: &Seen| seen.server.replicates_from.is_none() && !seen.server.read_only;
         self.instances(member, Order::Cluster, |name| self.seen.get(name).is_some_and(is_writable_primary))
@@ -53,7 +53,7 @@ impl Inner {
         Value::Array(names.into_iter().flat_map(|name| self.under_each_name(member, name)).collect())
     }
 
-    /// An instance, once more under its second name (facts §8). The mark is on that one.
+    /// The instance under its second name (facts §8). This one has the downtime mark.
     fn under_each_name(&self, member: usize, name: &str) -> Vec<Value> {
         let mut instance = self.instance(member, name);
         let Some(second) = self.second_names.get(name) else { return vec![instance] };
@@ -77,7 +77,7 @@ impl Inner {
         self.instance(member, cluster.trim_end_matches(&format!(":{PORT}")))
     }
 
-    /// Nodes with a problem, but for downtimed ones: null if there are none (facts §9, 19-takeover).
+    /// The nodes with a problem, without downtimed ones; null if there are none (facts §9, 19-takeover).
     pub(super) fn problems(&self, member: usize, cluster: Option<&str>) -> Value {
         let is_wanted = |name: &str| {
             let instance = self.instance(member, name);
@@ -90,7 +90,7 @@ impl Inner {
         }
     }
 
-    /// Who is downtimed: of all, or of a cluster.
+    /// The downtimed nodes, of all clusters or of one.
     pub(super) fn downtimed_of(&self, member: usize, cluster: Option<&str>) -> Value {
         let downtimes = &self.members[member].downtimes;
         let wanted =
@@ -102,7 +102,7 @@ impl Inner {
         downtimed
     }
 
-    /// An instance as a member tells it; null if it knows none of this name.
+    /// An instance as a member knows it; null if the name is unknown.
     pub(super) fn instance(&self, member: usize, name: &str) -> Value {
         let Some(seen) = self.seen.get(name) else { return Value::Null };
         let mut instance = self.topology_instance(seen, name);
@@ -111,7 +111,7 @@ impl Inner {
         instance
     }
 
-    /// What the node itself says, as `discover` answers it: not when it was looked at before, nor of a downtime.
+    /// The node's own state, as `discover` answers it, without the earlier polls and downtimes.
     pub(super) fn topology_instance(&self, seen: &Seen, name: &str) -> Value {
         let mut instance: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
         let server = &seen.server;
@@ -125,7 +125,7 @@ impl Inner {
         instance["SlaveHosts"] = json!(replicas);
         instance["ReplicationDepth"] = json!(self.chain(name).len());
         instance["ClusterName"] = json!(self.cluster_of(name));
-        // Also of a failed one: only the cluster's alias moves (2-failover/all-instances.json, clusters-info.json).
+        // A failed node has it too: only the cluster's alias moves (2-failover/all-instances.json, clusters-info.json).
         instance["SuggestedClusterAlias"] = json!(self.alias_of(name));
         fill_replication(&mut instance, seen);
         instance["LastSeenTimestamp"] = json!("");
@@ -162,7 +162,7 @@ impl Inner {
         instance["ElapsedDowntime"] = json!(downtime.begun.elapsed().as_secs() * 1_000_000_000);
     }
 
-    /// Whom it replicates from, and so on up to the primary; a ring ends anywhere.
+    /// The nodes that it replicates from, directly and indirectly, up to the primary. A ring ends at any node.
     fn chain(&self, name: &str) -> Vec<&str> {
         let mut chain: Vec<&str> = Vec::new();
         let mut at = name;
@@ -176,7 +176,7 @@ impl Inner {
         chain
     }
 
-    /// The name of its cluster is its primary's: a failed one is a cluster of its own (facts §8).
+    /// The name of its cluster, which is its primary's name. A failed primary is its own cluster (facts §8).
     pub(super) fn cluster_of(&self, name: &str) -> String {
         format!("{}:{PORT}", self.chain(name).last().copied().unwrap_or(name))
     }
@@ -222,7 +222,7 @@ impl Inner {
         self.clusters().keys().map(|cluster| self.cluster_info(0, cluster)).collect()
     }
 
-    /// One of them; every member says the same.
+    /// One cluster. Every member gives the same answer.
     pub(super) fn cluster_info(&self, _member: usize, cluster: &str) -> Value {
         json!({
             "ClusterName": cluster, "ClusterAlias": self.alias_of_cluster(cluster), "ClusterDomain": "",
@@ -247,7 +247,7 @@ impl Inner {
 }
 
 impl Seen {
-    /// Both threads run.
+    /// Whether both threads run.
     pub(super) fn replicates(&self) -> bool {
         self.server.replicating && !self.primary_is_gone
     }

@@ -1,4 +1,4 @@
-//! Who leads, as the members tell it: the answers that are never proxied (facts §9).
+//! What the members say about the leader. These answers are never proxied (facts §9).
 
 use serde_json::{Value, json};
 
@@ -6,15 +6,15 @@ use super::http::Reply;
 use super::time::now_s;
 use super::{Inner, Process};
 
-/// The health of a member, as recorded; what varies is filled in.
+/// The recorded health of a member. The variable parts are filled in.
 const HEALTH: &str = include_str!("health.json");
 
-/// What a member calls itself.
+/// A member's own name.
 pub(super) fn hostname(member: usize) -> String {
     format!("orc{}", member + 1)
 }
 
-/// What tells its process from others of the same host.
+/// The token that distinguishes its process from others on the same host.
 fn token(member: usize) -> String {
     format!("{:064x}", member + 1)
 }
@@ -29,12 +29,12 @@ fn name(member: usize) -> String {
 }
 
 impl Inner {
-    /// Passes leader-check.
+    /// Whether a member passes leader-check.
     pub(super) fn leads(&self, member: usize) -> bool {
         self.leader == Some(member) || self.members[member].is_stale_leader
     }
 
-    /// Whom a member takes for the leader: a deposed one itself.
+    /// The leader that a member names. A deposed leader names itself.
     fn leader_to(&self, member: usize) -> Option<usize> {
         if self.members[member].is_stale_leader { Some(member) } else { self.leader }
     }
@@ -43,7 +43,7 @@ impl Inner {
         self.leader_to(member).map(name).unwrap_or_default()
     }
 
-    /// Without a leader it is still the last one's (18-commands).
+    /// The leader's address. Without a leader it is still that of the last one (18-commands).
     fn leader_uri_to(&self, member: usize) -> String {
         let leader = self.leader_to(member).or_else(|| self.peers.first().copied());
         leader.map(|leader| self.endpoints[leader].clone()).unwrap_or_default()
@@ -61,7 +61,7 @@ impl Inner {
         }
     }
 
-    /// A member leads from now on, or none does. Raft's list of peers has it first, then the others as they were
+    /// Lets a member lead, or none. The leader is the first in raft's list of peers; the others keep their order
     /// (18-commands).
     pub(super) fn lead(&mut self, leader: Option<usize>) {
         self.leader = leader;
@@ -92,7 +92,8 @@ impl Inner {
         })
     }
 
-    /// `health` and `status`: 200 also without quorum (9-raft); without raft, 500 once the database is gone (facts §8).
+    /// Answers `health` and `status`: 200 even without quorum (9-raft); without raft, 500 if the database is gone
+    /// (facts §8).
     pub(super) fn health(&self, member: usize) -> Reply {
         if !self.settings.raft {
             return self.health_by_database(member);
@@ -108,14 +109,14 @@ impl Inner {
         details["RaftAdvertise"] = json!(address(member));
         details["AvailableNodes"][0]["Hostname"] = json!(hostname(member));
         details["AvailableNodes"][0]["LastSeenActive"] = json!(self.local(now_s()));
-        // Followers report to the leader, which alone lists them.
+        // Followers report to the leader, and only the leader lists them.
         let is_up = |peer: &&usize| self.members[**peer].process == Process::Up;
         let members: Vec<String> = self.peers.iter().filter(is_up).map(|peer| address(*peer)).collect();
         details["RaftHealthyMembers"] = if self.leads(member) { json!(members) } else { Value::Null };
         Reply::json(200, &health)
     }
 
-    /// Without raft: 500 once the database is gone. The active node is among the available ones while it lives
+    /// Answers without raft: 500 if the database is gone. The active node is among the available ones while it lives
     /// (25-shared-database).
     fn health_by_database(&self, member: usize) -> Reply {
         let mut health: Value = serde_json::from_str(HEALTH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What Orchestrator does by itself: polls the nodes, and fails a dead primary over (facts §8).
+//! What Orchestrator does on its own: it polls the nodes, and fails over a dead primary (facts §8).
 
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
@@ -9,10 +9,10 @@ use super::time::now_s;
 use super::{Inner, Seen, Shared, lock};
 use crate::nodes::Process;
 
-/// A primary must be seen dead so often before it is failed over.
+/// How many polls must find a primary dead before it is failed over.
 const DEAD_POLLS: u32 = 2;
 
-/// So many polls go by before a forgotten node is looked at again: 3 to 4 s at a poll a second (18-commands).
+/// How many polls leave out a forgotten node: 3 to 4 s at one poll per second (18-commands).
 const FORGOTTEN_POLLS: u32 = 4;
 
 /// Polls until the Orchestrator is gone.
@@ -35,7 +35,7 @@ impl Inner {
         self.nodes.lock().get(node).is_some_and(|server| server.process == Process::Up)
     }
 
-    /// Looks at every node but those that are to be forgotten. Without a quorum nobody looks: what is known gets stale
+    /// Polls every node except the forgotten ones. Without a quorum no member polls, so the known state gets stale
     /// (9-raft).
     pub(super) fn poll(&mut self) {
         if self.leader.is_none() {
@@ -53,7 +53,7 @@ impl Inner {
         self.claim_aliases();
     }
 
-    /// One that does not answer keeps its last-known values (facts §8).
+    /// Notes a poll of a node. A node that does not answer keeps its last-known values (facts §8).
     pub(super) fn look_at(&mut self, name: &str) {
         let servers = self.nodes.lock().clone();
         let now_s = now_s();
@@ -85,7 +85,7 @@ impl Inner {
         }
     }
 
-    /// Forgets a node: it is in no list, and not looked at for three polls. Its downtime stays, and is seen again with it
+    /// Forgets a node: it is in no list, and three polls leave it out. Its downtime stays and shows again with the node
     /// (18-commands).
     pub(super) fn forget(&mut self, node: &str) {
         self.seen.remove(node);
@@ -93,7 +93,7 @@ impl Inner {
         self.aliases.retain(|_, primary| primary != node);
     }
 
-    /// `forget`.
+    /// Answers `forget`.
     pub(super) fn forget_instance(&mut self, asked: &Asked<'_>) -> Reply {
         match node(asked) {
             Err(refused) => refused,
@@ -125,12 +125,12 @@ impl Inner {
         }
     }
 
-    /// A recovery: promotes, writes the record, and downtimes the failed node on the leader only (facts §8).
+    /// Runs a recovery: promotes, writes the record, and downtimes the failed node on the leader only (facts §8).
     pub(super) fn fail_over(&mut self, failed: &str, successor: Option<&str>) {
         let replicas = self.live_replicas(failed);
         match successor {
             Some(successor) => self.promote(successor, &replicas),
-            // It has stopped their replication to look for one (19-takeover).
+            // Orchestrator stopped their replication while it looked for a successor (19-takeover).
             None => replicas.iter().for_each(|replica| self.nodes.change(replica, |server| server.replicating = false)),
         }
         self.record(failed, successor, &replicas, SystemTime::now());
@@ -138,8 +138,9 @@ impl Inner {
         self.poll();
     }
 
-    /// A planned takeover leaves the same record and the same mark. Its record has one replica only: the others were
-    /// moved below it before (19-takeover).
+    /// Runs a planned takeover, which leaves the same record and the same mark.
+    ///
+    /// The record has only one replica, because the others were moved below it before (19-takeover).
     pub(super) fn take_over(&mut self, old: &str, new: &str) {
         let replicas = self.live_replicas(old);
         self.promote(new, &replicas);
@@ -157,14 +158,14 @@ impl Inner {
         replicas.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Makes one the primary of the others; its cluster gets the alias.
+    /// Makes a node the primary of the others. Its cluster gets the alias.
     fn promote(&mut self, successor: &str, replicas: &[String]) {
         self.nodes.make_primary(successor);
         for replica in replicas.iter().filter(|replica| *replica != successor) {
             self.nodes.make_replica(replica, successor);
         }
         self.aliases.insert(self.alias_of(successor), successor.to_owned());
-        // Its downtime ends, on the leader only (18-commands).
+        // The new primary's downtime ends, on the leader only (18-commands).
         if let Some(leader) = self.leader {
             self.members[leader].downtimes.remove(successor);
         }

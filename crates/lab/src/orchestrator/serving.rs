@@ -1,4 +1,4 @@
-//! The members' sockets: who accepts, who refuses, who hangs, and who is asked in whose stead.
+//! The members' sockets: which members accept, refuse or hang, and which member answers for another.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Inner, Orchestrator, Process};
 
 const BACKLOG: u32 = 128;
 
-/// A member's socket, until the runtime ends.
+/// Serves a member's socket until the runtime ends.
 pub(super) async fn serve(orchestrator: Orchestrator, member: usize, mut listener: TcpListener) {
     let mut life = orchestrator.0.life.subscribe();
     loop {
@@ -34,7 +34,7 @@ pub(super) async fn serve(orchestrator: Orchestrator, member: usize, mut listene
     }
 }
 
-/// Refuses connections until the member starts. The port stays bound: nobody else may get it.
+/// Refuses connections until the member starts. The port stays bound, so no other program can take it.
 async fn refuse(
     orchestrator: &Orchestrator,
     member: usize,
@@ -52,7 +52,7 @@ async fn refuse(
     socket.listen(BACKLOG)
 }
 
-/// A connection, until its member is killed or cut off.
+/// Serves a connection until its member is killed or cut off.
 async fn hold(orchestrator: Orchestrator, member: usize, stream: TcpStream) {
     let mut life = orchestrator.0.life.subscribe();
     let ends = async {
@@ -76,7 +76,7 @@ async fn talk(orchestrator: &Orchestrator, member: usize, mut stream: TcpStream)
     while let Some(request) = http::read_request(&mut stream).await? {
         let asked = orchestrator.inner().asked(member, &request);
         while orchestrator.inner().hangs(member, asked) {
-            // A process that goes on (SIGCONT) answers what it was asked meanwhile.
+            // A process that continues (SIGCONT) answers the requests that came meanwhile.
             life.changed().await.map_err(io::Error::other)?;
         }
         let fault = orchestrator.inner().fault(member, asked);
@@ -109,8 +109,9 @@ impl Inner {
         if is_of_history { self.settings.history_page_takes } else { Duration::ZERO }
     }
 
-    /// Who answers a request to this member: all but local ones are proxied to the leader, if one is known (facts §9);
-    /// none without raft.
+    /// Which member answers a request to this member.
+    ///
+    /// All but local requests are proxied to the leader, if one is known (facts §9). Without raft none are proxied.
     fn asked(&self, member: usize, request: &Request) -> usize {
         if !self.settings.raft || self.leads(member) || self.path(request).is_none_or(super::answers::is_local) {
             return member;
@@ -123,7 +124,7 @@ impl Inner {
     }
 
     fn fault(&self, member: usize, asked: usize) -> Option<http::Fault> {
-        // Nobody is there to be relayed to, and it has not noticed (26-relays).
+        // The leader is gone, and this member has not noticed (26-relays).
         let relays_to_nobody = (asked != member && self.is_down(asked)).then_some(http::Fault::Gateway(502));
         self.members[member].fault.or(relays_to_nobody).or(self.members[asked].fault)
     }

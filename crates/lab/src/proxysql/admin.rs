@@ -1,4 +1,4 @@
-//! What the admin interface does with a statement: its own commands, else SQLite (facts §1).
+//! How the admin interface answers a statement: by its own commands, else by SQLite (facts §1).
 
 use super::layers::{COVERED, RUNTIME};
 use super::stats::{connection_pool, processlist};
@@ -11,7 +11,7 @@ pub(super) fn only_reads(sql: &str) -> bool {
     matches!(verb.as_str(), "SELECT" | "SHOW" | "EXPLAIN")
 }
 
-/// How the statements begin that ProxySQL answers by itself.
+/// The beginnings of statements that ProxySQL answers itself.
 pub(super) const OWN: [&str; 26] = [
     "LOAD",
     "SAVE",
@@ -41,7 +41,7 @@ pub(super) const OWN: [&str; 26] = [
     "SHOW GLOBAL VARIABLES",
 ];
 
-/// How those begin that SQLite answers for it.
+/// The beginnings of statements that SQLite answers.
 pub(super) const SQL: [&str; 12] = [
     "SELECT",
     "INSERT",
@@ -57,7 +57,7 @@ pub(super) const SQL: [&str; 12] = [
     "RELEASE",
 ];
 
-/// Whether a statement in upper case begins so.
+/// Whether a statement in upper case begins with this text.
 fn begins(upper: &str, head: &str) -> bool {
     let rest = upper.strip_prefix(head);
     rest.is_some_and(|rest| head.ends_with('@') || !rest.starts_with(|next: char| next.is_alphanumeric()))
@@ -81,7 +81,7 @@ impl Engine {
                 Some(moved) => done(moved),
                 None => self.sql(sql),
             },
-            // As atoi would, and nothing behind it counts.
+            // The number is parsed as by atoi; text after it is ignored.
             ["KILL", "CONNECTION", id, ..] => {
                 let digits = id.find(|c: char| !c.is_ascii_digit()).unwrap_or(id.len());
                 self.kill_client(id[..digits].parse().unwrap_or(0))
@@ -112,14 +112,14 @@ impl Engine {
         }
     }
 
-    /// LOAD and SAVE, and how many records that counts; `None` if it is not one that ProxySQL knows (22-admin).
+    /// Runs LOAD and SAVE, and returns the number of counted records; `None` for an unknown command (22-admin).
     fn move_config(&mut self, words: &[&str]) -> Option<rusqlite::Result<u64>> {
         let [verb, what @ .., to_from, place] = words else { return None };
         let place = match *place {
             "RUN" | "RUNTIME" => RUNTIME,
             "MEM" | "MEMORY" => "main",
             "DISK" => "disk",
-            // From the configuration file: the lab has none.
+            // The command loads the configuration file, which the lab does not have.
             "CONFIG" if (*verb, *to_from) == ("LOAD", "FROM") => return Some(Ok(0)),
             _ => return None,
         };
@@ -157,18 +157,18 @@ impl Engine {
         };
         let (is_gone, is_shunned) = (has("OFFLINE_HARD"), has("SHUNNED"));
         self.idle = idle.into_iter().filter(|key| !is_gone(key)).collect();
-        // A row that is SHUNNED again after it was ONLINE is shunned for good (facts §2).
+        // A row that is SHUNNED again after it was ONLINE stays shunned permanently (facts §2).
         self.shunned.retain(|key, _| is_shunned(key));
         Ok(())
     }
 
-    /// Ghosts without connections go when runtime is looked at (code: dump_table_mysql).
+    /// Removes ghosts without connections, as each read of runtime does (code: dump_table_mysql).
     pub(super) fn purge(&mut self) -> rusqlite::Result<()> {
         let used = self.used();
         self.layers.purge_ghosts(used)
     }
 
-    /// What a user of `admin-stats_credentials` sees: `main` is the statistics, and there is nothing else.
+    /// Answers a user of `admin-stats_credentials`, who only sees the statistics, as `main`.
     fn stats_only(&mut self, sql: &str) -> Raw {
         let lower = sql.to_ascii_lowercase();
         let mut names = lower.split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c));
@@ -178,12 +178,12 @@ impl Engine {
         }
     }
 
-    /// Lets SQLite answer, with the tables filled that the statement names.
+    /// Fills the tables that the statement names, and lets SQLite answer.
     fn sql(&mut self, sql: &str) -> Raw {
         if let Err(error) = self.refresh(&sql.to_ascii_lowercase()) {
             return refused(&error.to_string());
         }
-        // The lab itself goes on writing: PROXYSQL READONLY is about clients' statements.
+        // PROXYSQL READONLY applies to clients' statements only. The lab itself still writes.
         if self.read_only {
             self.layers.read_only(true);
         }

@@ -1,5 +1,6 @@
-//! The three layers, in SQLite: `main` is memory, `disk` is disk, and runtime is a schema of its own that no statement
-//! names: the `runtime_` tables in `main` are filled from it before a statement that names them (facts §1, §2).
+//! The three layers in SQLite. `main` is memory, `disk` is disk, and runtime is a schema that no statement names.
+//!
+//! The `runtime_` tables in `main` are filled from it before a statement that names them (facts §1, §2).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,21 +26,22 @@ pub(super) const COVERED: [&str; 7] = [
     "mysql_servers_ssl_params",
 ];
 
-/// Those that other commands cover.
+/// The tables that other commands cover.
 const OTHERS: [&str; 4] = ["proxysql_servers", "scheduler", "mysql_users", "global_variables"];
 
-/// Tables that are filled from elsewhere, as 2.7.1's sqlite_master has them.
+/// The tables that are filled from elsewhere, as in 2.7.1's sqlite_master.
 const FILLED: &str = "
 CREATE TABLE stats.stats_mysql_connection_pool (hostgroup INT , srv_host VARCHAR , srv_port INT , status VARCHAR , ConnUsed INT , ConnFree INT , ConnOK INT , ConnERR INT , MaxConnUsed INT , Queries INT , Queries_GTID_sync INT , Bytes_data_sent INT , Bytes_data_recv INT , Latency_us INT);
 CREATE TABLE stats.stats_mysql_processlist (ThreadID INT NOT NULL , SessionID INTEGER PRIMARY KEY , user VARCHAR , db VARCHAR , cli_host VARCHAR , cli_port INT , hostgroup INT , l_srv_host VARCHAR , l_srv_port INT , srv_host VARCHAR , srv_port INT , command VARCHAR , time_ms INT NOT NULL , info VARCHAR , status_flags INT , extended_info VARCHAR);
 CREATE TABLE main.runtime_checksums_values (name VARCHAR NOT NULL , version INT NOT NULL , epoch INT NOT NULL , checksum VARCHAR NOT NULL , PRIMARY KEY (name));
 ";
 
-/// How long an idle connection keeps a row that LOAD removed as a ghost: its threads close it that fast (seen gone
-/// after 50 ms, captures/4-sessions).
+/// How long an idle connection keeps a row that LOAD removed as a ghost.
+///
+/// ProxySQL's threads close the connection that fast (seen gone after 50 ms, captures/4-sessions).
 const IDLE_CONNECTIONS_CLOSE: Duration = Duration::from_millis(50);
 
-/// A comment as ProxySQL's runtime has it: text, whatever its type, up to the first NUL (facts §2).
+/// A comment as in ProxySQL's runtime: text of any type, up to the first NUL (facts §2).
 const CUT_AT_NUL: &str =
     "CAST(substr(CAST(comment AS BLOB),1,instr(CAST(CAST(comment AS BLOB)||x'00' AS BLOB),x'00')-1) AS TEXT)";
 
@@ -48,23 +50,23 @@ pub(super) struct Layers {
     db: Connection,
     version: u64,
     epoch: u64,
-    /// LOADs of the other ProxySQLs, and the checksum of what the last one was given.
+    /// The number of LOADs of the other ProxySQLs, and the checksum of the rows that the last one loaded.
     peer_loads: u64,
     peers: u64,
-    /// The checksum of what the last LOAD was given: the monitor does not change this one.
+    /// The checksum of the last loaded rows. The monitor does not change this one.
     loaded: u64,
-    /// Rows that LOAD removed, and that still had an idle connection.
+    /// The rows that LOAD removed while they still had an idle connection.
     cooling: BTreeMap<RowKey, Instant>,
-    /// `total_changes()`: records that were changed in `main` and `disk` since the start. Filling a table counts too.
+    /// `total_changes()`: the records changed in `main` and `disk` since the start. Filling a table counts too.
     total: u64,
-    /// `runtime_checksums_values` as it was filled last.
+    /// `runtime_checksums_values` as last filled.
     filled: Vec<Vec<Option<String>>>,
-    /// What the last statement changed. It is also the answer to one that changes no record, such as CREATE TABLE.
+    /// The number of records that the last statement changed. CREATE TABLE and the like answer it unchanged.
     changes: u64,
 }
 
 impl Layers {
-    /// Empty layers, with these variables in each.
+    /// Makes empty layers, with these variables in each.
     pub(super) fn new(variables: &[(&str, String)]) -> Result<Self> {
         let db = Connection::open_in_memory()?;
         db.set_prepared_statement_cache_capacity(64);
@@ -94,7 +96,7 @@ impl Layers {
         })
     }
 
-    /// Runs one statement; what follows it in the same query is dropped silently (facts §1).
+    /// Runs one statement. Further statements in the same query are dropped silently (facts §1).
     pub(super) fn run(&mut self, sql: &str) -> Raw {
         match self.try_run(sql) {
             Ok(answer) => answer,
@@ -105,7 +107,7 @@ impl Layers {
     fn try_run(&mut self, sql: &str) -> Result<Raw> {
         let sql = &sql.replace("total_changes()", &self.total.to_string());
         let Some(mut statement) = first_statement(&self.db, sql)? else {
-            // Nothing, or a comment ([5-admin]).
+            // The statement is empty or a comment ([5-admin]).
             return Ok(Raw::Refused("ProxySQL Admin Error: not an error".to_owned()));
         };
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
@@ -133,19 +135,19 @@ impl Layers {
             records.push((0..columns.len()).map(value).collect::<Result<_>>()?);
         }
         if counts {
-            // It has a RETURNING.
+            // The statement has a RETURNING.
             self.changes = self.db.changes();
             self.total += self.changes;
         }
         Ok(Raw::Records(Records { columns, records }))
     }
 
-    /// LOAD MYSQL SERVERS TO RUNTIME: runtime becomes memory. `used` tells which rows hold connections, `idle` which
-    /// have one to spare.
+    /// LOAD MYSQL SERVERS TO RUNTIME: copies memory to runtime. `used` are the rows with connections in use, `idle` the
+    /// rows with idle ones.
     pub(super) fn load(&mut self, used: impl Fn(&RowKey) -> bool, idle: impl Fn(&RowKey) -> bool) -> Result<()> {
         self.cooling.clear();
         self.purge_ghosts(&used)?;
-        // A row that is gone from memory stays as a ghost for as long as it has connections; OFFLINE_HARD is gone too.
+        // A row that is gone from memory stays as a ghost while it has connections. OFFLINE_HARD counts as gone too.
         let sql = format!(
             "SELECT hostgroup_id,hostname,port FROM {RUNTIME}.mysql_servers r WHERE status<>'OFFLINE_HARD' AND NOT EXISTS \
                (SELECT 1 FROM main.mysql_servers m WHERE m.hostgroup_id=r.hostgroup_id AND m.hostname=r.hostname \
@@ -205,21 +207,21 @@ impl Layers {
         Ok(())
     }
 
-    /// Copies the variables that begin so; how many, but to and from runtime ProxySQL counts none (22-admin).
+    /// Copies the variables with a prefix. Returns how many; ProxySQL counts none to and from runtime (22-admin).
     pub(super) fn copy_variables(&mut self, from: &str, to: &str, prefix: &str) -> Result<u64> {
         let sql = format!(
             "REPLACE INTO {to}.global_variables SELECT * FROM {from}.global_variables WHERE variable_name LIKE ?1||'%'"
         );
         let copied = self.db.execute(&sql, [prefix])?;
         if to == RUNTIME {
-            return Ok(0); // what was changed last is still what was before it (22-admin/sessions.txt)
+            return Ok(0); // the count of the last change stays as it was (22-admin/sessions.txt)
         }
         self.total += copied as u64;
         self.changes = if from == RUNTIME { 0 } else { copied as u64 };
         Ok(self.changes)
     }
 
-    /// A restart: memory and runtime are what disk has; tables that others made in `main` are gone.
+    /// Restarts: memory and runtime are loaded from disk, and tables that clients made in `main` are gone.
     pub(super) fn restart(&mut self) -> Result<()> {
         self.db.execute_batch("PRAGMA query_only=0")?;
         let all = "SELECT name FROM main.sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'";
@@ -239,7 +241,7 @@ impl Layers {
         self.load(|_| false, |_| false)
     }
 
-    /// Ghost rows without connections go with the next look at runtime.
+    /// Removes ghost rows without connections, as the next read of runtime does.
     pub(super) fn purge_ghosts(&mut self, used: impl Fn(&RowKey) -> bool) -> Result<()> {
         self.cooling.retain(|_, since| since.elapsed() < IDLE_CONNECTIONS_CLOSE);
         for row in self.rows()? {
@@ -252,8 +254,9 @@ impl Layers {
         Ok(())
     }
 
-    /// A client's statement wakes ProxySQL's threads, which close the idle connections of rows that are gone: the ghosts
-    /// of 3b are not seen 9 ms after the LOAD, those of 4-sessions, where nobody writes, are.
+    /// Removes the idle connections of removed rows. A client's statement wakes ProxySQL's threads, which close them.
+    ///
+    /// The ghosts of 3b are gone 9 ms after the LOAD. Those of 4-sessions are not, because no client writes there.
     pub(super) fn close_idle(&mut self) {
         self.cooling.clear();
     }
@@ -277,13 +280,13 @@ impl Layers {
         statement.query_map([], row)?.collect()
     }
 
-    /// The pairs in force, writer and reader.
+    /// The pairs in force, each with writer and reader hostgroup.
     pub(super) fn pairs(&self) -> Result<Vec<(u32, u32)>> {
         let sql = format!("SELECT writer_hostgroup,reader_hostgroup FROM {RUNTIME}.mysql_replication_hostgroups");
         self.db.prepare_cached(&sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
-    /// How many servers of a hostgroup may be ONLINE for one of them to be used.
+    /// The largest number of ONLINE servers in a hostgroup for which any of them is used.
     pub(super) fn max_online(&self, hostgroup: u32) -> Result<u32> {
         let sql = format!(
             "SELECT COALESCE(MAX(max_num_online_servers),1000000) FROM {RUNTIME}.mysql_hostgroup_attributes \
@@ -292,7 +295,7 @@ impl Layers {
         self.db.prepare_cached(&sql)?.query_row([hostgroup], |row| row.get(0))
     }
 
-    /// Gives a runtime row another status.
+    /// Sets the status of a runtime row.
     pub(super) fn set_status(&self, key: &RowKey, status: &str) -> Result<()> {
         let sql = format!("UPDATE {RUNTIME}.mysql_servers SET status=?4 WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
         self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port, status)).map(drop)
@@ -308,19 +311,19 @@ impl Layers {
         self.db.prepare_cached(&sql)?.execute((from.hostgroup, &from.host, from.port, to, status)).map(drop)
     }
 
-    /// Fills the `runtime_` tables that a statement names; writing to one does nothing, since it is filled again.
+    /// Fills the `runtime_` tables that a statement names. Writing to one has no effect, since it is filled again.
     pub(super) fn refresh_runtime(&mut self, lower: &str) -> Result<()> {
         if !lower.contains("runtime_") {
             return Ok(());
         }
         for table in COVERED.iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}"))) {
             self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
-            // Hostgroup by hostgroup, as ProxySQL has its servers.
+            // ProxySQL lists its servers by hostgroup.
             let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
             let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table} {order}");
             self.db.prepare_cached(&sql)?.execute([])?;
             if *table != "global_variables" {
-                self.changes = 0; // variables leave it as it was (22-admin/sessions.txt)
+                self.changes = 0; // variables do not change it (22-admin/sessions.txt)
             }
             self.total += 1;
         }
@@ -340,7 +343,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Fills `runtime_checksums_values`, which ProxySQL leaves as it is while nothing changed (code: dumped_at).
+    /// Fills `runtime_checksums_values`. ProxySQL does so only after a change (code: dumped_at).
     pub(super) fn fill_checksums(&mut self) -> Result<()> {
         let sums = self.checksums()?;
         if self.filled != sums {
@@ -362,7 +365,7 @@ impl Layers {
         self.db.query_row(&sql, [name], |row| row.get(0)).ok()
     }
 
-    /// Gives a variable in memory a value; whether there is such a one.
+    /// Sets a variable in memory. Returns whether it exists.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
         let set = self.db.execute(sql, (name, value))?;
@@ -371,7 +374,7 @@ impl Layers {
         Ok(set > 0)
     }
 
-    /// PROXYSQL READONLY: what clients send may not write.
+    /// PROXYSQL READONLY: clients' statements must not write.
     pub(super) fn read_only(&self, on: bool) {
         // SQLite has this pragma, so it cannot fail.
         let _ = self.db.pragma_update(None, "query_only", on);
@@ -401,7 +404,7 @@ impl Layers {
         Ok(names.into_iter().chain(["proxysql_servers", "mysql_servers_v2"]).map(record).collect())
     }
 
-    /// FNV-1a over a table's records; an empty table leaves the sum as it is.
+    /// Adds a table's records to an FNV-1a sum. An empty table does not change the sum.
     fn sum(&self, mut sum: u64, table: &str, only: &str) -> Result<u64> {
         let filter = if only.is_empty() { "1" } else { only };
         let mut statement = self.db.prepare_cached(&format!("SELECT * FROM {table} WHERE {filter} ORDER BY 1,2,3"))?;
@@ -423,14 +426,14 @@ impl Layers {
     }
 }
 
-/// The name of runtime's schema; none that a statement would name.
+/// The name of runtime's schema, which no client's statement uses.
 pub(super) const RUNTIME: &str = "the_labs_runtime";
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// SQLite's words without rusqlite's.
+/// SQLite's error text without rusqlite's.
 fn words(error: rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(code, text) => text.unwrap_or_else(|| code.to_string()),

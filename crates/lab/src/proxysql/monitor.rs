@@ -1,5 +1,5 @@
-//! The monitor: checks read_only and moves runtime rows between the hostgroups of a pair (facts §2); pings, and shuns
-//! whom it does not reach.
+//! The monitor. It checks read_only and moves runtime rows between the hostgroups of a pair (facts §2). It also pings
+//! nodes, and shuns the ones that it does not reach.
 
 use std::collections::BTreeSet;
 use std::sync::Weak;
@@ -9,7 +9,7 @@ use super::rows::{RowKey, ServerRow};
 use super::{Engine, Shared};
 use crate::nodes::Process;
 
-/// After so many pings a node is not reached: `mysql-monitor_ping_max_failures`.
+/// A node counts as not reached after this many failed pings: `mysql-monitor_ping_max_failures`.
 pub(super) const PINGS_MAX: u32 = 3;
 
 /// Checks read_only until the ProxySQL is gone.
@@ -28,7 +28,7 @@ async fn every(shared: Weak<Shared>, interval: Duration, look: fn(&mut Engine) -
         let Some(shared) = shared.upgrade() else { return };
         let mut engine = shared.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !engine.down {
-            // A failure shows as rows that are not moved, and that fails the test.
+            // After a failure, rows are not moved, which fails the test.
             let _ = look(&mut engine);
         }
     }
@@ -39,7 +39,7 @@ impl Engine {
         self.checks += 1;
         self.count_timeouts()?;
         let rows = self.layers.rows()?;
-        // Only nodes with some row that is not OFFLINE_*: one that is all OFFLINE_SOFT is never probed.
+        // A node is probed only if a row of it is not OFFLINE_*. A node with only OFFLINE_SOFT rows never is.
         let probed: BTreeSet<(String, u16)> = rows
             .iter()
             .filter(|row| !row.status.starts_with("OFFLINE"))
@@ -53,9 +53,11 @@ impl Engine {
                     self.connected.insert(node.clone());
                     self.place_in_pairs(&node, server.is_some_and(|server| server.read_only))?;
                 }
-                // One that pings don't reach is not checked (code: server_responds_to_ping; 3b, 3m-sigstop-pinned-softraw-8s).
+                // A node that pings do not reach is not checked (code: server_responds_to_ping; 3b,
+                // 3m-sigstop-pinned-softraw-8s).
                 process if self.unanswered_in_time(&node, process) >= PINGS_MAX => {}
-                // "Lost connection" is no timeout, "timeout on creating new connection" is one: refused (23-default-pings).
+                // "Lost connection" is not a timeout. "timeout on creating new connection" is one: it was refused
+                // (23-default-pings).
                 Process::Down if self.connected.remove(&node) => {}
                 Process::Down => self.count_timeout(&node)?,
                 Process::Hung => drop(self.under_way.insert(node)),
@@ -79,13 +81,13 @@ impl Engine {
         if *timeouts >= self.settings.read_only_max_timeouts { self.place_in_pairs(node, true) } else { Ok(()) }
     }
 
-    /// Pings that nothing answered; one that must time out counts two rounds later.
+    /// Counts the pings without an answer. A ping that has to time out counts two rounds later.
     fn unanswered_in_time(&self, node: &(String, u16), process: Process) -> u32 {
         let late = if process == Process::Hung { 2 } else { 0 };
         self.unanswered.get(node).map_or(0, |pings| pings.saturating_sub(late))
     }
 
-    /// The rows of a node that is not reached are shunned, and stay so for as long (2-failover, without any traffic; 3m).
+    /// Shuns the rows of a node that is not reached, until it is reached (2-failover, without any traffic; 3m).
     fn ping(&mut self) -> rusqlite::Result<()> {
         let rows = self.layers.rows()?;
         let nodes: BTreeSet<(String, u16)> = rows.iter().map(|row| (row.host.clone(), row.port)).collect();
@@ -97,7 +99,7 @@ impl Engine {
                 continue;
             }
             *self.unanswered.entry(node.clone()).or_default() += 1;
-            // What a round finds is looked at in the next.
+            // The result of a round takes effect in the next.
             if self.unanswered_in_time(&node, process) > PINGS_MAX {
                 let of_node = |row: &&ServerRow| (&row.host, row.port) == (&node.0, node.1);
                 rows.iter().filter(of_node).for_each(|row| self.shun(&row.key()));
@@ -115,7 +117,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a node where its read_only says; whether something was moved.
+    /// Moves a node's rows to the hostgroup of its read_only. Returns whether a row was moved.
     fn place(&mut self, node: &(String, u16), read_only: bool, writer: u32, reader: u32) -> rusqlite::Result<bool> {
         let rows = self.layers.rows()?;
         let key = |hostgroup: u32| RowKey::new(hostgroup, &node.0, node.1);
@@ -129,8 +131,8 @@ impl Engine {
         };
         let (source, target) = if read_only { (in_writer, in_reader) } else { (in_reader, in_writer) };
         if !live(target) {
-            // Status and comment are copied; where a ghost of the node remains it becomes ONLINE whatever the source, and so
-            // do both rows where that one is SHUNNED (24-shunned-moved, 3l).
+            // Status and comment are copied. A remaining ghost of the node becomes ONLINE whatever the source is. If the
+            // source is SHUNNED, both rows become ONLINE (24-shunned-moved, 3l).
             let status = match (target, source) {
                 (None, Some(source)) if source.status != "SHUNNED" => source.status.as_str(),
                 _ => "ONLINE",

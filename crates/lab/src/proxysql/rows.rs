@@ -1,4 +1,4 @@
-//! A runtime row, as far as the lab itself looks at it.
+//! The parts of a runtime row that the lab itself uses.
 
 use crate::nodes::{Nodes, PORT, Server};
 
@@ -44,7 +44,7 @@ impl RowKey {
         Self { hostgroup, host: host.to_owned(), port }
     }
 
-    /// The node behind the row; a row may name one that does not exist, or a port where nothing listens.
+    /// The node of the row. A row may name a node that does not exist, or a port on which nothing listens.
     pub(super) fn server(&self, nodes: &Nodes) -> Option<Server> {
         nodes.lock().get(&self.host).filter(|_| self.port == PORT).cloned()
     }

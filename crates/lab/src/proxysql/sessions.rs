@@ -1,4 +1,4 @@
-//! Client sessions: which backend each one holds, and what becomes of it (facts §4).
+//! Client sessions: which backend each one holds, and when it loses it (facts §4).
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use super::rows::{RowKey, ServerRow};
 use super::{Engine, ProxySql};
 use crate::nodes::{Nodes, Process};
 
-/// Where a client's session goes by default, and where a query rule sends a SELECT.
+/// The default hostgroup of a client's session, and the one to which a query rule sends a SELECT.
 pub(super) const WRITERS: u32 = 10;
 const READERS: u32 = 20;
 
-/// Why a statement of a client failed.
+/// Why a client's statement failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionError {
     /// 2002: the proxy takes no clients (PAUSE, or it is down).
@@ -21,14 +21,14 @@ pub enum SessionError {
     Lost,
     /// 9001: no usable server in time.
     NoServer,
-    /// No answer: the backend hangs.
+    /// There is no answer because the backend hangs.
     Hangs,
     /// 1290: the server is read-only.
     ReadOnly,
 }
 
 impl SessionError {
-    /// The code that a client would see; a statement that hangs has none.
+    /// The code that a client sees; `None` if the statement hangs.
     pub fn code(self) -> Option<u16> {
         match self {
             Self::NoProxy => Some(2002),
@@ -40,22 +40,22 @@ impl SessionError {
     }
 }
 
-/// One client session, as ProxySQL has it.
+/// A client session inside ProxySQL.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
     pub(super) pinned: bool,
     in_transaction: bool,
-    /// Where the open transaction runs: all its statements go there (`transaction_persistent`).
+    /// The hostgroup of the open transaction. All its statements go there (`transaction_persistent`).
     transaction: Option<u32>,
     /// The backend that it holds in each hostgroup.
     pub(super) holds: BTreeMap<u32, RowKey>,
-    /// The hostgroup of its last statement: the processlist shows only the backend that it holds there.
+    /// The hostgroup of its last statement. The processlist shows only the backend held there.
     pub(super) hostgroup: u32,
     pub(super) dead: bool,
 }
 
 impl Client {
-    /// Takes what a session that was ended has.
+    /// Takes everything from a session that was ended.
     pub(super) fn end(&mut self) {
         *self = Self { dead: true, ..Self::default() };
     }
@@ -79,18 +79,18 @@ impl Session {
         Self { proxy, id, refused }
     }
 
-    /// An insert. Says which node took it.
+    /// Runs an INSERT. Returns the node that took it.
     ///
     /// # Errors
-    /// What the client would see.
+    /// The error that the client sees.
     pub fn write(&self) -> Result<String, SessionError> {
         self.execute(WRITERS, true)
     }
 
-    /// A SELECT that a query rule sends to the readers.
+    /// Runs a SELECT that a query rule sends to the readers.
     ///
     /// # Errors
-    /// What the client would see.
+    /// The error that the client sees.
     pub fn read(&self) -> Result<String, SessionError> {
         self.execute(READERS, false)
     }
@@ -103,7 +103,7 @@ impl Session {
     /// COMMIT.
     ///
     /// # Errors
-    /// What the client would see: nothing was committed.
+    /// The error that the client sees. Nothing was committed.
     pub fn commit(&self) -> Result<(), SessionError> {
         self.proxy.engine().commit(self.id)
     }
@@ -146,7 +146,7 @@ impl Engine {
         if done == Err(SessionError::Lost) {
             self.shun(&key);
             if client.holds.is_empty() {
-                // Autocommit: another server, if there is one.
+                // In autocommit, another server is tried if there is one.
                 return self.execute(id, hostgroup, writes);
             }
             self.end_client(id);
@@ -188,8 +188,10 @@ impl Engine {
         Ok(())
     }
 
-    /// A backend that a session holds; the session dies with a row that is gone, not with one that is OFFLINE_SOFT, and
-    /// where too many servers are ONLINE (facts §5).
+    /// Uses a backend that a session holds.
+    ///
+    /// The session dies if the row is gone, but not if it is OFFLINE_SOFT. It also dies if too many servers are ONLINE
+    /// (facts §5).
     fn held(&mut self, id: u64, key: &RowKey) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
         let is_there = rows.iter().any(|row| row.key() == *key && row.status != "OFFLINE_HARD");
@@ -200,13 +202,13 @@ impl Engine {
         Err(SessionError::Lost)
     }
 
-    /// `max_num_online_servers`: with more of them ONLINE none is used ([15]).
+    /// `max_num_online_servers`: with more servers ONLINE, none is used ([15]).
     fn is_within_threshold(&self, rows: &[ServerRow], hostgroup: u32) -> bool {
         let online = rows.iter().filter(|row| row.hostgroup == hostgroup && row.status == "ONLINE").count();
         self.layers.max_online(hostgroup).is_ok_and(|most| online <= most as usize)
     }
 
-    /// The next usable server in turn; a shunned one comes back lazily, on traffic (facts §3).
+    /// The next usable server in turn. A shunned server returns lazily, on traffic (facts §3).
     fn pick(&mut self, hostgroup: u32) -> Result<RowKey, SessionError> {
         let rows = self.layers.rows().unwrap_or_default();
         if !self.is_within_threshold(&rows, hostgroup) {
@@ -216,7 +218,7 @@ impl Engine {
         let mut usable: Vec<RowKey> = here().filter(|row| row.status == "ONLINE").map(ServerRow::key).collect();
         let wait = if usable.is_empty() { self.settings.shun_recovery / 10 } else { self.settings.shun_recovery };
         for key in here().filter(|row| row.status == "SHUNNED").map(ServerRow::key) {
-            // One that was shunned by configuration has no time at which it was shunned: it never comes back.
+            // A server that the configuration shunned has no time of shunning, so it never returns.
             if self.shunned.get(&key).is_some_and(|since| since.elapsed() >= wait) {
                 let _ = self.layers.set_status(&key, "ONLINE");
                 self.shunned.remove(&key);
@@ -227,7 +229,7 @@ impl Engine {
         usable.get(self.turn % usable.len().max(1)).cloned().ok_or(SessionError::NoServer)
     }
 
-    /// A server was not reached: it is out for a while from now on.
+    /// Shuns a server that was not reached, for a while.
     pub(super) fn shun(&mut self, key: &RowKey) {
         let rows = self.layers.rows().unwrap_or_default();
         let status = rows.iter().find(|row| row.key() == *key).map(|row| row.status.as_str());
@@ -238,8 +240,8 @@ impl Engine {
         self.idle.remove(key);
     }
 
-    /// Traffic that is not counted. Unlike a session's statement it is not waited for until it times out: a node that
-    /// hangs is shunned as one that refuses ([3m-sigstop-pinned-softraw-8s]).
+    /// Sends uncounted traffic. Unlike a session's statement, it does not wait for a timeout: a node that hangs is
+    /// shunned like one that refuses ([3m-sigstop-pinned-softraw-8s]).
     pub(super) fn touch(&mut self, hostgroup: u32) {
         if let Ok(key) = self.pick(hostgroup)
             && send(&self.nodes, &key, false).is_err()
@@ -254,7 +256,7 @@ impl Engine {
         }
     }
 
-    /// Tells which rows sessions hold connections to, as of now.
+    /// The rows to which sessions hold connections now.
     pub(super) fn used(&self) -> impl Fn(&RowKey) -> bool + use<> {
         let held: Vec<RowKey> = self.clients.values().flat_map(|client| client.holds.values().cloned()).collect();
         move |key| held.contains(key)

@@ -1,4 +1,4 @@
-//! What ProxySQL tells about its connections and sessions (facts §4).
+//! ProxySQL's statistics of connections and sessions (facts §4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +68,7 @@ pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Ve
     clients.iter().filter(|(_, client)| !client.dead).map(record).collect()
 }
 
-/// What ProxySQL's DNS cache makes of a host: 127.0.1.1 of node01, as where facts §4 was measured.
+/// The address in ProxySQL's DNS cache: 127.0.1.1 for node01, as measured for facts §4.
 fn address(host: &str) -> String {
     let number = host.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse::<u8>();
     number.map_or_else(|_| host.to_owned(), |number| format!("127.0.1.{number}"))

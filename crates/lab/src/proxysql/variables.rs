@@ -1,4 +1,4 @@
-//! Variables, and the questions of stock clients that ProxySQL answers by itself ([5-admin]).
+//! Variables, and the queries of stock clients that ProxySQL answers itself ([5-admin]).
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ pub(super) fn all(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// How a question is answered.
+/// How a query is answered.
 pub(super) enum Asked {
-    /// Here.
+    /// With this answer.
     Answer(Answer),
-    /// By SQLite, as another statement.
+    /// By SQLite, with another statement.
     Sql(String),
 }
 
-/// Answers what ProxySQL looks for itself; `None` leaves it to SQLite.
+/// Answers a query that ProxySQL handles itself; `None` leaves it to SQLite.
 pub(super) fn ask(layers: &Layers, settings: &Settings, user: &str, sql: &str) -> Option<Asked> {
     let lower = sql.to_ascii_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
@@ -90,7 +90,7 @@ pub(super) fn set(layers: &mut Layers, sql: &str) -> Answer {
     }
 }
 
-/// SHOW VARIABLES [LIKE '...'] as SQL; of SHOW GLOBAL VARIABLES only the version (22-admin).
+/// Rewrites SHOW VARIABLES [LIKE '...'] as SQL. SHOW GLOBAL VARIABLES has only the version (22-admin).
 fn show_variables(words: &[&str], sql: &str, settings: &Settings) -> Option<String> {
     let columns = "variable_name AS Variable_name, variable_value AS Value";
     match words {

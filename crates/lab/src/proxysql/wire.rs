@@ -7,18 +7,18 @@ use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a statement is answered with.
+/// The answer to a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer<V = String> {
-    /// Done; so many records matched; a remark.
+    /// The statement was done; with the number of matched records and an info text.
     Done(u64, String),
     /// Columns and records, every value as text.
     Records(Records<V>),
-    /// Refused, in ProxySQL's words.
+    /// The statement was refused; with ProxySQL's error.
     Refused(String),
 }
 
-/// An answer as it goes over the wire: a value is bytes, UTF-8 or not (facts §2).
+/// An answer on the wire: values are bytes, not always UTF-8 (facts §2).
 pub(super) type Raw = Answer<Vec<u8>>;
 
 /// A result set.
@@ -42,7 +42,7 @@ impl<V> Answer<V> {
         }
     }
 
-    /// A text's bytes.
+    /// The bytes of a text.
     pub(super) fn raw(self) -> Raw
     where
         V: Into<Vec<u8>>,
@@ -52,7 +52,7 @@ impl<V> Answer<V> {
 }
 
 impl Raw {
-    /// For people: what is not UTF-8 is shown as such.
+    /// The answer as text for people. Bytes that are not UTF-8 are replaced.
     pub(super) fn text(self) -> Answer {
         self.map(|value| String::from_utf8_lossy(&value).into_owned())
     }
@@ -71,13 +71,13 @@ pub enum Command {
     SetOption,
     /// COM_RESET_CONNECTION.
     Reset,
-    /// COM_QUIT, or the connection is gone; COM_CHANGE_USER ends it too.
+    /// COM_QUIT, COM_CHANGE_USER, or a lost connection.
     Quit,
-    /// Anything else, COM_STMT_PREPARE among it, and the code of the error.
+    /// Any other command, such as COM_STMT_PREPARE, with the code of its error.
     Unsupported(u16),
 }
 
-/// SQL errors carry the code of "access denied" (facts §1).
+/// The code of SQL errors, which is that of "access denied" (facts §1).
 const REFUSED: u16 = 1045;
 
 const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
@@ -91,15 +91,15 @@ const CLIENT_CAPABILITIES: u32 = 0x0000_0001 // long password
 const NATIVE: &[u8] = b"mysql_native_password\0";
 const SALT: &[u8; 20] = b"the-lab's-fixed-salt";
 const AUTOCOMMIT: u16 = 0x0002;
-/// What each answer says: autocommit, and that backslashes are literal.
+/// The status in each answer: autocommit, and literal backslashes.
 const STATUS: u16 = AUTOCOMMIT | 0x0200;
-/// What follows a column's names: every one is a VAR_STRING that is never NULL, utf8, 15 long, with 31 decimals.
+/// The bytes after a column's names. Every column is a VAR_STRING, never NULL, utf8, 15 long, with 31 decimals.
 const COLUMN: [u8; 13] = [0x0c, 33, 0, 15, 0, 0, 0, 0xfd, 1, 0, 0x1f, 0, 0];
 /// The end of columns, of records, and COM_SET_OPTION's answer.
 const END: [u8; 5] = [0xfe, 0, 0, STATUS.to_le_bytes()[0], STATUS.to_le_bytes()[1]];
 const PACKET_MAX: usize = 16 << 20;
 
-/// One connection.
+/// A connection of a client.
 pub struct Wire {
     stream: TcpStream,
     sequence: u8,
@@ -111,7 +111,7 @@ impl Wire {
         Self { stream, sequence: 0 }
     }
 
-    /// Greets, and checks the password: who the client is; nobody may not go on.
+    /// Greets the client and checks its password. Returns the user; `None` if the login is refused.
     pub async fn log_in(&mut self, users: &[(String, String)]) -> io::Result<Option<String>> {
         let mut greeting = vec![10];
         greeting.extend(b"8.0.30\0");
@@ -131,7 +131,7 @@ impl Wire {
         let hello = self.receive().await?;
         let (user, mut proof, plugin) = read_hello(&hello).ok_or(io::ErrorKind::InvalidData)?;
         if plugin.is_some_and(|plugin| plugin != b"mysql_native_password") {
-            // A caching_sha2 client is switched.
+            // A client that starts with caching_sha2_password is switched to mysql_native_password.
             let mut switch = vec![0xfe];
             switch.extend(NATIVE);
             switch.extend(SALT);
@@ -150,7 +150,7 @@ impl Wire {
         Ok(None)
     }
 
-    /// The next command.
+    /// Reads the next command.
     pub async fn command(&mut self) -> io::Result<Command> {
         self.sequence = 0;
         let packet = match self.receive().await {
@@ -198,14 +198,14 @@ impl Wire {
         self.send(&packet).await
     }
 
-    /// COM_RESET_CONNECTION is refused with a wrong sequence number: a client that checks it is lost (facts §1).
+    /// Refuses COM_RESET_CONNECTION with a wrong sequence number. A client that checks it fails (facts §1).
     pub async fn refuse_reset(&mut self) -> io::Result<()> {
         self.sequence += 1;
         let text = "Received unsupported 'COM_RESET_CONNECTION' for session type 'PROXYSQL_SESSION_ADMIN'";
         self.refuse(1047, text).await
     }
 
-    /// Answers with a text.
+    /// Sends a text.
     pub async fn say(&mut self, text: &str) -> io::Result<()> {
         self.send(text.as_bytes()).await
     }
@@ -272,7 +272,7 @@ impl Wire {
 
 type Hello<'h> = (String, Vec<u8>, Option<&'h [u8]>);
 
-/// User, proof and plugin of a handshake response 41.
+/// Parses user, proof and plugin of a handshake response 41.
 fn read_hello(hello: &[u8]) -> Option<Hello<'_>> {
     let flags = u32::from_le_bytes(hello.get(..4)?.try_into().ok()?);
     let mut rest = hello.get(32..)?;
@@ -296,7 +296,7 @@ fn read_hello(hello: &[u8]) -> Option<Hello<'_>> {
     Some((user, proof, plugin))
 }
 
-/// `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`.
+/// The proof `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`.
 fn token(password: &str) -> Vec<u8> {
     if password.is_empty() {
         return Vec::new();

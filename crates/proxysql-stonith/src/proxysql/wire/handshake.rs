@@ -1,8 +1,9 @@
 //! The login. The answer to any server is that of `mysql_native_password`, or none.
 //!
 //! ProxySQL 2.7.1 needs no other plugin, as measured. A ProxySQL that greets with `caching_sha2_password` (2.6 and
-//! later, by `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it. This works on
-//! plain TCP and over TLS, for a password that is stored as text or as `*...`. A password stored as `$A$...` is denied.
+//! later, by `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it. This
+//! works on plain TCP and over TLS, for a password that is stored as text or as `*...`. A password stored as `$A$...`
+//! is denied.
 
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite};
