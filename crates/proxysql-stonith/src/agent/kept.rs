@@ -170,4 +170,20 @@ mod tests {
         assert!(is_dead(&dir, &now(31_001)));
         assert!(!is_dead(&dir, &now(0)), "another boot's clock");
     }
+
+    #[test]
+    fn a_start_that_comes_two_intervals_late_runs_on_and_one_that_comes_four_late_begins_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = || StateDir::new(root.path(), &"127.0.0.1:6032".parse().unwrap());
+        let watching_since_s = |ago_ms: u64| {
+            let now = Now::read();
+            let mut memory = Memory::first_start(&now.boot_id, now.boot_ms - ago_ms);
+            (memory.watching_since_s, memory.lease.last_tick_ms) = (Some(1), now.boot_ms - ago_ms);
+            dir().save(&State { memory, ..State::default() }).unwrap();
+            let Start::Ready(kept) = Kept::start(dir(), Mode::Once, 5_000) else { panic!("another is at work") };
+            kept.memory().watching_since_s
+        };
+        assert_eq!(watching_since_s(10_000), Some(1));
+        assert_eq!(watching_since_s(20_000), None);
+    }
 }

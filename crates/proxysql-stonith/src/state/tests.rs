@@ -476,3 +476,15 @@ fn of_too_many_releases_the_one_ordered_longest_ago_is_dropped_and_never_the_new
     assert_eq!(released[&node(5_000)].recovery_ns, 7);
     assert!(!released.contains_key(&node(999)) && released.contains_key(&node(998)), "the oldest of the others");
 }
+
+#[test]
+fn a_state_that_could_not_be_written_is_written_with_the_next_tick() {
+    let (_root, mut state) = fresh();
+    let beside = state.dir.join("state-127.0.0.1_6032.json.new");
+    fs::create_dir(&beside).unwrap();
+    assert!(state.save(&armed()).is_err(), "something is in the way");
+    fs::remove_dir(&beside).unwrap();
+    assert!(state.save(&armed()).unwrap());
+    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    assert_eq!(*kept, armed());
+}

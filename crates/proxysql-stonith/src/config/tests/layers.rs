@@ -137,3 +137,13 @@ fn the_interval_flag_is_the_schedulers_with_once() {
     let config = case.load().unwrap();
     assert_eq!((config.tick_ms(Mode::Daemon), config.tick_ms(Mode::Once)), (1_200, 3_000));
 }
+
+#[test]
+fn the_proxy_flag_tells_proxies_of_one_host_apart_by_their_ports() {
+    let second = "[[proxysql]]\naddress = \"127.0.0.1:6042\"\nuser = \"second\"\npassword = \"hunter3\"\n";
+    let mut case = Case::with(&after_minimal(second));
+    case.flag(&keys::ADDRESS, "127.0.0.1:6042,127.0.0.1:6032");
+    let proxies = case.load().unwrap().proxies;
+    let users: Vec<String> = proxies.iter().map(|proxy| proxy.credential.read().unwrap().user).collect();
+    assert_eq!(users, ["second", "stonith"]);
+}
