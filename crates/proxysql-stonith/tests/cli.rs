@@ -268,3 +268,15 @@ fn the_demo_lists_its_scenarios_and_plays_one_without_colours_in_a_pipe() {
     assert!(text.contains("Every expectation held") && !text.contains('\u{1b}'), "{text}");
     assert_eq!(demo("demo nosuch").1, 2);
 }
+
+#[test]
+fn suspend_suspends_the_proxysql_that_is_named_and_no_other() {
+    let second = "[[proxysql]]\naddress = \"127.0.0.1:10\"\nuser = \"radmin\"\npassword_file = \"DIR/secret\"\n";
+    let desk = Desk::new(&format!("{MINIMAL}{second}"));
+    assert_eq!(desk.run("run --once").1, 1, "it reaches nothing, and keeps both states");
+    let (text, code) = desk.run("suspend --reason x --proxysql=127.0.0.1:10");
+    assert!(code == 0 && text.contains("suspended for 1h: 127.0.0.1:10."), "{text}");
+    let (text, code) = desk.run("resume");
+    assert!(code == 0 && text.contains("resumed: 127.0.0.1:9, 127.0.0.1:10;"), "{text}");
+    assert!(text.contains("suspended until now: 127.0.0.1:10"), "{text}");
+}

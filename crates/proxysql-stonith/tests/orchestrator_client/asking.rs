@@ -190,3 +190,19 @@ async fn a_follower_slower_than_the_grace_keeps_its_connection_and_still_counts(
     }
     assert_eq!(two.connections(), 1);
 }
+
+/// An answer tells how things were at some moment after it was asked for: a lease that counts from later is too long.
+#[tokio::test]
+async fn an_answer_is_as_old_as_its_first_question() {
+    let clock = Arc::new(AtomicUsize::new(1));
+    let passes = clock.clone();
+    let server = Server::start(move |request| {
+        passes.fetch_add(100, Ordering::SeqCst);
+        well(1, 1, &request.path)
+    });
+    let now_ms = || clock.load(Ordering::SeqCst) as u64;
+    let mut client = client(&[&server]);
+    let answer = led(client.look(now_ms, |_, _| ALL, &HistoryProgress::default()).await);
+    assert_eq!(answer.asked_ms, 1);
+    assert!(now_ms() > 300, "control: time passed while it was asked");
+}

@@ -115,3 +115,20 @@ async fn a_page_that_does_not_come_leaves_what_was_read_before_it() {
     let history = led(once(&[&server], HISTORY).await).history.unwrap();
     assert_eq!((history.records.len(), history.progress.under_way.unwrap().next_page), (20, 1));
 }
+
+#[tokio::test]
+async fn a_page_with_a_record_that_can_not_be_read_is_not_taken_for_the_last_one() {
+    let one: serde_json::Value = serde_json::from_str(&recorded("2-failover/audit-recovery")).unwrap();
+    let server = Server::start(move |request| {
+        let Some(page) = request.path.strip_prefix("/api/audit-recovery/") else { return well(1, 1, &request.path) };
+        let made = (0..30_u64).rev().skip(page.parse::<usize>().unwrap() * 20).take(20).map(|nth| {
+            let mut record = one[0].clone();
+            let at_ns = 1_700_000_000_000_000_000 + nth * 1_000_000_000_000;
+            record["UID"] = if nth == 25 { "unreadable".into() } else { format!("{at_ns}:x").into() };
+            record
+        });
+        Reply::ok(serde_json::Value::Array(made.collect()).to_string())
+    });
+    let answer = led(once(&[&server], HISTORY).await);
+    assert_eq!((answer.history.unwrap().records.len(), answer.skipped.len()), (29, 1));
+}

@@ -240,3 +240,16 @@ async fn without_a_date_that_can_be_read_this_hosts_clock_stands_in() {
         assert_eq!(answer.downtimes[0].begin_s, answer.date_s - 24);
     }
 }
+
+#[tokio::test]
+async fn a_password_that_one_endpoint_refuses_is_refused_though_no_other_is_reached() {
+    let (refuses, gone) = (Server::start(|_| Reply::Json(401, String::new())), Server::start(|_| Reply::Close));
+    for servers in [[&refuses, &gone], [&gone, &refuses]] {
+        let mut client = client(&servers);
+        blind(look(&mut client, NOTHING_MORE).await);
+        assert!(client.refused(), "else it is never read again");
+    }
+    let mut client = client(&[&gone, &gone]);
+    silent(look(&mut client, NOTHING_MORE).await);
+    assert!(!client.refused(), "the control");
+}
