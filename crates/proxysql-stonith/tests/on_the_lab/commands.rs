@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use proxysql_stonith::clock::{self, Now};
 use proxysql_stonith::state::StateDir;
+use stonith_core::node::Node;
 
 use crate::stage::{Daemon, Stage, eventually};
 
@@ -477,4 +478,81 @@ async fn a_fence_that_is_undone_after_the_monitors_round_is_a_change_like_any_ot
     eventually("it ticks on", || looks(&stage) > ticks + 1).await;
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.matches("row changed").count() >= 2 && !said.contains("did not hold"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_and_status_end_with_what_any_proxysql_needs_in_whichever_order() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    stage.succeeds(&format!("run --once --proxysql={},{}", stage.proxysql.address(), other.proxysql.address())).await;
+    stage.fail_over().await;
+    stage.succeeds("run --once").await;
+    let (here, there) = (stage.proxysql.address(), other.proxysql.address());
+    assert_eq!(stage.stonith("plan").await.1, 0, "the control");
+    assert_eq!(stage.stonith("status").await.1, 0, "the control");
+    for both in [format!("{there},{here}"), format!("{here},{there}")] {
+        let (text, code) = stage.stonith(&format!("plan --proxysql={both}")).await;
+        assert_eq!(code, 10, "{text}");
+    }
+    for both in [format!("127.0.0.1:9,{here}"), format!("{here},127.0.0.1:9")] {
+        let (text, code) = stage.stonith(&format!("status --proxysql={both}")).await;
+        assert!(code == 3 && text.contains("1 of 2 configured"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_online_writer_of_any_proxysql_wants_a_yes() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    stage.nodes.change("node02", |server| server.read_only = false);
+    stage.sql("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node02')");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let (here, there) = (stage.proxysql.address(), other.proxysql.address());
+    for both in [format!("{here},{there}"), format!("{there},{here}")] {
+        let (text, code) = stage.stonith(&format!("fence node01 --proxysql={both}")).await;
+        let says = format!("last ONLINE writer of hostgroup 10 on ProxySQL {there}");
+        assert!(code == 2 && text.contains(&says), "{text}");
+    }
+    assert_eq!((stage.proxysql.writes(), other.proxysql.writes()), (0, 0));
+    stage.succeeds("fence node01").await;
+    assert!(stage.is_fenced("node01"), "the control: where another can be written to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_does_not_miss_an_agent_that_was_silent_for_as_long_as_a_tick_may_take() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    for (ms, is_missed) in [(20_000, false), (15_000, true)] {
+        make_last_tick_older(&stage, ms); // than it was
+        let (text, _) = stage.stonith("status").await;
+        assert_eq!(text.contains("the agent here has not ticked for"), is_missed, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_decide_by_the_interval_of_a_daemon_that_runs_here() {
+    let stage = Stage::set().await;
+    let _daemon = Daemon::start(stage.command("run --interval 200ms"));
+    let state = StateDir::new(&stage.dir.path().join("state"), &stage.proxy_node());
+    let kept = || state.peek().ok().flatten().and_then(|state| state.mode);
+    eventually("it keeps its state", || kept().is_some()).await;
+    assert_eq!(kept(), Some(proxysql_stonith::config::Mode::Daemon));
+}
+
+/// It waits for 20 s, since a `run --once` is over by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_ends_on_all_proxysqls_if_another_agent_does_not_leave_one_of_them() {
+    let stage = Stage::set().await;
+    let busy = Node::new("127.0.0.1", 9).unwrap();
+    let state = StateDir::new(&stage.dir.path().join("state"), &busy);
+    let _lock = state.try_lock(clock::boot_ms()).unwrap().expect("the lock");
+    let log = stage.dir.path().join("log");
+    let line = format!("run --interval 200ms --proxysql={},{busy}", stage.proxysql.address());
+    let daemon = Daemon::with_log(stage.command(&line), std::fs::File::create(&log).unwrap());
+    eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
+    for _ in 0..600 {
+        if std::fs::read_to_string(&log).unwrap().contains("another agent watches") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(daemon.ended().await, Some(1));
 }

@@ -6,10 +6,12 @@ use lab::orchestrator::Fault;
 use lab::proxysql::Verdict;
 use proxysql_stonith::agent::TickError;
 use proxysql_stonith::secret::{Credential, Secret};
+use proxysql_stonith::state::StateDir;
 use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::LeaderView;
+use stonith_core::orders::Orders;
 
-use crate::stage::{Stage, tick};
+use crate::stage::{Stage, eventually, tick};
 
 const FAULTS: [Fault; 7] = [
     Fault::InternalError,
@@ -234,4 +236,34 @@ async fn a_kept_connection_that_proxysql_closed_is_made_anew_at_once_and_a_new_o
     assert_eq!(connects(), before + 1, "once each tick");
     stage.proxysql.before_statement(|_| Verdict::Go);
     tick(&mut fresh).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_heard_while_proxysql_was_down_is_kept_for_the_next_start() {
+    let stage = Stage::set().await;
+    stage.succeeds("run --once").await;
+    let state = StateDir::new(&stage.dir.path().join("state"), &stage.proxy_node());
+    let asked_ms = || state.peek().unwrap().expect("a state").memory.lease.asked_ms.expect("a lease");
+    let before = asked_ms();
+    stage.proxysql.kill();
+    assert_eq!(stage.stonith("run --once").await.1, 1);
+    assert!(asked_ms() > before, "else it is isolated when it is back (I9)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_loads_while_orchestrator_does_not_answer_is_seen_in_the_same_tick() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    (0..3).for_each(|member| stage.orchestrator.hang(member));
+    let stamps = || stage.proxysql.statements().iter().filter(|sql| sql.contains("total_changes()")).count();
+    let before = stamps();
+    let (looked, ()) = tokio::join!(agent.look(Orders::default()), async {
+        eventually("ProxySQL is read", || stamps() > before + 2).await;
+        stage.sql("UPDATE mysql_servers SET comment='rack 8' WHERE hostname='node01'");
+        stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    });
+    let (observed, _) = looked.unwrap();
+    assert!(matches!(observed.leader, LeaderView::Silent(_)), "{:?}", observed.leader);
+    assert!(observed.proxy.runtime.iter().any(|row| row.comment == "rack 8"), "{:?}", observed.proxy.runtime);
 }

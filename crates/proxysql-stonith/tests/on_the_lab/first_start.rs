@@ -9,7 +9,7 @@ use proxysql_stonith::config::Mode;
 use proxysql_stonith::state::StateDir;
 use stonith_core::node::Node;
 
-use crate::stage::{Stage, TICK};
+use crate::stage::{Daemon, Stage, TICK, eventually, tick};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -196,4 +196,42 @@ async fn i9_what_can_not_keep_its_state_isolates_nothing_where_another_isolates_
     stage.fail_over().await;
     assert!(keeps_nothing.tick().await);
     assert!(stage.is_fenced("node01"), "{}", stage.runtime());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orchestrators_password_that_was_corrected_is_read_again_by_the_running_daemon() {
+    let auth = Some(("stonith".to_owned(), "right".to_owned()));
+    let settings = orchestrator::Settings { auth, ..orchestrator::Settings::default() };
+    let stage = Stage::with(proxysql::Settings::default(), settings, Nodes::new(&["node01", "node02", "node03"])).await;
+    let secret = stage.dir.path().join("orchestrator.password");
+    std::fs::write(&secret, "wrong\n").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = stage.config(&format!("orchestrator.user = 'stonith'\norchestrator.password_file = {secret:?}\n"));
+    let log = stage.dir.path().join("log");
+    let command = stage.command(&format!("run --interval 200ms {config}"));
+    let _daemon = Daemon::with_log(command, std::fs::File::create(&log).unwrap());
+    eventually("its password is refused", || std::fs::read_to_string(&log).unwrap().contains("401")).await;
+    std::fs::write(&secret, "right\n").unwrap();
+    stage.fail_over().await;
+    eventually("it fences", || stage.is_fenced("node01")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxysql_that_was_upgraded_to_an_untested_version_is_not_written_to_any_more() {
+    let stage = Stage::set().await;
+    let settings = proxysql::Settings { version: "2.9.9-1-gabc".into(), ..proxysql::Settings::default() };
+    let upgraded =
+        Stage::with(settings, orchestrator::Settings::default(), Nodes::new(&["node01", "node02", "node03"])).await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    assert_eq!(agent.untested_version(), None);
+    // It comes back in the place of the first.
+    agent.settings_mut().proxy.address = upgraded.proxy_node();
+    stage.proxysql.kill();
+    stage.nodes.kill("node01");
+    stage.orchestrator.fail_over("node01", Some("node02"));
+    let seen = tick(&mut agent).await.unwrap();
+    assert!(!seen.decision.plan.is_empty(), "the control: there is something to do");
+    assert_eq!(agent.untested_version(), Some("2.9.9-1-gabc"));
+    assert_eq!(upgraded.proxysql.writes(), 0);
 }

@@ -423,3 +423,32 @@ async fn an_isolation_that_is_not_taken_back_on_every_proxysql_fails() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_in_a_role_that_the_operator_vouches_for_needs_no_proof_of_it() {
+    let stage = Stage::set().await;
+    // Orchestrator does not report super_read_only.
+    stage.sql("UPDATE mysql_replication_hostgroups SET check_type='super_read_only'");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.succeeds("run --once").await;
+    with_a_node_that_is_not_proven(&stage).await;
+    stage.succeeds("run --once").await;
+    let (text, code) = stage.stonith("unfence node01").await;
+    assert!(code == 1 && text.contains("see also --as"), "the control: {text}");
+    let (text, code) = stage.stonith("unfence node01 --as replica").await;
+    assert_eq!(code, 0, "{text}");
+    assert!(stage.runtime().contains("20/node01:ONLINE"), "{}", stage.runtime());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_ends_sessions_ends_one_that_hides_that_it_holds_the_node() {
+    let stage = Stage::set().await;
+    stage.sql("SET mysql-shun_recovery_time_sec='77'");
+    let holder = stage.proxysql.connect();
+    holder.pin();
+    assert_eq!(holder.write(), Ok("node01".to_owned()));
+    assert_ne!(holder.read(), Ok("node01".to_owned()), "which hides that it holds node01");
+    let text = stage.succeeds("fence node01 --yes --level sessions").await;
+    assert!(text.contains("fenced(sessions) on 1 of 1"), "{text}");
+    assert!(holder.read().is_err(), "it was ended");
+}
