@@ -231,3 +231,26 @@ async fn i10_a_return_that_goes_live_during_a_look_is_seen_with_its_note() {
         assert!(seen.returned.iter().any(|node| node.host.as_str() == "node01"), "{at}: {:?}", seen.returned);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_tick_counts_the_connections_to_a_fenced_node_anew_while_there_are_some() {
+    let stage = Stage::set().await;
+    let session = stage.proxysql.connect();
+    session.begin();
+    while session.read() != Ok("node03".to_owned()) {
+        session.commit().unwrap();
+        session.begin();
+    }
+    let marked = "status='OFFLINE_SOFT',comment=' [stonith:1 manual was=ONLINE]'";
+    stage.sql(&format!("UPDATE mysql_servers SET {marked} WHERE hostname='node03'"));
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.checks(4).await;
+    let mut reader = Reader::of(&stage).await;
+    reader.settle().await;
+    let used = |view: &ProxyView| view.conn_used.get(&Node::new("node03", 3306).unwrap()).copied().unwrap_or(0);
+    // To count them counts as a change: every other look reads the tables.
+    assert_eq!(used(&reader.look(0).await.0), 1);
+    session.commit().unwrap();
+    let (view, fresh) = reader.look(0).await;
+    assert_eq!((used(&view), fresh), (0, false));
+}
