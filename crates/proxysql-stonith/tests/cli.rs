@@ -278,5 +278,5 @@ fn suspend_suspends_the_proxysql_that_is_named_and_no_other() {
     assert!(code == 0 && text.contains("suspended for 1h: 127.0.0.1:10."), "{text}");
     let (text, code) = desk.run("resume");
     assert!(code == 0 && text.contains("resumed: 127.0.0.1:9, 127.0.0.1:10;"), "{text}");
-    assert!(text.contains("suspended until now: 127.0.0.1:10"), "{text}");
+    assert!(text.contains("suspended before: 127.0.0.1:10"), "{text}");
 }

@@ -523,7 +523,7 @@ async fn status_does_not_miss_an_agent_that_was_silent_for_as_long_as_a_tick_may
     for (ms, is_missed) in [(20_000, false), (15_000, true)] {
         make_last_tick_older(&stage, ms); // than it was
         let (text, _) = stage.stonith("status").await;
-        assert_eq!(text.contains("the agent here has not ticked for"), is_missed, "{text}");
+        assert_eq!(text.contains("the agent on this host has not ticked for"), is_missed, "{text}");
     }
 }
 
