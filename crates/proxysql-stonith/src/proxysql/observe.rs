@@ -127,11 +127,12 @@ pub async fn observe(
     known: Option<SeenProxy>,
     now_ms: u64,
 ) -> Result<SeenProxy, ObserveError> {
-    let mut stamp = admin.query(sql::STAMP).await?.records;
+    let stamp = admin.query(sql::STAMP).await;
     let mut shared = Shared::read(admin, owner).await?;
     if !shared.names.contains(SERVERS.name) {
         return Err(ObserveError::StatsOnly { address: admin.address().clone() });
     }
+    let mut stamp = stamp?.records;
     if let Some(SeenProxy { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
         && now_ms.saturating_sub(reading.read_ms) < READ_AGAIN_MS
