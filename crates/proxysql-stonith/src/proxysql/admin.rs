@@ -102,7 +102,7 @@ pub enum AdminError {
         /// The cause.
         cause: String,
     },
-    /// The answer is larger than [`ANSWER_MAX_BYTES`].
+    /// The answer is larger than the limit that the message names.
     #[error("ProxySQL at {address} answered {statement:?} with more than {} MiB", ANSWER_MAX_BYTES >> 20)]
     TooMuch {
         /// The admin interface.
