@@ -77,7 +77,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let before = next.clone();
     let records = records_by_server(&before.history.records, &identity);
     let ordered_releases = by_server(&observed.orders.released, &identity);
-    let ties = known_ties(&before, &records, &ordered_releases, &rows);
+    let ties = known_ties(&before, &records, &ordered_releases, &rows, &managed);
     let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &ties));
     let facts = Facts {
         observed,
@@ -157,6 +157,7 @@ fn known_ties<'a>(
     records: &'a [Recovery],
     ordered_releases: &BTreeMap<Node, Release>,
     rows: &'a ManagedRows<'_>,
+    managed: &Managed,
 ) -> KnownTies<'a> {
     let released = |node: &Node| {
         let of = |of: &BTreeMap<Node, Release>| of.get(node).copied().unwrap_or_default();
@@ -166,19 +167,24 @@ fn known_ties<'a>(
     KnownTies {
         records: records.iter().filter(|record| record.at_ns > released(&record.failed).recovery_ns).collect(),
         old_before_ns: u64::try_from(since_s).unwrap_or(0).saturating_mul(1_000_000_000),
-        companions: companions(memory, rows),
+        companions: companions(memory, rows, managed),
     }
 }
 
-/// Pairs of nodes that share a hostgroup and were last seen to replicate together. They tie a returned old primary to
-/// its cluster: Orchestrator shows it alone, and its record may be purged.
-fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>) -> Vec<(&'a Node, &'a Node)> {
+/// Two nodes each that share a pair or a hostgroup, and were last seen to replicate together. They tie a returned old
+/// primary to its cluster: Orchestrator shows it alone, and its record may be purged.
+fn companions<'a>(
+    memory: &'a Memory,
+    rows: &'a ManagedRows<'_>,
+    managed: &Managed,
+) -> Vec<(&'a Node, &'a Node)> {
     let mut first: BTreeMap<(&Node, Hostgroup), &Node> = BTreeMap::new();
     let mut joined = Vec::new();
     for (server, of_server) in rows.servers() {
         let Some(cluster) = memory.nodes.cluster.get(server) else { continue };
         for hostgroup in of_server.hostgroups() {
-            joined.push((*first.entry((cluster, hostgroup)).or_insert(server), server));
+            let shared = managed.writer_beside(hostgroup).unwrap_or(hostgroup);
+            joined.push((*first.entry((cluster, shared)).or_insert(server), server));
         }
     }
     joined.retain(|(a, b)| a != b);

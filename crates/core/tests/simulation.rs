@@ -5,9 +5,8 @@
 //! SIM_SEED=17 cargo test -p proxysql-stonith-core --test simulation -- --nocapture chance   # one run, and its story
 //! ```
 //!
-//! `SIM_FIRST` is the first seed: 1 if it is not set, so that a change is judged and not the luck of a draw. `SIM_FIRST=any`
-//! draws one and prints it, as `.ci/nightly` does. A seed that fails is kept in the target folder, and each later run with
-//! `any` tries it first.
+//! `SIM_FIRST` is the first seed. Each run without it draws another one and prints it. A seed that fails is kept in the target
+//! folder, and each later run without `SIM_FIRST` tries it first.
 
 #![allow(clippy::needless_range_loop, reason = "nodes go by number")]
 
@@ -62,8 +61,9 @@ fn nothing_that_chance_does_breaks_a_rule() {
         assert!(Run::new(seed, None).violates().is_none(), "seed {seed} fails");
         return;
     }
-    let draws = std::env::var("SIM_FIRST").is_ok_and(|first| first == "any");
-    let first = if draws { any_seed() } else { number("SIM_FIRST").unwrap_or(1) };
+    let given = number("SIM_FIRST");
+    let draws = given.is_none();
+    let first = given.unwrap_or_else(any_seed);
     let ticks_max = number("SIM_TICKS").unwrap_or(TICKS);
     let kept = if draws { fs::read_to_string(failed_seeds()).unwrap_or_default() } else { String::new() };
     for seed in kept.lines().filter_map(|line| line.parse().ok()) {

@@ -101,6 +101,7 @@ impl<'a> Facts<'a> {
             topology,
             unproven_check_type: rows.and_then(|rows| rows.unproven_check_type(self.managed)),
             may_become_writer: rows.is_some_and(|rows| rows.may_become_writer(self.managed)),
+            has_writer_row: rows.is_some_and(|rows| rows.has_writer(self.managed)),
             errant_gtid_holds: self.policy.errant_gtid == ErrantGtid::Hold,
         })
     }

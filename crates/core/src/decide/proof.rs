@@ -127,6 +127,8 @@ pub struct Judge<'a> {
     pub unproven_check_type: Option<&'a str>,
     /// Whether ProxySQL sends writes to the node once it is writable: it is in a pair or a writer hostgroup.
     pub may_become_writer: bool,
+    /// Whether the node has a row in a writer hostgroup.
+    pub has_writer_row: bool,
     /// Whether transactions that its primary lacks keep the node out (`policy.errant_gtid = "hold"`).
     pub errant_gtid_holds: bool,
 }
@@ -184,8 +186,9 @@ impl Judge<'_> {
     }
 
     /// The role that the node has now, for fences that end without proof (downtime, isolation). A read-only node is a
-    /// replica. An unknown role keeps no node out: its rows go back as they were. A node that would take writes beside
-    /// another present primary stays out.
+    /// replica. An unknown role keeps no node out: its rows go back as they were. A node stays out if it would take
+    /// writes beside another present primary, or beside the node that was promoted in its primary's place. So does a
+    /// node with a writer row that Orchestrator has forgotten.
     ///
     /// # Errors
     /// The obstacle, if the node would be a second writer.
@@ -194,7 +197,18 @@ impl Judge<'_> {
         if instance.is_some_and(|instance| instance.valid && instance.read_only) {
             return Ok(Role::Replica); // also without a present primary
         }
-        let (Some(instance), Some(present)) = (instance, present) else { return Ok(Role::AsBefore) };
+        match (instance, present) {
+            (Some(instance), Some(present)) => self.role_beside(instance, present),
+            (None, Some(_)) if self.has_writer_row => Err(vec![ProofGap::Unlisted]),
+            (Some(i), None) if i.valid && self.has_writer_row && self.topology.follows_a_replaced_primary(i) => {
+                Err(vec![ProofGap::Writable])
+            }
+            (_, _) => Ok(Role::AsBefore),
+        }
+    }
+
+    fn role_beside(&self, instance: &Instance, present: &Instance) -> Result<Role, ProofGaps> {
+        let node = &instance.node;
         if present.node == *node {
             return Ok(Role::Primary);
         }
@@ -219,7 +233,7 @@ mod tests {
     }
 
     fn judge<'a>(topology: &'a Topology<'a>) -> Judge<'a> {
-        Judge { topology, unproven_check_type: None, may_become_writer: true, errant_gtid_holds: true }
+        Judge { topology, unproven_check_type: None, may_become_writer: true, has_writer_row: true, errant_gtid_holds: true }
     }
 
     #[test]

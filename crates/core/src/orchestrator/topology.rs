@@ -17,7 +17,7 @@ pub struct KnownTies<'a> {
     /// The begin of the watch, in ns since 1970. Older records do not count against a node that running replicas
     /// follow.
     pub old_before_ns: u64,
-    /// Pairs of nodes that share a hostgroup and were last seen to replicate together.
+    /// Two nodes each that share a pair or a hostgroup, and were last seen to replicate together.
     pub companions: Vec<(&'a Node, &'a Node)>,
 }
 
@@ -179,6 +179,15 @@ impl<'a> Topology<'a> {
         let may_write =
             !i.read_only && self.may_be_primary_by_records(i) && (i.primary.is_none() || self.has_leftover_settings(i));
         may_write || (i.primary.is_none() && self.is_followed(i)) || self.newest.promoting(node).is_some()
+    }
+
+    /// Whether another node was promoted in place of the primary that this node follows.
+    pub fn follows_a_replaced_primary(&self, i: &Instance) -> bool {
+        let Some(primary) = i.primary.as_ref().filter(|primary| !self.contradicted.contains(primary)) else {
+            return false;
+        };
+        let record = self.newest.superseding(primary);
+        record.is_some_and(|record| record.successor.as_ref() != Some(&i.node))
     }
 
     /// Whether following a node's primaries leads to `primary`. A ring leads nowhere.

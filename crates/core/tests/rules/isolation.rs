@@ -1,6 +1,6 @@
 //! A proxy that is cut off from Orchestrator's leader goes out of service, and comes back as it was.
 
-use stonith_core::decide::ReturnBlocker;
+use stonith_core::decide::{ProofGap, ReturnBlocker};
 use stonith_core::evidence::EvidenceKind::{Isolation, Superseded};
 use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::Backing;
@@ -155,6 +155,63 @@ fn a_node_that_stands_alone_beside_the_primary_does_not_come_back_with_the_lease
         assert!(lab.is_fenced("node01"), "not for one tick");
     }
     assert_eq!(lab.fenced(), ["node01"]);
+}
+
+#[test]
+fn an_old_primary_stays_out_beside_the_new_one_though_they_share_a_pair_and_no_hostgroup() {
+    for back in [false, true] {
+        let mut lab = Lab::new();
+        lab.delete(20, "node01").run_s(60);
+        lab.leader_gone().run_s(20);
+        lab.failover("node01", "node02").purges_history().leader_killed("orc2");
+        if back {
+            lab.returns_writable("node01");
+        }
+        lab.run_s(20);
+        assert_eq!(lab.fenced(), ["node01"], "back: {back}");
+        assert_eq!(lab.rows("node01"), "10:OFFLINE_SOFT", "back: {back}");
+        lab.repaired("node01").run_s(10);
+        assert_eq!((lab.rows("node01").as_str(), lab.fenced().len()), ("20:ONLINE", 0), "back: {back}");
+    }
+}
+
+#[test]
+fn a_node_with_a_writer_row_that_orchestrator_forgets_stays_out_beside_the_primary() {
+    for is_moved in [false, true] {
+        let mut lab = Lab::healthy();
+        lab.leader_gone().run_s(if is_moved { 5 } else { 60 });
+        lab.server("node03").read_only = false; // the monitor moves only a node in service to the writers
+        lab.run_s(60);
+        lab.led_by("orc1").run_s(10);
+        assert_eq!(lab.fenced(), ["node03"], "it takes writes beside the primary");
+        let decision = lab.forgets("node03").run_s(10);
+        if is_moved {
+            let gaps = [ProofGap::Unlisted].to_vec();
+            assert_eq!(decision.blocker("node03"), Some(&ReturnBlocker::Proof(gaps)));
+        } else {
+            assert_eq!(lab.fenced().len(), 0, "nothing shows that it is a writer");
+        }
+    }
+}
+
+/// Orchestrator has promoted node02, and has not checked it since.
+#[test]
+fn a_writable_replica_stays_out_once_another_node_is_promoted_in_its_primarys_place() {
+    for is_promoted in [false, true] {
+        let mut lab = Lab::healthy();
+        lab.leader_gone().run_s(5);
+        lab.server("node03").read_only = false;
+        lab.run_s(60);
+        lab.dies("node01").rows_go_stale();
+        if is_promoted {
+            lab.record(2, "node01", Some("node02"));
+        }
+        let decision = lab.led_by("orc1").run_s(10);
+        let gaps = [ProofGap::Writable].to_vec();
+        let blocker = is_promoted.then_some(ReturnBlocker::Proof(gaps));
+        assert_eq!(decision.blocker("node03"), blocker.as_ref(), "promoted: {is_promoted}");
+        assert!(!lab.is_fenced("node02"));
+    }
 }
 
 #[test]

@@ -221,6 +221,14 @@ impl Lab {
         self
     }
 
+    /// An operator deletes a row, in every layer.
+    pub fn delete(&mut self, hostgroup: u32, name: &str) -> &mut Self {
+        for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {
+            rows.retain(|row| row.key.hostgroup != Hostgroup(hostgroup) || row.node() != Some(node(name)));
+        }
+        self
+    }
+
     /// An operator edits a row, in every layer.
     pub fn edit(&mut self, hostgroup: u32, name: &str, edit: impl Fn(&mut Row)) -> &mut Self {
         for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {
