@@ -10,7 +10,7 @@ use stonith_core::decide::{decide, leader_query};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{Answer, Backing, Instance, LeaderView};
+use stonith_core::orchestrator::{Addresses, Answer, Backing, Instance, LeaderView};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 use stonith_core::table::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
@@ -39,7 +39,7 @@ fn main() {
 
 /// What a tick asks and decides.
 fn tick(observed: &Observed, memory: &Memory, policy: &Policy) {
-    black_box(leader_query(&observed.proxy, memory, "orc1", &[], policy, NOW_MS + 1_000));
+    black_box(leader_query(&observed.proxy, memory, &Addresses::default(), "orc1", &[], policy, NOW_MS + 1_000));
     let decision = decide(observed, memory, policy, NOW_MS + 1_000);
     assert!(decision.plan.changes.is_empty());
 }
@@ -108,5 +108,6 @@ fn observed(rows: usize, known: bool) -> Observed {
             skipped: Vec::new(),
         }),
         orders: Orders::default(),
+        addresses: Addresses::default(),
     }
 }

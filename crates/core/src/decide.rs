@@ -19,7 +19,7 @@ mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::facts::{Facts, knows_a_server_of};
-use self::learn::{arm, by_server, clusters_seen, learn, take_up_isolation_markers, take_up_releases};
+use self::learn::{arm, by_server, clusters_seen, learn, learn_names, take_up_isolation_markers, take_up_releases};
 use self::per_node::judge_all;
 use crate::evidence::EvidenceKind;
 use crate::lease::{AtProxy, LeaseAction, LeaseState, advance, shared_lease_action};
@@ -65,8 +65,9 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let proxy = &observed.proxy;
     let managed = Managed::of(proxy, policy);
     let mut next = memory.clone();
+    next.nodes.addresses.take_up(&observed.addresses);
     if let Some(instances) = leader_answer(observed).and_then(|answer| answer.instances.as_ref()) {
-        next.nodes.identity.learn(instances, &served(proxy, &managed));
+        learn_names(&mut next.nodes, instances, &served(proxy, &managed), policy);
     }
     let identity = next.nodes.identity.clone();
     let rows = ManagedRows::new(proxy, &managed, &identity);
@@ -173,11 +174,7 @@ fn known_ties<'a>(
 
 /// Two nodes each that share a pair or a hostgroup, and were last seen to replicate together. They tie a returned old
 /// primary to its cluster: Orchestrator shows it alone, and its record may be purged.
-fn companions<'a>(
-    memory: &'a Memory,
-    rows: &'a ManagedRows<'_>,
-    managed: &Managed,
-) -> Vec<(&'a Node, &'a Node)> {
+fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>, managed: &Managed) -> Vec<(&'a Node, &'a Node)> {
     let mut first: BTreeMap<(&Node, Hostgroup), &Node> = BTreeMap::new();
     let mut joined = Vec::new();
     for (server, of_server) in rows.servers() {

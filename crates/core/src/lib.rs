@@ -35,7 +35,7 @@
 //! use stonith_core::decide::{decide, Verdict};
 //! use stonith_core::memory::Memory;
 //! use stonith_core::observed::{Observed, ProxyView};
-//! use stonith_core::orchestrator::{Answer, Analysis, Backing, LeaderView, Recovery, RecoveryHistory};
+//! use stonith_core::orchestrator::{Addresses, Answer, Analysis, Backing, LeaderView, Recovery, RecoveryHistory};
 //! use stonith_core::orders::Orders;
 //! use stonith_core::policy::Policy;
 //! use stonith_core::table::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
@@ -77,7 +77,7 @@
 //!     instances: None,
 //!     skipped: vec![],
 //! };
-//! let observed = Observed { proxy, leader: LeaderView::Led(answer), orders: Orders::default() };
+//! let observed = Observed { proxy, leader: LeaderView::Led(answer), orders: Orders::default(), addresses: Addresses::default() };
 //! let memory = Memory { watching_since_s: Some(900), ..Memory::first_start("boot", 0) };
 //!
 //! let decision = decide(&observed, &memory, &Policy::default(), 100_000);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::node::Node;
-use crate::orchestrator::{Downtime, HistoryProgress, Identity, Recovery};
+use crate::orchestrator::{Addresses, Downtime, HistoryProgress, Identity, Recovery};
 use crate::orders::Release;
 
 /// The most records that are kept. The oldest are dropped first. A served node needs at most two.
@@ -85,6 +85,8 @@ pub struct NodeMemory {
     pub known: BTreeSet<Node>,
     /// The servers that have several names.
     pub identity: Identity,
+    /// The addresses of hosts that ProxySQL's rows or Orchestrator name.
+    pub addresses: Addresses,
     /// The cluster in which each served node was last seen with others. A cluster is named by one of its nodes, and
     /// keeps the name while its members change.
     pub cluster: BTreeMap<Node, Node>,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
-use crate::orchestrator::LeaderView;
+use crate::orchestrator::{Addresses, LeaderView};
 use crate::orders::{Orders, Release};
 use crate::table::{Hostgroup, Layer, Pair, Row};
 
@@ -16,6 +16,8 @@ pub struct Observed {
     pub leader: LeaderView,
     /// The operators' orders.
     pub orders: Orders,
+    /// The addresses of hosts that ProxySQL's rows or Orchestrator name. A missing host keeps its addresses.
+    pub addresses: Addresses,
 }
 
 /// One ProxySQL's server tables.

@@ -1,7 +1,8 @@
 //! The policy: the operator's choices, as data. `docs/config.md` names the keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::node::Node;
 use crate::table::Hostgroup;
 
 /// The downtimes that fence a node.
@@ -54,6 +55,8 @@ pub struct Policy {
     pub excluded_hostgroups: BTreeSet<Hostgroup>,
     /// Hostgroups that take writes without being in a pair.
     pub writer_hostgroups: BTreeSet<Hostgroup>,
+    /// The instance in Orchestrator of each row that has another name. A row that is named after itself is no other's.
+    pub aliases: BTreeMap<Node, Node>,
     /// The effect of transactions that a returning node has and its primary lacks.
     pub errant_gtid: ErrantGtid,
 }
@@ -71,6 +74,7 @@ impl Default for Policy {
             end_possible_holders: true,
             excluded_hostgroups: BTreeSet::new(),
             writer_hostgroups: BTreeSet::new(),
+            aliases: BTreeMap::new(),
             errant_gtid: ErrantGtid::Hold,
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! build      config -> agent
 //! tick       one look, one decision, one apply
+//! resolver   addresses of hosts, outside the tick
 //! kept       lock and state, from tick to tick
 //! watch      an agent with what it keeps: ticks, and writes the log
 //! run        the watches of all ProxySQLs, once or as a daemon
@@ -15,6 +16,7 @@ mod build;
 mod kept;
 pub mod look;
 pub mod order;
+mod resolver;
 mod run;
 mod snapshot;
 mod tick;
@@ -28,7 +30,9 @@ use stonith_core::memory::Memory;
 use stonith_core::observed::Observed;
 use stonith_core::policy::Policy;
 
+use self::resolver::Resolver;
 use crate::clock;
+use crate::loopback;
 use crate::orchestrator::Client;
 use crate::proxysql::{self, Admin, ReadStamp, SeenProxy, Version};
 use crate::secret::Credential;
@@ -82,6 +86,7 @@ pub struct Agent {
     reading: Option<ReadStamp>,
     known: Option<SeenProxy>,
     owner: String,
+    resolver: Resolver,
 }
 
 /// This host's name.
@@ -111,7 +116,19 @@ impl Agent {
         memory: Memory,
         owner: String,
     ) -> Self {
-        Self { settings, memory, client, credentials, admin: None, version: None, reading: None, known: None, owner }
+        let resolver = Resolver::new(loopback::is_here(settings.proxy.address.host.as_str()));
+        Self {
+            settings,
+            memory,
+            client,
+            credentials,
+            admin: None,
+            version: None,
+            reading: None,
+            known: None,
+            owner,
+            resolver,
+        }
     }
 
     /// The agent's settings.
@@ -150,7 +167,12 @@ impl Agent {
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
         let open = proxysql::unverified(&self.settings.proxy.address, self.settings.proxy.tls.is_some());
         let open = open.map(Condition::ProxyUnverified);
-        let seen = conditions(observed, decision, &self.settings.policy);
+        let mut seen = conditions(observed, decision, &self.settings.policy);
+        if self.awaits_names() {
+            seen.retain(|condition| {
+                !matches!(condition, Condition::NothingProtected { .. } | Condition::UnknownNodes { .. })
+            });
+        }
         untested.into_iter().chain(unverified).chain(open).chain(seen).collect()
     }
 

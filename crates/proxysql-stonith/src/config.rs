@@ -21,6 +21,7 @@ use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::table::Hostgroup;
 
 mod address;
+mod aliases;
 mod credential;
 mod definition;
 pub mod duration;
@@ -41,6 +42,7 @@ mod value;
 mod words;
 
 pub use address::ADDRESSES_MAX;
+use aliases::Aliases;
 pub use definition::{About, Key, Takes};
 pub use environment::Environment;
 pub use file::{FILE_MAX_BYTES, RawFile, Table};
@@ -83,6 +85,8 @@ pub struct Config {
     pub proxies: Vec<ProxyConfig>,
     /// What fences a node.
     pub policy: PolicyConfig,
+    /// The instance of each row that has another name.
+    aliases: Aliases,
     /// What happens without a lease.
     pub isolation: IsolationConfig,
     /// How the agent runs.
@@ -278,6 +282,7 @@ impl Config {
             end_possible_holders: self.policy.end_possible_holders,
             excluded_hostgroups: self.policy.exclude_hostgroups.iter().copied().collect(),
             writer_hostgroups: self.policy.writer_hostgroups.iter().copied().collect(),
+            aliases: self.aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
             errant_gtid: self.policy.errant_gtid,
         })
     }

@@ -86,6 +86,8 @@ pub struct ConditionReport {
 pub struct NodeReport {
     /// The node.
     pub node: Node,
+    /// Its instance in Orchestrator, if that has another name.
+    pub instance: Option<Node>,
     /// The managed hostgroups in which it has rows, in any layer.
     pub hostgroups: Vec<u32>,
     /// Its rows in runtime.
@@ -188,6 +190,15 @@ impl Snapshot {
         });
     }
 
+    /// The name of a row's node, and of its instance in Orchestrator if that is another.
+    pub fn name_in(&self, change: &ChangeReport) -> String {
+        let report = change.of.as_ref().and_then(|node| self.node(node));
+        report
+            .map(NodeReport::name)
+            .filter(|name| name.starts_with(&change.node))
+            .unwrap_or_else(|| change.node.clone())
+    }
+
     /// The report of a node.
     pub fn node(&self, node: &Node) -> Option<&NodeReport> {
         self.nodes.iter().find(|report| report.node == *node)
@@ -195,6 +206,15 @@ impl Snapshot {
 }
 
 impl NodeReport {
+    /// The node's name, and its instance's in Orchestrator if that is another: `10.0.0.5:3306 (db1)`.
+    pub fn name(&self) -> String {
+        match &self.instance {
+            Some(instance) if instance.port == self.node.port => format!("{} ({})", self.node, instance.host),
+            Some(instance) => format!("{} ({instance})", self.node),
+            None => self.node.to_string(),
+        }
+    }
+
     /// The verdict with its level or role, such as `fence(soft)`.
     pub fn word(&self) -> String {
         match self.level.or(self.role) {

@@ -79,7 +79,8 @@ const NO_WRITER_HOSTGROUP: &str = "no hostgroup is known to take writes, so a se
 const UNMATCHED: &str = "as failed over in a cluster that this ProxySQL serves, but no row has that name. A row under \
                          another name is not fenced";
 
-const UNKNOWN_NODES: &str = "cannot be fenced, since Orchestrator does not list them under ProxySQL's names";
+const UNKNOWN_NODES: &str = "cannot be fenced, since Orchestrator lists them neither under ProxySQL's names nor at their \
+                             addresses";
 
 const CLUSTERED: &str = "isolation is off: ProxySQL Cluster peers are configured, and an isolation would spread to them. \
                          To silence this, set isolation.scope = \"off\"";
@@ -98,12 +99,16 @@ fn nothing_protected(f: &mut fmt::Formatter<'_>, served: &NodeList, listed: &Nod
     let count = served.count();
     write!(
         f,
-        "nothing is protected here: Orchestrator knows none of ProxySQL's {count} nodes under their names ({served})"
+        "nothing is protected here: Orchestrator knows none of ProxySQL's {count} nodes by name or address ({served})"
     )?;
     if listed.count() > 0 {
         write!(f, "; it lists {listed}")?;
     }
-    write!(f, ". Write the hostnames and ports into mysql_servers as Orchestrator has them")
+    write!(
+        f,
+        ". Say in [aliases] which instance each row is, or write the hostnames and ports into mysql_servers as \
+         Orchestrator has them"
+    )
 }
 
 fn by_hand(f: &mut fmt::Formatter<'_>, check_type: &str, writers: &[Hostgroup]) -> fmt::Result {

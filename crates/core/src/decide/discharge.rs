@@ -112,6 +112,11 @@ fn ended(
         return Err(ReturnBlocker::ConfirmedLeader);
     }
     evidence.retain(|kind, _| kind.ends_by() != EndsBy::Lease);
+    if let Some(unsure) = facts.rows.of(node).and_then(|rows| facts.unsure_name(rows)) {
+        next.proofs.remove(node);
+        let is_free = evidence.is_empty(); // an isolation takes nothing from a name
+        return if is_free { Ok(Role::AsBefore) } else { Err(ReturnBlocker::UnsureName(unsure.clone())) };
+    }
     let unreadable = if evidence.is_empty() { facts.unreadable_evidence(node) } else { facts.unreadable(node) };
     if let Some(what) = unreadable {
         next.proofs.remove(node);
@@ -301,6 +306,9 @@ fn released_by_operator(
     if let Some(role) = vouched {
         no_second_writer(&judge, node, role).map_err(|gap| ReturnBlocker::Proof(vec![gap]))?;
         return release_all(evidence, role);
+    }
+    if let Some(unsure) = facts.rows.of(node).and_then(|rows| facts.unsure_name(rows)) {
+        return Err(ReturnBlocker::UnsureName(unsure.clone()));
     }
     // The order releases the evidence, so the node's own records are left out of this judgement.
     let shown = facts.answer.and_then(|answer| answer.instances.as_ref()).ok_or(ReturnBlocker::Instances)?;

@@ -12,7 +12,8 @@ use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Answer, AnswerPart, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology, uid_ns,
+    Answer, AnswerPart, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology, UnsureName,
+    uid_ns,
 };
 use crate::orders::Release;
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
@@ -71,9 +72,11 @@ impl<'a> Facts<'a> {
         in_vain_ns.is_some_and(|at| self.newest.superseding(node).is_none_or(|record| record.at_ns < at))
     }
 
-    /// Whether a server has this name, in ProxySQL's rows or as its one name here.
+    /// Whether a server has this name, in ProxySQL's rows or in Orchestrator.
     pub fn is_named(&self, server: &Node, name: &Node) -> bool {
-        server == name || self.rows.of(server).is_some_and(|rows| rows.names().contains(name))
+        server == name
+            || self.memory.nodes.identity.server(name) == server
+            || self.rows.of(server).is_some_and(|rows| rows.names().contains(name))
     }
 
     /// The leader's downtime of this node that is not released.
@@ -81,6 +84,11 @@ impl<'a> Facts<'a> {
         let released = self.released(node);
         let listed = self.downtimes.get(node)?;
         (!released.has_downtime(listed.begin_s)).then_some(*listed)
+    }
+
+    /// The reason why one of a server's names is not taken for an instance's.
+    pub fn unsure_name(&self, rows: &ServerRows<'_>) -> Option<&'a UnsureName> {
+        rows.names().iter().find_map(|name| self.memory.nodes.identity.unsure(name))
     }
 
     /// The evidence against this node that proofs and orders released.

@@ -7,7 +7,7 @@ use crate::managed::{Managed, managed_rows};
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::ProxyView;
-use crate::orchestrator::{DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries};
+use crate::orchestrator::{Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries};
 use crate::policy::{HISTORY_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
@@ -22,10 +22,11 @@ pub struct LeaderQuery {
     pub backing: bool,
 }
 
-/// The questions that this tick needs, given the leader's downtimes.
+/// The questions that this tick needs, given the hosts' addresses and the leader's downtimes.
 pub fn leader_query(
     proxy: &ProxyView,
     memory: &Memory,
+    addresses: &Addresses,
     leader: &str,
     downtimes: &[Downtime],
     policy: &Policy,
@@ -46,6 +47,7 @@ pub fn leader_query(
     let instances = !memory.lease.armed
         || noted.any
         || unconfirmed
+        || addresses.tell_more_than(&memory.nodes.addresses) // they are matched to the names in this answer
         || has_two_writers(proxy, &managed, &memory.nodes.identity)
         || (due(memory.nodes.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server)))
         || history // a new record is judged by the topology of the same tick

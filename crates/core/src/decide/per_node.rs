@@ -31,6 +31,15 @@ pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judge
             not_fenced.push((node.clone(), verdict));
             continue;
         }
+        if let Some(unsure) = facts.unsure_name(rows) {
+            match evidence_beside_its_name(facts, node, rows, &marked) {
+                evidence if evidence.is_empty() => {
+                    not_fenced.push((node.clone(), Verdict::Hold(HoldReason::UnsureName(unsure.clone()))));
+                }
+                evidence => fenced.add(cluster_of(node), node, evidence),
+            }
+            continue;
+        }
         let found = facts.of_recovery(node, rows, &marked);
         let mut evidence = found.evidence;
         evidence.extend(other_evidence(facts, node, rows, &marked));
@@ -79,6 +88,7 @@ fn is_clear(verdict: &Verdict) -> bool {
             | HoldReason::NotKnown
             | HoldReason::UnknownStatus(_)
             | HoldReason::UnreadableMarker
+            | HoldReason::UnsureName(_)
             | HoldReason::Unreadable(_) => false,
         },
         Verdict::Fence { .. } | Verdict::Unfence { .. } | Verdict::Ignore(_) => false,
@@ -100,6 +110,15 @@ fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked:
     }
     evidence.extend(facts.of_isolation(node).map(|fact| (fact.kind, fact)));
     evidence.extend(ordered(facts, node));
+    evidence
+}
+
+/// The evidence against a node whose instance is not known for sure. It may come from no instance: what its rows show,
+/// an isolation, and an order.
+fn evidence_beside_its_name(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> ByKind {
+    let mut evidence: ByKind =
+        marked.iter().filter(|(kind, _)| kind.ends_by_proof()).map(|(kind, fact)| (*kind, fact.clone())).collect();
+    evidence.extend(other_evidence(facts, node, rows, marked));
     evidence
 }
 
@@ -173,7 +192,8 @@ fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: b
         return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
     }
     // A marker proves that Orchestrator knew the node once. An order does not need Orchestrator to know it.
-    (!facts.memory.nodes.known.contains(node) && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
+    let is_known = facts.memory.nodes.known.contains(node) || facts.unsure_name(rows).is_some();
+    (!is_known && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
 }
 
 fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {

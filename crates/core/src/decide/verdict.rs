@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::decide::{Guard, ProofGap, ProofGaps};
 use crate::evidence::{Evidence, Level};
+use crate::orchestrator::UnsureName;
 use crate::role::Role;
 
 /// The verdict on a node.
@@ -48,6 +49,8 @@ pub enum ReturnBlocker {
     History,
     /// An entry of Orchestrator's answer that names the node cannot be read.
     Unreadable(String),
+    /// The node's instance in Orchestrator is not known for sure.
+    UnsureName(UnsureName),
     /// The proof was seen once. It must be seen again, at least 2 s later.
     SecondProof(Role),
     /// The downtime in Orchestrator has not ended.
@@ -79,6 +82,7 @@ impl ReturnBlocker {
             Self::Instances => "instances",
             Self::History => "history",
             Self::Unreadable(_) => "unreadable",
+            Self::UnsureName(_) => "unsure-name",
             Self::SecondProof(_) => "second-proof",
             Self::DowntimeEnd => "downtime-end",
             Self::Operator => "operator",
@@ -97,6 +101,7 @@ impl fmt::Display for ReturnBlocker {
             Self::Unreadable(what) => {
                 write!(f, "an entry of Orchestrator's answer that names it cannot be read: {what}")
             }
+            Self::UnsureName(unsure) => write!(f, "{unsure}"),
             Self::SecondProof(role) => write!(f, "it was seen once as {role} and must be seen again"),
             Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
             Self::Operator => write!(f, "an operator must `unfence` it"),
@@ -121,6 +126,8 @@ pub enum HoldReason {
     Contradicted(Evidence),
     /// An entry of Orchestrator's answer that names the node cannot be read.
     Unreadable(String),
+    /// The node's instance in Orchestrator is not known for sure.
+    UnsureName(UnsureName),
     /// A guard forbids the fence for a plain downtime.
     Guarded(Guard),
 }
@@ -136,6 +143,7 @@ impl HoldReason {
             Self::OldEvidence(_) => "old-evidence",
             Self::Contradicted(_) => "contradicted",
             Self::Unreadable(_) => "unreadable",
+            Self::UnsureName(_) => "unsure-name",
             Self::Guarded(_) => "guarded",
         }
     }
@@ -156,6 +164,7 @@ impl fmt::Display for HoldReason {
                 write!(f, "{evidence} is from before this agent's watch, and nothing shows that the node is not well")
             }
             Self::Unreadable(what) => write!(f, "{what}"),
+            Self::UnsureName(unsure) => write!(f, "{unsure}"),
             Self::Contradicted(evidence) => write!(
                 f,
                 "{evidence} is from before this agent's watch, but the node takes writes and has running replicas: \

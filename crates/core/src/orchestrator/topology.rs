@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::Node;
+use crate::orchestrator::joined::Joined;
 use crate::orchestrator::{Instance, NewestRecoveries, Recovery};
 
 /// Ties between nodes that the instances do not show.
@@ -38,7 +39,7 @@ impl<'a> Topology<'a> {
     /// Joins instances to clusters, and finds the primary of each cluster.
     pub fn new(instances: &'a [Instance], history: &KnownTies<'a>) -> Self {
         let by_node: BTreeMap<_, _> = instances.iter().map(|i| (&i.node, i)).collect();
-        let cluster_of = joined(instances, history).cluster_of();
+        let cluster_of = joined(instances, history).set_of_each();
         let mut members: BTreeMap<usize, Vec<&Instance>> = BTreeMap::new();
         let mut replicas_of: BTreeMap<&Node, Vec<&Instance>> = BTreeMap::new();
         for instance in by_node.values() {
@@ -234,42 +235,6 @@ fn joined<'a>(instances: &'a [Instance], history: &KnownTies<'a>) -> Joined<'a> 
         joined.join(a, b);
     }
     joined
-}
-
-/// A union-find over nodes. Each set becomes a cluster.
-#[derive(Debug, Default)]
-struct Joined<'a> {
-    set_of: BTreeMap<&'a Node, usize>,
-    parent: Vec<usize>,
-}
-
-impl<'a> Joined<'a> {
-    fn add(&mut self, node: &'a Node) -> usize {
-        let next = self.parent.len();
-        let set = *self.set_of.entry(node).or_insert(next);
-        if set == next {
-            self.parent.push(next);
-        }
-        self.root(set)
-    }
-
-    fn root(&mut self, mut set: usize) -> usize {
-        while self.parent[set] != set {
-            self.parent[set] = self.parent[self.parent[set]]; // path halving keeps chains short
-            set = self.parent[set];
-        }
-        set
-    }
-
-    fn join(&mut self, a: &'a Node, b: &'a Node) {
-        let (a, b) = (self.add(a), self.add(b));
-        self.parent[a.max(b)] = a.min(b);
-    }
-
-    fn cluster_of(mut self) -> BTreeMap<&'a Node, usize> {
-        let sets = std::mem::take(&mut self.set_of);
-        sets.into_iter().map(|(node, set)| (node, self.root(set))).collect()
-    }
 }
 
 #[cfg(test)]

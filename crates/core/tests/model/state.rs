@@ -17,7 +17,9 @@ use stonith_core::decide::leader_query;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{Answer, Backing, Downtime, Instance, LeaderView, Recovery, RecoveryHistory};
+use stonith_core::orchestrator::{
+    Addresses, Answer, Backing, Downtime, Instance, LeaderView, Recovery, RecoveryHistory,
+};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 use stonith_core::table::{CheckType, Content, Hostgroup, Pair, SERVERS, Status};
@@ -286,7 +288,7 @@ impl State {
             let before = self.agents[i].under_way.replace(Arc::new(leader));
             leader = before.map_or_else(|| LeaderView::Silent(Default::default()), Arc::unwrap_or_clone);
         }
-        Observed { proxy, leader, orders: Orders::default() }
+        Observed { proxy, leader, orders: Orders::default(), addresses: Addresses::default() }
     }
 
     pub fn proxy_view(&self) -> ProxyView {
@@ -315,7 +317,15 @@ impl State {
             Reach::Nobody => return LeaderView::Silent(Default::default()),
         };
         let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
-        let asked = leader_query(proxy, &agent.memory, &leader, &member.downtimes, policy, self.now_ms());
+        let asked = leader_query(
+            proxy,
+            &agent.memory,
+            &Addresses::default(),
+            &leader,
+            &member.downtimes,
+            policy,
+            self.now_ms(),
+        );
         let downtimed = |n: &Node| member.downtimes.iter().any(|downtime| downtime.node == *n);
         let instances =
             || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();

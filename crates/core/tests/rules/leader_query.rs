@@ -30,7 +30,7 @@ fn asks(lab: &Lab) -> LeaderQuery {
         Raft::Led { leader, .. } => leader,
         _ => "orc1",
     };
-    leader_query(&lab.proxy, &lab.memory, leader, &lab.downtimes, &lab.policy, lab.now_ms + 1_000)
+    leader_query(&lab.proxy, &lab.memory, &lab.addresses, leader, &lab.downtimes, &lab.policy, lab.now_ms + 1_000)
 }
 
 /// Quiet, but for this.

@@ -9,7 +9,7 @@ use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Answer, LeaderView, RecoveryHistory};
+use stonith_core::orchestrator::{Addresses, Answer, LeaderView, RecoveryHistory};
 use stonith_core::orders::Order;
 use stonith_core::table::{Comment, Hostgroup, Row, Status};
 
@@ -148,7 +148,7 @@ fn tell(story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)
             let seen = lab.proxy.clone();
             let decision = lab.next();
             let leader = LeaderView::Silent(Default::default());
-            let seen = Observed { proxy: seen, leader, orders: lab.orders.clone() };
+            let seen = Observed { proxy: seen, leader, orders: lab.orders.clone(), addresses: Addresses::default() };
             each(&seen, &decision, &lab);
         }
     }

@@ -7,7 +7,7 @@ use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide, leader_quer
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{Backing, LeaderView};
+use stonith_core::orchestrator::{Addresses, Backing, LeaderView};
 use stonith_core::orders::{Order, Orders};
 use stonith_core::policy::Policy;
 use stonith_core::table::{Hostgroup, Row, SERVERS};
@@ -175,7 +175,7 @@ impl Agent {
                 false => Backing::Majority,
             };
             cluster.answer(asked_ms, now_ms, backing, |leader, downtimes| {
-                leader_query(&view, &self.memory, leader, downtimes, &self.policy, asked_ms)
+                leader_query(&view, &self.memory, &Addresses::default(), leader, downtimes, &self.policy, asked_ms)
             })
         };
         self.state = State::Asking { view, leader, starts: proxy.starts };
@@ -199,7 +199,7 @@ impl Agent {
         self.give_order(&leader, cluster, now_ms);
         let mut orders = self.orders.clone();
         orders.now = self.order.take();
-        let observed = Observed { proxy: view, leader, orders };
+        let observed = Observed { proxy: view, leader, orders, addresses: Addresses::default() };
         let boot_ms = self.boot_ms(now_ms);
         let mut decision = decide(&observed, &self.memory, &self.policy, boot_ms);
         if let Some(sabotage) = self.sabotage {

@@ -45,6 +45,9 @@ pub async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Re
         let looked = agent.look(standing.orders).await;
         let untold = looked.as_ref().ok().and_then(|(observed, decision)| decision.untold(observed));
         match looked {
+            Ok((_, decision)) if Instant::now() < until && agent.names_settled().await => {
+                agent.memory = decision.memory;
+            }
             Ok((observed, decision)) if untold.is_some() && may_be_told(&observed.leader, until) => {
                 // Kept in this process only: how long the leader has been the same, and which proofs were seen once.
                 agent.memory = decision.memory;
@@ -76,7 +79,13 @@ pub async fn look_at_all(config: &Config) -> Result<Vec<Snapshot>, BuildError> {
         let mut found: Vec<Condition> = silent_agent(config, proxy, &now).map(Condition::NoAgent).into_iter().collect();
         found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
         let suspended = Suspended::by(&standing, &now);
-        let looked = agent.look(standing.orders).await;
+        let mut looked = agent.look(standing.orders.clone()).await;
+        if let Ok((_, decision)) = &looked
+            && agent.names_settled().await
+        {
+            agent.memory = decision.memory.clone();
+            looked = agent.look(standing.orders).await;
+        }
         snapshots.push(seen(&agent, &looked, suspended, found));
         agent.close().await;
     }

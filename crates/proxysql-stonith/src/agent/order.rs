@@ -11,7 +11,7 @@ mod fence;
 mod names;
 mod unfence;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -21,6 +21,7 @@ use stonith_core::decide::{Decision, HoldReason, decide};
 use stonith_core::managed::{Managed, served};
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::Identity;
 use stonith_core::orders::Order;
 use stonith_core::plan::Plan;
 use stonith_core::table::{Comment, Hostgroup, Layer, Row};
@@ -198,6 +199,7 @@ struct Target<'c> {
     agent: Agent,
     state: StateDir,
     observed: Observed,
+    identity: Identity,
     suspended: Suspended,
     remarks: Vec<String>,
 }
@@ -219,8 +221,12 @@ impl<'c> Targets<'c> {
             let (state, now) = (state_dir(config, proxy), Now::read());
             let standing = state.orders(&now);
             let suspended = Suspended::by(&standing, &now);
-            let (observed, _) = agent.look(standing.orders).await?;
-            Ok::<_, TickError>(Target { proxy, agent, state, observed, suspended, remarks: Vec::new() })
+            let (mut observed, mut decision) = agent.look(standing.orders.clone()).await?;
+            if agent.names_settled().await {
+                (observed, decision) = agent.look(standing.orders).await?;
+            }
+            let identity = decision.memory.nodes.identity;
+            Ok::<_, TickError>(Target { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
         });
         let mut targets = Self { config, reached: Vec::new(), unreached: Vec::new() };
         for looked in join_all(looks).await {
@@ -248,8 +254,15 @@ impl<'c> Targets<'c> {
             return Err(OrderError::NoneReached);
         }
         let served = |target: &Target<'_>| served(&target.observed.proxy, &target.managed(&target.observed.proxy));
-        let nodes: BTreeSet<Node> = self.reached.iter().flat_map(served).collect();
-        Ok(names::find(name, &nodes)?)
+        let rows: BTreeSet<Node> = self.reached.iter().flat_map(served).collect();
+        let of_target = |target: &Target<'_>| {
+            let of_row = |row: &Node| Some((target.identity.instance_of(row)?.clone(), row.clone()));
+            rows.iter().filter_map(of_row).collect::<Vec<_>>()
+        };
+        let by_instance: BTreeMap<Node, Node> = self.reached.iter().flat_map(of_target).collect();
+        let known = rows.iter().chain(by_instance.keys()).cloned().collect();
+        let found = names::find(name, &known)?;
+        Ok(by_instance.get(&found).filter(|_| !rows.contains(&found)).cloned().unwrap_or(found))
     }
 
     /// Pairs each result with its ProxySQL and the remarks.

@@ -57,6 +57,9 @@ pub async fn once(config: &Config) -> Result<bool, RunError> {
 
 async fn tick_once(mut watch: Watch) -> bool {
     let mut well = watch.tick().await;
+    if watch.names_settled().await {
+        well = watch.tick().await;
+    }
     if let Some(round) = watch.second_look_in() {
         tokio::time::sleep(round).await;
         well &= watch.tick().await;

@@ -7,7 +7,7 @@ use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Backing, LeaderView};
+use stonith_core::orchestrator::{Backing, Identity, LeaderView};
 use stonith_core::plan::{Plan, RowChange};
 use stonith_core::table::{Row, Status};
 
@@ -90,7 +90,25 @@ impl Snapshot {
             snapshot.plan = PlanReport::of(&decision.plan);
         }
         conditions.iter().for_each(|condition| snapshot.note(condition));
+        snapshot.name_instances(&memory.nodes.identity);
         snapshot
+    }
+}
+
+impl Snapshot {
+    /// Shows in every text the instances of rows that have another name.
+    fn name_instances(&mut self, identity: &Identity) {
+        if !identity.has_instances() {
+            return;
+        }
+        let reasons = self.nodes.iter_mut().flat_map(|node| {
+            let blockers = node.blockers.iter_mut().map(|blocker| &mut blocker.text);
+            blockers.chain(node.reason.iter_mut().map(|reason| &mut reason.text)).chain([&mut node.why])
+        });
+        let conditions = self.conditions.iter_mut().map(|condition| &mut condition.text);
+        for text in reasons.chain(conditions) {
+            *text = identity.with_instances(text);
+        }
     }
 }
 
@@ -140,6 +158,7 @@ fn node(
     };
     NodeReport {
         node: node.clone(),
+        instance: decision.memory.nodes.identity.instance_of(node).cloned(),
         hostgroups: hostgroups.collect(),
         rows: rows.map(row).collect(),
         verdict: verdict.label(),

@@ -1,15 +1,17 @@
 //! One tick: look, decide, apply. Every change comes from [`decide`] and its plan.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::condition::Condition;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
+use stonith_core::managed::{Managed, served};
 use stonith_core::memory::Memory;
-use stonith_core::node::Node;
+use stonith_core::node::{Host, Node};
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{BlindCause, LeaderView};
+use stonith_core::orchestrator::{Addresses, BlindCause, LeaderView};
 use stonith_core::orders::Orders;
 
 use super::{Agent, untested};
@@ -70,7 +72,8 @@ impl Agent {
     /// ProxySQL could not be read. The leader's answer still renews the lease.
     pub async fn look(&mut self, orders: Orders) -> Result<(Observed, Decision), TickError> {
         let proxy = self.observe().await;
-        let leader = self.ask_leader(proxy.as_ref().ok().map(|seen| &seen.view)).await;
+        let addresses = self.resolver.known();
+        let leader = self.ask_leader(proxy.as_ref().ok().map(|seen| &seen.view), &addresses).await;
         let proxy = match (&leader, proxy) {
             // Waiting for a missing answer takes seconds. Another agent or an operator may have changed rows meanwhile.
             (
@@ -88,7 +91,8 @@ impl Agent {
         };
         let mut fresh = proxy.reading.fresh;
         self.reading = Some(proxy.reading);
-        let mut observed = Observed { proxy: proxy.view, leader, orders };
+        let mut observed = Observed { proxy: proxy.view, leader, orders, addresses };
+        self.resolver.resolve(self.hosts_to_resolve(&observed));
         loop {
             let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
             if fresh || !decision.plan.changes_rows() {
@@ -122,8 +126,8 @@ impl Agent {
     /// Asks Orchestrator what the decision for this ProxySQL needs.
     ///
     /// If Orchestrator refuses the password, it is read again and tried once more (design §7).
-    async fn ask_leader(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
-        let leader = self.ask_leader_once(proxy).await;
+    async fn ask_leader(&mut self, proxy: Option<&ProxyView>, addresses: &Addresses) -> LeaderView {
+        let leader = self.ask_leader_once(proxy, addresses).await;
         if !self.client.refused() {
             return leader;
         }
@@ -134,16 +138,41 @@ impl Agent {
                 return LeaderView::Blind(BlindCause::PasswordUnread { answers, why: one_line(&error) });
             }
         }
-        self.ask_leader_once(proxy).await
+        self.ask_leader_once(proxy, addresses).await
     }
 
-    async fn ask_leader_once(&mut self, proxy: Option<&ProxyView>) -> LeaderView {
+    async fn ask_leader_once(&mut self, proxy: Option<&ProxyView>, addresses: &Addresses) -> LeaderView {
         let (policy, memory) = (&self.settings.policy, &self.memory);
         let ask = |leader: &str, downtimes: &[_]| match proxy {
-            Some(proxy) => leader_query(proxy, memory, leader, downtimes, policy, clock::boot_ms()),
+            Some(proxy) => leader_query(proxy, memory, addresses, leader, downtimes, policy, clock::boot_ms()),
             None => LeaderQuery { history: false, instances: false, backing: true },
         };
         self.client.look(clock::boot_ms, ask, &memory.history.progress).await
+    }
+
+    /// The hosts of all rows and instances, if a row has no instance of its name. Otherwise none.
+    fn hosts_to_resolve(&self, observed: &Observed) -> BTreeSet<Host> {
+        let LeaderView::Led(answer) = &observed.leader else { return BTreeSet::new() };
+        let Some(instances) = &answer.instances else { return BTreeSet::new() };
+        let policy = &self.settings.policy;
+        let served = served(&observed.proxy, &Managed::of(&observed.proxy, policy));
+        let listed: BTreeSet<&Node> = instances.iter().map(|instance| &instance.node).collect();
+        if served.iter().all(|row| listed.contains(row) || policy.aliases.contains_key(row)) {
+            return BTreeSet::new();
+        }
+        served.iter().chain(listed).map(|node| node.host.clone()).collect()
+    }
+
+    /// Whether the first look-up of names has just begun, so that rows may be matched soon.
+    pub fn awaits_names(&self) -> bool {
+        self.memory.nodes.addresses == Addresses::default() && self.resolver.begins()
+    }
+
+    /// Waits for the look-up of names that is under way, but not long. Returns whether a next look can tell more.
+    pub async fn names_settled(&mut self) -> bool {
+        let awaited = self.awaits_names();
+        self.resolver.settle().await;
+        awaited || self.resolver.known().tell_more_than(&self.memory.nodes.addresses)
     }
 
     /// Runs one tick. `keep` saves the memory before anything is changed.

@@ -115,6 +115,11 @@ impl Watch {
         Some(Duration::from_millis(until_ms.saturating_sub(Now::read().boot_ms)))
     }
 
+    /// Waits for the look-up of names that is under way. Returns whether a next tick may match more rows by address.
+    pub async fn names_settled(&mut self) -> bool {
+        self.agent.names_settled().await
+    }
+
     /// Closes the connection to ProxySQL.
     pub async fn close(self) {
         self.agent.close().await;
@@ -146,7 +151,9 @@ impl Watch {
     /// Logs new and recovered conditions, and keeps which ones were logged.
     fn log_conditions(&mut self, found: &[Condition], now_s: i64) {
         let said = self.kept.state.errors.clone();
+        let identity = &self.agent.memory.nodes.identity;
         for (severity, text) in lines_to_log(&mut self.kept.state.errors, found, now_s) {
+            let text = identity.with_instances(&text);
             match severity {
                 Severity::Info => tracing::info!(proxy = %self.proxy, "{text}"),
                 Severity::Warning => tracing::warn!(proxy = %self.proxy, "{text}"),

@@ -46,7 +46,17 @@ pub(super) fn resolve(
         state_dir: at.get(&keys::STATE_DIR)?,
     };
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
-    let mut config = Config { file, orchestrator, proxies, policy, isolation, run, log, shown: BTreeMap::new() };
+    let mut config = Config {
+        file,
+        orchestrator,
+        proxies,
+        policy,
+        aliases: raw.aliases.clone(),
+        isolation,
+        run,
+        log,
+        shown: BTreeMap::new(),
+    };
     if config.isolation.after.is_none() {
         // A comment, not a value: the default depends on the mode, and a value in a config file would fix it.
         let [daemon, once] = [Mode::Daemon, Mode::Once].map(|mode| config.isolation_after(mode).to_toml());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use super::aliases::{self, Aliases};
 use super::definition::{About, Key};
 use super::keys::{self, SECTIONS, Section};
 use super::origin::{ConfigError, Origin, Sourced};
@@ -19,6 +20,7 @@ pub const FILE_MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct RawFile {
     tables: Vec<Table>,
+    pub(super) aliases: Aliases,
 }
 
 /// One section that is in the file.
@@ -72,10 +74,14 @@ impl RawFile {
             ConfigError::new(source.at(at), "", format!("is not TOML: {}", error.message()))
         })?;
         let mut root = table.into_inner();
-        let mut tables = Vec::new();
+        let (mut tables, mut aliases) = (Vec::new(), Aliases::new());
         for section in SECTIONS {
             let Some(value) = root.remove(section.name) else { continue };
             for (at, table) in tables_of(&source, section, value.span().start, value.into_inner())? {
+                if section.name == "aliases" {
+                    aliases = aliases::read(table, |byte| source.at(byte))?;
+                    continue;
+                }
                 let table = read_table(&source, section, at, table)?;
                 check(&table)?;
                 tables.push(table);
@@ -83,7 +89,7 @@ impl RawFile {
         }
         let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
         refuse_unknown(&source, "", root, &names)?;
-        Ok(Self { tables })
+        Ok(Self { tables, aliases })
     }
 
     /// The sections of this name, in the file's order.

@@ -60,6 +60,9 @@ pub fn reference() -> String {
     for section in SECTIONS {
         let name = if section.repeats { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
         let _ = write!(page, "\n## `{name}`\n\n{}\n\n", section.doc);
+        if section.keys.is_empty() {
+            continue;
+        }
         page.push_str(
             "| key | values | default | flag or variable | what it does |\n| --- | --- | --- | --- | --- |\n",
         );

@@ -1,7 +1,7 @@
 //! Renders the config in force as a file that [`super::RawFile`] reads back, with the origin of each value.
 
 use super::keys::{SECTIONS, Section};
-use super::{Config, Origin};
+use super::{Config, Origin, aliases};
 
 /// A value in force, as `config check` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub(super) fn to_toml(config: &Config) -> String {
                 each.map(|index| format!("[[{name}]]\n{}", lines(config, section, &format!("{name}[{index}]")))),
             );
         } else {
-            parts.push(format!("[{name}]\n{}", lines(config, section, name)));
+            let own = if name == "aliases" { aliases::lines(&config.aliases) } else { String::new() };
+            parts.push(format!("[{name}]\n{own}{}", lines(config, section, name)));
         }
     }
     parts.join("\n")

@@ -65,7 +65,8 @@ fn side_effects(proxy: &Node, done: &Done) {
 
 fn log_change(snapshot: &Snapshot, change: &ChangeReport) {
     let proxy = &snapshot.proxysql;
-    let ChangeReport { hostgroup, node, from, to, .. } = change;
+    let ChangeReport { hostgroup, from, to, .. } = change;
+    let node = snapshot.name_in(change);
     let [from, to] = [from, to].map(|status| status.as_deref().unwrap_or("none"));
     let decided = change.of.as_ref().and_then(|node| snapshot.node(node));
     let (verdict, evidence) = decided.map(|node| (node.word(), node.why.clone())).unwrap_or_default();

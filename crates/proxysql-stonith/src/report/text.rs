@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::snapshot::{ChangeReport, Snapshot};
+use crate::snapshot::{ChangeReport, NodeReport, Snapshot};
 
 /// Renders what the next tick would do.
 pub fn plan(snapshot: &Snapshot) -> String {
@@ -16,16 +16,17 @@ pub fn plan(snapshot: &Snapshot) -> String {
         text.push_str("  finish an interrupted apply\n");
     }
     for change in &plan.changes {
-        let _ = writeln!(text, "  {}", changed(change));
+        let _ = writeln!(text, "  {}", changed(snapshot, change));
     }
     for node in &plan.ends_sessions {
+        let node = snapshot.node(node).map_or_else(|| node.to_string(), NodeReport::name);
         let _ = writeln!(text, "  end the sessions that still use {node}");
     }
     // Nodes that Orchestrator does not know are left out here: a condition counts them.
     let is_plain = |verdict, reason| verdict == "keep" || (verdict == "ignore" && reason == Some("not-known"));
     for node in &snapshot.nodes {
         if !is_plain(node.verdict, node.reason.as_ref().map(|reason| reason.label)) {
-            let _ = writeln!(text, "  {}: {}: {}", node.node, node.word(), node.why);
+            let _ = writeln!(text, "  {}: {}: {}", node.name(), node.word(), node.why);
         }
     }
     text
@@ -47,11 +48,11 @@ pub fn status(snapshot: &Snapshot) -> String {
     for condition in &snapshot.conditions {
         let _ = writeln!(text, "  ! {}", condition.text);
     }
-    let width = snapshot.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(4).max(4);
+    let width = snapshot.nodes.iter().map(|node| node.name().len()).max().unwrap_or(4).max(4);
     let _ = writeln!(text, "  {:width$}  {:34}  {:18}  WHY", "NODE", "ROWS", "VERDICT");
     for node in &snapshot.nodes {
         let rows: Vec<String> = node.rows.iter().map(|row| format!("{}:{}", row.hostgroup, row.status)).collect();
-        let (name, rows, word, why) = (node.node.to_string(), rows.join(" "), node.word(), &node.why);
+        let (name, rows, word, why) = (node.name(), rows.join(" "), node.word(), &node.why);
         let _ = writeln!(text, "  {name:width$}  {rows:34}  {word:18}  {why}");
         for blocker in &node.blockers {
             let _ = writeln!(text, "  {:width$}  stays out: {}", "", blocker.text);
@@ -68,8 +69,8 @@ fn heading(snapshot: &Snapshot) -> String {
     }
 }
 
-fn changed(change: &ChangeReport) -> String {
+fn changed(snapshot: &Snapshot, change: &ChangeReport) -> String {
     let status = |status: &Option<String>| status.clone().unwrap_or_else(|| "(none)".to_owned());
-    let ChangeReport { layer, hostgroup, node, from, to, .. } = change;
-    format!("{layer} {hostgroup}/{node} {} -> {}", status(from), status(to))
+    let ChangeReport { layer, hostgroup, from, to, .. } = change;
+    format!("{layer} {hostgroup}/{} {} -> {}", snapshot.name_in(change), status(from), status(to))
 }

@@ -90,3 +90,47 @@ async fn a_repaired_node_returns_though_another_cluster_has_the_alias_of_its_own
     ticks_until(&mut agent, "it is back", || stage.runtime().contains("20/node01:ONLINE[rack 7]")).await;
     eventually("the other cluster is as it was", || stage.runtime().contains("30/solo:ONLINE[alone]")).await;
 }
+
+/// ProxySQL has addresses, and Orchestrator has names that resolve nowhere.
+async fn with_rows_by_address() -> Stage {
+    let stage = Stage::set().await;
+    stage.sql("UPDATE mysql_servers SET hostname='10.0.0.'||substr(hostname,6)");
+    stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    stage.sql("SAVE MYSQL SERVERS TO DISK");
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_gives_a_row_its_instance_and_every_report_shows_both_names() {
+    let stage = with_rows_by_address().await;
+    let aliases = "[aliases]\n\"10.0.0.1\" = \"node01\"\n\"10.0.0.2\" = \"node02\"\n\"10.0.0.3\" = \"node03\"";
+    let config = stage.config(aliases);
+    let aliased = |line: &str| format!("{line} {config}");
+    stage.succeeds(&aliased("run --once")).await;
+    stage.nodes.kill("node01");
+    stage.orchestrator.fail_over("node01", Some("node02"));
+    let (plan, code) = stage.stonith(&aliased("plan")).await;
+    assert_eq!(code, 10, "{plan}");
+    assert!(plan.contains("runtime 10/10.0.0.1:3306 (node01) ONLINE -> OFFLINE_SOFT"), "{plan}");
+    let log = stage.succeeds(&aliased("run --once")).await;
+    assert!(stage.is_fenced("10.0.0.1"), "{}", stage.runtime());
+    assert!(log.contains("10.0.0.1:3306 (node01)") && log.contains("by=10.0.0.2:3306 (node02)"), "{log}");
+    let (status, _) = stage.stonith(&aliased("status")).await;
+    assert!(status.contains("10.0.0.1:3306 (node01)"), "{status}");
+    let (json, _) = stage.stonith(&aliased("status --json")).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["proxies"][0]["nodes"][0]["instance"], "node01:3306", "{json}");
+    let (text, code) = stage.stonith(&aliased("fence node03")).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(stage.is_fenced("10.0.0.3"), "{}", stage.runtime());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_without_an_alias_nothing_fences_a_row_of_another_name() {
+    let stage = with_rows_by_address().await;
+    stage.succeeds("run --once").await;
+    stage.nodes.kill("node01");
+    stage.orchestrator.fail_over("node01", Some("node02"));
+    let (log, _) = stage.stonith("run --once").await;
+    assert!(!stage.is_fenced("10.0.0.1"), "{log}");
+}

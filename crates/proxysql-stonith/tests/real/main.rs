@@ -4,6 +4,7 @@ mod apply;
 mod by_hand;
 mod failover;
 mod login;
+mod names;
 mod orders;
 mod partitions;
 mod rows;

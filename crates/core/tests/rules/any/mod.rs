@@ -9,7 +9,7 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{
-    Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
+    Addresses, Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
 };
 use stonith_core::orders::Orders;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
@@ -219,13 +219,26 @@ fn leader() -> impl Strategy<Value = LeaderView> {
 pub fn observed() -> impl Strategy<Value = Observed> {
     let layers =
         prop_oneof![4 => [likely_rows(), likely_rows(), likely_rows()].boxed(), 1 => [rows(), rows(), rows()].boxed()];
-    (layers, leader()).prop_map(|([runtime, memory, disk], leader)| {
+    (layers, leader(), addresses()).prop_map(|([runtime, memory, disk], leader, addresses)| {
         let pairs = vec![world::pair(10, 20), world::pair(30, 40)];
         Observed {
             proxy: ProxyView { runtime, memory, disk, pairs, ..ProxyView::default() },
             leader,
             orders: Orders::default(),
+            addresses,
         }
+    })
+}
+
+/// Few addresses, so that hosts often share one.
+fn addresses() -> impl Strategy<Value = Addresses> {
+    let host = (select(NAMES.to_vec()), prop::collection::btree_set(0_u8..4, 0..3));
+    let hosts = prop::collection::vec(host, 0..6);
+    hosts.prop_map(|hosts| {
+        let host = |(name, last): (&str, BTreeSet<u8>)| {
+            (name.parse().unwrap(), last.into_iter().map(|last| [10, 0, 0, last].into()).collect())
+        };
+        hosts.into_iter().map(host).collect()
     })
 }
 

@@ -221,6 +221,13 @@ impl Lab {
         self
     }
 
+    /// The agent's host resolves these hosts to 10.0.0.x.
+    pub fn resolves(&mut self, hosts: &[(&str, u8)]) -> &mut Self {
+        let host = |(name, last): &(&str, u8)| (node(name).host, [[10, 0, 0, *last].into()].into());
+        self.addresses = hosts.iter().map(host).collect();
+        self
+    }
+
     /// An operator deletes a row, in every layer.
     pub fn delete(&mut self, hostgroup: u32, name: &str) -> &mut Self {
         for rows in [&mut self.proxy.runtime, &mut self.proxy.memory, &mut self.proxy.disk] {

@@ -14,7 +14,7 @@ use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView, SharedLease};
 use stonith_core::orchestrator::{
-    Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, Recovery, RecoveryHistory,
+    Addresses, Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, Recovery, RecoveryHistory,
     SkippedEntry, UnderWay,
 };
 use stonith_core::orders::Orders;
@@ -64,6 +64,7 @@ pub fn policy() -> Policy {
         end_possible_holders: true,
         excluded_hostgroups: [].into(),
         writer_hostgroups: [].into(),
+        aliases: BTreeMap::new(),
         errant_gtid: ErrantGtid::Hold,
     }
 }
@@ -119,6 +120,8 @@ pub struct Lab {
     pub raft: Raft,
     pub proxy: ProxyView,
     pub orders: Orders,
+    /// What the agent's host resolves.
+    pub addresses: Addresses,
     pub policy: Policy,
     pub memory: Memory,
     /// The present primary, in truth.
@@ -183,6 +186,7 @@ impl Lab {
             raft: Raft::Led { leader: "orc1".to_owned(), backing: Backing::Majority },
             proxy,
             orders: Orders::default(),
+            addresses: Addresses::default(),
             policy: policy(),
             memory: Memory::first_start("boot", START_MS),
             primary: node("node01"),
@@ -260,7 +264,7 @@ impl Lab {
             unwanted_ms: self.now_ms - wanted_ms,
         });
         let proxy = ProxyView { lease, ..self.proxy.clone() };
-        Observed { proxy, leader: self.leader_view(), orders: self.orders.clone() }
+        Observed { proxy, leader: self.leader_view(), orders: self.orders.clone(), addresses: self.addresses.clone() }
     }
 
     fn leader_view(&self) -> LeaderView {
@@ -277,7 +281,15 @@ impl Lab {
             Raft::Silent => return LeaderView::Silent(Default::default()),
         };
         // A single endpoint is all there is to ask; whom a majority names is asked only when it is wanted.
-        let asked = leader_query(&self.proxy, &self.memory, leader, &self.downtimes, &self.policy, self.now_ms);
+        let asked = leader_query(
+            &self.proxy,
+            &self.memory,
+            &self.addresses,
+            leader,
+            &self.downtimes,
+            &self.policy,
+            self.now_ms,
+        );
         LeaderView::Led(Answer {
             leader: leader.clone(),
             asked_ms: self.now_ms,

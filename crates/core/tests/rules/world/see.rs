@@ -1,8 +1,11 @@
 //! What a test looks at: rows, and what was decided of a node.
 
+use std::collections::BTreeSet;
+
 use stonith_core::decide::{Decision, HoldReason, ReturnBlocker, Verdict};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
+use stonith_core::node::Node;
 use stonith_core::role::Role;
 use stonith_core::table::{Comment, Hostgroup, Layer, Row, RowKey};
 
@@ -40,8 +43,9 @@ impl Lab {
 
     /// The nodes that are fenced.
     pub fn fenced(&self) -> Vec<String> {
-        let nodes = self.servers.keys().map(|node| node.host.to_string());
-        nodes.filter(|name| self.is_fenced(name)).collect()
+        let named = LAYERS.iter().flat_map(|layer| self.proxy.layer(*layer)).filter_map(Row::node);
+        let nodes: BTreeSet<Node> = named.filter(|node| node.port == 3306).collect();
+        nodes.into_iter().map(|node| node.host.to_string()).filter(|name| self.is_fenced(name)).collect()
     }
 
     /// Every layer's rows, to compare.

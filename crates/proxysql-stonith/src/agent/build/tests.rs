@@ -64,6 +64,9 @@ on_blind = "isolate"
 end_possible_holders = false
 mode = "observe"
 
+[aliases]
+"10.0.0.5" = "db1:3307"
+
 [isolation]
 after = "77s"
 scope = "writers"
@@ -95,6 +98,7 @@ fence_on: LostInRecovery
 max_downtime_fences: 7
 excluded: 30 31
 writers: 32
+aliases: 10.0.0.5:3306=db1:3307
 errant_gtid: Warn
 blind_isolates: true
 end_possible_holders: false
@@ -203,17 +207,17 @@ fn shown(config: &Config) -> String {
         end_possible_holders,
         excluded_hostgroups,
         writer_hostgroups,
+        aliases,
         errant_gtid,
     } = policy;
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
-    let IsolationConfig { after: _, scope: _ } = &config.isolation; // both in the policy
+    let (IsolationConfig { after: _, scope: _ }, LogConfig { format, level }) = (&config.isolation, config.log); // the policy's
     let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
-    let LogConfig { format, level } = config.log;
     format!(
         "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
          timeouts: {connect_timeout:?} {read_timeout:?} {tick_timeout:?}\nproxies: {}\nlogins: {}\n\
          logins_read_again: {}\ntls: {}\nuntested: {}\nfence_on: {fence_on:?}\n\
-         max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\nerrant_gtid: {errant_gtid:?}\n\
+         max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
          state_dir: {}\nlog: {format:?} {level:?}\n",
@@ -226,6 +230,7 @@ fn shown(config: &Config) -> String {
         list(untested),
         list(&excluded_hostgroups),
         list(&writer_hostgroups),
+        list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
         state_dir.display(),
     )
 }
@@ -261,12 +266,12 @@ fn every_key_of_the_config_file_is_seen_in_what_runs() {
     let mut sections = known("");
     sections.sort();
     assert!(file.keys().eq(&sections), "{sections:?}");
-    for section in sections {
-        let set: Vec<&toml::Table> = match &file[&section] {
+    for section in sections.iter().filter(|section| *section != "aliases") {
+        let set: Vec<&toml::Table> = match &file[section] {
             toml::Value::Array(tables) => tables.iter().filter_map(toml::Value::as_table).collect(),
             table => table.as_table().into_iter().collect(),
         };
-        for key in known(&section) {
+        for key in known(section) {
             // This key cannot be set together with `password`.
             let is_tried_below = (section.as_str(), key.as_str()) == ("orchestrator", "password_file");
             assert!(is_tried_below || set.iter().any(|table| table.contains_key(&key)), "{section}.{key} is not tried");

@@ -49,6 +49,29 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
 }
 
 #[test]
+fn an_alias_is_of_two_nodes_and_a_row_has_one() {
+    for (more, error) in [
+        ("\"10.0.0.5\" = 1", ":9: aliases: expected an instance, such as \"db1:3306\"; found integer"),
+        ("\"10.0.0.5\" = \"a b\"", ":9: aliases: \"a b\" is not a host name (printable ASCII, at most 255 bytes)"),
+        ("\"10.0.0.5:x\" = \"db1\"", "is not host:port"),
+        ("\"a\" = \"b\"\n\"A.\" = \"c\"", ":10: aliases: a:3306 is listed twice; the first is at"),
+    ] {
+        let text = refused(&after_minimal(&format!("[aliases]\n{more}")));
+        assert!(text.contains(error), "{text}");
+    }
+}
+
+#[test]
+fn an_aliases_port_is_3306_if_there_is_none() {
+    let config =
+        Case::with(&after_minimal("[aliases]\n\"10.0.0.5\" = \"db1:3307\"\n\"2001:db8::5\" = \"[2001:db8::6]\""));
+    let config = config.load().unwrap();
+    let aliases = config.policy(Mode::Daemon).unwrap().aliases;
+    let aliases: Vec<String> = aliases.iter().map(|(row, instance)| format!("{row} {instance}")).collect();
+    assert_eq!(aliases, ["10.0.0.5:3306 db1:3307", "[2001:db8::5]:3306 [2001:db8::6]:3306"]);
+}
+
+#[test]
 fn unknown_keys_are_refused_with_the_nearest_one() {
     for (more, error) in [
         ("[isolation]\nafer = \"20s\"", ":9: isolation.afer: unknown key; did you mean \"after\"?"),

@@ -7,7 +7,7 @@ use stonith_core::decide::{Decision, decide, leader_query};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{Answer, Backing, LeaderView, RecoveryHistory};
+use stonith_core::orchestrator::{Addresses, Answer, Backing, LeaderView, RecoveryHistory};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 use stonith_core::table::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
@@ -83,7 +83,12 @@ fn memory() -> Memory {
 /// third one does.
 pub fn of_answer(answer: Answer) -> bool {
     let memory = memory();
-    let observed = Observed { proxy: proxy(), leader: LeaderView::Led(answer), orders: Orders::default() };
+    let observed = Observed {
+        proxy: proxy(),
+        leader: LeaderView::Led(answer),
+        orders: Orders::default(),
+        addresses: Addresses::default(),
+    };
     let first = decided(&observed, &memory, NOW_MS, true).memory;
     let second = decided(&observed, &first, NOW_MS + 1_900, true).memory;
     decided(&observed, &second, NOW_MS + 3_000, false).plan.unfences()
@@ -91,7 +96,12 @@ pub fn of_answer(answer: Answer) -> bool {
 
 /// Whatever was kept: without a leader no fenced node goes back, and with one there is a decision.
 pub fn of_kept(kept: &Memory, orders: Orders) {
-    let silent = Observed { proxy: proxy(), leader: LeaderView::Silent(Default::default()), orders };
+    let silent = Observed {
+        proxy: proxy(),
+        leader: LeaderView::Silent(Default::default()),
+        orders,
+        addresses: Addresses::default(),
+    };
     decided(&silent, kept, NOW_MS, true);
     let led = Observed { leader: LeaderView::Led(recorded_answer()), ..silent };
     decided(&led, kept, NOW_MS, false);
@@ -102,7 +112,8 @@ pub fn of_proxy(proxy: ProxyView) {
     let mut memory = memory();
     memory.nodes.known.extend(proxy.runtime.iter().filter_map(Row::node));
     for leader in [LeaderView::Led(answer()), LeaderView::Silent(Default::default())] {
-        let observed = Observed { proxy: proxy.clone(), leader, orders: Orders::default() };
+        let observed =
+            Observed { proxy: proxy.clone(), leader, orders: Orders::default(), addresses: Addresses::default() };
         // Cut off for longer than the lease: each of its nodes is taken out.
         decided(&observed, &memory, NOW_MS + 60_000, false);
     }
@@ -116,7 +127,7 @@ fn decided(observed: &Observed, memory: &Memory, now_ms: u64, stays_fenced: bool
         LeaderView::Led(answer) => answer.downtimes.as_slice(),
         _ => &[],
     };
-    let _ = leader_query(proxy, memory, "http://orc1:3000", downtimes, &policy, now_ms);
+    let _ = leader_query(proxy, memory, &Addresses::default(), "http://orc1:3000", downtimes, &policy, now_ms);
     let decision = decide(observed, memory, &policy, now_ms);
     let fenced = Node::new("node01", 3306).ok();
     for layer in LAYERS {
