@@ -139,9 +139,14 @@ pub enum TargetError {
     /// The release is saved, but the rows are not as ordered.
     #[error("{0}; the release is saved, but the rows are not as ordered yet: try again")]
     OnRecord(String),
-    /// The rows are as ordered, but ProxySQL did not put the node ONLINE in time.
-    #[error("{0} is let back, but was not ONLINE in time")]
-    NotOnline(Node),
+    /// The rows are as ordered, but runtime did not show the node ONLINE in time.
+    #[error("{node} is let back, but was not ONLINE in time: {}", .rows.join(", "))]
+    NotOnline {
+        /// The node.
+        node: Node,
+        /// Its rows as last seen.
+        rows: Vec<String>,
+    },
 }
 
 fn rows_in_service(rows: &[String]) -> String {
