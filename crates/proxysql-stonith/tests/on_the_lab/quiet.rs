@@ -1,5 +1,7 @@
 //! A quiet tick: tables are read only when something can have changed, and no change can hide (A6).
 
+use std::time::Duration;
+
 use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
@@ -19,7 +21,7 @@ impl Reader {
             address: Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap(),
             credential: radmin("radmin"),
             tls: None,
-            timeout: std::time::Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
         };
         Self { admin: Admin::connect(&settings).await.unwrap(), known: None }
     }
@@ -148,6 +150,19 @@ async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"), "{}", stage.everything());
+}
+
+/// The monitor may undo a change until its next check has ended. The wait is 5 s at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_the_monitor_is_as_long_as_its_interval_and_timeout() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    for (interval_ms, timeout_ms, round_ms) in [(700, 200, 900), (60_000, 200, 5_000)] {
+        stage.sql(&format!("SET mysql-monitor_read_only_interval='{interval_ms}'"));
+        stage.sql(&format!("SET mysql-monitor_read_only_timeout='{timeout_ms}'"));
+        assert_eq!(agent.monitor_round().await.unwrap(), Duration::from_millis(round_ms));
+    }
 }
 
 /// Runtime of before a LOAD and memory of after it would look like an apply that was cut off.
