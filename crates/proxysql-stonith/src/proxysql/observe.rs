@@ -161,11 +161,16 @@ pub async fn observe(
             (stamp, reads) = (after, reads + 1);
             continue;
         }
-        let tells = after == before && checksums(&after) == checksums(&stamp) && tells_all(&after);
+        let tells = is_unchanged(&stamp, &before, &after) && tells_all(&after);
         shared.put_into(&mut view);
         let stamp = tells.then(|| (admin.number(), after));
         return Ok(SeenProxy { view, reading: ReadStamp { fresh: true, stamp, read_ms: now_ms } });
     }
+}
+
+/// Whether nothing changed while the tables were read. What agents share may change before `before`.
+fn is_unchanged(first: &[Record], before: &[Record], after: &[Record]) -> bool {
+    after == before && checksums(after) == checksums(first)
 }
 
 /// The checksums of a stamp, without the count of changed records.
@@ -281,6 +286,15 @@ mod tests {
         let seen = stamp(&[("mysql_servers_v2", "4"), ("mysql_servers", "5"), ("total_changes", "6")]);
         assert_eq!(loads(&seen), Some(&Some("5".to_owned())));
         assert_eq!(checksums(&seen), [&seen[0], &seen[1]], "total_changes counts this program's own records too");
+    }
+
+    #[test]
+    fn tables_are_unchanged_if_neither_a_checksum_nor_a_record_of_memory_or_disk_changed() {
+        let seen = |loads: &str, changes: &str| stamp(&[("mysql_servers_v2", loads), ("total_changes", changes)]);
+        let first = seen("4", "6");
+        assert!(is_unchanged(&first, &seen("4", "7"), &seen("4", "7")), "what agents share changed");
+        assert!(!is_unchanged(&first, &seen("4", "7"), &seen("4", "8")));
+        assert!(!is_unchanged(&first, &seen("5", "7"), &seen("5", "7")));
     }
 
     fn row(status: &str, comment: &str) -> Row {

@@ -140,6 +140,12 @@ async fn suspended_nothing_is_fenced_until_resume() {
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("suspended") && text.contains("upgrade"), "{text}");
+    let (text, code) = stage.stonith("status --json").await;
+    assert_eq!(code, 3, "{text}");
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let proxy = &status["proxies"][0];
+    assert_eq!(proxy["suspended"], "upgrade", "{text}");
+    assert!((3_500..=3_600).contains(&proxy["suspended_for_s"].as_u64().unwrap()), "{text}");
     stage.succeeds("resume").await;
     stage.succeeds("run --once").await;
     assert!(stage.is_fenced("node01"));

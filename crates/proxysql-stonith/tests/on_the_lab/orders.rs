@@ -363,11 +363,29 @@ async fn an_unfence_that_waits_goes_on_while_proxysql_shuns_the_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_not_carried_out_on_every_proxysql_fails() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    other.sql("UPDATE mysql_servers SET comment='rack 9 [stonith:9 from the future]' WHERE hostname='node03'");
+    other.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let [own, holds] = [&stage, &other].map(|stage| stage.proxysql.address().to_string());
+    for (proxies, of, expected) in
+        [(own.clone(), 1, 0), (format!("{own},{holds}"), 2, 1), (format!("{own},127.0.0.1:9"), 2, 1)]
+    {
+        for (order, says) in [("fence", "fenced(soft)"), ("unfence", "let back")] {
+            let (text, code) = stage.stonith(&format!("{order} node03:3306 --proxysql={proxies}")).await;
+            assert_eq!(code, expected, "{order} on {proxies}: {text}");
+            assert!(text.contains(&format!("{says} on 1 of {of}")), "{order} on {proxies}: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unfence_says_where_the_node_was_let_back_and_where_it_was_not_fenced() {
     let (stage, other) = (Stage::set().await, Stage::set().await);
     let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
     let text = stage.succeeds("fence node03").await;
     assert!(!text.contains("already"), "{text}");
+    assert!(text.contains("row changed") && text.contains("verdict=\"fence(soft)\""), "{text}");
     let text = stage.succeeds(&format!("unfence node03 {both}")).await;
     assert!(text.contains("was not fenced on 1 of 2") && text.contains("let back on 1 of 2"), "{text}");
     stage.succeeds("fence node03").await;
@@ -463,6 +481,7 @@ async fn an_isolation_that_is_not_taken_back_on_every_proxysql_fails() {
             text.contains("no node is out of service only because of an isolation") && text.contains(says),
             "{text}"
         );
+        assert!(!text.contains("stays out"), "no node is out: {text}");
     }
 }
 

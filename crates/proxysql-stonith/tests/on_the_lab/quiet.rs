@@ -152,6 +152,17 @@ async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
     assert!(stage.is_fenced("node01"), "{}", stage.everything());
 }
 
+/// Its count of changed records is another one (facts §1).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_connection_read_is_read_again() {
+    let stage = Stage::set().await;
+    let mut reader = Reader::of(&stage).await;
+    reader.settle().await;
+    assert!(!reader.look(0).await.1, "control: on the same connection it is not");
+    reader.admin = Reader::of(&stage).await.admin;
+    assert!(reader.look(0).await.1);
+}
+
 /// The monitor may undo a change until its next check has ended. The wait is 5 s at most.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_of_the_monitor_is_as_long_as_its_interval_and_timeout() {
