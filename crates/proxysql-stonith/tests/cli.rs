@@ -118,6 +118,12 @@ fn config_check_says_where_whoever_answers_is_believed() {
     assert_eq!(says(&MINIMAL.replace("127.0.0.1:9\"\nuser", "10.0.0.5:6032\"\nuser")), [false, false, true]);
 }
 
+#[test]
+fn the_reference_of_the_config_needs_no_config() {
+    let (text, code) = Desk::new("garbage").run("config reference");
+    assert_eq!((text.as_str(), code), (include_str!("../../../docs/config.md"), 0));
+}
+
 /// The scheduler's interval is longer than the daemon's, so `run --once` needs a longer lease.
 #[test]
 fn a_config_for_the_daemon_alone_is_valid_and_says_so() {

@@ -242,11 +242,6 @@ impl<'c> Targets<'c> {
         &self.unreached
     }
 
-    /// How many ProxySQLs are configured.
-    pub fn configured(&self) -> usize {
-        self.config.proxies.len()
-    }
-
     /// Finds the node that the operator means, among all managed rows.
     fn find(&self, name: &str) -> Result<Node, OrderError> {
         if self.reached.is_empty() {
@@ -347,4 +342,30 @@ fn is_ours(row: &Row) -> bool {
 fn is_marked(proxy: &ProxyView, node: &Node) -> bool {
     let rows = Layer::ALL.into_iter().flat_map(|layer| proxy.layer(layer));
     rows.into_iter().any(|row| row.node().as_ref() == Some(node) && Comment::parse(&row.comment) != Comment::Plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_is_held_by_what_the_operator_can_correct_says_how() {
+        let held = |why| {
+            let node = Node::new("node01", 3306).unwrap();
+            TargetError::Held { node, why: Box::new(why), in_service: vec!["10/node01:3306 ONLINE".to_owned()] }
+                .to_string()
+        };
+        for (why, way_out) in [
+            (HoldReason::UnreadableMarker, Some("Correct or remove the [stonith:...] note")),
+            (HoldReason::UnknownStatus("DRAINING".to_owned()), Some("Set a status in mysql_servers")),
+            (HoldReason::NotKnown, None),
+        ] {
+            let text = held(why);
+            assert!(text.contains("In service: 10/node01:3306 ONLINE."), "{text}");
+            match way_out {
+                Some(way_out) => assert!(text.contains(way_out), "{text}"),
+                None => assert!(text.ends_with("ONLINE."), "{text}"),
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lab::proxysql::Verdict;
 use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
@@ -150,6 +151,21 @@ async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"), "{}", stage.everything());
+}
+
+/// An agent may drop its table between the list of tables and the read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_agents_that_is_gone_is_empty_and_one_that_can_not_be_read_is_an_error() {
+    for (cause, is_read) in [("no such table: main.stonith_lease", true), ("database disk image is malformed", false)] {
+        let stage = Stage::set().await;
+        stage.sql("CREATE TABLE main.stonith_lease AS SELECT 'another' AS owner, 1 AS noted, 2 AS until, 1 AS wanted");
+        let mut reader = Reader::of(&stage).await;
+        stage.proxysql.before_statement(move |sql| {
+            if sql.contains("FROM main.stonith_lease") { Verdict::Refuse(cause) } else { Verdict::Go }
+        });
+        let seen = observe(&mut reader.admin, &Policy::default(), "us", None, 0).await;
+        assert_eq!(seen.as_ref().map(|seen| seen.view.lease.clone()).ok(), is_read.then_some(None), "{seen:?}");
+    }
 }
 
 /// Its count of changed records is another one (facts §1).
