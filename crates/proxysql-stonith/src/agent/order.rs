@@ -191,7 +191,6 @@ pub struct OnProxy<T> {
 /// Every ProxySQL that was reached, and what was observed there.
 #[derive(Debug)]
 pub struct Targets<'c> {
-    config: &'c Config,
     reached: Vec<Target<'c>>,
     unreached: Vec<TickError>,
 }
@@ -227,7 +226,7 @@ impl<'c> Targets<'c> {
             let (observed, _) = agent.look(standing.orders).await?;
             Ok::<_, TickError>(Target { proxy, agent, state, observed, suspended, remarks: Vec::new() })
         });
-        let mut targets = Self { config, reached: Vec::new(), unreached: Vec::new() };
+        let mut targets = Self { reached: Vec::new(), unreached: Vec::new() };
         for looked in join_all(looks).await {
             match looked {
                 Ok(target) => targets.reached.push(target),
