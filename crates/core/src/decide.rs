@@ -173,11 +173,7 @@ fn known_ties<'a>(
 
 /// Two nodes each that share a pair or a hostgroup, and were last seen to replicate together. They tie a returned old
 /// primary to its cluster: Orchestrator shows it alone, and its record may be purged.
-fn companions<'a>(
-    memory: &'a Memory,
-    rows: &'a ManagedRows<'_>,
-    managed: &Managed,
-) -> Vec<(&'a Node, &'a Node)> {
+fn companions<'a>(memory: &'a Memory, rows: &'a ManagedRows<'_>, managed: &Managed) -> Vec<(&'a Node, &'a Node)> {
     let mut first: BTreeMap<(&Node, Hostgroup), &Node> = BTreeMap::new();
     let mut joined = Vec::new();
     for (server, of_server) in rows.servers() {

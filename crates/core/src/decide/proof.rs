@@ -233,7 +233,13 @@ mod tests {
     }
 
     fn judge<'a>(topology: &'a Topology<'a>) -> Judge<'a> {
-        Judge { topology, unproven_check_type: None, may_become_writer: true, has_writer_row: true, errant_gtid_holds: true }
+        Judge {
+            topology,
+            unproven_check_type: None,
+            may_become_writer: true,
+            has_writer_row: true,
+            errant_gtid_holds: true,
+        }
     }
 
     #[test]

@@ -161,16 +161,16 @@ pub async fn observe(
             (stamp, reads) = (after, reads + 1);
             continue;
         }
-        let tells = is_unchanged(&stamp, &before, &after) && tells_all(&after);
+        let tells = tells_that_nothing_changed(&stamp, &before, &after);
         shared.put_into(&mut view);
         let stamp = tells.then(|| (admin.number(), after));
         return Ok(SeenProxy { view, reading: ReadStamp { fresh: true, stamp, read_ms: now_ms } });
     }
 }
 
-/// Whether nothing changed while the tables were read. What agents share may change before `before`.
-fn is_unchanged(first: &[Record], before: &[Record], after: &[Record]) -> bool {
-    after == before && checksums(after) == checksums(first)
+/// Whether the stamps tell that nothing changed while the tables were read. What agents share may change before `before`.
+fn tells_that_nothing_changed(first: &[Record], before: &[Record], after: &[Record]) -> bool {
+    after == before && checksums(after) == checksums(first) && tells_all(after)
 }
 
 /// The checksums of a stamp, without the count of changed records.
@@ -292,9 +292,11 @@ mod tests {
     fn tables_are_unchanged_if_neither_a_checksum_nor_a_record_of_memory_or_disk_changed() {
         let seen = |loads: &str, changes: &str| stamp(&[("mysql_servers_v2", loads), ("total_changes", changes)]);
         let first = seen("4", "6");
-        assert!(is_unchanged(&first, &seen("4", "7"), &seen("4", "7")), "what agents share changed");
-        assert!(!is_unchanged(&first, &seen("4", "7"), &seen("4", "8")));
-        assert!(!is_unchanged(&first, &seen("5", "7"), &seen("5", "7")));
+        assert!(tells_that_nothing_changed(&first, &seen("4", "7"), &seen("4", "7")), "what agents share changed");
+        assert!(!tells_that_nothing_changed(&first, &seen("4", "7"), &seen("4", "8")));
+        assert!(!tells_that_nothing_changed(&first, &seen("5", "7"), &seen("5", "7")));
+        let old = stamp(&[("mysql_servers", "4")]);
+        assert!(!tells_that_nothing_changed(&old, &old, &old), "before 2.6");
     }
 
     fn row(status: &str, comment: &str) -> Row {
