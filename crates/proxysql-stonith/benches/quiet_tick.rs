@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use lab::nodes::Nodes;
 use lab::orchestrator;
 use mysql_async::prelude::Queryable;
-use program::{Running, eventually, find, free_port};
+use program::{Running, eventually, find, free_port, skipped};
 
 /// How long is measured, after as long to settle.
 const MEASURED: Duration = Duration::from_secs(20);
 
 fn main() {
     let Some(proxysql) = find("proxysql", "PROXYSQL_BIN") else {
-        println!("SKIPPED: needs a real proxysql on PATH (or PROXYSQL_BIN): build it from github:sysown/proxysql");
+        skipped("needs a real proxysql on PATH (or PROXYSQL_BIN): build it from github:sysown/proxysql");
         return;
     };
     let runtime =

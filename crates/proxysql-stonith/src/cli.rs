@@ -290,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_a_flag_has_the_first_sentence_the_default_and_the_variables() {
+        let help = read("run --help").unwrap_err().to_string();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for line in [
+            "--interval <DURATION> Time between two ticks of the daemon, spread by up to 20 % [default: 1s]. With --once: \
+             Time between two starts of run --once by ProxySQL's scheduler [default: 5s]",
+            "--proxysql <HOST:PORT,...> ProxySQL's admin interface, such as 127.0.0.1:6032 \
+             [env: PROXYSQL_STONITH_PROXYSQL]",
+            "--allow-untested-version Work on a ProxySQL version that is untested with this program --mode",
+            "--state-dir <DIR> Directory for the state of every ProxySQL \
+             [default: $STATE_DIRECTORY or /var/lib/proxysql-stonith] [env: PROXYSQL_STONITH_STATE_DIR]",
+        ] {
+            assert!(words.contains(line), "{line}\n{words}");
+        }
+    }
+
+    #[test]
     fn global_flags_stand_before_or_after_the_command_and_repeat() {
         for line in [
             "--orchestrator http://a --orchestrator http://b plan --isolation-scope off",

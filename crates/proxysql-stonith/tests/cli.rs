@@ -119,6 +119,23 @@ fn config_check_says_where_whoever_answers_is_believed() {
 }
 
 #[test]
+fn the_reference_of_the_config_needs_no_config() {
+    let (text, code) = Desk::new("garbage").run("config reference");
+    assert_eq!((text.as_str(), code), (include_str!("../../../docs/config.md"), 0));
+}
+
+/// The scheduler's interval is longer than the daemon's, so `run --once` needs a longer lease.
+#[test]
+fn a_config_for_the_daemon_alone_is_valid_and_says_so() {
+    for (after, says) in [("12s", true), ("60s", false)] {
+        let (text, code) = Desk::new(MINIMAL).run(&format!("config check --isolation-after={after}"));
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(text.contains("# `run --once` refuses this config: "), says, "{text}");
+        assert!(!text.contains("# `run` refuses"), "{text}");
+    }
+}
+
+#[test]
 fn tls_without_any_ca_to_verify_with_is_refused_and_unverified_tls_needs_none() {
     let https = MINIMAL.replace("http://127.0.0.1:9", "https://127.0.0.1:9");
     let to_proxysql = format!("{MINIMAL}tls = \"verify-identity\"\n");

@@ -49,8 +49,10 @@ pub fn leader_query(
         || unconfirmed
         || addresses.tell_more_than(&memory.nodes.addresses) // they are matched to the names in this answer
         || has_two_writers(proxy, &managed, &memory.nodes.identity)
-        || (due(memory.nodes.instances_asked_ms) && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server)))
-        || history // a new record is judged by the topology of the same tick
+        || due(memory.nodes.instances_asked_ms)
+            && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server))
+        // A new record is judged by the topology of the same tick.
+        || history
         || has_suspect(proxy, &managed, memory, downtimes);
     let lease_lost = memory.lease.isolated
         || memory.lease.asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::admin_client::{Client, Packet, Said};
-use crate::program::{Running, eventually, find, free_port};
+use crate::program::{Running, eventually, find, free_port, skipped};
 use crate::recordings::{Kind, NotCompared, of};
 use crate::statements::{self, Recorded, SET_UP, is_same};
 
@@ -76,7 +76,7 @@ fn bytes(real: &[Packet], lab: &[Packet]) -> String {
 #[tokio::test]
 async fn the_real_one_answers_as_recorded_and_the_lab_as_the_real_one() {
     let Some(program) = find("proxysql", "PROXYSQL_BIN") else {
-        println!("SKIPPED: needs a real proxysql on PATH (or PROXYSQL_BIN): build it from github:sysown/proxysql");
+        skipped("needs a real proxysql on PATH (or PROXYSQL_BIN): build it from github:sysown/proxysql");
         return;
     };
     let (mut compared, mut wrong, mut not_compared) = (0, String::new(), NotCompared::of(Kind::Statements));

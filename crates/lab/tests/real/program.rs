@@ -1,6 +1,7 @@
 //! Real programs on loopback: where they are, and that each ends with the test that started it. The tests of the
 //! program use this too.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Child;
@@ -12,6 +13,11 @@ pub fn find(name: &str, variable: &str) -> Option<PathBuf> {
     let on_path =
         std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     named.into_iter().chain(on_path.map(|dir| dir.join(name))).find(|path| path.is_file())
+}
+
+/// Says that a test does nothing, and why. The test harness does not capture this.
+pub fn skipped(why: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A process that ends with its owner.

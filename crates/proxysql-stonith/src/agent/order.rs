@@ -140,9 +140,14 @@ pub enum TargetError {
     /// The release is saved, but the rows are not as ordered.
     #[error("{0}; the release is saved, but the rows are not as ordered yet: try again")]
     OnRecord(String),
-    /// The rows are as ordered, but ProxySQL did not put the node ONLINE in time.
-    #[error("{0} is let back, but was not ONLINE in time")]
-    NotOnline(Node),
+    /// The rows are as ordered, but runtime did not show the node ONLINE in time.
+    #[error("{node} is let back, but was not ONLINE in time: {}", .rows.join(", "))]
+    NotOnline {
+        /// The node.
+        node: Node,
+        /// Its rows as last seen.
+        rows: Vec<String>,
+    },
 }
 
 fn rows_in_service(rows: &[String]) -> String {
@@ -187,7 +192,6 @@ pub struct OnProxy<T> {
 /// Every ProxySQL that was reached, and what was observed there.
 #[derive(Debug)]
 pub struct Targets<'c> {
-    config: &'c Config,
     reached: Vec<Target<'c>>,
     unreached: Vec<TickError>,
 }
@@ -228,7 +232,7 @@ impl<'c> Targets<'c> {
             let identity = decision.memory.nodes.identity;
             Ok::<_, TickError>(Target { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
         });
-        let mut targets = Self { config, reached: Vec::new(), unreached: Vec::new() };
+        let mut targets = Self { reached: Vec::new(), unreached: Vec::new() };
         for looked in join_all(looks).await {
             match looked {
                 Ok(target) => targets.reached.push(target),
@@ -241,11 +245,6 @@ impl<'c> Targets<'c> {
     /// The errors of the ProxySQLs that were not reached.
     pub fn unreached(&self) -> &[TickError] {
         &self.unreached
-    }
-
-    /// How many ProxySQLs are configured.
-    pub fn configured(&self) -> usize {
-        self.config.proxies.len()
     }
 
     /// Finds the node that the operator means, among all managed rows.
@@ -355,4 +354,30 @@ fn is_ours(row: &Row) -> bool {
 fn is_marked(proxy: &ProxyView, node: &Node) -> bool {
     let rows = Layer::ALL.into_iter().flat_map(|layer| proxy.layer(layer));
     rows.into_iter().any(|row| row.node().as_ref() == Some(node) && Comment::parse(&row.comment) != Comment::Plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_is_held_by_what_the_operator_can_correct_says_how() {
+        let held = |why| {
+            let node = Node::new("node01", 3306).unwrap();
+            TargetError::Held { node, why: Box::new(why), in_service: vec!["10/node01:3306 ONLINE".to_owned()] }
+                .to_string()
+        };
+        for (why, way_out) in [
+            (HoldReason::UnreadableMarker, Some("Correct or remove the [stonith:...] note")),
+            (HoldReason::UnknownStatus("DRAINING".to_owned()), Some("Set a status in mysql_servers")),
+            (HoldReason::NotKnown, None),
+        ] {
+            let text = held(why);
+            assert!(text.contains("In service: 10/node01:3306 ONLINE."), "{text}");
+            match way_out {
+                Some(way_out) => assert!(text.contains(way_out), "{text}"),
+                None => assert!(text.ends_with("ONLINE."), "{text}"),
+            }
+        }
+    }
 }

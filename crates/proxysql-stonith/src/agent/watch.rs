@@ -30,14 +30,12 @@ pub struct Watch {
     kept: Kept,
     /// The plan that was applied last, and until when the monitor may still undo it, ms of the boot clock.
     applied: Option<(Plan, u64)>,
-    /// What the last tick observed, decided and did.
-    snapshot: Option<Snapshot>,
 }
 
 impl Watch {
     /// Makes a watch of an agent and what it continues from.
     pub fn new(proxy: Node, agent: Agent, kept: Kept) -> Self {
-        Self { proxy, agent, kept, applied: None, snapshot: None }
+        Self { proxy, agent, kept, applied: None }
     }
 
     /// Runs one tick and logs it. Returns whether all went well.
@@ -75,14 +73,8 @@ impl Watch {
             self.report(&tick, &snapshot).await;
             self.agent.give_back(tick.observed.proxy);
         }
-        self.snapshot = Some(snapshot);
         self.log_conditions(&found, now.wall_s);
         well
-    }
-
-    /// The snapshot of the last tick.
-    pub fn snapshot(&self) -> Option<&Snapshot> {
-        self.snapshot.as_ref()
     }
 
     /// The conditions of a tick.

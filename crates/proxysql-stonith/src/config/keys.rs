@@ -149,7 +149,7 @@ pub static ORCHESTRATOR_PASSWORD_FILE: Key<PathBuf> = Key::new(
 pub static TLS_VERIFY: Key<bool> = Key::new(
     "orchestrator",
     "tls_verify",
-    "Verify Orchestrator's certificate. With `false`, whoever answers in its place is believed.",
+    "Verify Orchestrator's certificate. With `false`, any server on the way can pose as Orchestrator.",
 )
 .default("true");
 
@@ -238,7 +238,7 @@ pub static PROXYSQL_TLS: Key<ProxyTls> = Key::new(
     "proxysql",
     "tls",
     "TLS to the admin interface. `verify-ca` requires a certificate that a CA in `ca_file` signed. `verify-identity` \
-     requires that it is also for this address. With `off`, whoever answers in ProxySQL's place is believed.",
+     requires that it is also for this address. With `off`, any server on the way can pose as ProxySQL.",
 )
 .default("off");
 

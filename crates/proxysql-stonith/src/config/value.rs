@@ -289,7 +289,7 @@ impl<W: Word> Value for W {
     }
 }
 
-/// The part of a text that an error shows.
+/// The beginning of a text that an error shows.
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }
@@ -300,4 +300,22 @@ fn quoted(text: &str) -> String {
 
 fn listed(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_value_is_quoted_but_not_in_full() {
+        assert_eq!(bool::from_text("yes").unwrap_err(), "\"yes\" is not known; expected true or false");
+        let long = i64::from_text(&"x".repeat(1_000)).unwrap_err();
+        assert_eq!(long, format!("\"{}\" is not a number; expected a whole number", "x".repeat(40)));
+    }
+
+    #[test]
+    fn hostgroups_can_be_written_as_text_too() {
+        let hostgroups = Vec::<Hostgroup>::from_text("30, 40").unwrap();
+        assert_eq!(hostgroups.iter().map(ToString::to_string).collect::<Vec<_>>(), ["30", "40"]);
+    }
 }

@@ -94,6 +94,15 @@ mod tests {
     }
 
     #[test]
+    fn the_count_is_left_out_where_there_is_nothing_to_count() {
+        let mut log_once = LogOnce::default();
+        log_once.error("orc1", "refused", 100);
+        assert_eq!(log_once.error("orc1", "refused", 100 + AGAIN_AFTER_S).as_deref(), Some("refused"));
+        assert_eq!(log_once.error("orc1", "refused", 101 + AGAIN_AFTER_S), None);
+        assert_eq!(log_once.error("orc1", "401", 102 + AGAIN_AFTER_S).as_deref(), Some("401"));
+    }
+
+    #[test]
     fn another_error_or_another_place_is_said_at_once() {
         let mut log_once = LogOnce::default();
         log_once.error("orc1", "refused", 100);

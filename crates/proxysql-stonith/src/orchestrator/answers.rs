@@ -493,6 +493,21 @@ mod tests {
     }
 
     #[test]
+    fn the_errors_of_stopped_replication_threads_are_read_without_their_quotes() {
+        let mut json: serde_json::Value = serde_json::from_slice(&recorded("2-failover/all-instances")).unwrap();
+        for (io, sql, expected) in [
+            (r#""""#, "", ""),
+            (r#""error connecting to master""#, r#""""#, "error connecting to master"),
+            (r#""error connecting""#, r#""Duplicate entry""#, "error connecting; Duplicate entry"),
+        ] {
+            json[0]["LastIOError"] = io.into();
+            json[0]["LastSQLError"] = sql.into();
+            let entries = instances(json.to_string().as_bytes(), DATE_S).unwrap();
+            assert_eq!(entries.read[0].replication_error, expected);
+        }
+    }
+
+    #[test]
     fn an_instance_that_is_listed_twice_counts_only_if_both_say_the_same() {
         let good: serde_json::Value = serde_json::from_slice(&recorded("2-failover/all-instances")).unwrap();
         let with = |more: serde_json::Value| {

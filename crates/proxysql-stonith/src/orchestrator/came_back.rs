@@ -140,6 +140,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_endpoint_that_leads_is_the_member_that_the_raft_calls_the_leader() {
+        let follows = CameBack::Follows(RaftStatus { node: "orc2:10008".to_owned(), ..RaftStatus::default() });
+        for (came_back, member) in
+            [(CameBack::Leads, "orc1:10008"), (follows, "orc2:10008"), (CameBack::NotLeader, "http://balancer")]
+        {
+            assert_eq!(came_back.member("http://balancer", "orc1:10008"), member);
+        }
+    }
+
+    #[test]
     fn what_came_back_is_of_the_kind_that_the_table_says() {
         let follows =
             |leader: &str| CameBack::Follows(RaftStatus { leader: leader.to_owned(), ..RaftStatus::default() });

@@ -163,8 +163,8 @@ mod tests {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains("expected a URL such as \"http://orc1:3000\""), "{error}");
         }
-        for text in ["http://orc1:99999", "http://orc1:0", "http://orc1:", "http://[::1]:x"] {
-            assert!(text.parse::<Endpoint>().is_err(), "{text} would be taken for port 80");
+        for text in ["http://orc1:99999", "http://orc1:0", "http://orc1:", "http://[::1]:x", "http://[::1]13000"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text} would be taken for another port");
         }
     }
 }

@@ -11,6 +11,7 @@ use stonith_core::table::{SERVERS, Table};
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
 use super::sql;
+use super::wire::Answer;
 
 /// The longest time of an apply. It ends well before its lock expires.
 pub const APPLY_DEADLINE: Duration = Duration::from_secs(20);
@@ -78,12 +79,20 @@ async fn ask(
     };
     let text = sql::render(statement, columns.get(&table).map_or(&[], Vec::as_slice));
     log(&text);
-    let answer = match admin.query(&text).await {
-        Ok(answer) => answer,
-        Err(AdminError::Refused { cause, .. }) => return Ok(refused(statement, cause)),
-        Err(error) => return Err(error),
-    };
-    Ok(match statement {
+    match admin.query(&text).await {
+        Ok(answer) => Ok(answered(statement, answer, columns, managed)),
+        Err(AdminError::Refused { cause, .. }) => Ok(refused(statement, cause)),
+        Err(error) => Err(error),
+    }
+}
+
+fn answered(
+    statement: &Statement,
+    answer: Answer,
+    columns: &mut BTreeMap<Table, Vec<String>>,
+    managed: &Managed,
+) -> Reply {
+    match statement {
         Statement::Names => Reply::Names(first_column(&answer)),
         Statement::ReadLock => Reply::Lock(lock(&answer)),
         Statement::Read { table, .. } => {
@@ -100,7 +109,7 @@ async fn ask(
         Statement::WasSaved => Reply::Saved(!answer.records.is_empty()),
         Statement::ReadEnded => Reply::Nodes(returned(&answer.records)),
         _ => Reply::Changed(answer.affected),
-    })
+    }
 }
 
 /// Interprets an SQL error by its text, because all have the same code (facts §1).
@@ -122,5 +131,62 @@ fn refused(statement: &Statement, cause: String) -> Reply {
             Reply::Changed(0)
         }
         _ => Reply::Refused(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stonith_core::apply::LockSeen;
+    use stonith_core::node::Node;
+    use stonith_core::role::Role;
+
+    use super::*;
+
+    fn reply(statement: &Statement, record: &[&str]) -> Reply {
+        let record: Vec<_> = record.iter().map(|text| Some((*text).to_owned())).collect();
+        let records = if record.is_empty() { Vec::new() } else { vec![record] };
+        answered(
+            statement,
+            Answer { records, affected: 7, ..Answer::default() },
+            &mut BTreeMap::new(),
+            &Managed::default(),
+        )
+    }
+
+    #[test]
+    fn an_answer_is_read_as_its_statement_needs() {
+        let node = Node::new("node01", 3306).unwrap();
+        let lock = |expired| Reply::Lock(Some(LockSeen { owner: "another".to_owned(), expired }));
+        assert_eq!(reply(&Statement::ReadLock, &["another", "0"]), lock(false));
+        assert_eq!(reply(&Statement::ReadLock, &["another", "1"]), lock(true));
+        assert_eq!(reply(&Statement::ReadLock, &[]), Reply::Lock(None));
+        let returns = reply(&Statement::ReadReturns, &["node01", "3306", "primary"]);
+        assert_eq!(returns, Reply::Returns([(node.clone(), Role::Primary)].into()));
+        assert_eq!(reply(&Statement::ReadEnded, &["node01", "3306"]), Reply::Nodes([node].into()));
+        assert_eq!(reply(&Statement::WasSaved, &["1"]), Reply::Saved(true));
+        assert_eq!(reply(&Statement::WasSaved, &[]), Reply::Saved(false));
+        assert_eq!(reply(&Statement::Load, &[]), Reply::Changed(7));
+    }
+
+    #[test]
+    fn an_error_counts_only_if_it_says_what_the_statement_expects() {
+        let owner = || "me".to_owned();
+        let (take, renew) = (Statement::TakeLock { owner: owner() }, Statement::RenewLock { owner: owner() });
+        let take_over = Statement::TakeOverLock { owner: owner(), from: "another".to_owned() };
+        let (exists, none, other) =
+            ("table stonith_lock already exists", "no such table: stonith_lock", "disk is full");
+        let reply = |statement: &Statement, cause: &str| refused(statement, cause.to_owned());
+        for (statement, cause, expected) in [
+            (&take, exists, Reply::Exists),
+            (&Statement::NoteWatch, exists, Reply::Exists),
+            (&Statement::ReadLock, none, Reply::Lock(None)),
+            (&renew, none, Reply::Changed(0)),
+            (&take_over, none, Reply::Changed(0)),
+        ] {
+            assert_eq!(reply(statement, cause), expected, "{statement:?}");
+            assert_eq!(reply(statement, other), Reply::Refused(other.to_owned()), "{statement:?}");
+        }
+        assert_eq!(reply(&Statement::Load, exists), Reply::Refused(exists.to_owned()));
+        assert_eq!(reply(&Statement::Load, none), Reply::Refused(none.to_owned()));
     }
 }

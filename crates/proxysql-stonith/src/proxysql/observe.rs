@@ -161,11 +161,16 @@ pub async fn observe(
             (stamp, reads) = (after, reads + 1);
             continue;
         }
-        let tells = after == before && checksums(&after) == checksums(&stamp) && tells_all(&after);
+        let tells = tells_that_nothing_changed(&stamp, &before, &after);
         shared.put_into(&mut view);
         let stamp = tells.then(|| (admin.number(), after));
         return Ok(SeenProxy { view, reading: ReadStamp { fresh: true, stamp, read_ms: now_ms } });
     }
+}
+
+/// Whether the stamps tell that nothing changed while the tables were read. What agents share may change before `before`.
+fn tells_that_nothing_changed(first: &[Record], before: &[Record], after: &[Record]) -> bool {
+    after == before && checksums(after) == checksums(first) && tells_all(after)
 }
 
 /// The checksums of a stamp, without the count of changed records.
@@ -261,17 +266,60 @@ async fn rows(admin: &mut Admin, statement: &'static str) -> Result<Vec<Row>, Ob
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Answer;
     use super::*;
+
+    fn stamp(values: &[(&str, &str)]) -> Vec<Record> {
+        let record = |(name, loads): &(&str, &str)| [*name, *loads, "0x1"].map(|text| Some(text.to_owned())).to_vec();
+        values.iter().map(record).collect()
+    }
 
     #[test]
     fn only_a_proxysql_with_a_checksum_of_runtime_tells_every_change() {
-        let stamp = |names: &[&str]| -> Vec<Record> {
-            names
-                .iter()
-                .map(|name| vec![Some((*name).to_owned()), Some("1".to_owned()), Some("0x1".to_owned())])
-                .collect()
-        };
-        assert!(tells_all(&stamp(&["mysql_servers", "mysql_servers_v2", "total_changes"])));
-        assert!(!tells_all(&stamp(&["mysql_servers", "total_changes"])), "before 2.6");
+        let names = |names: &[&str]| stamp(&names.iter().map(|name| (*name, "1")).collect::<Vec<_>>());
+        assert!(tells_all(&names(&["mysql_servers", "mysql_servers_v2", "total_changes"])));
+        assert!(!tells_all(&names(&["mysql_servers", "total_changes"])), "before 2.6");
+    }
+
+    #[test]
+    fn a_stamp_has_the_count_of_loads_and_the_checksums() {
+        let seen = stamp(&[("mysql_servers_v2", "4"), ("mysql_servers", "5"), ("total_changes", "6")]);
+        assert_eq!(loads(&seen), Some(&Some("5".to_owned())));
+        assert_eq!(checksums(&seen), [&seen[0], &seen[1]], "total_changes counts this program's own records too");
+    }
+
+    #[test]
+    fn tables_are_unchanged_if_neither_a_checksum_nor_a_record_of_memory_or_disk_changed() {
+        let seen = |loads: &str, changes: &str| stamp(&[("mysql_servers_v2", loads), ("total_changes", changes)]);
+        let first = seen("4", "6");
+        assert!(tells_that_nothing_changed(&first, &seen("4", "7"), &seen("4", "7")), "what agents share changed");
+        assert!(!tells_that_nothing_changed(&first, &seen("4", "7"), &seen("4", "8")));
+        assert!(!tells_that_nothing_changed(&first, &seen("5", "7"), &seen("5", "7")));
+        let old = stamp(&[("mysql_servers", "4")]);
+        assert!(!tells_that_nothing_changed(&old, &old, &old), "before 2.6");
+    }
+
+    fn row(status: &str, comment: &str) -> Row {
+        let columns = ["hostgroup_id", "hostname", "port", "status", "comment"].map(str::to_owned).to_vec();
+        let records = vec![["10", "node01", "3306", status, comment].map(|text| Some(text.to_owned())).to_vec()];
+        content(SERVERS, Answer { columns, records, ..Answer::default() }).unwrap().rows().unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_shunned_row_is_kept_as_online_and_any_other_as_it_is() {
+        for (seen, kept) in [("SHUNNED", "ONLINE"), ("ONLINE", "ONLINE"), ("OFFLINE_SOFT", "OFFLINE_SOFT")] {
+            let view = ProxyView { runtime: vec![row(seen, "")], ..ProxyView::default() };
+            let reading = ReadStamp { fresh: true, stamp: None, read_ms: 0 };
+            assert_eq!(reading.of(view).view.runtime, [row(kept, "")]);
+        }
+    }
+
+    #[test]
+    fn a_node_is_fenced_if_a_row_has_a_note_even_one_that_can_not_be_read() {
+        for (comment, is_fenced) in
+            [("rack 7", false), (" [stonith:1 manual was=ONLINE]", true), (" [stonith:9 x]", true)]
+        {
+            assert_eq!(fenced_nodes(&[row("ONLINE", comment)]).len(), usize::from(is_fenced), "{comment}");
+        }
     }
 }

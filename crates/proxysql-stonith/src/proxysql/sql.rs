@@ -368,6 +368,39 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_lasts_30_s_and_a_lease_as_long_as_it_says_by_proxysqls_clock() {
+        let sent = |statement: Statement| render(&statement, &[]);
+        let (owner, from) = ("it's me".to_owned(), "another".to_owned());
+        let now = "CAST(strftime('%s','now') AS INTEGER)";
+        assert_eq!(
+            sent(Statement::TakeLock { owner: owner.clone() }),
+            format!("CREATE TABLE main.stonith_lock AS SELECT 'it''s me' AS owner, {now}+30 AS expires")
+        );
+        assert_eq!(
+            sent(Statement::RenewLock { owner: owner.clone() }),
+            format!("UPDATE main.stonith_lock SET expires={now}+30 WHERE owner='it''s me'")
+        );
+        let take_over = sent(Statement::TakeOverLock { owner: owner.clone(), from });
+        let taken =
+            format!("UPDATE main.stonith_lock SET owner='it''s me', expires={now}+30 WHERE owner='another' AND (");
+        assert!(take_over.starts_with(&taken), "{take_over}");
+        assert!(take_over.ends_with(" OR owner='it''s me')"), "{take_over}");
+        assert_eq!(
+            sent(Statement::LeaveLease { owner: owner.clone(), good_s: 7 }),
+            format!(
+                "CREATE TABLE main.stonith_lease AS SELECT 'it''s me' AS owner, {now} AS noted, {now}+7 AS until, {now} AS wanted"
+            )
+        );
+        assert_eq!(
+            sent(Statement::RenewLease { owner, good_s: 7 }),
+            format!(
+                "UPDATE main.stonith_lease SET noted={now}, until={now}+7, \
+                 wanted=CASE WHEN owner='it''s me' THEN wanted ELSE {now} END, owner='it''s me'"
+            )
+        );
+    }
+
+    #[test]
     fn a_swap_names_every_column_so_that_it_matches_only_what_was_read() {
         let columns = ["hostgroup_id".to_owned(), "comment".to_owned()];
         let from = vec![Some("10".to_owned()), None];

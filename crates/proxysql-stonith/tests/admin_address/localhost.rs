@@ -52,6 +52,7 @@ async fn d1_localhost_is_not_the_squatter_while_proxysql_is_down_either() {
 }
 
 /// Runs it where `/etc/hosts` is this file.
+#[must_use = "it may have failed"]
 fn where_hosts_is(hosts: &Path, program: &str, args: &[&str]) -> Output {
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     let mut command = Command::new("unshare");

@@ -179,6 +179,7 @@ fn d1_the_program_checks_who_answers_as_its_config_says() {
     assert!(said.contains("absent.pem"), "{said}");
 }
 
+#[must_use = "it may have failed"]
 fn run(config: &Path) -> (i32, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
     let ran = program.env_clear().arg("plan").arg("--config").arg(config).output().unwrap();

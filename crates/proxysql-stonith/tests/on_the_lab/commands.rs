@@ -140,6 +140,12 @@ async fn suspended_nothing_is_fenced_until_resume() {
     let (text, code) = stage.stonith("status").await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("suspended") && text.contains("upgrade"), "{text}");
+    let (text, code) = stage.stonith("status --json").await;
+    assert_eq!(code, 3, "{text}");
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let proxy = &status["proxies"][0];
+    assert_eq!(proxy["suspended"], "upgrade", "{text}");
+    assert!((3_500..=3_600).contains(&proxy["suspended_for_s"].as_u64().unwrap()), "{text}");
     stage.succeeds("resume").await;
     stage.succeeds("run --once").await;
     assert!(stage.is_fenced("node01"));
@@ -325,8 +331,9 @@ async fn a_daemon_waits_for_another_agent_to_leave() {
     let log = stage.dir.path().join("log");
     let daemon = Daemon::with_log(stage.command("run --interval 200ms"), std::fs::File::create(&log).unwrap());
     eventually("it is started", || std::fs::read_to_string(&log).unwrap().contains("started")).await;
-    // It tries ten times a second; nothing shows a try.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It sleeps between its tries.
+    let before = daemon.sleeps();
+    eventually("it tries again and again", || daemon.sleeps() >= before + 5).await;
     assert_eq!(stage.proxysql.statements(), [""; 0], "while the other is at work");
     drop(lock);
     eventually("it ticks", || !stage.proxysql.statements().is_empty()).await;
@@ -422,13 +429,14 @@ async fn a_run_once_whose_second_look_goes_wrong_fails() {
 async fn suspend_and_status_say_how_long_no_agent_has_ticked_here_if_that_is_long() {
     let stage = Stage::set().await;
     stage.succeeds("run --once").await;
-    let says = async |command: &str, words: &str| {
-        let (text, _) = stage.stonith(command).await;
+    let says = async |command: &str, expected: i32, words: &str| {
+        let (text, code) = stage.stonith(command).await;
+        assert_eq!(code, expected, "{command}: {text}");
         (200..=300).any(|seconds| text.contains(&format!("{words} {seconds} s")))
     };
     for is_old in [false, true] {
-        assert_eq!(says("suspend --reason x", "no agent has ticked here for").await, is_old);
-        assert_eq!(says("status", "the agent on this host has not ticked for").await, is_old);
+        assert_eq!(says("suspend --reason x", 0, "no agent has ticked here for").await, is_old);
+        assert_eq!(says("status", 3, "the agent on this host has not ticked for").await, is_old);
         if !is_old {
             make_last_tick_older(&stage, 200_000);
         }
@@ -522,7 +530,8 @@ async fn status_does_not_miss_an_agent_that_was_silent_for_as_long_as_a_tick_may
     stage.succeeds("run --once").await;
     for (ms, is_missed) in [(20_000, false), (15_000, true)] {
         make_last_tick_older(&stage, ms); // than it was
-        let (text, _) = stage.stonith("status").await;
+        let (text, code) = stage.stonith("status").await;
+        assert_eq!(code, if is_missed { 3 } else { 0 }, "{text}");
         assert_eq!(text.contains("the agent on this host has not ticked for"), is_missed, "{text}");
     }
 }

@@ -11,7 +11,7 @@ use stonith_core::lease::LeaseState;
 use stonith_core::orchestrator::LeaderView;
 use stonith_core::orders::Orders;
 
-use crate::stage::{Stage, eventually, tick};
+use crate::stage::{Stage, eventually, make_old, tick};
 
 const FAULTS: [Fault; 7] = [
     Fault::InternalError,
@@ -97,6 +97,24 @@ async fn a_proxysql_that_is_down_does_not_cost_the_lease() {
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"));
+}
+
+/// ProxySQL Cluster would copy the isolation to peers that still reach Orchestrator.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxysql_with_peers_is_not_isolated() {
+    for (peers, lease_state) in [(true, LeaseState::Held), (false, LeaseState::Isolated)] {
+        let stage = Stage::set().await;
+        if peers {
+            stage.sql("INSERT INTO proxysql_servers (hostname) VALUES ('peer')");
+            stage.sql("LOAD PROXYSQL SERVERS TO RUNTIME");
+        }
+        let mut agent = stage.agent();
+        tick(&mut agent).await.unwrap();
+        let mut cut_off = stage.agent_that_asks(&["http://127.0.0.1:9".to_owned()], agent.memory().clone());
+        make_old(&mut cut_off);
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, lease_state);
+        assert_eq!(stage.is_fenced("node01"), !peers, "{}", stage.runtime());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

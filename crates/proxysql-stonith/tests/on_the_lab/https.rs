@@ -71,4 +71,9 @@ async fn the_program_fences_over_https_with_basic_auth_and_a_client_certificate_
     let (text, code) = stage.stonith(&line(&right)).await;
     assert_eq!(code, 0, "{text}");
     assert!(stage.is_fenced("node01"), "{text}");
+    let unverified = "orchestrator.tls_verify is false: anyone on the network path to Orchestrator can fence";
+    for (more, says) in [("", false), ("tls_verify = false\n", true)] {
+        let text = stage.succeeds(&line(&format!("{right}{more}"))).await;
+        assert_eq!(text.contains(unverified), says, "{text}");
+    }
 }

@@ -316,7 +316,66 @@ async fn an_unfence_that_waits_sees_the_node_online_or_says_that_it_did_not() {
             }
         });
         assert_eq!(code, i32::from(!comes_online), "{text}");
-        assert_eq!(text.contains("was not ONLINE in time"), !comes_online, "{text}");
+        let says = "is let back, but was not ONLINE in time: 20/node03:3306 OFFLINE_SOFT";
+        assert_eq!(text.contains(says), !comes_online, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfence_that_waits_goes_on_while_proxysql_shuns_the_node() {
+    for comes_back in [false, true] {
+        let stage = Stage::set().await;
+        stage.succeeds("fence node03").await;
+        stage.nodes.kill("node03");
+        // Clients find that the node is down between the LOAD and the look after it.
+        let proxysql = stage.proxysql.clone();
+        let is_shunned = move || proxysql.rows().iter().any(|row| row.host == "node03" && row.status == "SHUNNED");
+        let (clients, mut loaded) = (stage.proxysql.clone(), false);
+        let seen_by_clients = is_shunned.clone();
+        stage.proxysql.before_statement(move |sql| {
+            loaded |= sql.starts_with("LOAD MYSQL SERVERS");
+            if loaded && sql.starts_with("DROP TABLE IF EXISTS main.stonith_lock") {
+                (0..100).take_while(|_| !seen_by_clients()).for_each(|_| clients.touch(20));
+            }
+            lab::proxysql::Verdict::Go
+        });
+        let line = format!("unfence node03 --without-lease --wait {}", if comes_back { "60s" } else { "100ms" });
+        let ((text, code), ()) = tokio::join!(stage.stonith(&line), async {
+            let of_runtime = |sql: &&String| *sql == "SELECT * FROM runtime_mysql_servers";
+            let looks = || stage.proxysql.statements().iter().filter(of_runtime).count();
+            eventually("it is shunned", &is_shunned).await;
+            let before = looks();
+            eventually("it is looked at again", || !comes_back || looks() > before + 3).await;
+            if comes_back {
+                stage.nodes.start("node03");
+                let is_online = || {
+                    stage.proxysql.touch(20);
+                    is_in_service(&stage, "node03")
+                };
+                eventually("it is back", is_online).await;
+            }
+        });
+        assert_eq!(code, i32::from(!comes_back), "{text}");
+        let says = "is let back, but was not ONLINE in time: 20/node03:3306 SHUNNED";
+        assert_eq!(text.contains(says), !comes_back, "{text}");
+        assert!(!stage.is_fenced_in_runtime("node03"), "{}", stage.runtime());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_not_carried_out_on_every_proxysql_fails() {
+    let (stage, other) = (Stage::set().await, Stage::set().await);
+    other.sql("UPDATE mysql_servers SET comment='rack 9 [stonith:9 from the future]' WHERE hostname='node03'");
+    other.sql("LOAD MYSQL SERVERS TO RUNTIME");
+    let [own, holds] = [&stage, &other].map(|stage| stage.proxysql.address().to_string());
+    for (proxies, of, expected) in
+        [(own.clone(), 1, 0), (format!("{own},{holds}"), 2, 1), (format!("{own},127.0.0.1:9"), 2, 1)]
+    {
+        for (order, says) in [("fence", "fenced(soft)"), ("unfence", "let back")] {
+            let (text, code) = stage.stonith(&format!("{order} node03:3306 --proxysql={proxies}")).await;
+            assert_eq!(code, expected, "{order} on {proxies}: {text}");
+            assert!(text.contains(&format!("{says} on 1 of {of}")), "{order} on {proxies}: {text}");
+        }
     }
 }
 
@@ -326,6 +385,7 @@ async fn an_unfence_says_where_the_node_was_let_back_and_where_it_was_not_fenced
     let both = format!("--proxysql={},{}", stage.proxysql.address(), other.proxysql.address());
     let text = stage.succeeds("fence node03").await;
     assert!(!text.contains("already"), "{text}");
+    assert!(text.contains("row changed") && text.contains("verdict=\"fence(soft)\""), "{text}");
     let text = stage.succeeds(&format!("unfence node03 {both}")).await;
     assert!(text.contains("was not fenced on 1 of 2") && text.contains("let back on 1 of 2"), "{text}");
     stage.succeeds("fence node03").await;
@@ -421,6 +481,7 @@ async fn an_isolation_that_is_not_taken_back_on_every_proxysql_fails() {
             text.contains("no node is out of service only because of an isolation") && text.contains(says),
             "{text}"
         );
+        assert!(!text.contains("stays out"), "no node is out: {text}");
     }
 }
 

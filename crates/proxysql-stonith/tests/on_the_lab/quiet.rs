@@ -1,5 +1,8 @@
 //! A quiet tick: tables are read only when something can have changed, and no change can hide (A6).
 
+use std::time::Duration;
+
+use lab::proxysql::Verdict;
 use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
@@ -19,7 +22,7 @@ impl Reader {
             address: Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap(),
             credential: radmin("radmin"),
             tls: None,
-            timeout: std::time::Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
         };
         Self { admin: Admin::connect(&settings).await.unwrap(), known: None }
     }
@@ -148,6 +151,45 @@ async fn i7_a_quiet_tick_asks_two_questions_and_a_change_is_acted_on_at_once() {
     stage.fail_over().await;
     tick(&mut agent).await.unwrap();
     assert!(stage.is_fenced("node01"), "{}", stage.everything());
+}
+
+/// An agent may drop its table between the list of tables and the read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_agents_that_is_gone_is_empty_and_one_that_can_not_be_read_is_an_error() {
+    for (cause, is_read) in [("no such table: main.stonith_lease", true), ("database disk image is malformed", false)] {
+        let stage = Stage::set().await;
+        stage.sql("CREATE TABLE main.stonith_lease AS SELECT 'another' AS owner, 1 AS noted, 2 AS until, 1 AS wanted");
+        let mut reader = Reader::of(&stage).await;
+        stage.proxysql.before_statement(move |sql| {
+            if sql.contains("FROM main.stonith_lease") { Verdict::Refuse(cause) } else { Verdict::Go }
+        });
+        let seen = observe(&mut reader.admin, &Policy::default(), "us", None, 0).await;
+        assert_eq!(seen.as_ref().map(|seen| seen.view.lease.clone()).ok(), is_read.then_some(None), "{seen:?}");
+    }
+}
+
+/// Its count of changed records is another one (facts §1).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_connection_read_is_read_again() {
+    let stage = Stage::set().await;
+    let mut reader = Reader::of(&stage).await;
+    reader.settle().await;
+    assert!(!reader.look(0).await.1, "control: on the same connection it is not");
+    reader.admin = Reader::of(&stage).await.admin;
+    assert!(reader.look(0).await.1);
+}
+
+/// The monitor may undo a change until its next check has ended. The wait is 5 s at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_the_monitor_is_as_long_as_its_interval_and_timeout() {
+    let stage = Stage::set().await;
+    let mut agent = stage.agent();
+    tick(&mut agent).await.unwrap();
+    for (interval_ms, timeout_ms, round_ms) in [(700, 200, 900), (60_000, 200, 5_000)] {
+        stage.sql(&format!("SET mysql-monitor_read_only_interval='{interval_ms}'"));
+        stage.sql(&format!("SET mysql-monitor_read_only_timeout='{timeout_ms}'"));
+        assert_eq!(agent.monitor_round().await.unwrap(), Duration::from_millis(round_ms));
+    }
 }
 
 /// Runtime of before a LOAD and memory of after it would look like an apply that was cut off.

@@ -293,6 +293,16 @@ impl Daemon {
         assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
     }
 
+    /// How often its threads have gone to sleep.
+    pub fn sleeps(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let of_thread = |path: std::path::PathBuf| -> Option<u64> {
+            let status = std::fs::read_to_string(path.join("status")).ok()?;
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
+        };
+        threads.filter_map(|thread| of_thread(thread.ok()?.path())).sum()
+    }
+
     /// Its exit code, once it has ended.
     #[must_use = "it may have failed"]
     pub async fn ended(mut self) -> Option<i32> {

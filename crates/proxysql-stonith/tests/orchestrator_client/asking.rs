@@ -139,20 +139,55 @@ async fn a_hung_endpoint_costs_its_deadline_once_and_in_the_next_tick_no_more_th
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
+/// Hangs at its first leader-check. Its second answer takes longer than an endpoint that hung is waited for.
+fn hung_then_late(late: impl Fn() -> Reply + Send + Sync + 'static) -> Server {
+    let asked = AtomicUsize::new(0);
+    Server::start(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Hang,
+        1 => Reply::After(Duration::from_millis(200), Box::new(late())),
+        _ => well(1, 1, &request.path),
+    })
+}
+
+/// Two ticks that end before the endpoint's answer is there. Returns once the client has it.
+async fn two_ticks_too_early(client: &mut Client, server: &Server) {
+    for _ in 0..2 {
+        silent(look(client, NOTHING_MORE).await);
+    }
+    let until = Instant::now() + Duration::from_secs(5);
+    while server.written() == 0 {
+        assert!(Instant::now() < until, "the late answer is not written");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The request's own task reads what was written.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
 #[tokio::test]
 async fn an_endpoint_that_was_hung_and_answers_again_is_heard_again() {
-    let hangs = Arc::new(AtomicBool::new(true));
-    let hanging = hangs.clone();
-    let server = Server::start(move |request| match hanging.load(Ordering::SeqCst) {
-        true => Reply::Hang,
-        // Slower than what a hung one is waited for.
-        false => Reply::After(Duration::from_millis(200), Box::new(well(1, 1, &request.path))),
+    let server = hung_then_late(|| well(1, 1, "/api/leader-check"));
+    let mut client = client(&[&server]);
+    two_ticks_too_early(&mut client, &server).await;
+    led(look(&mut client, NOTHING_MORE).await);
+}
+
+#[tokio::test]
+async fn an_answer_that_came_after_its_tick_is_too_old_to_count() {
+    let server = hung_then_late(|| well(1, 2, "/api/leader-check"));
+    let mut client = client(&[&server]);
+    two_ticks_too_early(&mut client, &server).await;
+    led(look(&mut client, NOTHING_MORE).await);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_failed_at_once_is_waited_for_in_the_next_tick() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Close,
+        _ => Reply::After(Duration::from_millis(200), Box::new(well(1, 1, &request.path))),
     });
     let mut client = client(&[&server]);
     silent(look(&mut client, NOTHING_MORE).await);
-    hangs.store(false, Ordering::SeqCst);
-    silent(look(&mut client, NOTHING_MORE).await);
-    tokio::time::sleep(Duration::from_millis(500)).await;
     led(look(&mut client, NOTHING_MORE).await);
 }
 

@@ -95,6 +95,13 @@ async fn a_new_record_is_heard_at_once_while_the_rest_is_still_to_come() {
 }
 
 #[tokio::test]
+async fn at_least_two_pages_are_read_however_slow_the_first_is() {
+    let server = with_history(&Arc::new(AtomicUsize::new(60)), Duration::from_millis(600));
+    led(once(&[&server], HISTORY).await);
+    assert_eq!(pages(&server, 0), ["0", "1"]);
+}
+
+#[tokio::test]
 async fn a_page_that_does_not_come_leaves_what_was_read_before_it() {
     let records = Arc::new(AtomicUsize::new(60));
     let inner = with_history(&records, Duration::ZERO);

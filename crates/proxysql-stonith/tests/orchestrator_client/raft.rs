@@ -44,6 +44,14 @@ async fn one_node_by_two_names_is_no_majority() {
     assert_eq!(led(once(&[&leader, &follower, &third], BACKING).await).backing, Backing::Majority);
 }
 
+/// It goes by the name of its endpoint, as without raft.
+#[tokio::test]
+async fn a_leader_whose_raft_names_nobody_is_not_confirmed() {
+    let server = leader_but("/api/raft-status", || raft_status(1, 0));
+    let answer = led(once(&[&server], BACKING).await);
+    assert_eq!((answer.leader, answer.backing), (server.url(), Backing::Unconfirmed));
+}
+
 /// A member whose `RaftNodes` names itself only: it leads, and is a raft of one.
 fn loner() -> Server {
     Server::start(|request| match request.path.as_str() {

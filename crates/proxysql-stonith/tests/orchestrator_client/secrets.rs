@@ -68,6 +68,21 @@ async fn i11_a_password_that_was_read_again_is_not_shown_either() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_read_again_is_sent_from_the_next_request_on() {
+    let server = node(1, 1);
+    let auth = |password: &str| Some(Credential { user: "orc".to_owned(), password: Secret::new(password) });
+    let mut client = Client::new(Settings { auth: auth("hunter2019"), ..settings(&[server.url()]) }).unwrap();
+    led(look(&mut client, NOTHING_MORE).await);
+    let before = server.requests().len();
+    client.set_auth(auth("hunter2020"));
+    led(look(&mut client, NOTHING_MORE).await);
+    let requests = server.requests();
+    let (old, new) = requests.split_at(before);
+    assert!(old.iter().all(|request| request.head.contains("Basic b3JjOmh1bnRlcjIwMTk=")), "{old:?}");
+    assert!(new.iter().all(|request| request.head.contains("Basic b3JjOmh1bnRlcjIwMjA=")), "{new:?}");
+}
+
+#[tokio::test]
 async fn proxy_variables_of_the_environment_are_ignored() {
     const URL: &str = "STONITH_TEST_ORCHESTRATOR_URL";
     // The test runs itself again, with the variables set.

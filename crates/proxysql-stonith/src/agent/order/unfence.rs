@@ -8,7 +8,7 @@ use stonith_core::decide::{Decision, ReturnBlocker, Verdict, release_by_order};
 use stonith_core::node::Node;
 use stonith_core::orders::{Order, Release};
 use stonith_core::role::Role;
-use stonith_core::table::Status;
+use stonith_core::table::{Row, Status};
 use tokio::time::Instant;
 
 use super::{OnProxy, OrderError, OrderResult, Target, TargetError, Targets, is_marked, is_ours, row_text};
@@ -93,10 +93,10 @@ impl Target<'_> {
             return Err(TargetError::OnRecord(format!("{} is still fenced", row_text(row))));
         }
         self.log(&decision, &outcome);
-        match until {
-            Some(until) if !self.wait_until_in_service(node, until).await => Err(TargetError::NotOnline(node.clone())),
-            _ => Ok(OrderResult::Done),
+        if let Some(until) = until {
+            self.wait_until_online(node, until).await?;
         }
+        Ok(OrderResult::Done)
     }
 
     /// Decides, and waits while the return lacks only a confirmed leader.
@@ -138,14 +138,17 @@ impl Target<'_> {
         }
     }
 
-    async fn wait_until_in_service(&mut self, node: &Node, until: Instant) -> bool {
+    /// Waits until a row of the node is ONLINE. A node that ProxySQL itself shuns is let back, but takes no statements.
+    async fn wait_until_online(&mut self, node: &Node, until: Instant) -> Result<(), TargetError> {
         loop {
             let seen = self.agent.proxy_view().await;
-            if seen.is_ok_and(|seen| self.rows_of(&seen, node).any(|row| row.status == Status::Online)) {
-                return true;
+            let rows: Vec<&Row> = seen.iter().flat_map(|seen| self.rows_of(seen, node)).collect();
+            if rows.iter().any(|row| row.status == Status::Online) {
+                return Ok(());
             }
             if Instant::now() >= until {
-                return false;
+                let rows = rows.into_iter().map(row_text).collect();
+                return Err(TargetError::NotOnline { node: node.clone(), rows });
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

@@ -41,6 +41,7 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
             ":9: isolation.after: \"30days 1ms\" is too long; expected at most 30days",
         ),
         ("[log]\nformat = \"xml\"", ":9: log.format: \"xml\" is not known; expected \"text\" or \"json\""),
+        ("[[log]]", ":8: log: expected a table, written [log]; found array"),
         ("[log", ":8: is not TOML"),
     ] {
         let found = refused(&after_minimal(more));
@@ -77,11 +78,14 @@ fn unknown_keys_are_refused_with_the_nearest_one() {
         ("[isolation]\nafer = \"20s\"", ":9: isolation.afer: unknown key; did you mean \"after\"?"),
         ("[isolation]\ntimeout = \"20s\"", ":9: isolation.timeout: unknown key; known here: after, scope"),
         ("[polcy]\nmode = \"observe\"", ":8: polcy: unknown key; did you mean \"policy\"?"),
+        ("[policy]\nmdoe = 1", ":9: policy.mdoe: unknown key; did you mean \"mode\"?"),
         ("passwd = \"hunter2\"", ":8: proxysql.passwd: unknown key; did you mean \"password\"?"),
     ] {
         let found = refused(&after_minimal(more));
         assert_eq!(found, format!("DIR/stonith.toml{error}"));
     }
+    let found = refused(&after_minimal("[policy]\non_bxxxd = 1"));
+    assert!(found.contains("policy.on_bxxxd: unknown key; known here: "), "three of eight letters: {found}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::network::Part;
-use super::process::find;
+use super::process::{find, skipped};
 
 /// The hub's address and the tests' in each subnet.
 const HUB: usize = 253;
@@ -43,7 +43,7 @@ impl Namespaces {
     pub fn of(parts: &[Part]) -> Option<Self> {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let Some(ip) = find("ip", "IP_BIN") else {
-            println!("SKIPPED: needs network namespaces, and there is no `ip` on PATH: apt-get install iproute2");
+            skipped("needs network namespaces, and there is no `ip` on PATH: apt-get install iproute2");
             return None;
         };
         let (id, nth) = (std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
@@ -56,7 +56,7 @@ impl Namespaces {
             cuts: RefCell::default(),
         };
         if let Err(error) = namespaces.ip(&["netns", "add", &namespaces.hub()], "") {
-            println!("SKIPPED: needs network namespaces, for root only: {error}");
+            skipped(format!("needs network namespaces, for root only: {error}"));
             return None;
         }
         namespaces.link_the_tests();

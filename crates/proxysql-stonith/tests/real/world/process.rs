@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-pub use program::{Running, eventually, find, free_port};
+pub use program::{Running, eventually, find, free_port, skipped};
 
 /// Where the real binaries are.
 #[derive(Clone)]
@@ -26,9 +26,9 @@ impl Binaries {
         ) {
             (Some(proxysql), Some(orchestrator), Some(_)) => Some(Self { proxysql, orchestrator }),
             _ => {
-                println!(
-                    "SKIPPED: needs real proxysql, orchestrator and mariadbd on PATH (or PROXYSQL_BIN, ORCHESTRATOR_BIN): \
-                     build them from github:sysown/proxysql and github:percona/orchestrator"
+                skipped(
+                    "needs real proxysql, orchestrator and mariadbd on PATH (or PROXYSQL_BIN, ORCHESTRATOR_BIN): \
+                     build them from github:sysown/proxysql and github:percona/orchestrator",
                 );
                 None
             }

@@ -325,6 +325,7 @@ impl Proxy {
     }
 
     /// Ends it with a signal and says with which code it ended.
+    #[must_use = "it may have failed"]
     pub fn end_daemon(&mut self, signal: &str) -> Option<i32> {
         let mut daemon = self.daemon.take().expect("a running daemon");
         daemon.signal(signal);
@@ -332,6 +333,7 @@ impl Proxy {
     }
 
     /// What a command of the program printed, and its exit code.
+    #[must_use = "it may have failed"]
     pub fn command(&self, args: &[&str]) -> (String, i32) {
         let done = self.stonith(args).stdin(Stdio::null()).output().expect("the program");
         let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
