@@ -21,7 +21,7 @@ use crate::orchestrator::{Answer, Instance, Recovery};
 
 /// The names of each server. A name in ProxySQL's rows and one in Orchestrator are the same server if, in this order: an
 /// alias of the config says so, the names are equal, Orchestrator lists one `ServerUUID` under both, or their addresses
-/// match (see [`addresses`]).
+/// match, one to one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
