@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use apply_world::scene::node;
 use run::{holds, matters};
-use state::{NODES, State};
+use state::{NODES, Names, State};
 use step::{Fault, Model, after, after_s};
 use stonith_core::orchestrator::{Analysis, Recovery};
 use without::Rule;
@@ -63,6 +63,13 @@ fn about_to_be_let_back(agents: usize) -> State {
 fn failover() -> Model {
     let faults = [(Dies, 1), (Returns, 1), (Failover, 1), (Repaired, 1)];
     Model { happens: &["fenced", "let back"], ..Model::new("failover", healthy(1), 13, &faults) }
+}
+
+/// Rows are matched by address, and the name service swaps the names before a failover or after it.
+fn names_are_swapped() -> Model {
+    let start = after_s(State { names: Names::Others, ..State::new(1) }, 5);
+    let faults = [(NamesSwap, 1), (Dies, 1), (Failover, 1), (Returns, 1), (Repaired, 1)];
+    Model { happens: &["fenced", "let back"], ..Model::new("names are swapped", start, 12, &faults) }
 }
 
 fn return_of_a_node() -> Model {
@@ -330,6 +337,7 @@ models! {
     i9_only_a_follower_is_reached: only_a_follower_is_reached();
     i9_a_history_that_stalls: history_stalls();
     i2_a_failover_while_isolated: failover_while_isolated();
+    i5_names_that_are_swapped: names_are_swapped();
 }
 
 macro_rules! rules {
@@ -365,5 +373,6 @@ rules! {
     without_a_relayed_leader: RelayedLeaderLeads, only_a_follower_is_reached(), "I9";
     without_a_lease_while_the_history_stalls: HistoryCostsNoLease, history_stalls(), "I9";
     without_a_return_that_waits_for_the_history: ReturnWaitsForHistory, failover_while_isolated(), "I2";
+    without_a_match_that_never_moves: AMatchNeverMoves, names_are_swapped(), "I9";
     without_ending_only_the_sessions_of_holders: OnlyHoldersSessionsEnd, takeover(), "C1";
 }

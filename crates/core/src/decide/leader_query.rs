@@ -40,7 +40,7 @@ pub fn leader_query(
         || memory.history.progress.under_way.is_some()
         // The end of an isolation lets nodes back, and every return needs the history up to now.
         || noted.isolation
-        || downtimes_changed(&memory.history.downtimes, downtimes)
+        || downtimes_changed(&memory.history.downtimes, downtimes, &memory.nodes.identity)
         // A node is about to return, and a recovery's record can appear later than its downtime.
         || !memory.nodes.proofs.is_empty();
     let unconfirmed = memory.history.records.values().any(|record| !record.successful);
@@ -114,11 +114,13 @@ fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes:
     !suspects.is_empty() && has_row_of(proxy, managed, memory, |server| suspects.contains(server))
 }
 
-/// Whether the downtimes differ, by node, reason or begin. A recovery's mark replaces an operator's downtime, and only
+/// Whether the downtimes differ, by server, reason or begin. A recovery's mark replaces an operator's downtime, and only
 /// the reason shows it if both began within seconds.
-fn downtimes_changed(before: &BTreeMap<Node, Downtime>, now: &[Downtime]) -> bool {
+fn downtimes_changed(before: &BTreeMap<Node, Downtime>, now: &[Downtime], identity: &Identity) -> bool {
     let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
     let same = |a: &Downtime, b: &Downtime| a.reason == b.reason && a.begin_s.abs_diff(b.begin_s) <= slack;
-    let is_listed = |downtime: &Downtime| before.get(&downtime.node).is_some_and(|listed| same(listed, downtime));
+    let now: BTreeMap<&Node, &Downtime> = now.iter().map(|d| (identity.server(&d.node), d)).collect();
+    let is_listed =
+        |(server, downtime): (&&Node, &&Downtime)| before.get(*server).is_some_and(|listed| same(listed, downtime));
     before.len() != now.len() || !now.iter().all(is_listed)
 }

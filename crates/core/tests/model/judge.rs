@@ -9,7 +9,7 @@ use stonith_core::table::{Comment, Row};
 
 use crate::apply_world::LAYERS;
 use crate::apply_world::scene::node;
-use crate::state::{NODES, Reach, STRANGER, State, WRITER};
+use crate::state::{NODES, Names, Reach, STRANGER, State, WRITER};
 use crate::step::{CALM_S, Fault, STAGED};
 
 /// Who did it.
@@ -175,6 +175,7 @@ fn in_order(state: &State) -> bool {
     let orc = &state.orc;
     let marks = &orc.members[orc.leader].downtimes;
     orc.reach.leads()
+        && state.names != Names::Swapped
         && orc.tells_history
         && !orc.parted
         && orc.polls
@@ -187,7 +188,13 @@ fn is_promoted(state: &State) -> bool {
     let (orc, primary) = (&state.orc, state.orc.primary);
     let newest = orc.members[orc.leader].records.iter().max_by_key(|record| record.at_ns);
     let knows = newest.map_or(primary == 0, |record| record.successor == Some(node(NODES[primary])));
-    knows && orc.reach.leads() && orc.tells_history && !orc.parted && orc.polls && state.servers[primary].up
+    knows
+        && state.names != Names::Swapped
+        && orc.reach.leads()
+        && orc.tells_history
+        && !orc.parted
+        && orc.polls
+        && state.servers[primary].up
 }
 
 fn as_it_should_be(state: &State) -> bool {

@@ -31,6 +31,8 @@ use crate::without::Running;
 pub const WALL_S: i64 = 1_750_000_000;
 pub const START_MS: u64 = 1_000_000;
 pub const NODES: [&str; 2] = ["node01", "node02"];
+/// What Orchestrator calls them where it has other names.
+const ELSEWHERE: [&str; 2] = ["db1", "db2"];
 pub const WRITER: u32 = 10;
 pub const READER: u32 = 20;
 
@@ -155,9 +157,53 @@ pub struct State {
     pub orc: Orchestrator,
     pub proxy: Arc<World>,
     pub agents: Vec<Agent>,
+    /// Orchestrator has other names than ProxySQL.
+    pub names: Names,
     /// How often each fault of the model may still happen.
     pub left: Vec<u8>,
     pub seen: Seen,
+}
+
+/// The names of the nodes in Orchestrator, and what the agents' host resolves them to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Names {
+    /// ProxySQL's own.
+    Same,
+    /// db1 and db2, with the addresses of node01 and node02.
+    Others,
+    /// The same, and the two names have been swapped in the name service.
+    Swapped,
+}
+
+impl Names {
+    fn of(self, node: &Node) -> Node {
+        let n = NODES.iter().position(|name| node.host.as_str() == *name);
+        n.filter(|_| self != Self::Same).map_or_else(|| node.clone(), |n| crate::apply_world::scene::node(ELSEWHERE[n]))
+    }
+
+    fn in_answer(self, mut answer: Answer) -> Answer {
+        let rename = |node: &mut Node| *node = self.of(node);
+        answer.downtimes.iter_mut().for_each(|downtime| rename(&mut downtime.node));
+        for record in answer.history.iter_mut().flat_map(|history| &mut history.records) {
+            rename(&mut record.failed);
+            record.successor.iter_mut().for_each(rename);
+        }
+        for instance in answer.instances.iter_mut().flatten() {
+            rename(&mut instance.node);
+            instance.primary.iter_mut().for_each(rename);
+        }
+        answer
+    }
+
+    fn addresses(self) -> Addresses {
+        let at = |name: &str, last: u8| (node(name).host, [[10, 0, 0, last].into()].into());
+        let [first, second] = ELSEWHERE;
+        match self {
+            Self::Same => Addresses::default(),
+            Self::Others => [at("node01", 1), at("node02", 2), at(first, 1), at(second, 2)].into_iter().collect(),
+            Self::Swapped => [at("node01", 1), at("node02", 2), at(first, 2), at(second, 1)].into_iter().collect(),
+        }
+    }
 }
 
 impl Reach {
@@ -213,6 +259,7 @@ impl State {
             orc,
             proxy: Arc::new(proxy()),
             agents: ["a", "b"].into_iter().take(agents).map(first).collect(),
+            names: Names::Same,
             left: Vec::new(),
             seen: Seen::default(),
         };
@@ -288,7 +335,7 @@ impl State {
             let before = self.agents[i].under_way.replace(Arc::new(leader));
             leader = before.map_or_else(|| LeaderView::Silent(Default::default()), Arc::unwrap_or_clone);
         }
-        Observed { proxy, leader, orders: Orders::default(), addresses: Addresses::default() }
+        Observed { proxy, leader, orders: Orders::default(), addresses: self.names.addresses() }
     }
 
     pub fn proxy_view(&self) -> ProxyView {
@@ -317,29 +364,26 @@ impl State {
             Reach::Nobody => return LeaderView::Silent(Default::default()),
         };
         let (member, leader) = (&self.orc.members[m], format!("orc{m}"));
-        let asked = leader_query(
-            proxy,
-            &agent.memory,
-            &Addresses::default(),
-            &leader,
-            &member.downtimes,
-            policy,
-            self.now_ms(),
-        );
+        let mut listed = member.downtimes.clone();
+        listed.iter_mut().for_each(|downtime| downtime.node = self.names.of(&downtime.node));
+        let (addresses, now_ms) = (self.names.addresses(), self.now_ms());
+        let asked = leader_query(proxy, &agent.memory, &addresses, &leader, &listed, policy, now_ms);
         let downtimed = |n: &Node| member.downtimes.iter().any(|downtime| downtime.node == *n);
         let instances =
             || member.polled.iter().map(|i| Instance { downtimed: downtimed(&i.node), ..i.clone() }).collect();
-        LeaderView::Led(Answer {
-            history: (asked.history && self.orc.tells_history)
-                .then(|| RecoveryHistory::whole(&leader, member.records.clone())),
-            leader,
-            asked_ms: self.now_ms(),
-            date_s: self.wall_s() + member.ahead_s,
-            backing: if asked.backing { backing } else { Backing::Unconfirmed },
-            downtimes: member.downtimes.clone(),
-            instances: asked.instances.then(instances),
-            skipped: Vec::new(),
-        })
+        LeaderView::Led(
+            self.names.in_answer(Answer {
+                history: (asked.history && self.orc.tells_history)
+                    .then(|| RecoveryHistory::whole(&leader, member.records.clone())),
+                leader,
+                asked_ms: self.now_ms(),
+                date_s: self.wall_s() + member.ahead_s,
+                backing: if asked.backing { backing } else { Backing::Unconfirmed },
+                downtimes: member.downtimes.clone(),
+                instances: asked.instances.then(instances),
+                skipped: Vec::new(),
+            }),
+        )
     }
 
     /// The hostgroups in which a node takes traffic, in one layer.

@@ -17,7 +17,7 @@ use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;
 use crate::judge::{Actor, judge, proven};
-use crate::state::{NODES, Reach, STRANGER, State, WALL_S};
+use crate::state::{NODES, Names, Reach, STRANGER, State, WALL_S};
 use crate::without::{Rule, Running, decide_without};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,8 @@ pub enum Fault {
     Deposed,
     /// ProxySQL restarts, from disk.
     Restarts,
+    /// The name service swaps Orchestrator's names of the two nodes.
+    NamesSwap,
     /// An operator stages a weight of node02.
     Edits,
     /// An operator LOADs.
@@ -254,7 +256,9 @@ impl Model {
             let tells = |r: &Recovery| r.end_s.is_some_and(|end_s| since_s <= end_s && end_s < asked_s);
             let is_marked = member.downtimes.iter().any(|mark| mark.node == node(NODES[n]));
             let is_told = state.orc.tells_history || is_marked;
-            is_told && member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
+            // A node whose match has changed is held, and that is said.
+            let is_matched = state.names != Names::Swapped;
+            is_told && is_matched && member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
         };
         let owes = [0, 1].map(|n| led && state.seen.superseded[n] && !proven(state, n) && knows(n));
         // What is a second under way knows nothing of this second.
@@ -319,6 +323,7 @@ fn can(fault: Fault, state: &State) -> bool {
         | Fault::Crashes
         | Fault::CrashesForgetting
         | Fault::Loads => true,
+        Fault::NamesSwap => state.names == Names::Others,
         Fault::Silence => orc.reach != Reach::Nobody,
         Fault::Leaderless => orc.reach != Reach::Leaderless && !orc.parted,
         Fault::DatabaseGoes => orc.reach != Reach::DatabaseGone && !orc.parted,
@@ -415,6 +420,7 @@ fn happens(state: &mut State, fault: Fault) {
         }
         Fault::Slows => state.orc.slow = true,
         Fault::CutsOneOff => state.agents[1].cut_off = true,
+        Fault::NamesSwap => state.names = Names::Swapped,
         Fault::Stalls => state.orc.polls = !state.orc.polls,
         Fault::Silence => state.orc.reach = Reach::Nobody,
         Fault::Leaderless => state.orc.reach = Reach::Leaderless,

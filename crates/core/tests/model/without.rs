@@ -13,7 +13,7 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Backing, Instance, LeaderView, Recovery, RecoveryHistory};
+use stonith_core::orchestrator::{Backing, Identity, Instance, LeaderView, Recovery, RecoveryHistory};
 use stonith_core::orders::Order;
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::{APPLY_MS, Policy};
@@ -79,6 +79,8 @@ pub enum Rule {
     HistoryCostsNoLease,
     /// §7: a history that does not come counts as one without records.
     ReturnWaitsForHistory,
+    /// §10: a row is taken for whatever instance has its address now.
+    AMatchNeverMoves,
     /// §8.6: every session is ended.
     OnlyHoldersSessionsEnd,
 }
@@ -141,6 +143,7 @@ pub fn decide_without(
         }
         Some(Rule::OldRecordsNeedLiveProof) => memory.watching_since_s = Some(0),
         Some(Rule::AGapEndsTheWatch) => drop(memory.watching_since_s.get_or_insert(0)),
+        Some(Rule::AMatchNeverMoves) => memory.nodes.identity = Identity::default(),
         Some(Rule::SharedLease) => observed.proxy.lease = None,
         Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {
