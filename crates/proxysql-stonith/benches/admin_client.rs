@@ -52,7 +52,8 @@ fn main() {
 async fn compare(place: &str, host: &str, port: u16, tls: Option<Tls>) {
     let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
     let timeout = Duration::from_secs(20);
-    let plain = Settings { address: Node::new(host, port).expect("an address"), credential, tls: None, timeout };
+    let plain =
+        Settings { address: Node::new(host, port).expect("an address"), socket: None, credential, tls: None, timeout };
     let opts = mysql_async::OptsBuilder::default()
         .ip_or_hostname(host)
         .tcp_port(port)

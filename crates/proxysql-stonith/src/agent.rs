@@ -165,7 +165,8 @@ impl Agent {
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
         let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
-        let open = proxysql::unverified(&self.settings.proxy.address, self.settings.proxy.tls.is_some());
+        let open = &self.settings.proxy;
+        let open = proxysql::unverified(&open.address, open.tls.is_some(), open.socket.is_some());
         let open = open.map(Condition::ProxyUnverified);
         let mut seen = conditions(observed, decision, &self.settings.policy);
         if self.awaits_names() {
@@ -219,7 +220,7 @@ mod tests {
         let credential = Credential { user: "radmin".to_owned(), password: Secret::new("radmin") };
         let address = "127.0.0.1:6032".parse().unwrap();
         let settings = AgentSettings {
-            proxy: proxysql::Settings { address, credential, tls: None, timeout: second },
+            proxy: proxysql::Settings { address, socket: None, credential, tls: None, timeout: second },
             allow_untested_version: false,
             policy: Policy::default(),
             observe_only: false,

@@ -139,6 +139,8 @@ pub struct ClientCertificate {
 pub struct ProxyConfig {
     /// The address of the admin interface.
     pub address: Node,
+    /// The unix socket of the admin interface, if it is used instead of the address.
+    pub socket: Option<PathBuf>,
     /// The admin user.
     pub credential: CredentialSource,
     /// Whether TLS is used, and what the certificate has to prove.

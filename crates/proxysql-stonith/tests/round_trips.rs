@@ -212,9 +212,10 @@ mod on_the_lab {
         let proxy = ProxySql::start(nodes, lab::proxysql::Settings::default()).await.unwrap();
         let address = Node::new("127.0.0.1", proxy.address().port()).unwrap();
         let credential = Credential { user: "radmin".to_owned(), password: Secret::new("radmin") };
-        let mut admin = Admin::connect(&Settings { address, credential, tls: None, timeout: Duration::from_secs(5) })
-            .await
-            .unwrap();
+        let mut admin =
+            Admin::connect(&Settings { address, socket: None, credential, tls: None, timeout: Duration::from_secs(5) })
+                .await
+                .unwrap();
         let node: Node = "node02:3306".parse().unwrap();
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         for _ in 0..40 {

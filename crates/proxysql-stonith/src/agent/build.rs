@@ -109,6 +109,7 @@ pub fn agent(
     let settings = AgentSettings {
         proxy: ProxySettings {
             address: proxy.address.clone(),
+            socket: proxy.socket.clone(),
             credential: sources.proxysql.read()?,
             tls: admin_tls(proxy)?,
             timeout: ADMIN_TIMEOUT,

@@ -174,7 +174,10 @@ pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
     let of_orchestrator = &config.orchestrator;
     let has_password = of_orchestrator.credential.is_some();
     let anyone = orchestrator::unverified(&endpoints(config)?, !of_orchestrator.tls.verify, has_password);
-    let proxies = config.proxies.iter().filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off));
+    let proxies = config
+        .proxies
+        .iter()
+        .filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off, p.socket.is_some()));
     Ok(anyone.into_iter().chain(proxies).collect())
 }
 

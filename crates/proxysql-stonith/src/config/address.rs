@@ -50,9 +50,8 @@ pub fn parse_proxy(text: &str) -> Result<Node, String> {
     }
     if text.contains('/') {
         return Err(format!(
-            "{text:?} is not host:port, and unix sockets are not supported; expected the TCP address of the admin interface, such as \
-             \"127.0.0.1:6032\". ProxySQL's variable admin-mysql_ifaces lists where it listens. If it lists only a socket, \
-             add \";127.0.0.1:6032\" to it and restart ProxySQL"
+            "{text:?} is not host:port; expected a name for the ProxySQL, such as \"127.0.0.1:6032\". A unix socket goes \
+             into the key socket of the same [[proxysql]]"
         ));
     }
     match text.parse::<Node>() {
@@ -136,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_is_refused_with_the_way_out() {
+    fn a_unix_socket_is_no_address_and_the_key_for_it_is_named() {
         for socket in ["/tmp/proxysql_admin.sock", "127.0.0.1:6032;/tmp/proxysql_admin.sock", "unix:///run/admin.sock"]
         {
             let problem = parse_proxy(socket).unwrap_err();
             let says = |words: &str| problem.contains(words);
-            assert!(says("unix sockets") && says("admin-mysql_ifaces") && says("127.0.0.1:6032"), "{problem}");
+            assert!(says("unix socket") && says("key socket") && says("127.0.0.1:6032"), "{problem}");
         }
         assert!(!parse_proxy("127.0.0.1").unwrap_err().contains("unix socket"), "the control");
     }

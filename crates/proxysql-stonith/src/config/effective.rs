@@ -162,6 +162,7 @@ fn proxy(at: &mut Layers<'_>, address: Sourced<Node>, file: Option<&Path>) -> Re
     };
     Ok(ProxyConfig {
         address: address.value,
+        socket: at.find(&keys::PROXYSQL_SOCKET)?,
         credential,
         tls: at.get(&keys::PROXYSQL_TLS)?,
         ca_file: at.find(&keys::PROXYSQL_CA_FILE)?,

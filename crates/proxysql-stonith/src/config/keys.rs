@@ -52,6 +52,7 @@ pub static SECTIONS: &[Section] = &[
         doc: "The ProxySQLs to watch, one section each. Each needs a user and one source of its password.",
         keys: &[
             &ADDRESS.about,
+            &PROXYSQL_SOCKET.about,
             &PROXYSQL_USER.about,
             &PROXYSQL_PASSWORD.about,
             &PROXYSQL_PASSWORD_FILE.about,
@@ -197,6 +198,15 @@ pub static ADDRESS: Key<Node> = Key::new(
 .env(&["PROXYSQL_STONITH_PROXYSQL"])
 .list()
 .required();
+
+/// The admin interface's socket.
+pub static PROXYSQL_SOCKET: Key<PathBuf> = Key::new(
+    "proxysql",
+    "socket",
+    "Connect to the admin interface through this unix socket, one that ProxySQL's `admin-mysql_ifaces` lists. `address` \
+     still names the ProxySQL.",
+)
+.unset("the address");
 
 /// The admin user.
 pub static PROXYSQL_USER: Key<String> = Key::new(

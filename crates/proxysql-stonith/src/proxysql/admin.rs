@@ -1,10 +1,11 @@
 //! A connection to the admin interface.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stonith_core::node::Node;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::Tls;
 use super::wire::{ANSWER_MAX_BYTES, Answer, Connection, WireError};
@@ -15,8 +16,10 @@ use crate::untrusted_text::one_line;
 /// The settings to connect.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The address of the admin interface.
+    /// The address of the admin interface. It names the ProxySQL, also where a socket is used.
     pub address: Node,
+    /// The unix socket to connect to, instead of the address.
+    pub socket: Option<PathBuf>,
     /// The credential. Unless the address is local, it must be that of a remote admin user (facts §1).
     pub credential: Credential,
     /// TLS and how the server is verified; `None` is plain TCP.
@@ -25,9 +28,10 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
-/// Why another server may answer in this ProxySQL's place; `None` if TLS or this host's own network prevents it.
-pub fn unverified(address: &Node, has_tls: bool) -> Option<String> {
-    let is_open = !has_tls && !is_here(address.host.as_str());
+/// Why another server may answer in this ProxySQL's place; `None` if TLS, a socket or this host's own network prevents
+/// it.
+pub fn unverified(address: &Node, has_tls: bool, has_socket: bool) -> Option<String> {
+    let is_open = !has_tls && !has_socket && !is_here(address.host.as_str());
     is_open.then(|| {
         format!(
             "ProxySQL's admin interface at {address} is used without TLS: anyone on the network path to it can relay a login \
@@ -132,8 +136,14 @@ impl Admin {
         let opening = async {
             let host = address.host.as_str();
             let tls = settings.tls.as_ref().map(|tls| tls.towards(host)).transpose()?;
-            let stream = TcpStream::connect((numeric(host), address.port)).await?;
-            Connection::open(stream, &settings.credential, tls).await
+            match &settings.socket {
+                Some(path) => Connection::open(UnixStream::connect(path).await?, &settings.credential, tls).await,
+                None => {
+                    let stream = TcpStream::connect((numeric(host), address.port)).await?;
+                    stream.set_nodelay(true)?;
+                    Connection::open(stream, &settings.credential, tls).await
+                }
+            }
         };
         let connection = match tokio::time::timeout(settings.timeout, opening).await {
             Err(_) => {
@@ -146,7 +156,10 @@ impl Admin {
             }
             Ok(Err(WireError::Asks(asked))) => return Err(AdminError::Asks { address, asked }),
             Ok(Err(WireError::Tls { cause, advice })) => return Err(AdminError::Tls { address, cause, advice }),
-            Ok(Err(error)) => return Err(AdminError::Connect { address, cause: one_line(&error.to_string()) }),
+            Ok(Err(error)) => {
+                let at = settings.socket.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+                return Err(AdminError::Connect { address, cause: one_line(&format!("{at}{error}")) });
+            }
         };
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);

@@ -19,7 +19,6 @@ use std::fmt;
 use std::io;
 
 use stonith_core::table::Record;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -86,8 +85,8 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// The transport of a connection: TCP or TLS.
-trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+/// The transport of a connection: TCP, a unix socket or TLS.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for S {}
 
@@ -110,11 +109,10 @@ impl Connection {
     /// # Errors
     /// [`WireError::Refused`] if the server refuses the credential.
     pub async fn open(
-        stream: TcpStream,
+        stream: impl Stream + 'static,
         credential: &Credential,
         tls: Option<(&TlsConnector, ServerName<'static>)>,
     ) -> Result<Self, WireError> {
-        stream.set_nodelay(true)?;
         let mut budget = Budget::new(LOGIN_MAX_BYTES);
         let mut packets = Packets::new(Box::new(stream) as Box<dyn Stream>);
         let greeting = handshake::greeting(packets.read(&mut budget).await?)?;

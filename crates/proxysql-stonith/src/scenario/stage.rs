@@ -382,7 +382,13 @@ impl Stage {
             tick_timeout: TICK * 3,
         })?;
         let settings = AgentSettings {
-            proxy: AdminSettings { address: proxy.clone(), credential: admin(), tls: None, timeout: PATIENCE },
+            proxy: AdminSettings {
+                address: proxy.clone(),
+                socket: None,
+                credential: admin(),
+                tls: None,
+                timeout: PATIENCE,
+            },
             allow_untested_version: false,
             policy: Policy {
                 isolation_after_ms: u64::try_from(ISOLATION_AFTER.as_millis())?,

@@ -9,6 +9,7 @@ mod login;
 #[path = "../pki/mod.rs"]
 mod pki;
 mod server;
+mod socket;
 mod tls;
 
 use std::time::Duration;
@@ -23,5 +24,11 @@ const PASSWORD: &str = "hunter2-and-more";
 /// How to connect to a fake.
 fn settings(host: &str, port: u16) -> Settings {
     let credential = Credential { user: "radmin".to_owned(), password: Secret::new(PASSWORD) };
-    Settings { address: Node::new(host, port).unwrap(), credential, tls: None, timeout: Duration::from_secs(20) }
+    Settings {
+        address: Node::new(host, port).unwrap(),
+        socket: None,
+        credential,
+        tls: None,
+        timeout: Duration::from_secs(20),
+    }
 }

@@ -195,6 +195,7 @@ impl Stage {
         let settings = AgentSettings {
             proxy: AdminSettings {
                 address: self.proxy_node(),
+                socket: None,
                 credential: radmin("radmin"),
                 tls: None,
                 timeout: Duration::from_secs(5),

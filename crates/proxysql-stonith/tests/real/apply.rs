@@ -38,7 +38,7 @@ async fn apply_async(
 ) -> Result<Outcome, DriveError> {
     let credential = Credential { user: "radmin".into(), password: Secret::new("radmin") };
     let address = Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap();
-    let settings = Settings { address, credential, tls: None, timeout: Duration::from_secs(5) };
+    let settings = Settings { address, socket: None, credential, tls: None, timeout: Duration::from_secs(5) };
     let mut admin = Admin::connect(&settings).await.unwrap();
     let view = observe(&mut admin, &Policy::default(), "test", None, 0).await.unwrap().view;
     let directives = BTreeMap::from([(Node::new(&world.nodes.address(n), world.nodes.port).unwrap(), directive)]);

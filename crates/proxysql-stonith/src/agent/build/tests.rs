@@ -39,6 +39,7 @@ tick_timeout = "1300ms"
 
 [[proxysql]]
 address = "10.0.0.1:6001"
+socket = "admin.sock"
 user = "user-1"
 password = "password-1"
 tls = "verify-ca"
@@ -89,7 +90,7 @@ insecure: true
 orchestrator_ca: DIR/ca.pem
 client: DIR/agent.pem DIR/agent.key
 timeouts: 1.1s 1.2s 1.3s
-proxies: 10.0.0.1:6001 10.0.0.2:6002 10.0.0.3:6003
+proxies: 10.0.0.1:6001@DIR/admin.sock 10.0.0.2:6002 10.0.0.3:6003
 logins: user-1 password-1, user-2 password-2, user-3 password-3
 logins_read_again: user-1 password-1, user-2 password-2, user-3 password-3
 tls: Tls { check: Ca, .. }, Tls { check: Identity, .. }, none
@@ -183,9 +184,9 @@ fn shown(config: &Config) -> String {
     let settings: Vec<AgentSettings> = config.proxies.iter().map(|proxy| agent_of(proxy, Mode::Daemon)).collect();
     let (mut addresses, mut logins, mut checks, mut untested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for AgentSettings { proxy, allow_untested_version, .. } in &settings {
-        let ProxySettings { address, credential, tls, timeout } = proxy;
+        let ProxySettings { address, socket, credential, tls, timeout } = proxy;
         assert_eq!(*timeout, ADMIN_TIMEOUT);
-        addresses.push(address);
+        addresses.push(socket.as_ref().map_or(address.to_string(), |path| format!("{address}@{}", path.display())));
         logins.push(login(&credential.user, credential.password.expose()));
         checks.push(tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls:?}")));
         untested.push(allow_untested_version);
@@ -347,7 +348,7 @@ const VARIABLES: &[(&str, &str, &str, &[&str])] = &[
     ("ORCHESTRATOR_AUTH_USER", "f-user", FULL, &["auth: f-user orc-password"]),
     ("PROXYSQL_STONITH_ORCHESTRATOR_PASSWORD", "e-password", FULL, &["auth: orc-user e-password"]),
     ("ORCHESTRATOR_AUTH_PASSWORD", "f-password", FULL, &["auth: orc-user f-password"]),
-    ("PROXYSQL_STONITH_PROXYSQL", "10.0.0.1:6001", FULL, &["proxies: 10.0.0.1:6001"]),
+    ("PROXYSQL_STONITH_PROXYSQL", "10.0.0.1:6001", FULL, &["proxies: 10.0.0.1:6001@DIR/admin.sock"]),
     ("PROXYSQL_STONITH_PROXYSQL_USER", "g-user", LEAST, &["logins: g-user least"]),
     ("PROXYSQL_STONITH_PROXYSQL_PASSWORD", "g-password", LEAST, &["logins: least g-password"]),
     ("PROXYSQL_STONITH_DEFAULTS_FILE", "DIR/other.cnf", LEAST, &["auth: oo op", "logins: o-user o-password"]),

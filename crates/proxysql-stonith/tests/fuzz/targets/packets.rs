@@ -108,7 +108,8 @@ fn may_be_heard(turn: usize, heard: &[u8]) -> bool {
 async fn converse(port: u16, password: &str) -> Result<ProxyView, ObserveError> {
     let address = Node::new("127.0.0.1", port).unwrap();
     let credential = Credential { user: "radmin".to_owned(), password: Secret::new(password) };
-    let mut admin = Admin::connect(&Settings { address, credential, tls: None, timeout: TIMEOUT }).await?;
+    let mut admin =
+        Admin::connect(&Settings { address, socket: None, credential, tls: None, timeout: TIMEOUT }).await?;
     version(&mut admin).await?;
     observe(&mut admin, &Policy::default(), "us", None, 0).await.map(|seen| seen.view)
 }
