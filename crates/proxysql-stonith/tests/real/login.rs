@@ -17,6 +17,7 @@ fn log_in(world: &World, user: &str, check: Option<ServerCheck>) -> Result<(), A
     let ca = world.proxy.file("data").join("proxysql-ca.pem");
     let settings = Settings {
         address: Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap(),
+        socket: None,
         credential: Credential { user: user.to_owned(), password: Secret::new("radmin") },
         tls: check.map(|check| Tls::new(check, Some(&ca)).unwrap()),
         timeout: Duration::from_secs(5),
