@@ -352,10 +352,12 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether isolation is armed for these rows: Orchestrator knows a server of one of their writer hostgroups, or they
-/// have no writer hostgroup.
+/// have no writer hostgroup, or one that is empty. ProxySQL's monitor empties it while no node is writable.
 pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, of: &ServerRows<'_>) -> bool {
     let mut writers = of.hostgroups().into_iter().filter_map(|hostgroup| managed.writer_beside(hostgroup)).peekable();
-    writers.peek().is_none() || writers.any(|hostgroup| knows_a_server_of(rows, memory, hostgroup))
+    let is_empty = |hostgroup| rows.in_runtime(hostgroup).next().is_none();
+    writers.peek().is_none()
+        || writers.any(|hostgroup| is_empty(hostgroup) || knows_a_server_of(rows, memory, hostgroup))
 }
 
 /// Whether Orchestrator knows or knew a server with a runtime row in this hostgroup.

@@ -59,6 +59,24 @@ fn a_proxy_is_out_by_ask_and_isolation_after_less_a_tick_and_an_apply() {
     }
 }
 
+/// A primary that became read-only: the monitor moves its row, and the writer hostgroup is empty.
+#[test]
+fn the_readers_go_out_while_no_node_is_in_the_writer_hostgroup() {
+    let fenced_with = |writer: Option<&str>| {
+        let mut lab = Lab::healthy();
+        lab.server("node01").read_only = true;
+        lab.next();
+        assert_eq!((lab.rows("node01"), lab.fenced().len()), ("20:ONLINE".to_owned(), 0));
+        if let Some(name) = writer {
+            lab.put(row(10, name, Status::Online));
+        }
+        lab.leader_gone().run_s(20);
+        lab.fenced()
+    };
+    assert_eq!(fenced_with(None), ALL);
+    assert!(fenced_with(Some("stranger")).is_empty(), "whose writers Orchestrator does not know");
+}
+
 #[test]
 fn a_tick_late_by_one_tick_still_keeps_the_promise() {
     let mut lab = Lab::healthy();

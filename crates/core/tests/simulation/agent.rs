@@ -150,9 +150,11 @@ impl Agent {
         }
     }
 
+    /// An agent that is stopped already does not start any sooner.
     pub fn crashes(&mut self, now_ms: u64, for_ms: u64) {
+        let down_until_ms = if self.is_down() { self.wake_ms } else { 0 };
         self.state = State::Down;
-        self.wake_ms = now_ms + for_ms;
+        self.wake_ms = down_until_ms.max(now_ms + for_ms);
     }
 
     fn ask(&mut self, cluster: &Cluster, proxy: &mut Proxy, now_ms: u64) {

@@ -160,6 +160,13 @@ impl Cluster {
         n == self.primary || (server.life == Life::Up && server.read_only && self.leads_to_the_primary(n))
     }
 
+    /// A node that is not well is seen to be not well: it is listed, and it does not answer, or a primary that answers shows
+    /// that the node is neither that primary nor its replica. An unknown role proves nothing (design §5).
+    pub fn shows_that_it_is_unwell(&self, n: usize) -> bool {
+        let is_up = |n: usize| self.servers[n].life == Life::Up;
+        self.listed.contains(&n) && (!is_up(n) || is_up(self.primary))
+    }
+
     /// Through replicas between them, perhaps.
     fn leads_to_the_primary(&self, n: usize) -> bool {
         let chain = std::iter::successors(self.servers[n].follows, |of| self.servers[*of].follows);
@@ -275,11 +282,13 @@ impl Cluster {
     }
 
     /// The end of a recovery: somebody is promoted, or nobody. On a leader deposed meanwhile nobody else hears of it.
+    /// Orchestrator promotes only a node that it lists.
     fn finish(&mut self, running: Running, now_ms: u64) {
         let failed = running.failed;
+        let is_replica = |server: &Server| server.life == Life::Up && server.follows == Some(failed);
         let candidate = (0..self.servers.len())
             .map(|i| (i + running.at_ns as usize) % self.servers.len())
-            .find(|n| *n != failed && self.servers[*n].life == Life::Up && self.servers[*n].follows == Some(failed));
+            .find(|n| *n != failed && is_replica(&self.servers[*n]) && self.listed.contains(n));
         let mut lost = vec![failed];
         if let Some(new) = candidate {
             for n in (0..self.servers.len()).filter(|n| *n != failed && *n != new) {

@@ -42,6 +42,8 @@ pub struct Edit {
     pub may_live: bool,
     /// Somebody LOADed it while memory was lent: the apply is to load it for them.
     pub loaded: bool,
+    /// It came while an apply was under way, to a row that no comparison finds: the apply writes such a row by its key.
+    pub may_be_lost: bool,
 }
 
 type Read = BTreeMap<(Place, bool), Rc<Vec<Row>>>;
@@ -457,6 +459,7 @@ impl Proxy {
             in_apply,
             may_live: false,
             loaded: false,
+            may_be_lost: in_apply && self.world.odd.contains(name),
         });
     }
 
@@ -478,15 +481,22 @@ impl Proxy {
             in_apply,
             may_live: false,
             loaded: false,
+            may_be_lost: false,
         });
     }
 
-    /// All rows of a node, in every layer: as somebody does it who knows nothing of us.
+    /// All rows of a node, in every layer: as somebody does it who knows nothing of us. They edit memory, and what memory
+    /// has goes live: a row that has our marker there, since the LOAD of its fence was refused, is out already.
     fn by_hand(&mut self, name: &str, from: &Status, to: &Status) -> Vec<(u32, String)> {
+        let memory = self.rows(Place::Memory);
+        let marked = memory.iter().filter(|row| Comment::parse(&row.comment) != Comment::Plain);
+        let marked: BTreeSet<_> = marked.map(|row| &row.key).collect();
+        let is_meant =
+            |row: &&mut Row| row.key.hostname == name && row.key.hostgroup.0 != EXCLUDED && !marked.contains(&row.key);
         let mut done = vec![];
         for place in LAYERS {
             let mut rows = self.rows(place).to_vec();
-            for row in rows.iter_mut().filter(|row| row.key.hostname == name && row.key.hostgroup.0 != EXCLUDED) {
+            for row in rows.iter_mut().filter(is_meant) {
                 let key = (row.key.hostgroup.0, name.to_owned());
                 let shunned = *from == Status::Online && row.status == Status::Shunned;
                 if (row.status == *from || shunned) && Comment::parse(&row.comment) == Comment::Plain {

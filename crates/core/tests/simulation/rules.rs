@@ -7,7 +7,9 @@ use stonith_core::decide::Decision;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Answer, AnswerPart, Backing, LOST_IN_RECOVERY, LeaderView, SkippedEntry};
+use stonith_core::orchestrator::{
+    Answer, AnswerPart, Backing, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery, SkippedEntry,
+};
 use stonith_core::orders::Order;
 use stonith_core::plan::Directive;
 use stonith_core::policy::APPLY_MS;
@@ -25,8 +27,8 @@ const LOCK_MS: u64 = 30_000;
 
 #[derive(Debug, Clone, Default)]
 struct OfProxy {
-    /// Nodes that are to be out by then.
-    due_ms: BTreeMap<usize, u64>,
+    /// By then these agents, by number, are to have these nodes out.
+    due_ms: BTreeMap<(usize, usize), u64>,
     /// Nodes that an apply took out of service for evidence of a recovery.
     fenced: BTreeSet<usize>,
     /// Nodes that an operator ordered back, in whatever role is shown of them.
@@ -105,7 +107,7 @@ impl Rules {
             let Directive::Fence { kind, .. } = directive else {
                 if matches!(&observed.orders.now, Some(Order::Unfence { node, .. }) if node == fenced) {
                     self.proxies[agent.proxy].fenced.remove(&n);
-                    self.proxies[agent.proxy].due_ms.remove(&n);
+                    self.proxies[agent.proxy].due_ms.retain(|(_, due), _| *due != n);
                     self.proxies[agent.proxy].ordered_back.insert(n);
                     self.proxies[agent.proxy].waiting.remove(&n);
                 } else if let LeaderView::Led(answer) = &observed.leader {
@@ -143,8 +145,15 @@ impl Rules {
         };
         for n in 0..cluster.servers.len() {
             let is_odd = proxy.odd.contains(NODES[n]);
-            if !is_odd && !cluster.is_well(n) && speaks_against(answer, n, cluster) {
-                self.proxies[agent.proxy].due_ms.entry(n).or_insert(now_ms + APPLY_MS);
+            let Some(at_s) = speaks_against(answer, n, cluster).filter(|_| !is_odd && !cluster.is_well(n)) else {
+                continue;
+            };
+            let due_ms = &mut self.proxies[agent.proxy].due_ms;
+            let is_old = decision.memory.watching_since_s.is_some_and(|since_s| at_s < since_s);
+            if is_old && !cluster.shows_that_it_is_unwell(n) {
+                due_ms.remove(&(agent.id, n)); // it is held (design §5)
+            } else {
+                due_ms.entry((agent.id, n)).or_insert(now_ms + APPLY_MS);
             }
         }
     }
@@ -363,7 +372,7 @@ impl Rules {
         }
         let runtime = proxy.rows(Place::Runtime);
         let of = &mut self.proxies[p];
-        of.due_ms.retain(|n, _| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
+        of.due_ms.retain(|(_, n), _| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
         of.fenced.retain(|n| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
         of.waiting.retain(|n| *n != cluster.primary && !proxy.odd.contains(NODES[*n]));
         let mut found = vec![];
@@ -380,7 +389,7 @@ impl Rules {
         }
         of.fenced.retain(|n| in_service(&runtime, *n).next().is_none());
         let excused_ms = proxy.troubled_ms + BOUND_MS;
-        for (n, due_ms) in &mut of.due_ms {
+        for ((_, n), due_ms) in &mut of.due_ms {
             let late = now_ms > (*due_ms).max(excused_ms) && *due_ms != u64::MAX;
             if let Some(row) = in_service(&runtime, *n).next().filter(|_| late) {
                 found.push(format!("late: {} in service, an agent knew by {}", row.key, at(*due_ms, String::new())));
@@ -399,25 +408,25 @@ impl Rules {
     }
 }
 
-/// A recovery that this answer tells of speaks against a node that has not been well since.
-fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> bool {
+/// When the recovery was, in s, that this answer tells of and that speaks against a node that has not been well since.
+fn speaks_against(answer: &Answer, n: usize, cluster: &Cluster) -> Option<i64> {
     let well_ms = cluster.servers[n].last_well_ms;
     let is_it = |of: &stonith_core::node::Node| number(of) == Some(n);
-    let marked = answer
-        .downtimes
-        .iter()
-        .any(|mark| is_it(&mark.node) && mark.reason == LOST_IN_RECOVERY && mark.begin_s > now_s(well_ms));
-    let concerns = |record: &&stonith_core::orchestrator::Recovery| {
+    let is_mark = |mark: &&Downtime| is_it(&mark.node) && mark.reason == LOST_IN_RECOVERY;
+    let marks = answer.downtimes.iter().filter(is_mark).map(|mark| mark.begin_s);
+    let marked = marks.filter(|begin_s| *begin_s > now_s(well_ms)).max();
+    let concerns = |record: &&Recovery| {
         record.successful && (is_it(&record.failed) || record.successor.as_ref().is_some_and(is_it))
     };
     let newest =
         answer.history.iter().flat_map(|history| &history.records).filter(concerns).max_by_key(|record| record.at_ns);
-    let superseded = newest.is_some_and(|record| {
+    let superseded = newest.filter(|record| {
         is_it(&record.failed) && cluster.promoted_ms.get(&record.uid).is_some_and(|at_ms| *at_ms > well_ms)
     });
     // Beside a record that can't be read, one that can may not be the newest.
     let mut unreadable = answer.skipped.iter().filter(|skipped| skipped.part == AnswerPart::History);
-    marked || (superseded && !unreadable.any(|skipped| skipped.nodes.iter().any(is_it)))
+    let is_unsure = unreadable.any(|skipped| skipped.nodes.iter().any(is_it));
+    marked.max(superseded.filter(|_| !is_unsure).map(Recovery::at_s))
 }
 
 /// I1 and I3: what is not ours is as its people left it.
@@ -467,7 +476,9 @@ fn staged(proxy: &mut Proxy, runtime: &[Row]) -> Vec<String> {
     edits.retain(|edit| {
         let row = format!("{} of {}/{}", edit.column, edit.hostgroup, edit.name);
         if edit.found(&memory) == Some(false) {
-            found.push(format!("I6: the staged {row} is lost"));
+            if !edit.may_be_lost {
+                found.push(format!("I6: the staged {row} is lost"));
+            }
             return false;
         }
         if edit.found(runtime) == Some(true) && !edit.may_live && !edit.in_apply {
