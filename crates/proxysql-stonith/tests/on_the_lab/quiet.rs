@@ -20,6 +20,7 @@ impl Reader {
     async fn of(stage: &Stage) -> Self {
         let settings = Settings {
             address: Node::new("127.0.0.1", stage.proxysql.address().port()).unwrap(),
+            socket: None,
             credential: radmin("radmin"),
             tls: None,
             timeout: Duration::from_secs(5),
