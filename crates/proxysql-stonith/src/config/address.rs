@@ -10,7 +10,7 @@ use crate::loopback;
 use crate::orchestrator::Endpoint;
 
 /// The largest number of endpoints, and of proxies: it limits what one tick asks.
-pub const ADDRESSES_MAX: usize = 64;
+pub const ADDRESSES_MAX: usize = 256;
 
 /// Splits a list from a flag or variable at commas and blanks.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {

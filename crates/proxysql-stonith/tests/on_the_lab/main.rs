@@ -10,6 +10,7 @@ mod faults;
 mod first_start;
 mod https;
 mod layers;
+mod many;
 mod names;
 mod operators;
 mod orders;

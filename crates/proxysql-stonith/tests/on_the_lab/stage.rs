@@ -304,6 +304,18 @@ impl Daemon {
         threads.filter_map(|thread| of_thread(thread.ok()?.path())).sum()
     }
 
+    /// The CPU time that it has used, in s, and its memory, in KiB.
+    pub fn used(&self) -> (f64, u64) {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", self.0.id())).unwrap();
+        let status = read("status");
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
+        // User and system time are fields 14 and 15, in hundredths of a second.
+        let stat = read("stat");
+        let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
+        (ticks as f64 / 100.0, rss.parse().unwrap())
+    }
+
     /// Its exit code, once it has ended.
     #[must_use = "it may have failed"]
     pub async fn ended(mut self) -> Option<i32> {
@@ -348,12 +360,16 @@ pub fn make_old(agent: &mut Agent) {
     agent.memory_mut().lease.silent_ms = agent.memory().lease.asked_ms;
 }
 
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
+pub async fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_in(5, what, holds).await;
+}
+
+pub async fn eventually_in(seconds: u32, what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..seconds * 100 {
         if holds() {
             return;
         }
         tokio::time::sleep(TICK / 2).await;
     }
-    panic!("not within 5 s: {what}");
+    panic!("not within {seconds} s: {what}");
 }

@@ -169,18 +169,18 @@ fn an_absent_or_irregular_config_file_is_an_error() {
 }
 
 #[test]
-fn up_to_64_endpoints_and_proxies_are_taken_and_the_longest_duration_is_30_days() {
+fn up_to_256_endpoints_and_proxies_are_taken_and_the_longest_duration_is_30_days() {
     let endpoints = |count: usize| {
         let all: Vec<String> = (0..count).map(|n| format!("http://orc{n}:3000")).collect();
         Case::with(&MINIMAL.replace("[\"http://orc1:3000\"]", &format!("{all:?}"))).load().map(drop)
     };
-    assert_eq!(endpoints(64), Ok(()));
-    assert!(endpoints(65).unwrap_err().to_string().contains("expected at most 64"));
+    assert_eq!(endpoints(256), Ok(()));
+    assert!(endpoints(257).unwrap_err().to_string().contains("expected at most 256"));
     let proxies = |count: usize| {
         let more = |n| format!("[[proxysql]]\naddress = \"p{n}:6032\"\nuser = \"x\"\npassword = \"y\"\n");
         Case::with(&after_minimal(&(1..count).map(more).collect::<String>())).load().map(drop)
     };
-    assert_eq!(proxies(64), Ok(()));
-    assert!(proxies(65).unwrap_err().to_string().contains("more than 64 proxies"));
+    assert_eq!(proxies(256), Ok(()));
+    assert!(proxies(257).unwrap_err().to_string().contains("more than 256 proxies"));
     assert_eq!(Case::with(&after_minimal("[isolation]\nafter = \"30days\"")).load().map(drop), Ok(()));
 }

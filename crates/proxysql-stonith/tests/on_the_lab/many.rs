@@ -1,0 +1,86 @@
+//! One daemon and a hundred ProxySQLs, of which some hang and some come and go.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use lab::proxysql::{ProxySql, Settings, Verdict};
+
+use crate::stage::{Daemon, Stage, TICK, eventually_in};
+
+const HEALTHY: usize = 60;
+const HANGING: usize = 30;
+const FLAPPING: usize = 10;
+
+/// A ProxySQL with the stage's nodes, and the number of statements that it has carried out.
+async fn proxysql(stage: &Stage) -> (ProxySql, Arc<AtomicUsize>) {
+    let settings = Settings { monitor_interval: TICK * 50, ..Settings::default() };
+    let proxysql = ProxySql::start(stage.nodes.clone(), settings).await.unwrap();
+    proxysql.query("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02')").unwrap();
+    proxysql.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+    let served = Arc::new(AtomicUsize::new(0));
+    let counts = served.clone();
+    proxysql.before_statement(move |_| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        Verdict::Go
+    });
+    (proxysql, served)
+}
+
+fn is_fenced(proxysql: &ProxySql) -> bool {
+    let rows = proxysql.rows();
+    let mut of_node = rows.iter().filter(|row| row.host == "node01").peekable();
+    of_node.peek().is_some() && of_node.all(|row| row.status == "OFFLINE_SOFT")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_hundred_proxysqls_the_healthy_are_served_though_thirty_hang_and_ten_flap() {
+    let stage = Stage::set().await;
+    let (mut healthy, mut flapping) = (Vec::new(), Vec::new());
+    for _ in 0..HEALTHY {
+        healthy.push(proxysql(&stage).await);
+    }
+    for _ in 0..FLAPPING {
+        flapping.push(proxysql(&stage).await.0);
+    }
+    // They take the connection, and never say anything.
+    let hanging: Vec<TcpListener> = (0..HANGING).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses = hanging.iter().map(|listener| listener.local_addr().unwrap());
+    let addresses = addresses.chain(flapping.iter().map(ProxySql::address));
+    let all: Vec<String> =
+        addresses.chain(healthy.iter().map(|(proxy, _)| proxy.address())).map(|a| a.to_string()).collect();
+    let flaps = tokio::spawn(async move {
+        loop {
+            for proxysql in &flapping {
+                proxysql.kill();
+                tokio::time::sleep(TICK * 5).await;
+                let _ = proxysql.restart().await;
+            }
+        }
+    });
+
+    let began = Instant::now();
+    let daemon = Daemon::start(stage.command(&format!("run --interval=1s --proxysql={}", all.join(","))));
+    let served = |least: usize| healthy.iter().all(|(_, served)| served.load(Ordering::Relaxed) >= least);
+    eventually_in(60, "every healthy one was looked at", || served(1)).await;
+    // A quiet tick has two statements. The first tick of one that hangs takes five seconds.
+    let at: Vec<usize> = healthy.iter().map(|(_, served)| served.load(Ordering::Relaxed)).collect();
+    eventually_in(60, "the first has ticked ten times more", || healthy[0].1.load(Ordering::Relaxed) >= at[0] + 20)
+        .await;
+    for (n, (_, served)) in healthy.iter().enumerate() {
+        let more = served.load(Ordering::Relaxed) - at[n];
+        assert!(more >= 10, "the healthy one {n} had {more} statements while the first had 20: it waits for others");
+    }
+    let (cpu_s, rss_kib) = daemon.used();
+    println!("--- {:.1?} after the start: {rss_kib} KiB RSS, {cpu_s:.2} s of CPU", began.elapsed());
+
+    let failed = Instant::now();
+    stage.nodes.kill("node01");
+    stage.orchestrator.fail_over("node01", Some("node02"));
+    eventually_in(60, "every healthy one is fenced", || healthy.iter().all(|(proxy, _)| is_fenced(proxy))).await;
+    println!("--- {HEALTHY} ProxySQLs are fenced {:.1?} after the failover", failed.elapsed());
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0));
+    flaps.abort();
+}
