@@ -35,6 +35,7 @@ use stonith_core::orchestrator::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::secret::Credential;
+use crate::tls::ReadFiles;
 use answers::{Raft, RaftStatus, WhyNot};
 use asking::{Asking, Question, Said};
 use came_back::{CameBack, nobody_can_lead};
@@ -93,6 +94,7 @@ pub struct Client {
     settings: Arc<Settings>,
     asking: Asking,
     tls: Option<tokio_rustls::TlsConnector>,
+    tls_files: ReadFiles,
     refused: bool,
 }
 
@@ -117,13 +119,25 @@ impl Client {
     /// # Errors
     /// A certificate or key can't be read.
     pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let tls_files = settings.tls.files();
         let tls = settings
             .endpoints
             .iter()
             .any(|endpoint| endpoint.is_https())
             .then(|| tls::connector(&settings.tls))
             .transpose()?;
-        Ok(Self { asking: Asking::new(settings.endpoints.len()), settings: Arc::new(settings), tls, refused: false })
+        let asking = Asking::new(settings.endpoints.len());
+        Ok(Self { asking, settings: Arc::new(settings), tls, tls_files, refused: false })
+    }
+
+    /// Reads the certificates again if one of their files has changed. Files that do not fit each other are read once
+    /// more in the next tick, and until then the old ones count.
+    fn read_certificates_again(&mut self) {
+        let Some(files) = self.tls_files.changed().filter(|_| self.tls.is_some()) else { return };
+        if let Ok(connector) = tls::connector(&self.settings.tls) {
+            (self.tls, self.tls_files) = (Some(connector), files);
+            self.asking.close_all();
+        }
     }
 
     /// Sets a credential that was read again.
@@ -152,6 +166,7 @@ impl Client {
         query: impl FnOnce(&str, &[Downtime]) -> LeaderQuery,
         known: &HistoryProgress,
     ) -> LeaderView {
+        self.read_certificates_again();
         let deadline = Instant::now() + self.settings.tick_timeout;
         let asked_ms = now_ms();
         self.refused = false;

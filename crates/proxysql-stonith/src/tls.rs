@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +49,30 @@ pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
         None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
     };
     Ok(roots)
+}
+
+/// The files of TLS settings as they were read, to see a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadFiles(Vec<(PathBuf, Option<Stamp>)>);
+
+/// A file's number, size and time of change, in s and ns.
+type Stamp = (u64, u64, i64, i64);
+
+impl ReadFiles {
+    /// Notes the files as they are now. They are to be read after this.
+    pub fn note(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let stamp = |path: &Path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+        };
+        Self(paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// The files as they are now, if one of them has changed.
+    pub fn changed(&self) -> Option<Self> {
+        let now = Self::note(self.0.iter().map(|(path, _)| path.clone()));
+        (now != *self).then_some(now)
+    }
 }
 
 /// Reads the certificates in a PEM file, at least one.

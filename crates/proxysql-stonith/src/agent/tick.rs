@@ -16,7 +16,7 @@ use stonith_core::orders::Orders;
 
 use super::{Agent, untested};
 use crate::clock;
-use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, SeenProxy};
+use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, SeenProxy, Tls};
 use crate::untrusted_text::one_line;
 
 /// Why a tick made no decision, or did not apply its plan.
@@ -233,6 +233,7 @@ impl Agent {
         let mut admin = match self.admin.take() {
             Some(admin) => admin,
             None => {
+                self.settings.proxy.tls.iter_mut().for_each(Tls::read_again);
                 let mut admin = Admin::connect(&self.settings.proxy).await?;
                 self.version = Some(proxysql::version(&mut admin).await?);
                 admin

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 
 pub use crate::tls::TlsError;
-use crate::tls::{self, JudgedBy};
+use crate::tls::{self, JudgedBy, ReadFiles};
 
 /// How certificates are verified.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,14 @@ pub struct TlsSettings {
     pub ca_file: Option<PathBuf>,
     /// The agent's own certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsSettings {
+    /// The files that are read.
+    pub(super) fn files(&self) -> ReadFiles {
+        let own = self.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        ReadFiles::note(self.ca_file.iter().chain(own).cloned())
+    }
 }
 
 /// Makes a connector for these settings.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 use super::wire::WireError;
-use crate::tls::{self, JudgedBy, TlsError};
+use crate::tls::{self, JudgedBy, ReadFiles, TlsError};
 use crate::untrusted_text::one_line;
 
 /// What a certificate has to prove. The words are from the MySQL client's `--ssl-mode`.
@@ -30,6 +30,8 @@ pub enum ServerCheck {
 #[derive(Clone)]
 pub struct Tls {
     check: ServerCheck,
+    ca_file: Option<PathBuf>,
+    files: ReadFiles,
     connector: TlsConnector,
 }
 
@@ -46,6 +48,7 @@ impl Tls {
     /// The file can't be read, or the system has no CAs.
     pub fn new(check: ServerCheck, ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
+        let files = ReadFiles::note(ca_file.map(Path::to_owned));
         let roots = tls::roots(ca_file)?;
         if roots.is_empty() {
             return Err(TlsError::NoSystemCas("ProxySQL"));
@@ -57,7 +60,17 @@ impl Tls {
             ServerCheck::Identity => builder.with_root_certificates(roots),
             ServerCheck::Ca => builder.dangerous().with_custom_certificate_verifier(signed_by_ca(roots, provider)),
         };
-        Ok(Self { check, connector: TlsConnector::from(Arc::new(builder.with_no_client_auth())) })
+        let connector = TlsConnector::from(Arc::new(builder.with_no_client_auth()));
+        Ok(Self { check, ca_file: ca_file.map(Path::to_owned), files, connector })
+    }
+
+    /// Reads the CA again if its file has changed. A file that cannot be read changes nothing.
+    pub fn read_again(&mut self) {
+        if self.files.changed().is_some()
+            && let Ok(tls) = Self::new(self.check, self.ca_file.as_deref())
+        {
+            *self = tls;
+        }
     }
 
     /// The connector, and the name that a certificate may have to contain.

@@ -59,6 +59,24 @@ fn over_tls(config: Arc<ServerConfig>) -> Fake<bool> {
 }
 
 #[tokio::test]
+async fn a_ca_that_was_replaced_is_read_again() {
+    let (pki, before) = (Pki::new(), Pki::new());
+    let mut trusting = trusting(&before, HOST, ServerCheck::Ca, over_tls(nameless(&pki)).port);
+    let fakes = [over_tls(nameless(&pki)), over_tls(nameless(&pki)), over_tls(nameless(&pki))];
+    let mut connect = async |port: u16, read_again: bool| {
+        trusting.address.port = port;
+        if read_again {
+            trusting.tls.as_mut().unwrap().read_again();
+        }
+        Admin::connect(&trusting).await.is_ok()
+    };
+    assert!(!connect(fakes[0].port, true).await);
+    std::fs::copy(pki.ca_file(), before.ca_file()).unwrap();
+    assert!(!connect(fakes[1].port, false).await, "the control");
+    assert!(connect(fakes[2].port, true).await);
+}
+
+#[tokio::test]
 async fn d1_a_certificate_of_another_ca_for_another_name_or_of_another_time_gets_no_login() {
     let (ours, another) = (Pki::new(), Pki::new());
     let serving = |pki: &Pki, name: &str, years| pki.serving(name, years, false);

@@ -60,6 +60,23 @@ async fn a_client_certificate_is_shown_where_orchestrator_asks_for_one_and_missi
     led(look_over_tls(server.url_as("localhost"), TlsSettings { client, ..trusting(&pki) }).await);
 }
 
+#[tokio::test]
+async fn a_ca_and_a_client_certificate_that_were_replaced_are_read_again() {
+    let (pki, before) = (Pki::new(), Pki::new());
+    let server = Server::start_tls(pki.serving("localhost", VALID, true), |request| well(1, 1, &request.path));
+    let tls = TlsSettings { client: Some(before.client_certificate()), ..trusting(&before) };
+    let mut client = Client::new(Settings { tls, ..settings(&[server.url_as("localhost")]) }).unwrap();
+    blind(look(&mut client, NOTHING_MORE).await);
+    let (certificate, key) = before.client_certificate();
+    std::fs::write(&certificate, "half of it").unwrap();
+    blind(look(&mut client, NOTHING_MORE).await);
+    let (new_certificate, new_key) = pki.client_certificate();
+    for (from, to) in [(pki.ca_file(), before.ca_file()), (new_certificate, certificate), (new_key, key)] {
+        std::fs::copy(from, to).unwrap();
+    }
+    led(look(&mut client, NOTHING_MORE).await);
+}
+
 #[test]
 fn a_private_key_that_others_can_read_is_refused_with_the_way_out() {
     let pki = Pki::new();
