@@ -44,7 +44,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use put_back::{WATCHED_NAME, copy_name};
+pub use put_back::{SCRATCH_NAME, WATCHED_NAME, copy_name};
 pub use return_journal::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
 pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variables};
@@ -53,7 +53,7 @@ use crate::lease::LeaseAction;
 use crate::node::Node;
 use crate::plan::{Directive, Plan};
 use crate::role::Role;
-use crate::table::{COVERED, Content, Layer, Record, Row, SERVERS, Status, Table};
+use crate::table::{Content, Layer, Record, Row, SERVERS, Status, Table};
 use put_back::{PutBack, Whose};
 use recheck::Look;
 use sessions::Ending;
@@ -178,7 +178,7 @@ pub struct Apply {
     got: Vec<(Statement, Reply)>,
     /// Statements that did not find the records that they were to change.
     missed: Vec<Statement>,
-    /// The covered tables that this ProxySQL has.
+    /// The tables that a LOAD covers on this ProxySQL, the server table first.
     tables: Vec<Table>,
     kept: BTreeMap<Table, Content>,
     target: BTreeMap<Table, Content>,
@@ -215,8 +215,9 @@ pub struct Apply {
 }
 
 impl Apply {
-    /// An apply of this plan. `owner` must be a name that no other process has, now or later.
-    pub fn new(plan: Plan, owner: String) -> Self {
+    /// An apply of this plan. `owner` must be a name that no other process has, now or later. `tables` are those that a
+    /// LOAD covers on this ProxySQL, or on any: what is staged in one would go live if it were not among them.
+    pub fn new(plan: Plan, owner: String, tables: Vec<Table>) -> Self {
         // Sharing a lease needs no lock. The holder of the lock must not decide whether another agent isolates.
         let share = plan.lease_action.map(|share| match share {
             LeaseAction::Keep { good_ms } => Statement::LeaveLease { owner: owner.clone(), good_s: good_ms / 1_000 },
@@ -237,7 +238,7 @@ impl Apply {
             asked: None,
             got: Vec::new(),
             missed: Vec::new(),
-            tables: Vec::new(),
+            tables,
             kept: BTreeMap::new(),
             target: BTreeMap::new(),
             copied: false,
@@ -356,7 +357,7 @@ impl Apply {
     fn advance(&mut self, phase: Phase, got: Vec<(Statement, Reply)>) -> Phase {
         match phase {
             Phase::Start => {
-                self.learn_tables(&got);
+                self.keep_tables(&got);
                 self.ask([Statement::TakeLock { owner: self.owner.clone() }]);
                 Phase::Locking { tries: 1 }
             }
@@ -416,9 +417,10 @@ impl Apply {
         }
     }
 
-    fn learn_tables(&mut self, got: &[(Statement, Reply)]) {
+    /// Keeps the tables that this ProxySQL has.
+    fn keep_tables(&mut self, got: &[(Statement, Reply)]) {
         if let Some((_, Reply::Names(names))) = got.last() {
-            self.tables = COVERED.into_iter().filter(|table| names.contains(table.name)).collect();
+            self.tables.retain(|table| names.contains(table.name()));
         }
     }
 

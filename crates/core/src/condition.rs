@@ -128,8 +128,22 @@ pub enum Condition {
     ProxyUnverified(String),
     /// ProxySQL could not be read. A sentence with the reason.
     ProxyUnread(String),
-    /// This version of ProxySQL is untested, so `run` changes nothing.
-    UntestedVersion(String),
+    /// ProxySQL lacks something that a change needs, so `run` changes nothing.
+    ProxyUnfit {
+        /// A stable name of what is missing.
+        what: String,
+        /// What is missing and what to do, as a sentence without its end.
+        text: String,
+    },
+    /// ProxySQL is newer than every version that this program was tried with.
+    ProxyAhead {
+        /// Its version.
+        version: String,
+        /// The highest version that was tried.
+        tried: String,
+    },
+    /// Nothing shows whether somebody LOADs while an apply works.
+    LoadsUncounted,
     /// No row may be touched.
     NothingManaged,
     /// No hostgroup is known to take writes.
@@ -219,7 +233,9 @@ impl Condition {
             Self::OrchestratorUnverified(_) => "orchestrator-unverified",
             Self::ProxyUnverified(_) => "proxysql-unverified",
             Self::ProxyUnread(_) => "proxysql-unread",
-            Self::UntestedVersion(_) => "untested-version",
+            Self::ProxyUnfit { .. } => "proxysql-unfit",
+            Self::ProxyAhead { .. } => "proxysql-ahead",
+            Self::LoadsUncounted => "loads-uncounted",
             Self::NothingManaged => "nothing-managed",
             Self::NoWriterHostgroup => "no-writer-hostgroup",
             Self::Unmatched(_) => "unmatched-nodes",
@@ -266,6 +282,7 @@ impl Condition {
                 [first, ..] => format!("{} {} {first}", self.label(), why.label()),
                 [] => self.label().to_owned(),
             },
+            Self::ProxyUnfit { what, .. } => format!("{} {what}", self.label()),
             Self::ReturnsByHand { check_type, .. } => format!("{} {check_type}", self.label()),
             _ => self.label().to_owned(),
         }
@@ -274,12 +291,13 @@ impl Condition {
     /// The severity of this condition.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::ApplierBusy(_) => Severity::Info,
+            Self::ApplierBusy(_) | Self::ProxyAhead { .. } => Severity::Info,
             Self::AnswerSkipped { nodes, .. } if nodes.count() > 0 => Severity::Unprotected,
             Self::AnswerSkipped { .. }
             | Self::OrchestratorUnverified(_)
             | Self::ProxyUnverified(_)
             | Self::ReturnsByHand { .. }
+            | Self::LoadsUncounted
             | Self::NoWriterHostgroup
             | Self::Unmatched(_)
             | Self::AnsweredFor(_)
@@ -297,7 +315,7 @@ impl Condition {
             | Self::DiskRefused(_) => Severity::Failure,
             Self::Leaderless
             | Self::LeaderConflict(_)
-            | Self::UntestedVersion(_)
+            | Self::ProxyUnfit { .. }
             | Self::NothingManaged
             | Self::NothingProtected { .. }
             | Self::UnknownNodes { .. }

@@ -12,6 +12,7 @@ mod rows;
 mod sessions;
 mod stats;
 mod variables;
+mod versions;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,11 +44,11 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// `mysql-monitor_read_only_max_timeout_count`: after this many timeouts a node counts as read-only.
     pub read_only_max_timeouts: u32,
-    /// Whether the monitor writes memory too and loses staged edits there, as up to 2.5.2 (facts §2).
+    /// Whether the monitor writes memory too and loses staged edits there, as before 2.5.2, whatever the version.
     pub monitor_writes_memory: bool,
     /// `mysql-monitor_writer_is_also_reader`.
     pub writer_is_also_reader: bool,
-    /// The value of `@@version`.
+    /// The value of `@@version`. What a version has follows from it, from 2.4 to an invented 4.0.
     pub version: String,
     /// The admin users and their passwords.
     pub users: Vec<(String, String)>,
@@ -141,7 +142,7 @@ impl ProxySql {
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let layers = Layers::new(&variables::all(&settings)).map_err(io::Error::other)?;
+        let layers = Layers::new(&variables::all(&settings), &settings.version).map_err(io::Error::other)?;
         let engine = Engine {
             settings: settings.clone(),
             nodes,

@@ -34,9 +34,8 @@ use self::resolver::Resolver;
 use crate::clock;
 use crate::loopback;
 use crate::orchestrator::Client;
-use crate::proxysql::{self, Admin, ReadStamp, SeenProxy, Version};
+use crate::proxysql::{self, Admin, Probed, ReadStamp, SeenProxy};
 use crate::secret::Credential;
-use crate::untrusted_text::one_line;
 
 pub use build::BuildError;
 pub use kept::{Kept, Start};
@@ -64,8 +63,8 @@ pub trait Credentials: std::fmt::Debug {
 pub struct AgentSettings {
     /// How to reach the admin interface.
     pub proxy: proxysql::Settings,
-    /// Whether to change a ProxySQL whose version is untested with this program.
-    pub allow_untested_version: bool,
+    /// Whether to change a ProxySQL whose monitor writes memory, so that it loses what somebody has staged.
+    pub accept_lost_edits: bool,
     /// The operator's policy.
     pub policy: Policy,
     /// Whether to decide and report only, and never write.
@@ -80,8 +79,10 @@ pub struct Agent {
     client: Client,
     credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
-    /// ProxySQL's version at the last connect.
-    version: Option<String>,
+    /// What ProxySQL can do, as found at the last connect.
+    probed: Option<Probed>,
+    /// Whether a scratch table is made and dropped after each connect, which shows that an apply can write.
+    tries_writing: bool,
     /// How the last look read ProxySQL; `known` is what it read, once [`Agent::give_back`] returned it.
     reading: Option<ReadStamp>,
     known: Option<SeenProxy>,
@@ -102,11 +103,6 @@ pub fn owner_of_process() -> String {
     format!("{}:{boot_id}:{}:{}:{nth}", host_name(), std::process::id(), clock::boot_ms())
 }
 
-fn untested(version: Option<&str>, is_allowed: bool) -> Option<&str> {
-    let is_tried = |version: &str| version.parse::<Version>().is_ok_and(Version::is_tried);
-    version.filter(|version| !is_allowed && !is_tried(version))
-}
-
 impl Agent {
     /// Makes an agent that continues from `memory` and holds the lock in ProxySQL under the name `owner`.
     pub fn new(
@@ -123,12 +119,18 @@ impl Agent {
             client,
             credentials,
             admin: None,
-            version: None,
+            probed: None,
+            tries_writing: false,
             reading: None,
             known: None,
             owner,
             resolver,
         }
+    }
+
+    /// The same agent, which also makes and drops a scratch table after each connect, unless it only observes.
+    pub fn trying_to_write(self) -> Self {
+        Self { tries_writing: !self.settings.observe_only, ..self }
     }
 
     /// The agent's settings.
@@ -153,17 +155,22 @@ impl Agent {
 
     /// ProxySQL's version; `None` until it was reached.
     pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+        self.probed.as_ref().map(|probed| probed.version.as_str())
     }
 
-    /// ProxySQL's version, if the agent changes nothing because that version is untested.
-    pub fn untested_version(&self) -> Option<&str> {
-        untested(self.version.as_deref(), self.settings.allow_untested_version)
+    /// What ProxySQL can do; `None` until it was reached.
+    pub fn probed(&self) -> Option<&Probed> {
+        self.probed.as_ref()
+    }
+
+    /// Whether the agent changes nothing because ProxySQL lacks something.
+    pub fn is_refused(&self) -> bool {
+        self.probed.as_ref().is_some_and(|probed| !probed.lacks.is_empty())
     }
 
     /// What needs attention, given what was observed and decided.
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
-        let untested = self.untested_version().map(|version| Condition::UntestedVersion(one_line(version)));
+        let probed = self.probed.iter().flat_map(Probed::conditions);
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
         let open = &self.settings.proxy;
         let open = proxysql::unverified(&open.address, open.tls.is_some(), open.socket.is_some());
@@ -174,7 +181,7 @@ impl Agent {
                 !matches!(condition, Condition::NothingProtected { .. } | Condition::UnknownNodes { .. })
             });
         }
-        untested.into_iter().chain(unverified).chain(open).chain(seen).collect()
+        probed.chain(unverified).chain(open).chain(seen).collect()
     }
 
     /// Closes the connection to ProxySQL.
@@ -221,7 +228,7 @@ mod tests {
         let address = "127.0.0.1:6032".parse().unwrap();
         let settings = AgentSettings {
             proxy: proxysql::Settings { address, socket: None, credential, tls: None, timeout: second },
-            allow_untested_version: false,
+            accept_lost_edits: false,
             policy: Policy::default(),
             observe_only: false,
         };

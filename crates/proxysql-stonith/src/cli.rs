@@ -298,7 +298,7 @@ mod tests {
              Time between two starts of run --once by ProxySQL's scheduler [default: 5s]",
             "--proxysql <HOST:PORT,...> ProxySQL's admin interface, such as 127.0.0.1:6032 \
              [env: PROXYSQL_STONITH_PROXYSQL]",
-            "--allow-untested-version Work on a ProxySQL version that is untested with this program --mode",
+            "--once Run one tick and exit; exit at once if another agent works on the same ProxySQL --interval",
             "--state-dir <DIR> Directory for the state of every ProxySQL \
              [default: $STATE_DIRECTORY or /var/lib/proxysql-stonith] [env: PROXYSQL_STONITH_STATE_DIR]",
         ] {

@@ -147,8 +147,8 @@ pub struct ProxyConfig {
     pub tls: ProxyTls,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether to change a ProxySQL whose version is untested with this program.
-    pub allow_untested_version: bool,
+    /// Whether to change a ProxySQL whose monitor writes memory, so that it loses what somebody has staged.
+    pub accept_lost_edits: bool,
 }
 
 /// `[policy]`.

@@ -7,6 +7,7 @@ mod admin;
 pub mod answers;
 mod drive;
 mod observe;
+mod probe;
 mod sql;
 mod tls;
 mod version;
@@ -14,7 +15,8 @@ mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
-pub use observe::{ObserveError, ReadStamp, SeenProxy, monitor_round, observe, version};
+pub use observe::{ObserveError, ReadStamp, SeenProxy, monitor_round, observe};
+pub use probe::{Covered, Lack, LoadCounter, Probed, Writing, probe, try_writing};
 pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};
 pub use wire::Answer;

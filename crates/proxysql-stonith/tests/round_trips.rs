@@ -72,7 +72,7 @@ fn config(secret: String) -> impl Strategy<Value = String> {
         .prop_map(|(endpoints, credential, verify, connect, read, tick)| {
             format!("[orchestrator]\n{endpoints}{}{verify}{connect}{read}{tick}", credential.unwrap_or_default())
         });
-    let proxy = (name(), line("allow_untested_version", any::<bool>().prop_map(|allow| allow.to_string())));
+    let proxy = (name(), line("accept_lost_edits", any::<bool>().prop_map(|allow| allow.to_string())));
     let addresses = "([a-z]{1,5}(\\.[a-z]{1,5})?|\\[fe80::[1-9]\\]):[1-9][0-9]{0,3}";
     let proxies = prop::collection::btree_map(addresses, proxy, 1..4).prop_map(move |proxies: BTreeMap<_, _>| {
         let one = |(address, (user, allow)): (String, (String, String))| {
@@ -166,7 +166,7 @@ mod on_the_lab {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
     use proxysql_stonith::clock;
-    use proxysql_stonith::proxysql::{Admin, Settings, drive, observe};
+    use proxysql_stonith::proxysql::{Admin, Settings, drive, observe, probe};
     use proxysql_stonith::secret::{Credential, Secret};
     use stonith_core::evidence::EvidenceKind;
     use stonith_core::managed::Managed;
@@ -197,12 +197,13 @@ mod on_the_lab {
     }
 
     async fn carry_out(admin: &mut Admin, node: &Node, directive: Directive) -> ProxyView {
-        let view = observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view;
+        let probed = probe(admin, false).await.unwrap();
+        let view = observe(admin, &probed, &Policy::default(), "us", None, 0).await.unwrap().view;
         let managed = Managed::of(&view, &Policy::default());
         let plan = Plan::new(managed, [(node.clone(), directive)].into(), &view);
-        let outcome = drive(admin, plan, "test".to_owned(), clock::boot_ms, &mut |_| {}).await.unwrap();
+        let outcome = drive(admin, &probed, plan, "test".to_owned(), clock::boot_ms, &mut |_| {}).await.unwrap();
         assert!(!format!("{outcome:?}").is_empty());
-        observe(admin, &Policy::default(), "us", None, 0).await.unwrap().view
+        observe(admin, &probed, &Policy::default(), "us", None, 0).await.unwrap().view
     }
 
     /// Through the program's own SQL, real SQLite, and back over the admin protocol.

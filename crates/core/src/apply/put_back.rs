@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::recheck;
 use super::statement::key_record;
 use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
-use crate::table::{COVERED, Content, Record, SERVERS, Table};
+use crate::table::{Content, Record, SERVERS, Table};
 
 /// The table in `main` that notes the mark of the disk table, by which a SAVE is seen.
 pub const WATCHED_NAME: &str = "stonith_watched";
+
+/// The table in `main` that shows that tables can be made there. Whoever has the lock makes and drops it.
+pub const SCRATCH_NAME: &str = "stonith_scratch";
 
 /// The most attempts to put back records that somebody edits meanwhile.
 const PUT_BACK_TRIES_MAX: u32 = 3;
@@ -43,12 +46,16 @@ impl Apply {
         self.noted_earlier = names.contains(RETURNS_NAME);
         self.noted_ended = names.contains(ENDED_NAME);
         self.watched_earlier = names.contains(WATCHED_NAME);
+        if names.contains(SCRATCH_NAME) {
+            self.ask([Statement::DropScratch]);
+            self.done.finished_earlier = true;
+        }
         if names.contains(EXTENDED_NAME) {
             self.ask([Statement::SetExtended(false), Statement::Variables]);
             self.done.finished_earlier = true;
         }
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
-        for table in COVERED {
+        for table in self.tables.clone() {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {
                 (true, true) => {
                     for place in [Place::Kept, Place::Target, Place::Memory] {
@@ -228,5 +235,5 @@ fn missed(statement: &Statement) -> Vec<(Table, Record)> {
 /// The name in `main` of a table's kept or target copy.
 pub fn copy_name(place: Place, table: Table) -> String {
     let what = if place == Place::Kept { "kept" } else { "target" };
-    format!("stonith_{what}_{}", table.name)
+    format!("stonith_{what}_{}", table.name())
 }

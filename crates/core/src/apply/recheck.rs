@@ -10,7 +10,7 @@ use crate::table::{Change, Content, Record, SERVERS, Table};
 const CHECKS_MAX: u32 = 3;
 
 /// ProxySQL's own count of LOADs. A LOAD adds one to the version, and a move of the monitor does not (facts §1).
-pub(super) const CHECKSUMS: Table = Table { name: "checksums_values", key_columns: 1 };
+pub(super) const CHECKSUMS: Table = Table::known("checksums_values", 1);
 
 type Seen = BTreeMap<(Place, Table), Content>;
 
@@ -103,9 +103,9 @@ impl Apply {
     /// Loads again if this apply's LOAD took an edit live, or if planned rows are not as planned. Somebody else's LOAD
     /// stands otherwise.
     fn looked_after(&mut self, seen: &Seen, edited: BTreeSet<(Table, Record)>, checks: u32) -> Phase {
-        let ours_alone = self.version.is_some_and(|before| version(seen) == Some(before + 1));
         let live: BTreeMap<Table, Content> =
             self.tables.iter().map(|table| (*table, loadable(*table, &seen[&(Place::Runtime, *table)]))).collect();
+        let ours_alone = self.loaded_alone(seen, &edited, &live[&SERVERS]);
         self.undo = edited
             .into_iter()
             .filter(|(table, key)| ours_alone && live[table].records.get(key) != self.target[table].records.get(key))
@@ -131,6 +131,22 @@ impl Apply {
             self.kept.insert(SERVERS, planned);
         }
         self.put_back()
+    }
+
+    /// Whether nobody else LOADed since this apply's last look.
+    ///
+    /// Before 2.6 a move of the monitor counts as a LOAD does. Somebody's LOAD leaves runtime's rows where memory has
+    /// them, and a move does not.
+    fn loaded_alone(&self, seen: &Seen, edited: &BTreeSet<(Table, Record)>, live: &Content) -> bool {
+        let (Some(before), Some(checksums)) = (self.version, seen.get(&(Place::Runtime, CHECKSUMS))) else {
+            return false;
+        };
+        let loads = version_of(checksums).and_then(|now| now.checked_sub(before));
+        let places = |content: &Content| -> BTreeSet<Record> {
+            content.records.keys().filter(|key| !edited.contains(&(SERVERS, (*key).clone()))).cloned().collect()
+        };
+        let moves_count = counts_loads(checksums).is_none();
+        loads == Some(1) || (loads > Some(1) && moves_count && places(live) != places(&self.target[&SERVERS]))
     }
 
     /// Moves each difference between memory and the target into `kept`, where it stays staged. It is somebody's edit.
@@ -231,7 +247,7 @@ impl Apply {
         for (table, live) in live {
             for key in merge::changed_keys(&self.target[table], live) {
                 let name = key.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join("/");
-                others.push(format!("{} {name} was changed by somebody else during the apply", table.name));
+                others.push(format!("{} {name} was changed by somebody else during the apply", table.name()));
             }
         }
         others
@@ -259,5 +275,5 @@ fn version(seen: &Seen) -> Option<u64> {
 
 fn version_of(checksums: &Content) -> Option<u64> {
     let at = checksums.columns.iter().position(|column| column == "version")?;
-    checksums.records.get(&vec![Some(SERVERS.name.to_owned())])?.get(at)?.as_ref()?.parse().ok()
+    checksums.records.get(&vec![Some(SERVERS.name().to_owned())])?.get(at)?.as_ref()?.parse().ok()
 }

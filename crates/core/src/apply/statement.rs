@@ -170,6 +170,8 @@ pub enum Statement {
     ReadEnded,
     /// Drops the note of those nodes if it is there.
     DropEnded,
+    /// Drops the table that showed that tables can be made.
+    DropScratch,
     /// Makes the driver wait, in ms. Any reply will do.
     Pause(u64),
 }
@@ -189,6 +191,18 @@ impl fmt::Display for Place {
     }
 }
 
+fn swap(f: &mut fmt::Formatter<'_>, place: &Place, table: &Table, change: &Change<Record>) -> fmt::Result {
+    let key: Vec<&str> =
+        change.either().iter().take(table.key_columns).map(|value| value.as_deref().unwrap_or("NULL")).collect();
+    let what = match change {
+        Change::Make(_) => "make",
+        Change::Replace { .. } => "change",
+        Change::Delete(_) => "delete",
+    };
+    let key: String = key.join("/").chars().take(KEY_SHOWN_MAX_CHARS).collect();
+    write!(f, "{what} {} {} in {place}", table.name(), key.escape_debug())
+}
+
 /// A short form for errors, without contents.
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,26 +213,12 @@ impl fmt::Display for Statement {
             Self::TakeOverLock { from, .. } => write!(f, "take over the lock of {from}"),
             Self::RenewLock { .. } => f.write_str("renew the lock"),
             Self::DropLock { .. } => f.write_str("drop the lock"),
-            Self::Read { place, table } => write!(f, "read {} of {place}", table.name),
-            Self::Copy { from, to, table } => write!(f, "copy {} of {from} to {to}", table.name),
-            Self::Drop { place, table } => write!(f, "drop {} of {place}", table.name),
-            Self::Swap { place, table, change } => {
-                let key: Vec<&str> = change
-                    .either()
-                    .iter()
-                    .take(table.key_columns)
-                    .map(|value| value.as_deref().unwrap_or("NULL"))
-                    .collect();
-                let what = match change {
-                    Change::Make(_) => "make",
-                    Change::Replace { .. } => "change",
-                    Change::Delete(_) => "delete",
-                };
-                let key: String = key.join("/").chars().take(KEY_SHOWN_MAX_CHARS).collect();
-                write!(f, "{what} {} {} in {place}", table.name, key.escape_debug())
-            }
+            Self::Read { place, table } => write!(f, "read {} of {place}", table.name()),
+            Self::Copy { from, to, table } => write!(f, "copy {} of {from} to {to}", table.name()),
+            Self::Drop { place, table } => write!(f, "drop {} of {place}", table.name()),
+            Self::Swap { place, table, change } => swap(f, place, table, change),
             Self::SwapByKey { place, table, .. } => {
-                write!(f, "change a record of {} in {place} by its key", table.name)
+                write!(f, "change a record of {} in {place} by its key", table.name())
             }
             Self::Restate { place, keys, to: (status, _), .. } => {
                 write!(f, "set {} rows {status} in {place}", keys.len())
@@ -250,6 +250,7 @@ impl fmt::Display for Statement {
             Self::NoteEnded(nodes) => write!(f, "note {} nodes whose sessions were ended", nodes.len()),
             Self::ReadEnded => f.write_str("read the nodes whose sessions were ended"),
             Self::DropEnded => f.write_str("drop the note of nodes whose sessions were ended"),
+            Self::DropScratch => f.write_str("drop the scratch table"),
             Self::Pause(ms) => write!(f, "wait {ms} ms"),
         }
     }

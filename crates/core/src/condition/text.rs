@@ -19,7 +19,13 @@ impl fmt::Display for Condition {
             }
             Self::LeaderUnreached(why) => write!(f, "Orchestrator's leader was not reached: {why}"),
             Self::AnswerSkipped { count, first, nodes } => skipped(f, *count, first, nodes),
-            Self::UntestedVersion(version) => write!(f, "ProxySQL {version} {UNTESTED}"),
+            Self::ProxyUnfit { text, .. } => write!(f, "{text}. {UNFIT}"),
+            Self::ProxyAhead { version, tried } => write!(
+                f,
+                "ProxySQL {version} is newer than {tried}, the newest that this program was tried with. It has \
+                 everything that is needed, so the program works on it"
+            ),
+            Self::LoadsUncounted => f.write_str(LOADS_UNCOUNTED),
             Self::NothingManaged => f.write_str(NOTHING_MANAGED),
             Self::NoWriterHostgroup => f.write_str(NO_WRITER_HOSTGROUP),
             Self::Unmatched(nodes) => write!(f, "Orchestrator lists {nodes} {UNMATCHED}"),
@@ -66,9 +72,10 @@ impl fmt::Display for Condition {
 
 const LEADERLESS: &str = "Orchestrator's nodes report no leader, so none can promote; nothing is changed";
 
-const UNTESTED: &str = "is untested with this program. `run` changes nothing here, so a failover fences nothing. To allow \
-                        it, set allow_untested_version = true in the [[proxysql]] section, or give \
-                        --allow-untested-version";
+const UNFIT: &str = "Until then `run` changes nothing here, so a failover fences nothing";
+
+const LOADS_UNCOUNTED: &str = "ProxySQL does not count LOADs, so a LOAD by somebody else during an apply is not noticed. \
+                               To count them: SET admin-checksum_mysql_servers='true' and LOAD ADMIN VARIABLES TO RUNTIME";
 
 const NOTHING_MANAGED: &str =
     "nothing is protected here: ProxySQL has no server row outside the hostgroups that are never touched";

@@ -1,30 +1,73 @@
 //! ProxySQL's tables as whole records. The tables that LOAD MYSQL SERVERS covers are compared and put back to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::table::{Change, Hostgroup, Row, RowKey, Status};
 
 /// A table of ProxySQL, by its name and the width of its primary key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// The name is held inline: a table that a new ProxySQL has is as cheap to pass around as a known one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Table {
-    /// The table's name in `main`.
-    pub name: &'static str,
+    /// The name in `main`, filled up with zeros.
+    name: [u8; NAME_MAX_BYTES],
     /// The number of leading columns that make the primary key.
     pub key_columns: usize,
 }
 
-/// The server table.
-pub const SERVERS: Table = Table { name: "mysql_servers", key_columns: 3 };
+/// The longest name of a table, in bytes. ProxySQL's longest is 42.
+const NAME_MAX_BYTES: usize = 64;
 
-/// Every table that LOAD MYSQL SERVERS covers in 2.7.1 (facts §2). Older versions lack the later ones.
+impl Table {
+    /// A table of ProxySQL. `None`: its name is too long, or is no plain word that a statement can have as it is.
+    pub const fn new(name: &str, key_columns: usize) -> Option<Self> {
+        let (text, mut at) = (name.as_bytes(), 0);
+        while at < text.len() {
+            if !(text[at].is_ascii_alphanumeric() || text[at] == b'_') {
+                return None;
+            }
+            at += 1;
+        }
+        if text.is_empty() || text.len() > NAME_MAX_BYTES { None } else { Some(Self::known(name, key_columns)) }
+    }
+
+    /// A table whose name is known to fit.
+    pub(crate) const fn known(name: &str, key_columns: usize) -> Self {
+        let (text, mut bytes, mut at) = (name.as_bytes(), [0; NAME_MAX_BYTES], 0);
+        while at < text.len() {
+            bytes[at] = text[at];
+            at += 1;
+        }
+        Self { name: bytes, key_columns }
+    }
+
+    /// The table's name in `main`.
+    pub fn name(&self) -> &str {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(NAME_MAX_BYTES);
+        std::str::from_utf8(&self.name[..end]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The server table.
+pub const SERVERS: Table = Table::known("mysql_servers", 3);
+
+/// Every table that LOAD MYSQL SERVERS covers in 2.7.1 (facts §2). Older versions lack the later ones, and newer ones
+/// have more. The list of one ProxySQL is read from it.
 pub const COVERED: [Table; 7] = [
     SERVERS,
-    Table { name: "mysql_replication_hostgroups", key_columns: 1 },
-    Table { name: "mysql_group_replication_hostgroups", key_columns: 1 },
-    Table { name: "mysql_galera_hostgroups", key_columns: 1 },
-    Table { name: "mysql_aws_aurora_hostgroups", key_columns: 1 },
-    Table { name: "mysql_hostgroup_attributes", key_columns: 1 },
-    Table { name: "mysql_servers_ssl_params", key_columns: 3 },
+    Table::known("mysql_replication_hostgroups", 1),
+    Table::known("mysql_group_replication_hostgroups", 1),
+    Table::known("mysql_galera_hostgroups", 1),
+    Table::known("mysql_aws_aurora_hostgroups", 1),
+    Table::known("mysql_hostgroup_attributes", 1),
+    Table::known("mysql_servers_ssl_params", 3),
 ];
 
 /// One record, with a value per column. `None` is NULL.
@@ -187,6 +230,19 @@ mod tests {
         let changes = from.changes_to(&to);
         let names = changes.iter().map(|change| change.either()[1].as_deref().unwrap());
         assert_eq!(names.collect::<Vec<_>>(), ["d", "c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_table_of_another_version_has_a_name_that_a_statement_can_have_as_it_is() {
+        let name = "mysql_servers_of_the_next_version";
+        assert_eq!(
+            Table::new(name, 2).map(|table| (table.name().to_owned(), table.key_columns)),
+            Some((name.into(), 2))
+        );
+        assert_eq!(Table::new("mysql_servers", 3), Some(SERVERS));
+        for name in ["", "mysql servers", "mysql_servers;", "mysql_\u{e9}", &"m".repeat(NAME_MAX_BYTES + 1)] {
+            assert_eq!(Table::new(name, 1), None, "{name:?}");
+        }
     }
 
     #[test]

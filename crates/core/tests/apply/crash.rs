@@ -114,6 +114,18 @@ fn fence_cut_off_anywhere(worlds: impl IntoIterator<Item = (Scene, World)>) {
     }
 }
 
+/// Whoever tried whether tables can be made died before the table was dropped.
+#[test]
+fn i10_a_scratch_table_that_somebody_left_is_dropped_by_the_next_run() {
+    let mut world = World { scratch: true, lock: Some(("dead".to_owned(), 0)), ..SCENES[0].world().small() };
+    let want = expected(&world, &BTreeMap::new());
+    assert!(world.unfinished() && !plan(&world, &BTreeMap::new()).is_empty());
+    let outcome = Running::new(plan(&world, &BTreeMap::new()), "b").finish(&mut world);
+    assert!(done(&outcome).finished_earlier);
+    assert_same(&world, &want, "dropped");
+    assert!(plan(&world, &BTreeMap::new()).is_empty());
+}
+
 #[test]
 fn i5_an_operators_load_at_any_moment_of_a_fence_leaves_the_new_primary_its_writer_row() {
     for scene in SCENES {

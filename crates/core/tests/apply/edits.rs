@@ -166,9 +166,8 @@ const MOVES: [(&str, &[Move]); 4] = [
 
 #[test]
 fn i5_the_monitors_move_between_any_two_statements_stands() {
-    for old_monitor in [false, true] {
-        let mut before = SCENES[0].world().small();
-        before.old_monitor = old_monitor;
+    for [old_monitor, moves_count] in [[false, false], [true, false], [false, true]] {
+        let mut before = World { old_monitor, moves_count, ..SCENES[0].world().small() };
         before.edit(Place::Runtime, 10, "node02", |_| None);
         let reader = before.row(Place::Memory, 20, "node02");
         before.edit(Place::Runtime, 20, "node02", |_| reader.clone());
@@ -177,7 +176,11 @@ fn i5_the_monitors_move_between_any_two_statements_stands() {
             let mut want = expected(&before, &fence());
             moves.iter().for_each(|(name, from, to)| want.monitor_moves(name, *from, *to));
             for point in points(&before, plan(&before, &fence()), "a") {
-                let at = format!("{what}, old {old_monitor}, before {}: {:?}", point.k, point.running.asks());
+                let at = format!(
+                    "{what}, old {old_monitor}, counts {moves_count}, before {}: {:?}",
+                    point.k,
+                    point.running.asks()
+                );
                 let (mut world, mut running) = (point.world.clone(), point.running.clone());
                 moves.iter().for_each(|(name, from, to)| world.monitor_moves(name, *from, *to));
                 let now_loads = point.running.asks() == Some(&Statement::Load);
@@ -196,15 +199,46 @@ fn i5_the_monitors_move_between_any_two_statements_stands() {
 /// What the monitor does at any failover is nobody's doing: told is only what somebody LOADed.
 #[test]
 fn a_move_of_the_monitor_right_after_our_load_is_no_change_by_somebody_else() {
-    let before = SCENES[0].world().small();
+    for moves_count in [false, true] {
+        let before = World { moves_count, ..SCENES[0].world().small() };
+        let all = points(&before, plan(&before, &fence()), "a");
+        let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+        world.monitor_moves("node03", 20, 10);
+        assert_eq!(done(&running.finish(&mut world)).not_as_planned, Vec::<String>::new());
+        let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
+        weigh(&mut world, 20, "node04", "70");
+        world.load();
+        let outcome = running.finish(&mut world);
+        if moves_count {
+            let told = "mysql_servers 20/node04/3306 was changed by somebody else during the apply".to_owned();
+            assert_eq!(done(&outcome).not_as_planned, [told], "somebody's LOAD is told");
+        } else {
+            assert_eq!(done(&outcome).load_made_up, Some(true), "somebody's LOAD is told");
+        }
+    }
+}
+
+/// The edit falls between the last look and the LOAD, and the move between the LOAD and the look after it.
+#[test]
+fn i6_an_edit_that_a_load_took_live_is_taken_out_again_also_where_a_move_counts_as_a_load() {
+    let before = World { moves_count: true, ..SCENES[0].world().small() };
     let all = points(&before, plan(&before, &fence()), "a");
-    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
-    world.monitor_moves("node03", 20, 10);
-    assert_eq!(done(&running.finish(&mut world)).not_as_planned, Vec::<String>::new());
-    let Point { mut world, mut running, .. } = all[load_at(&all) + 1].clone();
-    weigh(&mut world, 20, "node04", "70");
-    world.load();
-    assert_eq!(done(&running.finish(&mut world)).load_made_up, Some(true), "somebody's LOAD is told");
+    for moves in [false, true] {
+        let Point { mut world, mut running, .. } = all[load_at(&all)].clone();
+        weigh(&mut world, 99, "node08", "70");
+        running.go(&mut world);
+        assert_eq!(
+            world.row(Place::Runtime, 99, "node08").unwrap().settings["weight"],
+            "70",
+            "it is live for a moment"
+        );
+        if moves {
+            world.monitor_moves("node03", 20, 10);
+        }
+        done(&running.finish(&mut world));
+        assert_ne!(world.row(Place::Runtime, 99, "node08").unwrap().settings["weight"], "70", "moves: {moves}");
+        assert_eq!(world.row(Place::Memory, 99, "node08").unwrap().settings["weight"], "70", "it stays staged");
+    }
 }
 
 /// Where the monitor moved rows while memory was lent, a crash must not turn that into an edit.

@@ -3,7 +3,7 @@
 use stonith_core::apply::{Apply, Outcome, Reply, Statement, Step};
 use stonith_core::plan::Plan;
 
-use super::World;
+use super::{World, covered};
 
 /// An apply under way. Cloned with its world, it is a point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub struct Running {
 
 impl Running {
     pub fn new(plan: Plan, owner: &str) -> Self {
-        let mut apply = Apply::new(plan, owner.to_owned());
+        let mut apply = Apply::new(plan, owner.to_owned(), covered());
         let step = apply.next(None);
         Self { owner: owner.to_owned(), apply, step }
     }

@@ -9,8 +9,8 @@ pub mod scene;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, Session, Statement, Variables,
-    WATCHED_NAME, copy_name,
+    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, SCRATCH_NAME, Session, Statement,
+    Variables, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
 use stonith_core::observed::SharedLease;
@@ -20,7 +20,14 @@ use stonith_core::table::{COVERED, Content, Hostgroup, Record, Row, RowKey, SERV
 
 pub const LOCK_TTL_MS: u64 = 30_000;
 pub const PAIRS: Table = COVERED[1];
+/// A table that a LOAD covers in a version to come.
+pub const NEXT: Table = Table::new("mysql_next_hostgroups", 1).expect("a plain word");
 pub const LAYERS: [Place; 3] = [Place::Runtime, Place::Memory, Place::Disk];
+
+/// Every table that a LOAD covers here, the server table first.
+pub fn covered() -> Vec<Table> {
+    COVERED.into_iter().chain([NEXT]).collect()
+}
 
 /// A client, and the nodes that it holds a connection to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,12 +76,16 @@ pub struct World {
     /// The notes that it is on for a moment, and whose hidden sessions were looked for.
     pub extended_note: bool,
     pub ended: Option<BTreeSet<Node>>,
-    /// Before 2.5.3: the monitor writes memory and LOADs.
+    /// Before 2.5.2: the monitor writes memory and LOADs.
     pub old_monitor: bool,
+    /// Before 2.6: a move of the monitor adds to `version`, as a LOAD does.
+    pub moves_count: bool,
     /// `version` of `mysql_servers` in `runtime_checksums_values`.
     pub version: u64,
     /// `admin-checksum_mysql_servers`.
     pub checksums: bool,
+    /// The table that shows that tables can be made.
+    pub scratch: bool,
     /// The note that SAVEs are watched for, and whether the disk table has the mark.
     pub watched: Option<bool>,
     /// Hosts whose rows no comparison finds (B1): their name is stored as a BLOB, say.
@@ -157,6 +168,7 @@ impl World {
             || self.returns.is_some()
             || self.extended_note
             || self.watched.is_some()
+            || self.scratch
     }
 
     /// The lease as this agent sees it.
@@ -241,7 +253,7 @@ impl World {
                 self.lock = None;
                 Reply::Changed(0)
             }
-            Statement::Read { place: Place::Runtime, table } if table.name == "checksums_values" => {
+            Statement::Read { place: Place::Runtime, table } if table.name() == "checksums_values" => {
                 Reply::Content(self.checksums_values(*table))
             }
             Statement::Read { place, table } => match self.tables.get(&(*place, *table)) {
@@ -365,6 +377,10 @@ impl World {
                 self.ended = None;
                 Reply::Changed(0)
             }
+            Statement::DropScratch => {
+                self.scratch = false;
+                Reply::Changed(0)
+            }
             Statement::Pause(ms) => {
                 self.now_ms += ms;
                 Reply::Changed(0)
@@ -374,7 +390,7 @@ impl World {
 
     fn names(&self) -> BTreeSet<String> {
         let tables = self.tables.keys().filter_map(|(place, table)| match place {
-            Place::Memory => Some(table.name.to_owned()),
+            Place::Memory => Some(table.name().to_owned()),
             Place::Kept | Place::Target => Some(copy_name(*place, *table)),
             _ => None,
         });
@@ -384,6 +400,7 @@ impl World {
             (self.extended_note, EXTENDED_NAME),
             (self.ended.is_some(), ENDED_NAME),
             (self.watched.is_some(), WATCHED_NAME),
+            (self.scratch, SCRATCH_NAME),
         ];
         tables.chain(ours.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name.to_owned())).collect()
     }
@@ -397,7 +414,7 @@ impl World {
         let version = if self.checksums { self.version } else { 0 };
         let record = |name: &str, version: u64| [name.to_owned(), version.to_string(), "0".into(), "0x0".into()];
         let mut records = vec![record("admin_variables", 0), record("mysql_servers", version)];
-        if self.checksums && !self.old_monitor {
+        if self.checksums && !self.moves_count && !self.old_monitor {
             records.push(record("mysql_servers_v2", version));
         }
         Content::new(table, columns, records.into_iter().map(|record| record.map(Some).to_vec()))
@@ -496,7 +513,7 @@ impl World {
             }
         }
         self.set_runtime(after.into_values());
-        for table in COVERED.into_iter().filter(|table| *table != SERVERS) {
+        for table in covered().into_iter().filter(|table| *table != SERVERS) {
             if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
                 self.tables.insert((Place::Runtime, table), content);
             }
@@ -516,7 +533,7 @@ impl World {
     /// SAVE MYSQL SERVERS TO DISK, by anybody.
     pub fn save_to_disk(&mut self) {
         self.watched = self.watched.map(|_| false);
-        for table in COVERED {
+        for table in covered() {
             if let Some(content) = self.tables.get(&(Place::Memory, table)).cloned() {
                 self.tables.insert((Place::Disk, table), content);
             }
@@ -533,10 +550,11 @@ impl World {
         self.released.clear();
         self.ended = None;
         self.extended_note = false;
+        self.scratch = false;
         self.extended = [false; 2];
         self.clients.clear();
         self.version = 1;
-        for table in COVERED {
+        for table in covered() {
             if let Some(content) = self.tables.get(&(Place::Disk, table)).cloned() {
                 self.tables.insert((Place::Memory, table), content.clone());
                 self.tables.insert((Place::Runtime, table), content);
@@ -555,6 +573,6 @@ impl World {
             self.edit(*place, from, name, |_| None);
             self.edit(*place, to, name, |_| Some(moved.clone()));
         }
-        self.version += u64::from(self.old_monitor);
+        self.version += u64::from(self.old_monitor || self.moves_count);
     }
 }

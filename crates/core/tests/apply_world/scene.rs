@@ -12,7 +12,7 @@ use stonith_core::plan::{Directive, Plan};
 use stonith_core::role::Role;
 use stonith_core::table::{COVERED, CheckType, Content, Hostgroup, Pair, Row, SERVERS, Status, Table};
 
-use super::{Client, LAYERS, World};
+use super::{Client, LAYERS, NEXT, World, covered};
 
 pub const SERVER_COLUMNS: [&str; 7] =
     ["hostgroup_id", "hostname", "port", "status", "weight", "max_replication_lag", "comment"];
@@ -50,7 +50,7 @@ struct Others {
     staged: &'static [&'static [&'static str]],
 }
 
-const OTHERS: [Others; 6] = [
+const OTHERS: [Others; 7] = [
     Others {
         table: COVERED[1],
         columns: &["writer_hostgroup", "reader_hostgroup", "check_type", "comment"],
@@ -90,6 +90,12 @@ const OTHERS: [Others; 6] = [
         columns: &["hostname", "port", "username", "ssl_ca"],
         live: &[&["node01", "3306", "", "/ca.pem"]],
         staged: &[&["node01", "3306", "", "/new-ca.pem"], &["node09", "3306", "u", ""]],
+    },
+    Others {
+        table: NEXT,
+        columns: &["writer_hostgroup", "green_hostgroup", "comment"],
+        live: &[&["70", "71", "blue"]],
+        staged: &[&["70", "72", "green, staged"], &["73", "74", ""]],
     },
 ];
 
@@ -190,8 +196,10 @@ impl Scene {
             extended_note: false,
             ended: None,
             old_monitor: false,
+            moves_count: false,
             version: 7,
             checksums: true,
+            scratch: false,
             watched: None,
             odd: [].into(),
             broken: Vec::new(),
@@ -315,6 +323,7 @@ pub fn expected(world: &World, directives: &Directives) -> World {
     after.lock = None;
     after.returns = None;
     after.watched = None;
+    after.scratch = false;
     after.tables.retain(|(place, _), _| LAYERS.contains(place));
     after
 }
@@ -325,15 +334,15 @@ pub fn assert_same(world: &World, expected: &World, at: &str) {
     assert_eq!(world.broken, Vec::<String>::new(), "{at}");
     assert_eq!(world.lock, None, "{at}: a lock is left");
     assert_eq!(world.copies(), 0, "{at}: copies are left");
-    assert_eq!((&world.returns, world.watched), (&None, None), "{at}: a note is left");
+    assert_eq!((&world.returns, world.watched, world.scratch), (&None, None, false), "{at}: a note is left");
     assert_eq!(live(world.rows(Place::Runtime)), live(expected.rows(Place::Runtime)), "{at}: mysql_servers in runtime");
     for place in [Place::Memory, Place::Disk] {
         assert_eq!(world.rows(place), expected.rows(place), "{at}: mysql_servers in {place:?}");
     }
     for place in LAYERS {
-        for table in COVERED.into_iter().filter(|table| *table != SERVERS) {
+        for table in covered().into_iter().filter(|table| *table != SERVERS) {
             let [is, should] = [world, expected].map(|world| world.tables.get(&(place, table)));
-            assert_eq!(is, should, "{at}: {} in {place:?}", table.name);
+            assert_eq!(is, should, "{at}: {} in {place:?}", table.name());
         }
     }
 }

@@ -476,6 +476,8 @@ fn proxy() -> World {
         extended_note: false,
         ended: None,
         old_monitor: false,
+        moves_count: false,
+        scratch: false,
         version: 1,
         checksums: true,
         watched: None,

@@ -18,7 +18,7 @@ use stonith_core::orders::Order;
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::{APPLY_MS, Policy};
 use stonith_core::role::Role;
-use stonith_core::table::{Marker, SERVERS, Status, Table};
+use stonith_core::table::{COVERED, Marker, SERVERS, Status, Table};
 
 use crate::apply_world::scene::node;
 use crate::apply_world::{LOCK_TTL_MS, PAIRS, World};
@@ -221,7 +221,7 @@ pub struct Running {
 
 impl Running {
     pub fn new(plan: Plan, owner: String, without: Option<Rule>) -> Self {
-        let mut apply = Apply::new(plan, owner.clone());
+        let mut apply = Apply::new(plan, owner.clone(), COVERED.to_vec());
         let step = apply.next(None);
         Self { owner, apply, step, without, copied: false, loaded: false, looked: false }
     }

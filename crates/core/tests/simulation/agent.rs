@@ -10,7 +10,7 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Addresses, Backing, LeaderView};
 use stonith_core::orders::{Order, Orders};
 use stonith_core::policy::Policy;
-use stonith_core::table::{Hostgroup, Row, SERVERS};
+use stonith_core::table::{COVERED, Hostgroup, Row, SERVERS};
 
 use super::event::{ADDRESSES, Act, Hostgroups, NODES, Topology};
 use super::orchestrator::{Cluster, node, now_s, number};
@@ -238,7 +238,7 @@ impl Agent {
             ),
         ));
         let owner = self.owner();
-        let mut apply = Apply::new(decision.plan.clone(), owner.clone());
+        let mut apply = Apply::new(decision.plan.clone(), owner.clone(), COVERED.to_vec());
         if let Step::Ask(statement) = apply.next(None) {
             let asked_ms = self.tick_ms;
             self.state = State::Applying(Box::new(Applying {
@@ -350,10 +350,10 @@ impl Agent {
 
 fn short(statement: &Statement) -> String {
     match statement {
-        Statement::Swap { place, table, .. } => format!("Swap {place:?} {}", table.name),
-        Statement::Restate { place, to, .. } => format!("Restate {place:?} {} {}", SERVERS.name, to.0),
-        Statement::Read { place, table } => format!("Read {place:?} {}", table.name),
-        Statement::Copy { to, table, .. } => format!("Copy to {to:?} {}", table.name),
+        Statement::Swap { place, table, .. } => format!("Swap {place:?} {}", table.name()),
+        Statement::Restate { place, to, .. } => format!("Restate {place:?} {} {}", SERVERS.name(), to.0),
+        Statement::Read { place, table } => format!("Read {place:?} {}", table.name()),
+        Statement::Copy { to, table, .. } => format!("Copy to {to:?} {}", table.name()),
         other => format!("{other:?}"),
     }
 }

@@ -137,6 +137,8 @@ impl Proxy {
             extended_note: false,
             ended: None,
             old_monitor: rng.one_in(4),
+            moves_count: false,
+            scratch: false,
             version: 1,
             checksums: !rng.one_in(4),
             watched: None,

@@ -1,6 +1,6 @@
 //! How the admin interface answers a statement: by its own commands, else by SQLite (facts §1).
 
-use super::layers::{COVERED, RUNTIME};
+use super::layers::RUNTIME;
 use super::stats::{connection_pool, processlist};
 use super::wire::Raw;
 use super::{Engine, variables};
@@ -98,7 +98,10 @@ impl Engine {
             }
             ["PROXYSQL", word @ ("READONLY" | "READWRITE")] => {
                 self.read_only = word == "READONLY";
-                nothing()
+                match self.layers.set_runtime_variable("admin-read_only", &self.read_only.to_string()) {
+                    Ok(()) => nothing(),
+                    Err(error) => refused(&error.to_string()),
+                }
             }
             ["BEGIN" | "BEGIN;" | "COMMIT" | "COMMIT;" | "ROLLBACK" | "ROLLBACK;" | "USE", ..]
             | ["START", "TRANSACTION", ..] => nothing(),
@@ -130,10 +133,15 @@ impl Engine {
             ("LOAD", "FROM", "disk") | ("LOAD", "TO", "main") => ("disk", "main"),
             _ => return None,
         };
+        let covered = self.layers.plays.names();
         let tables: &[&str] = match what {
             ["MYSQL", "VARIABLES"] => return Some(self.layers.copy_variables(from, to, "mysql-")),
-            ["ADMIN", "VARIABLES"] => return Some(self.layers.copy_variables(from, to, "admin-")),
-            ["MYSQL", "SERVERS"] => &COVERED,
+            ["ADMIN", "VARIABLES"] => {
+                let copied = self.layers.copy_variables(from, to, "admin-");
+                self.read_only = self.layers.runtime_variable("admin-read_only").as_deref() == Some("true");
+                return Some(copied);
+            }
+            ["MYSQL", "SERVERS"] => &covered,
             ["MYSQL", "USERS"] => &["mysql_users"],
             ["SCHEDULER"] => &["scheduler"],
             ["PROXYSQL", "SERVERS"] => &["proxysql_servers"],

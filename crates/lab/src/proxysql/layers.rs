@@ -11,20 +11,10 @@ use rusqlite::{Connection, Result};
 use tokio::time::Instant;
 
 use super::rows::{RowKey, ServerRow};
+use super::versions::Version;
 use super::wire::{Raw, Records};
 
 const SCHEMA: &str = include_str!("schema.sql");
-
-/// The tables that LOAD MYSQL SERVERS covers, the server table first.
-pub(super) const COVERED: [&str; 7] = [
-    "mysql_servers",
-    "mysql_replication_hostgroups",
-    "mysql_group_replication_hostgroups",
-    "mysql_galera_hostgroups",
-    "mysql_aws_aurora_hostgroups",
-    "mysql_hostgroup_attributes",
-    "mysql_servers_ssl_params",
-];
 
 /// The tables that other commands cover.
 const OTHERS: [&str; 4] = ["proxysql_servers", "scheduler", "mysql_users", "global_variables"];
@@ -48,6 +38,8 @@ const CUT_AT_NUL: &str =
 /// The three layers.
 pub(super) struct Layers {
     db: Connection,
+    /// What the version that is played has.
+    pub(super) plays: Version,
     version: u64,
     epoch: u64,
     /// The number of LOADs of the other ProxySQLs, and the checksum of the rows that the last one loaded.
@@ -66,17 +58,20 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Makes empty layers, with these variables in each.
-    pub(super) fn new(variables: &[(&str, String)]) -> Result<Self> {
+    /// Makes empty layers, with these variables in each, as the version of this name has them.
+    pub(super) fn new(variables: &[(&str, String)], version: &str) -> Result<Self> {
+        let plays = Version::named(version);
+        let definitions = plays.definitions(SCHEMA);
         let db = Connection::open_in_memory()?;
         db.set_prepared_statement_cache_capacity(64);
         for schema in ["disk", "stats", RUNTIME] {
             db.execute_batch(&format!("ATTACH ':memory:' AS {schema}"))?;
         }
         for layer in ["main.", "disk.", &format!("{RUNTIME}."), "main.runtime_"] {
-            db.execute_batch(&SCHEMA.replace("CREATE TABLE ", &format!("CREATE TABLE {layer}")))?;
+            db.execute_batch(&definitions.replace("CREATE TABLE ", &format!("CREATE TABLE {layer}")))?;
         }
         db.execute_batch(FILLED)?;
+        db.execute_batch(&plays.state_columns())?;
         for layer in ["main", "disk", RUNTIME] {
             for (name, value) in variables {
                 db.execute(&format!("INSERT INTO {layer}.global_variables VALUES (?1,?2)"), (name, value))?;
@@ -84,6 +79,7 @@ impl Layers {
         }
         Ok(Self {
             db,
+            plays,
             peer_loads: 0,
             peers: 0,
             version: 0,
@@ -174,11 +170,11 @@ impl Layers {
                WHERE mysql_servers.status='OFFLINE_HARD' AND m.hostgroup_id=mysql_servers.hostgroup_id \
                AND m.hostname=mysql_servers.hostname AND m.port=mysql_servers.port"
         ))?;
-        self.copy("main", RUNTIME, &COVERED[1..])?;
+        self.copy("main", RUNTIME, &self.plays.names()[1..])?;
         self.version += 1;
         self.epoch = now_s();
         self.loaded = 0;
-        for table in COVERED {
+        for table in self.plays.names() {
             self.loaded = self.sum(self.loaded, &format!("main.{table}"), "")?;
         }
         self.changes = 0;
@@ -187,7 +183,7 @@ impl Layers {
 
     /// SAVE MYSQL SERVERS FROM RUNTIME: SHUNNED becomes ONLINE, ghosts become config (facts §2).
     pub(super) fn save_from_runtime(&mut self) -> Result<()> {
-        self.copy(RUNTIME, "main", &COVERED)?;
+        self.copy(RUNTIME, "main", &self.plays.names())?;
         self.db.execute_batch("UPDATE main.mysql_servers SET status='ONLINE' WHERE status='SHUNNED'")
     }
 
@@ -226,15 +222,16 @@ impl Layers {
         self.db.execute_batch("PRAGMA query_only=0")?;
         let all = "SELECT name FROM main.sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'";
         let names: Vec<String> = self.db.prepare(all)?.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
+        let covered = self.plays.names();
         let own = |name: &str| {
             let name = name.strip_prefix("runtime_").unwrap_or(name);
-            COVERED.contains(&name) || OTHERS.contains(&name) || name == "checksums_values"
+            covered.contains(&name) || OTHERS.contains(&name) || name == "checksums_values"
         };
         for name in names.iter().filter(|name| !own(name)) {
             self.db.execute_batch(&format!("DROP TABLE main.\"{}\"", name.replace('"', "\"\"")))?;
         }
         self.db.execute_batch(&format!("DELETE FROM {RUNTIME}.mysql_servers"))?;
-        self.copy("disk", "main", &COVERED)?;
+        self.copy("disk", "main", &covered)?;
         self.copy("disk", "main", &OTHERS)?;
         self.copy("main", RUNTIME, &OTHERS)?;
         (self.version, self.total) = (0, 0);
@@ -316,11 +313,14 @@ impl Layers {
         if !lower.contains("runtime_") {
             return Ok(());
         }
-        for table in COVERED.iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}"))) {
+        for table in
+            self.plays.names().iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}")))
+        {
             self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
             // ProxySQL lists its servers by hostgroup.
             let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
-            let sql = format!("INSERT INTO main.runtime_{table} SELECT * FROM {RUNTIME}.{table} {order}");
+            let state = self.plays.state_values(table);
+            let sql = format!("INSERT INTO main.runtime_{table} SELECT *{state} FROM {RUNTIME}.{table} {order}");
             self.db.prepare_cached(&sql)?.execute([])?;
             if *table != "global_variables" {
                 self.changes = 0; // variables do not change it (22-admin/sessions.txt)
@@ -349,6 +349,7 @@ impl Layers {
         if self.filled != sums {
             self.fill("runtime_checksums_values", &sums)?;
             self.filled = sums;
+            self.changes = 1; // they are put in one by one (22-admin/probe.txt)
         }
         Ok(())
     }
@@ -365,6 +366,12 @@ impl Layers {
         self.db.query_row(&sql, [name], |row| row.get(0)).ok()
     }
 
+    /// Sets a variable in force only, as commands do.
+    pub(super) fn set_runtime_variable(&self, name: &str, value: &str) -> Result<()> {
+        let sql = format!("UPDATE {RUNTIME}.global_variables SET variable_value=?2 WHERE variable_name=?1");
+        self.db.execute(&sql, (name, value)).map(drop)
+    }
+
     /// Sets a variable in memory. Returns whether it exists.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> Result<bool> {
         let sql = "UPDATE main.global_variables SET variable_value=?2 WHERE variable_name=?1";
@@ -378,6 +385,11 @@ impl Layers {
     pub(super) fn read_only(&self, on: bool) {
         // SQLite has this pragma, so it cannot fail.
         let _ = self.db.pragma_update(None, "query_only", on);
+    }
+
+    /// Counts a move of the monitor, where the version that is played does.
+    pub(super) fn count_move(&mut self) {
+        self.version += u64::from(self.plays.moves_count());
     }
 
     /// `runtime_checksums_values`: a monitor move changes the checksum, a LOAD the version too (facts §1). SHUNNED counts
@@ -401,7 +413,10 @@ impl Layers {
             let texts = [name.to_owned(), version.to_string(), self.epoch.to_string(), format!("0x{:016X}", sum(name))];
             texts.into_iter().map(Some).collect()
         };
-        Ok(names.into_iter().chain(["proxysql_servers", "mysql_servers_v2"]).map(record).collect())
+        let postgres = ["pgsql_query_rules", "pgsql_servers", "pgsql_users", "pgsql_variables"];
+        let postgres = postgres.into_iter().filter(|_| self.plays.has_postgres());
+        let loaded = (!self.plays.moves_count()).then_some("mysql_servers_v2");
+        Ok(names.into_iter().chain(["proxysql_servers"]).chain(loaded).chain(postgres).map(record).collect())
     }
 
     /// Adds a table's records to an FNV-1a sum. An empty table does not change the sum.

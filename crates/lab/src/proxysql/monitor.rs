@@ -110,7 +110,11 @@ impl Engine {
 
     fn place_in_pairs(&mut self, node: &(String, u16), read_only: bool) -> rusqlite::Result<()> {
         for (writer, reader) in self.layers.pairs()? {
-            if self.place(node, read_only, writer, reader)? && self.settings.monitor_writes_memory {
+            if !self.place(node, read_only, writer, reader)? {
+                continue;
+            }
+            self.layers.count_move();
+            if self.settings.monitor_writes_memory || self.layers.plays.monitor_writes_memory() {
                 self.layers.save_from_runtime()?;
             }
         }

@@ -12,6 +12,8 @@ pub(super) fn all(settings: &Settings) -> Vec<(&'static str, String)> {
     let ms = |time: Duration| time.as_millis().to_string();
     vec![
         ("admin-version", settings.version.clone()),
+        ("admin-read_only", "false".to_owned()),
+        ("admin-checksum_mysql_servers", "true".to_owned()),
         ("mysql-monitor_ping_interval", ms(settings.ping_interval)),
         ("mysql-monitor_ping_max_failures", PINGS_MAX.to_string()),
         ("mysql-monitor_read_only_interval", ms(settings.monitor_interval)),

@@ -114,7 +114,7 @@ pub fn agent(
             tls: admin_tls(proxy)?,
             timeout: ADMIN_TIMEOUT,
         },
-        allow_untested_version: proxy.allow_untested_version,
+        accept_lost_edits: proxy.accept_lost_edits,
         policy: config.policy(mode)?,
         observe_only: config.policy.mode == Enforcement::Observe,
     };

@@ -101,19 +101,28 @@ pub struct Checked {
     pub served: usize,
     /// How many of these nodes Orchestrator knows.
     pub known: usize,
+    /// What ProxySQL can do, in a line; `None` if it could not be read.
+    pub found: Option<String>,
 }
 
-/// Observes one ProxySQL as a first tick does.
+/// Observes one ProxySQL as a first tick does, and makes and drops a scratch table unless the config only observes.
 ///
 /// # Errors
 /// The config does not make an agent.
 pub async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildError> {
-    let mut agent = looking_agent(config, proxy)?;
-    let looked = agent.look(Orders::default()).await;
+    let mut agent = looking_agent(config, proxy)?.trying_to_write();
+    let mut looked = agent.look(Orders::default()).await;
+    if let Ok((_, decision)) = &looked
+        && agent.names_settled().await
+    {
+        agent.memory = decision.memory.clone();
+        looked = agent.look(Orders::default()).await;
+    }
     let (served, known) = looked.as_ref().map_or((0, 0), |(observed, decision)| known(observed, decision));
     let snapshot = seen(&agent, &looked, Suspended::default(), Vec::new());
+    let found = agent.probed().map(ToString::to_string);
     agent.close().await;
-    Ok(Checked { snapshot, served, known })
+    Ok(Checked { snapshot, served, known, found })
 }
 
 /// How many nodes have rows in runtime, and how many of these Orchestrator knows.

@@ -185,6 +185,8 @@ fn start(config: &Config, proxy: &ProxyConfig, mode: Mode) -> Start {
 
 fn watch_of(config: &Config, proxy: &ProxyConfig, mode: Mode, kept: Kept) -> Result<Watch, BuildError> {
     let agent = agent(config, proxy, mode, kept.memory(), kept.owner())?;
+    // `run --once` connects each time, and a quiet one writes nothing (I7).
+    let agent = if mode == Mode::Daemon { agent.trying_to_write() } else { agent };
     Ok(Watch::new(proxy.address.clone(), agent, kept))
 }
 

@@ -62,7 +62,7 @@ impl Snapshot {
             proxysql: agent.settings.proxy.address.clone(),
             at_s: now.wall_s,
             reached: seen.is_some(),
-            version: agent.version.clone(),
+            version: agent.version().map(str::to_owned),
             mode: if agent.settings.observe_only { Enforcement::Observe } else { Enforcement::Enforce },
             worst: Severity::Info,
             lease_state: seen.map(|(_, decision)| decision.lease_state),

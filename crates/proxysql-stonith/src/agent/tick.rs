@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
-use stonith_core::condition::Condition;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
 use stonith_core::managed::{Managed, served};
@@ -14,9 +13,9 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Addresses, BlindCause, LeaderView};
 use stonith_core::orders::Orders;
 
-use super::{Agent, untested};
+use super::Agent;
 use crate::clock;
-use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, SeenProxy, Tls};
+use crate::proxysql::{self, Admin, AdminError, DriveError, ObserveError, Probed, SeenProxy, Tls};
 use crate::untrusted_text::one_line;
 
 /// Why a tick made no decision, or did not apply its plan.
@@ -39,9 +38,9 @@ pub enum TickError {
     /// A change was requested before ProxySQL was observed, or after the connection was lost.
     #[error("there is no connection to ProxySQL's admin interface at {0}; nothing was changed")]
     NotConnected(Node),
-    /// This program is untested with ProxySQL's version.
-    #[error("{}; nothing was changed", Condition::UntestedVersion(.0.clone()))]
-    Untested(String),
+    /// ProxySQL lacks something that a change needs. A sentence for each thing.
+    #[error("{0}. Nothing was changed")]
+    Unfit(String),
 }
 
 /// What to do, for an error of ProxySQL's SQLite that does not say it.
@@ -194,7 +193,7 @@ impl Agent {
             self.memory.lease.armed = was_armed;
         }
         let mut tick = Tick { observed, decision, outcome: None, error: None };
-        if tick.decision.plan.is_empty() || self.settings.observe_only || self.untested_version().is_some() {
+        if tick.decision.plan.is_empty() || self.settings.observe_only || self.is_refused() {
             return Ok(tick);
         }
         match self.apply(&tick.decision).await {
@@ -230,34 +229,45 @@ impl Agent {
     }
 
     async fn observe_once(&mut self) -> Result<SeenProxy, ObserveError> {
-        let mut admin = match self.admin.take() {
-            Some(admin) => admin,
-            None => {
-                self.settings.proxy.tls.iter_mut().for_each(Tls::read_again);
-                let mut admin = Admin::connect(&self.settings.proxy).await?;
-                self.version = Some(proxysql::version(&mut admin).await?);
-                admin
-            }
+        let (mut admin, probed) = match (self.admin.take(), self.probed.take()) {
+            (Some(admin), Some(probed)) => (admin, probed),
+            _ => self.connect().await?,
         };
         let (known, now_ms) = (self.known.take(), clock::boot_ms());
-        let seen = proxysql::observe(&mut admin, &self.settings.policy, &self.owner, known, now_ms).await?;
+        let seen = proxysql::observe(&mut admin, &probed, &self.settings.policy, &self.owner, known, now_ms).await;
+        self.probed = Some(probed);
+        let seen = seen?;
         self.admin = Some(admin);
         Ok(seen)
+    }
+
+    /// Connects, and finds out what ProxySQL can do.
+    async fn connect(&mut self) -> Result<(Admin, Probed), ObserveError> {
+        self.settings.proxy.tls.iter_mut().for_each(Tls::read_again);
+        let mut admin = Admin::connect(&self.settings.proxy).await?;
+        let mut probed = proxysql::probe(&mut admin, self.settings.accept_lost_edits).await?;
+        if self.tries_writing {
+            proxysql::try_writing(&mut admin, &mut probed, &self.owner).await?;
+        }
+        Ok((admin, probed))
     }
 
     /// Applies a decision's plan to this ProxySQL.
     ///
     /// # Errors
-    /// The connection broke, the version is untested, or the apply took too long.
+    /// The connection broke, ProxySQL lacks something, or the apply took too long.
     pub async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
-        let admin = self.admin.as_mut().ok_or_else(|| TickError::NotConnected(self.settings.proxy.address.clone()))?;
-        if let Some(version) = untested(self.version.as_deref(), self.settings.allow_untested_version) {
-            return Err(TickError::Untested(version.to_owned()));
+        let (Some(admin), Some(probed)) = (self.admin.as_mut(), self.probed.as_ref()) else {
+            return Err(TickError::NotConnected(self.settings.proxy.address.clone()));
+        };
+        if !probed.lacks.is_empty() {
+            let texts: Vec<String> = probed.refusals().map(|(_, text)| text).collect();
+            return Err(TickError::Unfit(texts.join(". ")));
         }
         // The name is the same for every connection, so a lock left by a lost connection is taken over at once.
         let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
-        Ok(proxysql::drive(admin, decision.plan.clone(), owner, clock::boot_ms, &mut log).await?)
+        Ok(proxysql::drive(admin, probed, decision.plan.clone(), owner, clock::boot_ms, &mut log).await?)
     }
 
     /// The longest time until ProxySQL's monitor can move a row again: its interval plus its timeout.

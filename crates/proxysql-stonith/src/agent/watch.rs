@@ -95,7 +95,7 @@ impl Watch {
         let Ok(tick) = ticked else { return false };
         let undone = tick.outcome.as_ref().map(of_outcome).unwrap_or_default();
         let is_done = undone.iter().all(|condition| condition.severity() == Severity::Info);
-        let can_act = self.agent.untested_version().is_none();
+        let can_act = !self.agent.is_refused();
         is_done && can_act && tick.error.is_none() && matches!(tick.observed.leader, LeaderView::Led(_))
     }
 
@@ -187,8 +187,11 @@ fn lines_to_log(errors: &mut LogOnce, found: &[Condition], now_s: i64) -> Vec<(S
     let over = over.iter().filter_map(|key| errors.recovered(key)).map(|text| (Severity::Info, text));
     let mut lines: Vec<_> = over.collect();
     for (key, condition) in texts {
-        let text = errors.error(&key, &condition.to_string(), now_s);
-        lines.extend(text.map(|text| (condition.severity(), text)));
+        let (text, severity) = (condition.to_string(), condition.severity());
+        if severity == Severity::Info && errors.present().any(|said| said == (key.as_str(), text.as_str())) {
+            continue; // nobody needs to do anything, so once is enough
+        }
+        lines.extend(errors.error(&key, &text, now_s).map(|text| (severity, text)));
     }
     lines
 }
@@ -212,6 +215,16 @@ mod tests {
         let lines = lines_to_log(&mut errors, &[Condition::OrdersUnread("garbage".to_owned())], 3);
         let over = format!("recovered: leader-unreached (was: {text})");
         assert_eq!(lines, [(Severity::Info, over), (Severity::Failure, "garbage".to_owned())]);
+    }
+
+    #[test]
+    fn what_needs_nobody_is_logged_once_for_good_and_anything_else_once_an_hour() {
+        let mut errors = LogOnce::default();
+        let ahead = Condition::ProxyAhead { version: "9.9.9".to_owned(), tried: "2.7.1".to_owned() };
+        let found = [ahead, Condition::LoadsUncounted];
+        assert_eq!(lines_to_log(&mut errors, &found, 1).len(), 2);
+        let lines = lines_to_log(&mut errors, &found, 1 + 3_600);
+        assert!(matches!(lines.as_slice(), [(Severity::Warning, _)]), "{lines:?}");
     }
 
     #[test]

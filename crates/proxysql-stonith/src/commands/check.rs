@@ -59,6 +59,9 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failu
         true => summary(&checked),
         false => format!("ProxySQL {}:", proxy.address),
     });
+    if let Some(found) = &checked.found {
+        answer(&format!("  {found}"));
+    }
     for condition in &snapshot.conditions {
         answer(&format!("  ! {}", condition.text));
     }
@@ -67,7 +70,7 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failu
 
 /// One line: version, leader, how many nodes Orchestrator knows, and whether isolation is armed.
 fn summary(checked: &Checked) -> String {
-    let Checked { snapshot, served, known } = checked;
+    let Checked { snapshot, served, known, .. } = checked;
     let version = snapshot.version.as_deref().unwrap_or_default();
     let leader = snapshot.leader.as_ref().map_or("no leader".to_owned(), |leader| format!("leader {}", leader.name));
     let armed = if snapshot.armed { "isolation armed" } else { "isolation not armed" };

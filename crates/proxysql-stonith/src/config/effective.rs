@@ -166,7 +166,7 @@ fn proxy(at: &mut Layers<'_>, address: Sourced<Node>, file: Option<&Path>) -> Re
         credential,
         tls: at.get(&keys::PROXYSQL_TLS)?,
         ca_file: at.find(&keys::PROXYSQL_CA_FILE)?,
-        allow_untested_version: at.get(&keys::ALLOW_UNTESTED_VERSION)?,
+        accept_lost_edits: at.get(&keys::ACCEPT_LOST_EDITS)?,
     })
 }
 

@@ -210,9 +210,11 @@ fn refuse_unknown(
 ) -> Result<(), ConfigError> {
     let Some(unknown) = left.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
     let name: String = unknown.get_ref().chars().take(60).collect();
+    let removed = keys::REMOVED.iter().find(|(of, removed, _)| (*of, *removed) == (section, name.as_str()));
     let nearest = known.iter().map(|known| (distance(&name, known), known)).min();
-    let problem = match nearest {
-        Some((distance, near)) if distance <= 2 || distance * 3 <= near.len() => {
+    let problem = match (removed, nearest) {
+        (Some((_, _, instead)), _) => (*instead).to_owned(),
+        (None, Some((distance, near))) if distance <= 2 || distance * 3 <= near.len() => {
             format!("unknown key; did you mean {near:?}?")
         }
         _ => format!("unknown key; known here: {}", known.join(", ")),

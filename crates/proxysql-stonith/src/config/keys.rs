@@ -59,7 +59,7 @@ pub static SECTIONS: &[Section] = &[
             &DEFAULTS_FILE.about,
             &PROXYSQL_TLS.about,
             &PROXYSQL_CA_FILE.about,
-            &ALLOW_UNTESTED_VERSION.about,
+            &ACCEPT_LOST_EDITS.about,
         ],
     },
     Section {
@@ -261,14 +261,22 @@ pub static PROXYSQL_CA_FILE: Key<PathBuf> = Key::new(
 )
 .unset("the system's CAs");
 
-/// Whether to work on an untested version.
-pub static ALLOW_UNTESTED_VERSION: Key<bool> = Key::new(
+/// Whether to work on a version that loses staged edits by itself.
+pub static ACCEPT_LOST_EDITS: Key<bool> = Key::new(
+    "proxysql",
+    "accept_lost_edits",
+    "Work on a ProxySQL below 2.5.2. Its monitor writes memory and LOADs, so what somebody has staged is lost, also in \
+     the middle of an apply. With `false`, `run` changes nothing there. Later versions do not need it.",
+)
+.default("false");
+
+/// Keys that earlier versions had, with what to do instead.
+pub static REMOVED: &[(&str, &str, &str)] = &[(
     "proxysql",
     "allow_untested_version",
-    "Work on a ProxySQL version that is untested with this program. With `false`, `run` changes nothing there.",
-)
-.flag("--allow-untested-version")
-.default("false");
+    "removed: the program finds out by itself what a ProxySQL can do. Delete this line. For a ProxySQL below 2.5.2, \
+     accept_lost_edits = true is needed instead",
+)];
 
 /// Whether anything is written.
 pub static MODE: Key<Enforcement> = Key::new(

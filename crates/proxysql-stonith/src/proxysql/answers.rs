@@ -71,12 +71,13 @@ pub fn hostgroups(answer: &Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
     values.map(read).collect()
 }
 
-/// Parses the hostgroups of a table with unknown columns: the columns whose name says so.
+/// Parses the hostgroups of a table with unknown columns: the columns whose name ends so, or is `hostgroup_id`.
 ///
 /// # Errors
 /// A value is not a number.
 pub fn named_hostgroups(mut answer: Answer) -> Result<Vec<Hostgroup>, NotUnderstood> {
-    let named: Vec<bool> = answer.columns.iter().map(|column| column.ends_with("hostgroup")).collect();
+    let named: Vec<bool> =
+        answer.columns.iter().map(|column| column.ends_with("hostgroup") || column == "hostgroup_id").collect();
     for record in &mut answer.records {
         let mut at = named.iter();
         record.retain(|value| at.next() == Some(&true) && value.is_some());

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stonith_core::apply::{Apply, Outcome, Reply, Statement, Step};
+use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
 use stonith_core::managed::Managed;
 use stonith_core::plan::Plan;
 use stonith_core::table::{SERVERS, Table};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
+use super::probe::Probed;
 use super::sql;
 use super::wire::Answer;
 
@@ -39,6 +40,7 @@ pub enum DriveError {
 /// The connection broke, or the apply took too long.
 pub async fn drive(
     admin: &mut Admin,
+    probed: &Probed,
     plan: Plan,
     owner: String,
     boot_ms: impl Fn() -> u64,
@@ -46,7 +48,7 @@ pub async fn drive(
 ) -> Result<Outcome, DriveError> {
     let began_ms = boot_ms();
     let managed = plan.managed.clone();
-    let mut apply = Apply::new(plan, owner);
+    let mut apply = Apply::new(plan, owner, probed.tables());
     let mut columns: BTreeMap<Table, Vec<String>> = BTreeMap::new();
     let mut step = apply.next(None);
     loop {
@@ -57,13 +59,14 @@ pub async fn drive(
         if Duration::from_millis(boot_ms().saturating_sub(began_ms)) > APPLY_DEADLINE {
             return Err(DriveError::Deadline);
         }
-        let reply = ask(admin, &statement, &mut columns, &managed, log).await?;
+        let reply = ask(admin, probed, &statement, &mut columns, &managed, log).await?;
         step = apply.next(Some(reply));
     }
 }
 
 async fn ask(
     admin: &mut Admin,
+    probed: &Probed,
     statement: &Statement,
     columns: &mut BTreeMap<Table, Vec<String>>,
     managed: &Managed,
@@ -77,7 +80,14 @@ async fn ask(
         Statement::Swap { table, .. } | Statement::SwapByKey { table, .. } | Statement::Read { table, .. } => *table,
         _ => SERVERS,
     };
-    let text = sql::render(statement, columns.get(&table).map_or(&[], Vec::as_slice));
+    let of_table: &[String] = match statement {
+        Statement::Read { place: Place::Runtime, table } | Statement::Copy { from: Place::Runtime, table, .. } => {
+            probed.runtime_columns(*table)
+        }
+        Statement::Copy { .. } => &[],
+        _ => columns.get(&table).map_or(&[], Vec::as_slice),
+    };
+    let text = sql::render(statement, of_table);
     log(&text);
     match admin.query(&text).await {
         Ok(answer) => Ok(answered(statement, answer, columns, managed)),

@@ -15,6 +15,7 @@ use super::admin::{Admin, AdminError};
 use super::answers::{
     NotUnderstood, content, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used, value,
 };
+use super::probe::Probed;
 use super::sql;
 
 /// Why a ProxySQL could not be read.
@@ -35,27 +36,21 @@ pub enum ObserveError {
         /// The admin interface.
         address: Node,
     },
+    /// A table or a column that every look needs is missing. One sentence for each.
+    #[error("{0}")]
+    Unfit(String),
     /// Another answer is not understood, so everything is held (I1).
     #[error("ProxySQL answered {statement:?} with {what}, which this version does not understand")]
     NotUnderstood {
         /// The statement.
-        statement: &'static str,
+        statement: String,
         /// The answer.
         what: String,
     },
 }
 
-fn not_understood(statement: &'static str) -> impl FnOnce(NotUnderstood) -> ObserveError {
-    move |NotUnderstood(what)| ObserveError::NotUnderstood { statement, what }
-}
-
-/// Reads the version, as ProxySQL reports it.
-///
-/// # Errors
-/// The connection failed.
-pub async fn version(admin: &mut Admin) -> Result<String, ObserveError> {
-    let answer = admin.query(sql::VERSION).await?;
-    Ok(value(&answer).unwrap_or_default().to_owned())
+fn not_understood(statement: &str) -> impl FnOnce(NotUnderstood) -> ObserveError {
+    move |NotUnderstood(what)| ObserveError::NotUnderstood { statement: statement.to_owned(), what }
 }
 
 /// The longest wait for a round of the monitor. Later ticks notice a monitor with a longer interval.
@@ -122,6 +117,7 @@ impl ReadStamp {
 /// The connection failed, or an answer is not understood. Then nothing is decided for this ProxySQL.
 pub async fn observe(
     admin: &mut Admin,
+    probed: &Probed,
     policy: &Policy,
     owner: &str,
     known: Option<SeenProxy>,
@@ -129,9 +125,6 @@ pub async fn observe(
 ) -> Result<SeenProxy, ObserveError> {
     let stamp = admin.query(sql::STAMP).await;
     let mut shared = Shared::read(admin, owner).await?;
-    if !shared.names.contains(SERVERS.name) {
-        return Err(ObserveError::StatsOnly { address: admin.address().clone() });
-    }
     let mut stamp = stamp?.records;
     if let Some(SeenProxy { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
@@ -146,7 +139,7 @@ pub async fn observe(
     }
     let mut reads = 1;
     loop {
-        let mut view = read_runtime(admin, &shared.names).await?;
+        let mut view = read_runtime(admin, probed).await?;
         if !fenced_nodes(&view.runtime).is_empty() {
             view.conn_used = in_use(admin, &view, policy).await?;
         }
@@ -180,7 +173,7 @@ fn checksums(stamp: &[Record]) -> Vec<&Record> {
 
 /// The number of LOADs so far.
 fn loads(stamp: &[Record]) -> Option<&Option<String>> {
-    stamp.iter().find(|record| record[0].as_deref() == Some(SERVERS.name)).map(|record| &record[1])
+    stamp.iter().find(|record| record[0].as_deref() == Some(SERVERS.name())).map(|record| &record[1])
 }
 
 /// Whether the stamp shows every move of the monitor, as from ProxySQL 2.6 on (facts §12).
@@ -191,7 +184,6 @@ fn tells_all(stamp: &[Record]) -> bool {
 /// The agents' own tables in `main`. They are read before the tables and after the count of LOADs: a return's note is
 /// there before its LOAD, until disk has it.
 struct Shared {
-    names: BTreeSet<String>,
     unfinished: bool,
     returned: BTreeSet<Node>,
     lease: Option<SharedLease>,
@@ -210,7 +202,7 @@ impl Shared {
         let [shared_lease, released, _] = sql::SHARED.map(|name| left.remove(name));
         let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
         let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
-        Ok(Self { unfinished: !left.is_empty(), returned, lease, released, names })
+        Ok(Self { unfinished: !left.is_empty(), returned, lease, released })
     }
 
     fn put_into(self, view: &mut ProxyView) {
@@ -222,13 +214,13 @@ impl Shared {
 }
 
 /// Reads runtime, and the hostgroups in force.
-async fn read_runtime(admin: &mut Admin, names: &BTreeSet<String>) -> Result<ProxyView, ObserveError> {
-    let runtime = rows(admin, sql::RUNTIME_SERVERS).await?;
+async fn read_runtime(admin: &mut Admin, probed: &Probed) -> Result<ProxyView, ObserveError> {
+    let runtime = rows(admin, &sql::runtime(SERVERS, probed.runtime_columns(SERVERS))).await?;
     let pairs = pairs(&admin.query(sql::PAIRS).await?).map_err(not_understood(sql::PAIRS))?;
     let mut foreign = hostgroups(&admin.query(sql::FOREIGN).await?).map_err(not_understood(sql::FOREIGN))?;
-    if names.contains(sql::BLUE_GREEN_NAME) {
-        let answer = admin.query(sql::BLUE_GREEN).await?;
-        foreign.extend(named_hostgroups(answer).map_err(not_understood(sql::BLUE_GREEN))?);
+    for table in probed.unknown_hostgroups() {
+        let statement = sql::runtime(table, &[]);
+        foreign.extend(named_hostgroups(admin.query(&statement).await?).map_err(not_understood(&statement))?);
     }
     let peers = admin.query(sql::PEERS).await?;
     let clustered = value(&peers).is_none_or(|count| count != "0");
@@ -259,7 +251,7 @@ async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, Observe
     }
 }
 
-async fn rows(admin: &mut Admin, statement: &'static str) -> Result<Vec<Row>, ObserveError> {
+async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
     let answer = admin.query(statement).await?;
     Ok(content(SERVERS, answer).map_err(not_understood(statement))?.rows()?)
 }

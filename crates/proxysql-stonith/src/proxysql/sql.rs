@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stonith_core::apply::{ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, Statement, WATCHED_NAME, copy_name};
+use stonith_core::apply::{
+    ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, SCRATCH_NAME, Statement, WATCHED_NAME, copy_name,
+};
 use stonith_core::node::Node;
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
@@ -50,6 +52,24 @@ const NOW: &str = "CAST(strftime('%s','now') AS INTEGER)";
 /// Reads ProxySQL's version.
 pub const VERSION: &str = "SELECT @@version";
 
+/// Reads the columns of the tables that the program may touch: table, column, its place in the primary key or 0, its
+/// place in the table. No name in it makes ProxySQL fill a table of runtime or of the statistics.
+pub const COLUMNS: &str = "\
+    SELECT m.name,t.name,t.pk,t.cid FROM main.sqlite_master m JOIN pragma_table_info(m.name) t WHERE m.type='table' \
+    AND (m.name LIKE '%mysql_%' OR m.name LIKE '%global_var%' OR m.name LIKE 'runtime_c%' OR m.name LIKE 'runtime_p%') \
+    UNION ALL SELECT m.name,t.name,t.pk,t.cid FROM stats.sqlite_master m JOIN pragma_table_info(m.name,'stats') t \
+    WHERE m.name LIKE 'stats_mysql_process%' OR m.name LIKE 'stats_mysql_connection_p%' \
+    UNION ALL SELECT 'disk.'||m.name,t.name,t.pk,t.cid FROM disk.sqlite_master m JOIN pragma_table_info(m.name,'disk') t \
+    WHERE m.name='mysql_servers' ORDER BY 1,4";
+
+/// Reads the names of the checksums.
+pub const CHECKSUMS: &str = "SELECT name FROM runtime_checksums_values";
+
+/// Reads whether the admin interface takes no writes, and whether LOADs are counted. `SELECT @@admin-read_only` would
+/// show what memory has, and `PROXYSQL READONLY` changes runtime only.
+pub const SWITCHES: &str = "SELECT variable_name,variable_value FROM runtime_global_variables \
+     WHERE variable_name IN ('admin-read_only','admin-checksum_mysql_servers')";
+
 /// Reads the hostgroup pairs in which the monitor moves rows.
 pub const PAIRS: &str = "SELECT writer_hostgroup,reader_hostgroup,check_type FROM runtime_mysql_replication_hostgroups";
 
@@ -58,12 +78,6 @@ pub const FOREIGN: &str = "\
     SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_group_replication_hostgroups \
     UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
     UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
-
-/// The table of RDS blue/green deployments, from ProxySQL 3.0.10 on (facts §12).
-pub const BLUE_GREEN_NAME: &str = "mysql_aws_rds_bgd_hostgroups";
-
-/// Reads the hostgroups of RDS blue/green deployments.
-pub const BLUE_GREEN: &str = "SELECT * FROM runtime_mysql_aws_rds_bgd_hostgroups";
 
 /// Counts the ProxySQL Cluster peers.
 pub const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
@@ -75,8 +89,12 @@ pub const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
 pub const STAMP: &str =
     "SELECT name,version,checksum FROM runtime_checksums_values UNION ALL SELECT 'total_changes',total_changes(),''";
 
-/// Reads the servers in force.
-pub const RUNTIME_SERVERS: &str = "SELECT * FROM runtime_mysql_servers";
+/// Reads a table of runtime. `columns` are those that memory has too; empty if these are all.
+///
+/// A column that only runtime has is state, and no part of the config (facts §12).
+pub fn runtime(table: Table, columns: &[String]) -> String {
+    format!("SELECT {} FROM {}", all_or(columns), name(Place::Runtime, table))
+}
 
 /// Reads the servers being edited.
 pub const MEMORY_SERVERS: &str = "SELECT * FROM main.mysql_servers";
@@ -92,7 +110,8 @@ pub const MONITOR_ROUND: [&str; 2] =
 const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
      p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";
 
-/// Renders a statement; `columns` are those of its table, as last read.
+/// Renders a statement. `columns` are those of its table, as last read. Where runtime is read, they are those to read;
+/// empty for all.
 pub fn render(statement: &Statement, columns: &[String]) -> String {
     match statement {
         Statement::Names => NAMES.to_owned(),
@@ -101,8 +120,9 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::TakeOverLock { owner, from } => take_over_lock(owner, from),
         Statement::RenewLock { owner } => renew_lock(owner),
         Statement::DropLock { .. } => drop_ours(LOCK_NAME),
+        Statement::Read { place: Place::Runtime, table } => runtime(*table, columns),
         Statement::Read { place, table } => format!("SELECT * FROM {}", name(*place, *table)),
-        Statement::Copy { from, to, table } => copy(&name(*from, *table), &name(*to, *table)),
+        Statement::Copy { from, to, table } => copy(&name(*from, *table), &name(*to, *table), columns),
         Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
         Statement::Swap { place, table, change } => {
             let keys = &columns[..table.key_columns.min(columns.len())];
@@ -139,6 +159,7 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::NoteEnded(nodes) => note_ended(nodes),
         Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
         Statement::DropEnded => drop_ours(ENDED_NAME),
+        Statement::DropScratch => drop_ours(SCRATCH_NAME),
         Statement::Pause(_) => String::new(),
     }
 }
@@ -160,12 +181,21 @@ fn renew_lock(owner: &str) -> String {
     format!("UPDATE main.{LOCK_NAME} SET expires={NOW}+{LOCK_TTL_S} WHERE owner={}", quote(owner))
 }
 
+/// Makes the table that shows that tables can be made. [`Statement::DropScratch`] drops it.
+pub fn make_scratch() -> String {
+    format!("CREATE TABLE main.{SCRATCH_NAME} AS SELECT 1 AS tried")
+}
+
 fn drop_ours(name: &str) -> String {
     format!("DROP TABLE IF EXISTS main.{name}")
 }
 
-fn copy(from: &str, to: &str) -> String {
-    format!("CREATE TABLE {to} AS SELECT * FROM {from}")
+fn copy(from: &str, to: &str, columns: &[String]) -> String {
+    format!("CREATE TABLE {to} AS SELECT {} FROM {from}", all_or(columns))
+}
+
+fn all_or(columns: &[String]) -> String {
+    if columns.is_empty() { "*".to_owned() } else { columns.join(",") }
 }
 
 /// Renders a change of status and comment, for the rows that have the old ones.
@@ -263,9 +293,9 @@ fn expired() -> String {
 
 fn name(place: Place, table: Table) -> String {
     match place {
-        Place::Runtime => format!("runtime_{}", table.name),
-        Place::Memory => format!("main.{}", table.name),
-        Place::Disk => format!("disk.{}", table.name),
+        Place::Runtime => format!("runtime_{}", table.name()),
+        Place::Memory => format!("main.{}", table.name()),
+        Place::Disk => format!("disk.{}", table.name()),
         Place::Kept | Place::Target => format!("main.{}", copy_name(place, table)),
     }
 }

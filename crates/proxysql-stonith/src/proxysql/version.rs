@@ -1,10 +1,10 @@
-//! The ProxySQL versions that this program was tested with. The README has the same list.
+//! ProxySQL versions: those that this program was tried with, and what no probe can tell.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The versions that the tests with real programs ran against.
-pub const TRIED: [Version; 1] = [Version { major: 2, minor: 7, patch: 1 }];
+/// The versions that the tests with real programs ran against, in order. The README has the same list.
+pub const TRIED: [Version; 2] = [Version::new(2, 6, 6), Version::new(2, 7, 1)];
 
 /// A ProxySQL version. The text after the third number (a build, a commit) is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,9 +18,24 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether exactly this version was tested.
-    pub fn is_tried(self) -> bool {
-        TRIED.contains(&self)
+    /// A version by its three numbers.
+    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// Whether it is above every version that was tried.
+    pub fn is_ahead(self) -> bool {
+        TRIED.iter().all(|tried| self > *tried)
+    }
+
+    /// Whether it can crash when its monitor moves a server whose ghost still has connections (facts §12).
+    pub fn crashes(self) -> bool {
+        (Self::new(2, 5, 2)..Self::new(2, 5, 4)).contains(&self)
+    }
+
+    /// Whether its monitor writes memory and LOADs, where later ones change runtime only (facts §12).
+    pub fn monitor_writes_memory(self) -> bool {
+        self < Self::new(2, 5, 2)
     }
 }
 
@@ -46,19 +61,42 @@ impl FromStr for Version {
 mod tests {
     use super::*;
 
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn a_build_of_a_tried_version_is_tried_and_a_neighbour_is_not() {
-        assert!("2.7.1-16-g2726c27".parse::<Version>().unwrap().is_tried());
-        assert!("2.7.1".parse::<Version>().unwrap().is_tried());
-        assert!(!"2.7.2".parse::<Version>().unwrap().is_tried());
-        assert!("ProxySQL".parse::<Version>().is_err());
+    fn what_follows_the_three_numbers_is_ignored() {
+        assert_eq!(version("2.7.1-16-g2726c27"), Version::new(2, 7, 1));
+        assert_eq!(version("2.7.1"), Version::new(2, 7, 1));
+        for text in ["ProxySQL", "", "2.7", "2.7.x", "2..1"] {
+            assert!(text.parse::<Version>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_versions_that_no_probe_can_tell_are_told_by_their_number() {
+        let told = |of: fn(Version) -> bool| {
+            let all = ["2.4.8", "2.5.0", "2.5.1", "2.5.2", "2.5.3", "2.5.4", "2.5.5", "2.6.0", "2.7.1", "3.0.1"];
+            all.into_iter().filter(|text| of(version(text))).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Version::crashes), ["2.5.2", "2.5.3"]);
+        assert_eq!(told(Version::monitor_writes_memory), ["2.4.8", "2.5.0", "2.5.1"]);
+    }
+
+    #[test]
+    fn only_a_version_above_every_tried_one_is_ahead() {
+        assert!(TRIED.is_sorted());
+        let highest = TRIED[TRIED.len() - 1];
+        assert!(!highest.is_ahead() && !version("2.5.5").is_ahead());
+        assert!(Version { patch: highest.patch + 1, ..highest }.is_ahead());
     }
 
     #[test]
     fn the_readme_lists_the_versions_that_were_tried() {
         let readme = include_str!("../../../../README.md");
         for version in TRIED {
-            assert!(readme.contains(&format!("ProxySQL {version}")), "{version}");
+            assert!(readme.contains(&version.to_string()), "{version}");
         }
     }
 }

@@ -389,7 +389,7 @@ impl Stage {
                 tls: None,
                 timeout: PATIENCE,
             },
-            allow_untested_version: false,
+            accept_lost_edits: false,
             policy: Policy {
                 isolation_after_ms: u64::try_from(ISOLATION_AFTER.as_millis())?,
                 tick_ms,

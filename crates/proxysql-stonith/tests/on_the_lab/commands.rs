@@ -284,7 +284,7 @@ async fn config_check_connect_says_what_it_saw_and_what_can_not_protect_and_chan
     stage.succeeds("config check").await;
     stage.sql("UPDATE mysql_servers SET hostname='node0'||substr(hostname,8)");
     stage.sql("LOAD MYSQL SERVERS TO RUNTIME");
-    assert_eq!((stage.everything(), stage.proxysql.writes()), (before, 0));
+    assert_eq!(stage.everything(), before, "a scratch table was made and dropped");
     assert!(!stage.dir.path().join("state").exists(), "and keeps nothing");
     stage.proxysql.kill();
     let (text, code) = stage.stonith("config check --connect").await;

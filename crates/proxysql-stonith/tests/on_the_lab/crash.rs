@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, stream};
 use lab::proxysql::Verdict;
-use proxysql_stonith::proxysql::{Admin, DriveError, drive};
+use proxysql_stonith::proxysql::{Admin, DriveError, drive, probe};
 use tokio::sync::Mutex;
 
 use crate::stage::{Stage, eventually, tick};
@@ -186,6 +186,7 @@ async fn i12_an_apply_hands_out_no_statement_after_a_suspension_that_outlasts_it
         let decision = tick(&mut decided).await.unwrap().decision;
         let settings = &agent.settings().proxy;
         let mut admin = Admin::connect(settings).await.unwrap();
+        let probed = probe(&mut admin, false).await.unwrap();
         let boot_ms = Arc::new(AtomicU64::new(1_000_000));
         let (clock, after) = (boot_ms.clone(), Arc::new(AtomicUsize::new(0)));
         let (mut nth, since) = (0, after.clone());
@@ -198,7 +199,7 @@ async fn i12_an_apply_hands_out_no_statement_after_a_suspension_that_outlasts_it
             Verdict::Go
         });
         let now = || boot_ms.load(Ordering::Relaxed);
-        let outcome = drive(&mut admin, decision.plan, "a:1".to_owned(), now, &mut |_| {}).await;
+        let outcome = drive(&mut admin, &probed, decision.plan, "a:1".to_owned(), now, &mut |_| {}).await;
         assert_eq!(matches!(outcome, Err(DriveError::Deadline)), lets_go, "{asleep_ms} ms: {outcome:?}");
         assert_eq!(after.load(Ordering::Relaxed) == 0, lets_go, "{asleep_ms} ms: statements since");
         stage.proxysql.before_statement(|_| Verdict::Go);

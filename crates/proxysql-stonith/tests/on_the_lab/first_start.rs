@@ -9,7 +9,7 @@ use proxysql_stonith::config::Mode;
 use proxysql_stonith::state::StateDir;
 use stonith_core::node::Node;
 
-use crate::stage::{Daemon, Stage, TICK, eventually, tick};
+use crate::stage::{Daemon, Stage, TICK, eventually};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -66,31 +66,6 @@ async fn a_wrong_password_for_proxysql_is_an_error_with_the_way_out() {
     assert_eq!(code, 1);
     assert!(text.contains("Access denied") && text.contains("Check the credential"), "{text}");
     assert!(!text.contains("hunter2"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_untested_version_is_said_at_start_in_status_and_in_plan_and_is_not_written_to() {
-    let settings = proxysql::Settings { version: "2.9.9-1-gabc".into(), ..proxysql::Settings::default() };
-    let stage =
-        Stage::with(settings, orchestrator::Settings::default(), Nodes::new(&["node01", "node02", "node03"])).await;
-    let says = |text: &str| text.contains("2.9.9") && text.contains("allow_untested_version = true");
-    let (text, code) = stage.stonith("run --once").await;
-    assert!(code == 1 && says(&text), "at its start, before any failover: {text}");
-    let (text, code) = stage.stonith("run --once").await;
-    assert_eq!((text.as_str(), code), ("", 1), "once");
-    let (text, code) = stage.stonith("status").await;
-    assert!(code == 3 && says(&text), "{text}");
-    let (text, code) = stage.stonith("plan").await;
-    assert!(code == 0 && says(&text) && text.contains("`run` changes nothing here"), "{text}");
-    stage.fail_over().await;
-    assert_eq!(stage.stonith("plan").await.1, 10);
-    let before = stage.everything();
-    assert_eq!(stage.stonith("run --once").await.1, 1);
-    let (text, code) = stage.stonith("fence node03").await;
-    assert!(code == 1 && says(&text), "{text}");
-    assert_eq!(stage.everything(), before);
-    stage.succeeds("run --once --allow-untested-version").await;
-    assert!(stage.is_fenced("node01"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,24 +189,4 @@ async fn orchestrators_password_that_was_corrected_is_read_again_by_the_running_
     std::fs::write(&secret, "right\n").unwrap();
     stage.fail_over().await;
     eventually("it fences", || stage.is_fenced("node01")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_proxysql_that_was_upgraded_to_an_untested_version_is_not_written_to_any_more() {
-    let stage = Stage::set().await;
-    let settings = proxysql::Settings { version: "2.9.9-1-gabc".into(), ..proxysql::Settings::default() };
-    let upgraded =
-        Stage::with(settings, orchestrator::Settings::default(), Nodes::new(&["node01", "node02", "node03"])).await;
-    let mut agent = stage.agent();
-    tick(&mut agent).await.unwrap();
-    assert_eq!(agent.untested_version(), None);
-    // It comes back in the place of the first.
-    agent.settings_mut().proxy.address = upgraded.proxy_node();
-    stage.proxysql.kill();
-    stage.nodes.kill("node01");
-    stage.orchestrator.fail_over("node01", Some("node02"));
-    let seen = tick(&mut agent).await.unwrap();
-    assert!(!seen.decision.plan.is_empty(), "the control: there is something to do");
-    assert_eq!(agent.untested_version(), Some("2.9.9-1-gabc"));
-    assert_eq!(upgraded.proxysql.writes(), 0);
 }

@@ -24,4 +24,5 @@ mod side_by_side;
 mod sigkill;
 mod stage;
 mod two_agents;
+mod versions;
 mod ways_to_orchestrator;

@@ -10,7 +10,7 @@ use stonith_core::orchestrator::LeaderView;
 use crate::stage::{Stage, TICK, eventually, make_old, tick};
 
 /// Ticks until it is so.
-async fn ticks_until(agent: &mut proxysql_stonith::agent::Agent, what: &str, is_so: impl Fn() -> bool) {
+pub async fn ticks_until(agent: &mut proxysql_stonith::agent::Agent, what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         tick(agent).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab::proxysql::Verdict;
-use proxysql_stonith::proxysql::{Admin, ReadStamp, SeenProxy, Settings, observe};
+use proxysql_stonith::proxysql::{Admin, Probed, ReadStamp, SeenProxy, Settings, observe, probe};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::policy::Policy;
@@ -13,6 +13,7 @@ use crate::stage::{Stage, eventually, radmin, tick};
 
 struct Reader {
     admin: Admin,
+    probed: Probed,
     known: Option<(ReadStamp, ProxyView)>,
 }
 
@@ -25,14 +26,16 @@ impl Reader {
             tls: None,
             timeout: Duration::from_secs(5),
         };
-        Self { admin: Admin::connect(&settings).await.unwrap(), known: None }
+        let mut admin = Admin::connect(&settings).await.unwrap();
+        let probed = probe(&mut admin, false).await.unwrap();
+        Self { admin, probed, known: None }
     }
 
     /// Looks as a tick does; whether it read the tables.
     async fn look(&mut self, now_ms: u64) -> (ProxyView, bool) {
         let known = self.known.take().map(|(reading, view)| reading.of(view));
         let SeenProxy { view, reading } =
-            observe(&mut self.admin, &Policy::default(), "us", known, now_ms).await.unwrap();
+            observe(&mut self.admin, &self.probed, &Policy::default(), "us", known, now_ms).await.unwrap();
         let fresh = reading.fresh;
         self.known = Some((reading, view.clone()));
         (view, fresh)
@@ -164,7 +167,7 @@ async fn a_table_of_the_agents_that_is_gone_is_empty_and_one_that_can_not_be_rea
         stage.proxysql.before_statement(move |sql| {
             if sql.contains("FROM main.stonith_lease") { Verdict::Refuse(cause) } else { Verdict::Go }
         });
-        let seen = observe(&mut reader.admin, &Policy::default(), "us", None, 0).await;
+        let seen = observe(&mut reader.admin, &reader.probed, &Policy::default(), "us", None, 0).await;
         assert_eq!(seen.as_ref().map(|seen| seen.view.lease.clone()).ok(), is_read.then_some(None), "{seen:?}");
     }
 }

@@ -105,7 +105,8 @@ async fn end_possible_holders_says_whether_a_session_that_may_hold_the_node_is_e
         assert_eq!(reader.read().is_err(), ended, "{config}: {text}");
         if !ended {
             // It was gone through once, and is only said from then on.
-            let asked = || stage.proxysql.statements().iter().filter(|sql| sql.contains("global_variables")).count();
+            let asked =
+                || stage.proxysql.statements().iter().filter(|sql| sql.contains("main.global_variables")).count();
             let before = asked();
             let (text, code) = stage.stonith(&line).await;
             assert_eq!((code, asked(), before > 0), (1, before, true), "{text}");

@@ -19,7 +19,8 @@ use stonith_core::policy::Policy;
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        // Other versions have other columns than the one that was recorded.
+        if !std::thread::panicking() && self.select("SELECT @@version").starts_with("2.7.1") {
             crate::recorded::all_are_recorded(&self.proxysql.statements());
         }
     }
@@ -108,6 +109,9 @@ impl Stage {
             "mysql_hostgroup_attributes",
             "mysql_servers_ssl_params",
         ] {
+            if self.select(&format!("SELECT name FROM main.sqlite_master WHERE name='{table}'")).is_empty() {
+                continue; // an older version
+            }
             for layer in ["runtime_", "main.", "disk."] {
                 let ghosts = if table == "mysql_servers" { "WHERE status<>'OFFLINE_HARD'" } else { "" };
                 let rows = self.select(&format!("SELECT * FROM {layer}{table} {ghosts} ORDER BY 1,2"));
@@ -200,7 +204,7 @@ impl Stage {
                 tls: None,
                 timeout: Duration::from_secs(5),
             },
-            allow_untested_version: false,
+            accept_lost_edits: false,
             policy: Policy::default(),
             observe_only: false,
         };

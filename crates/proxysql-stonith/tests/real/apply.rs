@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proxysql_stonith::clock;
-use proxysql_stonith::proxysql::{Admin, DriveError, Settings, drive, observe};
+use proxysql_stonith::proxysql::{Admin, DriveError, Settings, drive, observe, probe};
 use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::apply::Outcome;
 use stonith_core::evidence::EvidenceKind;
@@ -40,7 +40,8 @@ async fn apply_async(
     let address = Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap();
     let settings = Settings { address, socket: None, credential, tls: None, timeout: Duration::from_secs(5) };
     let mut admin = Admin::connect(&settings).await.unwrap();
-    let view = observe(&mut admin, &Policy::default(), "test", None, 0).await.unwrap().view;
+    let probed = probe(&mut admin, false).await.unwrap();
+    let view = observe(&mut admin, &probed, &Policy::default(), "test", None, 0).await.unwrap().view;
     let directives = BTreeMap::from([(Node::new(&world.nodes.address(n), world.nodes.port).unwrap(), directive)]);
     let plan = Plan::new(Managed::of(&view, &Policy::default()), directives, &view);
     for change in &plan.changes {
@@ -55,7 +56,7 @@ async fn apply_async(
             assert!(command.status().unwrap().success(), "{command:?}");
         }
     };
-    let outcome = drive(&mut admin, plan, "test-1".into(), clock::boot_ms, &mut log).await;
+    let outcome = drive(&mut admin, &probed, plan, "test-1".into(), clock::boot_ms, &mut log).await;
     println!("{count} statements in {:?}: {outcome:?}", began.elapsed());
     if outcome.is_ok() {
         admin.close().await;

@@ -44,7 +44,7 @@ user = "user-1"
 password = "password-1"
 tls = "verify-ca"
 ca_file = "ca.pem"
-allow_untested_version = true
+accept_lost_edits = true
 [[proxysql]]
 address = "10.0.0.2:6002"
 user = "user-2"
@@ -94,7 +94,7 @@ proxies: 10.0.0.1:6001@DIR/admin.sock 10.0.0.2:6002 10.0.0.3:6003
 logins: user-1 password-1, user-2 password-2, user-3 password-3
 logins_read_again: user-1 password-1, user-2 password-2, user-3 password-3
 tls: Tls { check: Ca, .. }, Tls { check: Identity, .. }, none
-untested: true false false
+accepts_lost_edits: true false false
 fence_on: LostInRecovery
 max_downtime_fences: 7
 excluded: 30 31
@@ -182,14 +182,14 @@ fn shown(config: &Config) -> String {
     let client = client.map_or("none".to_owned(), |(cert, key)| list([cert.display(), key.display()]));
     let agent_of = |proxy, mode| agent(config, proxy, mode, Memory::default(), String::new()).unwrap().settings;
     let settings: Vec<AgentSettings> = config.proxies.iter().map(|proxy| agent_of(proxy, Mode::Daemon)).collect();
-    let (mut addresses, mut logins, mut checks, mut untested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for AgentSettings { proxy, allow_untested_version, .. } in &settings {
+    let (mut addresses, mut logins, mut checks, mut accepts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for AgentSettings { proxy, accept_lost_edits, .. } in &settings {
         let ProxySettings { address, socket, credential, tls, timeout } = proxy;
         assert_eq!(*timeout, ADMIN_TIMEOUT);
         addresses.push(socket.as_ref().map_or(address.to_string(), |path| format!("{address}@{}", path.display())));
         logins.push(login(&credential.user, credential.password.expose()));
         checks.push(tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls:?}")));
-        untested.push(allow_untested_version);
+        accepts.push(accept_lost_edits);
     }
     let again = config.proxies.iter().map(|proxy| sources(config, proxy).proxysql().unwrap());
     let again: Vec<String> = again.map(|found| login(&found.user, found.password.expose())).collect();
@@ -217,7 +217,7 @@ fn shown(config: &Config) -> String {
     format!(
         "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
          timeouts: {connect_timeout:?} {read_timeout:?} {tick_timeout:?}\nproxies: {}\nlogins: {}\n\
-         logins_read_again: {}\ntls: {}\nuntested: {}\nfence_on: {fence_on:?}\n\
+         logins_read_again: {}\ntls: {}\naccepts_lost_edits: {}\nfence_on: {fence_on:?}\n\
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
@@ -228,7 +228,7 @@ fn shown(config: &Config) -> String {
         logins.join(", "),
         again.join(", "),
         checks.join(", "),
-        list(untested),
+        list(accepts),
         list(&excluded_hostgroups),
         list(&writer_hostgroups),
         list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
@@ -304,7 +304,6 @@ const FLAGS: &[(&str, &str, &[&str])] = &[
         "--defaults-file=DIR/other.cnf",
         &["auth: oo op", "logins: o-user o-password, o-user o-password, o-user o-password"],
     ),
-    ("allow-untested-version", "--allow-untested-version", &["untested: true true true"]),
     ("mode", "--mode=enforce", &["observe_only: false"]),
     ("isolation-after", "--isolation-after=88s", &["isolation: 88000 Writers"]),
     ("isolation-scope", "--isolation-scope=off", &["isolation: 77000 Off"]),

@@ -15,6 +15,7 @@ use stonith_core::table::{Change, CheckType, Hostgroup, Layer, Pair, RowKey};
 
 use super::*;
 use crate::agent::tests::unconnected;
+use crate::proxysql::Probed;
 use crate::report;
 
 const NOW_MS: u64 = 1_000_000;
@@ -96,7 +97,7 @@ fn suspended() -> Suspended {
 fn rich() -> Snapshot {
     let (observed, decision) = seen();
     let mut agent = unconnected(Memory::default());
-    agent.version = Some("2.7.1".to_owned());
+    agent.probed = Some(Probed::without_lacks("2.7.1"));
     let held = [node("node04")];
     let conditions = [
         Condition::LeaderUnusable(BlindCause::Answers(vec![EndpointAnswer {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lab::nodes::Nodes;
 use lab::proxysql::ProxySql;
-use proxysql_stonith::proxysql::{Admin, ObserveError, Settings, observe, version};
+use proxysql_stonith::proxysql::{Admin, ObserveError, Settings, observe, probe};
 use proxysql_stonith::secret::{Credential, Secret};
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
@@ -110,8 +110,8 @@ async fn converse(port: u16, password: &str) -> Result<ProxyView, ObserveError> 
     let credential = Credential { user: "radmin".to_owned(), password: Secret::new(password) };
     let mut admin =
         Admin::connect(&Settings { address, socket: None, credential, tls: None, timeout: TIMEOUT }).await?;
-    version(&mut admin).await?;
-    observe(&mut admin, &Policy::default(), "us", None, 0).await.map(|seen| seen.view)
+    let probed = probe(&mut admin, false).await?;
+    observe(&mut admin, &probed, &Policy::default(), "us", None, 0).await.map(|seen| seen.view)
 }
 
 /// What the lab says in each turn of [`converse`], its greeting first: recorded once, so that it is what is asked today.
