@@ -225,9 +225,10 @@ fn renew_lease(owner: &str, good_s: u64) -> String {
     )
 }
 
+/// The names come from WITH: the SQLite of ProxySQL 2.4 (3.19) has no `column1`.
 fn note_returns(returns: &BTreeMap<Node, Role>) -> String {
     format!(
-        "CREATE TABLE main.{RETURNS_NAME} AS SELECT column1 AS hostname, column2 AS port, column3 AS role FROM (VALUES {})",
+        "CREATE TABLE main.{RETURNS_NAME} AS WITH noted(hostname,port,role) AS (VALUES {}) SELECT * FROM noted",
         of_nodes(returns, |role| quote(&role.to_string()))
     )
 }
@@ -283,7 +284,7 @@ fn note_ended(nodes: &BTreeSet<Node>) -> String {
     let nodes: Vec<String> =
         nodes.iter().map(|node| format!("({},{})", quote(node.host.as_str()), node.port)).collect();
     let values = nodes.join(",");
-    format!("CREATE TABLE main.{ENDED_NAME} AS SELECT column1 AS hostname, column2 AS port FROM (VALUES {values})")
+    format!("CREATE TABLE main.{ENDED_NAME} AS WITH noted(hostname,port) AS (VALUES {values}) SELECT * FROM noted")
 }
 
 /// Whether a lock has expired, or is so far ahead that the clock must have been set back since.

@@ -63,8 +63,17 @@ impl Pki {
     }
 
     pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
-        let (certificate, key) = self.sign(&["agent"], VALID);
-        let paths = (self.dir.path().join("agent.pem"), self.dir.path().join("agent.key"));
+        self.files("agent", &["agent"])
+    }
+
+    /// A server's certificate for these names, and its key, as files.
+    pub fn server_files(&self, names: &[&str]) -> (PathBuf, PathBuf) {
+        self.files("server", names)
+    }
+
+    fn files(&self, stem: &str, names: &[&str]) -> (PathBuf, PathBuf) {
+        let (certificate, key) = self.sign(names, VALID);
+        let paths = (self.dir.path().join(format!("{stem}.pem")), self.dir.path().join(format!("{stem}.key")));
         std::fs::write(&paths.0, certificate.pem()).unwrap();
         std::fs::write(&paths.1, key.serialize_pem()).unwrap();
         std::fs::set_permissions(&paths.1, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -74,6 +83,8 @@ impl Pki {
     fn sign(&self, names: &[&str], years: Range<i32>) -> (rcgen::Certificate, rcgen::KeyPair) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
+        // Orchestrator looks at the unit of a client's certificate.
+        params.distinguished_name.push(rcgen::DnType::OrganizationalUnitName, "stonith");
         params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
         params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
         let key = rcgen::KeyPair::generate().unwrap();

@@ -1,12 +1,17 @@
-//! The program against real ProxySQL, a real three-node Orchestrator and real MariaDB.
+//! The program against real ProxySQL, a real Orchestrator, and real MariaDB or MySQL.
 
 mod apply;
+mod balancers;
 mod by_hand;
 mod failover;
 mod login;
+mod matrix;
+mod mysql;
 mod names;
 mod orders;
 mod partitions;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod rows;
 #[cfg(feature = "demo")]
 mod stage;
@@ -49,11 +54,13 @@ fn new_primary(world: &World) -> usize {
     world.proxy.writer().unwrap()
 }
 
-/// Waits until a proxy is out of service.
-fn goes_out_of_service(proxy: &Proxy, cut: Instant) {
+/// Waits until a proxy is out of service, and says how long after the cut that is.
+fn goes_out_of_service(proxy: &Proxy, cut: Instant) -> Duration {
     eventually("out of service", ISOLATION_AFTER + seconds(5), || proxy.is_out_of_service());
-    println!("--- out of service {:.1?} after the cut: {}", cut.elapsed(), proxy.all_rows());
+    let after = cut.elapsed();
+    println!("--- out of service {after:.1?} after the cut: {}", proxy.all_rows());
     assert!((1..=3).all(|n| proxy.has_fenced(n)) && !proxy.write());
+    after
 }
 
 /// Waits until a proxy's rows are as they were.

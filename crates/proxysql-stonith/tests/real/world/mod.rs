@@ -1,8 +1,9 @@
-//! Real MariaDB, ProxySQL and Orchestrator, each test its own, ended by process id.
+//! Real MariaDB or MySQL, ProxySQL and Orchestrator, each test its own, ended by process id.
 //!
 //! Three nodes, three raft nodes, a ProxySQL: all on loopback, or at three sites with a second ProxySQL, each part in a
 //! network namespace of its own.
 
+mod balancer;
 mod between;
 mod namespaces;
 mod network;
@@ -10,20 +11,22 @@ mod nodes;
 mod process;
 mod proxy;
 mod raft;
+mod server;
 mod sessions;
 
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use balancer::{Balancer, Front, Haproxy};
 pub use between::Relay;
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};
 use process::free_port;
-pub use process::{Binaries, eventually};
+pub use process::{Binaries, eventually, say, skipped, version};
 pub use proxy::Proxy;
-pub use raft::{Backend, Raft};
+pub use raft::{Access, Backend, Raft};
 pub use sessions::{Client, SESSIONS, Writers, login, login_as};
 
 /// How many MySQL nodes there are; the first is the primary.
@@ -44,50 +47,64 @@ pub struct World {
 impl World {
     /// Everything up on loopback, node 1 the primary, Orchestrator knowing all three.
     pub fn start(binaries: Binaries) -> Self {
-        Self::set_up(binaries, Network::loopback(), 1, &Backend::Raft)
+        Self::set_up(binaries, Network::loopback(), 1, (&Backend::Raft, Access::plain())).discovered()
     }
 
     /// The same with two ProxySQLs.
     pub fn with_two_proxies(binaries: Binaries) -> Self {
-        Self::set_up(binaries, Network::loopback(), 2, &Backend::Raft)
+        Self::set_up(binaries, Network::loopback(), 2, (&Backend::Raft, Access::plain())).discovered()
     }
 
     /// The same with two Orchestrators without raft, whose database is the MariaDB outside the cluster.
     pub fn with_shared_backend(binaries: Binaries) -> Self {
         let network = Network::loopback();
         let backend = Backend::Shared(network.address(Part::Node(OUTSIDER)));
-        Self::set_up(binaries, network, 1, &backend)
+        Self::set_up(binaries, network, 1, (&backend, Access::plain())).discovered()
+    }
+
+    /// The same as at `start`, with an Orchestrator that is reached in another way.
+    pub fn with_access(binaries: Binaries, access: Access) -> Self {
+        Self::set_up(binaries, Network::loopback(), 1, (&Backend::Raft, access)).discovered()
     }
 
     /// The same at three sites, with a ProxySQL at the first two; says in one line why there is none.
     pub fn at_three_sites(binaries: Binaries) -> Option<Self> {
         let mut parts = [site(1), site(2), site(3)].concat();
         parts.retain(|part| *part != Part::Proxy(3));
-        Some(Self::set_up(binaries, Network::namespaces(Namespaces::of(&parts)?), 2, &Backend::Raft))
+        let network = Network::namespaces(Namespaces::of(&parts)?);
+        Some(Self::set_up(binaries, network, 2, (&Backend::Raft, Access::plain())).discovered())
     }
 
-    fn set_up(binaries: Binaries, network: Network, proxies: usize, backend: &Backend) -> Self {
+    /// The same as at `start`, with an Orchestrator that was told of the primary and need not
+    /// understand what MySQL answers; and what it said.
+    pub fn undiscovered(binaries: Binaries) -> (Self, String) {
+        let world = Self::set_up(binaries, Network::loopback(), 1, (&Backend::Raft, Access::plain()));
+        let path = format!("/api/discover/{}/{}", world.nodes.address(1), world.nodes.port);
+        let (_, said) = world.raft.get(world.leader(), &path);
+        (world, said)
+    }
+
+    fn set_up(binaries: Binaries, network: Network, proxies: usize, orchestrator: (&Backend, Access)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let network = Rc::new(network);
-        let mut nodes = Nodes::start_all(&network, dir.path(), free_port());
+        let mut nodes = Nodes::start_all(&network, dir.path(), binaries.server.clone(), free_port());
         replicate(&nodes);
-        if matches!(backend, Backend::Shared(_)) {
+        if matches!(orchestrator.0, Backend::Shared(_)) {
             nodes.add(OUTSIDER);
             let user = "create user orc@'%' identified by 'orc'; grant all on orchestrator.* to orc@'%'";
             nodes.root(OUTSIDER, &format!("create database orchestrator; {user}"));
         }
-        let proxy = |n| Proxy::start(&network, n, dir.path(), binaries.proxysql.clone(), nodes.port);
+        let proxy = |n| Proxy::start(&network, n, dir.path(), binaries.proxysql.clone(), &nodes);
         let (mut proxy, mut far_proxy) = (proxy(1), (proxies > 1).then(|| proxy(2)));
-        let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port, backend);
+        let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port, orchestrator);
         for proxy in [Some(&mut proxy), far_proxy.as_mut()].into_iter().flatten() {
             proxy.set_orchestrator(raft.endpoints());
         }
-        let world = Self { proxy, far_proxy, raft, nodes, network, _dir: dir };
-        world.discover();
-        world
+        Self { proxy, far_proxy, raft, nodes, network, _dir: dir }
     }
 
-    fn discover(&self) {
+    /// The same, as soon as Orchestrator knows all nodes.
+    fn discovered(self) -> Self {
         let (raft, primary) = (&self.raft, format!("{}/{}", self.nodes.address(1), self.nodes.port));
         eventually("a raft leader", Duration::from_secs(30), || raft.leader().is_some());
         // Once only: while an instance is always fresh, Orchestrator does not go on to its replicas.
@@ -100,6 +117,7 @@ impl World {
         });
         // The node's own name for itself must have been seen as a cluster with replicas before a recovery can work.
         std::thread::sleep(Duration::from_secs(3));
+        self
     }
 
     /// Adds recoveries of dead primaries to Orchestrator's shared database: rows of `failed`, `successor`, `at`, `seq`.
@@ -161,15 +179,13 @@ impl World {
 
 /// The users of everybody (the application's has no rights that read_only does not bind), the table that is written to, and replication from node 1.
 fn replicate(nodes: &Nodes) {
-    let users = "create user monitor@'%' identified by 'monitor'; grant replication client, slave monitor on *.* to monitor@'%'; \
-         create user app@'%' identified by 'app'; grant all on t.* to app@'%'; \
-         create user orc@'%' identified by 'orc'; grant super, process, replication slave, replication client, reload, slave monitor, \
-         replication slave admin, read only admin, binlog monitor, binlog admin, replication master admin, select on *.* to orc@'%'; \
+    let (monitor, orchestrator) = (nodes.server.monitors_user(), nodes.server.orchestrators_user());
+    let rest = "create user app@'%' identified by 'app'; grant all on t.* to app@'%'; \
          create user repl@'%' identified by 'repl'; grant replication slave on *.* to repl@'%'; \
          create database t; create table t.a (id int auto_increment primary key, host varchar(40), \
          at timestamp(3) default now(3), via varchar(80) default (user())); \
          create table t.cluster_alias (alias varchar(40)); insert into t.cluster_alias values ('labcluster')";
-    nodes.root(1, users);
+    nodes.root(1, &[monitor, orchestrator, rest].concat());
     for n in 2..=NODES {
         nodes.replicate(n, 1);
     }

@@ -1,4 +1,4 @@
-//! The MariaDB nodes: started, killed, replicated, repaired, and asked what they took.
+//! The MySQL or MariaDB nodes: started, killed, replicated, repaired, and asked what they took.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,27 +8,30 @@ use std::time::Duration;
 use super::network::{Network, Part};
 use super::process::{Running, output};
 use super::proxy::Proxy;
+use super::server::Server;
 use super::{NODES, eventually};
 
-/// The kernel's rings for it are few: six nodes at once were seen to get none.
-const NO_AIO: &str = "--innodb-use-native-aio=0";
-
-/// A MariaDB of its own, outside the cluster: Orchestrator's database, or another application's.
+/// A server of its own, outside the cluster: Orchestrator's database, or another application's.
 pub const OUTSIDER: usize = NODES + 1;
 
 /// All nodes of a world.
 pub struct Nodes {
     network: Rc<Network>,
     dir: PathBuf,
+    /// What each of them runs.
+    pub server: Server,
     /// The port that each of them has.
     pub port: u16,
     running: [Option<Running>; OUTSIDER],
+    /// How often each was made anew, empty.
+    installed: [usize; OUTSIDER],
 }
 
 impl Nodes {
     /// New, empty and up; none replicates yet.
-    pub fn start_all(network: &Rc<Network>, dir: &Path, port: u16) -> Self {
-        let mut nodes = Self { network: network.clone(), dir: dir.to_owned(), port, running: Default::default() };
+    pub fn start_all(network: &Rc<Network>, dir: &Path, server: Server, port: u16) -> Self {
+        let (network, dir) = (network.clone(), dir.to_owned());
+        let mut nodes = Self { network, dir, server, port, running: Default::default(), installed: Default::default() };
         for n in 1..=NODES {
             nodes.add(n);
         }
@@ -61,8 +64,8 @@ impl Nodes {
         self.dir.join(format!("node{n}.log"))
     }
 
-    fn data(&self, n: usize) -> String {
-        format!("--datadir={}", self.dir.join(format!("node{n}")).display())
+    fn data(&self, n: usize) -> PathBuf {
+        self.dir.join(format!("node{n}"))
     }
 
     /// Its own: a MariaDB that starts deletes the temporary tables of all that share the directory.
@@ -76,36 +79,35 @@ impl Nodes {
         format!("--socket={}", self.dir.join(format!("node{n}.sock")).display())
     }
 
-    fn install(&self, n: usize) {
-        let done = Command::new("mariadb-install-db")
-            .args(["--no-defaults", "--user=root", &self.data(n)])
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db", NO_AIO])
-            .env("TMPDIR", self.tmp(n))
-            .output()
-            .expect("mariadb-install-db");
-        assert!(done.status.success(), "{done:?}");
+    fn install(&mut self, n: usize) {
+        self.installed[n - 1] += 1;
+        let template = self.dir.join("template");
+        if !template.exists() {
+            let done = self.server.installer(&template).env("TMPDIR", self.tmp(n)).output().expect("the installer");
+            assert!(done.status.success(), "{done:?}");
+            // MySQL's identity; a server without one makes its own.
+            let _ = std::fs::remove_file(template.join("auto.cnf"));
+        }
+        let done = Command::new("cp").arg("-a").arg(&template).arg(self.data(n)).status().expect("cp");
+        assert!(done.success(), "a copy of the empty data directory");
     }
 
-    /// Starts a node as it was; `read_only` as MariaDB's default is: off. That is what brings an old primary back writable.
+    /// Starts a node as it was; `read_only` as the default is: off. That is what brings an old primary back writable.
     pub fn start(&mut self, n: usize) {
-        let mut command = self.network.command(Part::Node(n), "mariadbd");
-        command.args(["--no-defaults", "--user=root", &self.data(n), &self.socket(n)]).args([
+        let mut command = self.network.command(Part::Node(n), self.server.program());
+        command.args(self.server.options()).args([
+            format!("--datadir={}", self.data(n).display()),
+            self.socket(n),
             format!("--port={}", self.port),
             format!("--bind-address={}", self.address(n)),
-            format!("--server-id={n}"),
-            "--log-bin=binlog".to_owned(),
-            "--log-slave-updates".to_owned(),
+            // MySQL takes nothing of its own server id from another: a node that was made anew has a new one.
+            format!("--server-id={n}{}", self.installed[n - 1]),
             format!("--report-host={}", self.address(n)),
             format!("--report-port={}", self.port),
-            "--skip-name-resolve".to_owned(),
-            "--slave-net-timeout=4".to_owned(),
-            "--innodb-flush-log-at-trx-commit=2".to_owned(),
-            "--innodb-buffer-pool-size=16M".to_owned(),
-            NO_AIO.to_owned(),
         ]);
         command.env("TMPDIR", self.tmp(n));
         self.running[n - 1] = Some(Running::start(command, &self.log(n)));
-        eventually("a node up", Duration::from_secs(30), || self.try_root(n, "select 1").is_some());
+        eventually("a node up", Duration::from_secs(60), || self.try_root(n, "select 1").is_some());
     }
 
     /// A signal to a node's process.
@@ -132,18 +134,16 @@ impl Nodes {
 
     /// The same, from another position.
     pub fn replicate_from(&self, n: usize, of: usize, position: &str) {
-        let change = format!(
-            "stop slave; set global read_only=1; change master to master_host='{}', master_port={}, master_user='repl', \
-             master_password='repl', master_use_gtid={position}, master_connect_retry=1; start slave",
-            self.address(of),
-            self.port
-        );
+        let change = self.server.replicate(&self.address(of), self.port, position);
         self.root(n, &change);
     }
 
     /// An operator's repair: the data of another node, and a read-only replica of it. What only this node had is lost.
     /// Read-only from the beginning: a statement that was sent before a cut may arrive long after it.
-    pub fn rebuild(&self, n: usize, of: usize) {
+    pub fn rebuild(&mut self, n: usize, of: usize) {
+        if self.server.is_mysql() {
+            return self.make_anew(n, of);
+        }
         let mut dump = Command::new("mariadb-dump")
             .args(["--no-defaults", "-uroot", &self.socket(of), "--single-transaction", "--master-data=1", "--gtid"])
             .args(["--databases", "t"])
@@ -158,9 +158,22 @@ impl Nodes {
         self.replicate(n, of);
     }
 
+    /// Empties a node, and lets it take all that another one has ever logged.
+    fn make_anew(&mut self, n: usize, of: usize) {
+        self.running[n - 1] = None;
+        std::fs::remove_dir_all(self.data(n)).expect("its data");
+        self.add(n);
+        self.replicate(n, of);
+    }
+
     /// The rows that a node itself wrote, as the node has them.
     pub fn written_on(&self, n: usize) -> usize {
         self.count(n, "true")
+    }
+
+    /// Those that it wrote after a moment, in seconds since 1970.
+    pub fn written_after(&self, n: usize, moment: f64) -> usize {
+        self.count(n, &format!("at > from_unixtime({moment:.3})"))
     }
 
     /// Those that came through this proxy.

@@ -9,8 +9,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::network::{Network, Part};
+use super::nodes::Nodes;
 use super::process::{Running, output};
+use super::server::Server;
 use super::{NODES, eventually, free_port, sessions};
+
+/// What lets the program work on every version that the tests are given.
+const ANY_VERSION: &str = "allow_untested_version = true";
 
 /// A ProxySQL with hostgroups 10 (writer) and 20 (reader), and the program beside it.
 pub struct Proxy {
@@ -20,8 +25,6 @@ pub struct Proxy {
     binary: PathBuf,
     mysql_port: u16,
     orchestrator: Vec<String>,
-    /// More than flags can say, as the config file has it.
-    config: Option<PathBuf>,
     pub admin_port: u16,
     pub client_port: u16,
     proxysql: Option<Running>,
@@ -30,8 +33,8 @@ pub struct Proxy {
 
 impl Proxy {
     /// Up, with all nodes; node 1 is the primary. Its agent is not started yet.
-    pub fn start(network: &Rc<Network>, n: usize, dir: &Path, binary: PathBuf, mysql_port: u16) -> Self {
-        let part = Part::Proxy(n);
+    pub fn start(network: &Rc<Network>, n: usize, dir: &Path, binary: PathBuf, nodes: &Nodes) -> Self {
+        let (part, mysql_port) = (Part::Proxy(n), nodes.port);
         let mut proxy = Self {
             network: network.clone(),
             part,
@@ -39,13 +42,13 @@ impl Proxy {
             binary,
             mysql_port,
             orchestrator: Vec::new(),
-            config: None,
             admin_port: free_port(),
             client_port: free_port(),
             proxysql: None,
             daemon: None,
         };
-        proxy.configure();
+        proxy.configure(&nodes.server);
+        proxy.set_config("");
         proxy.run();
         for replica in 2..=NODES {
             let host = proxy.node(replica);
@@ -64,11 +67,15 @@ impl Proxy {
         self.orchestrator = endpoints;
     }
 
-    /// Tells its agent what only a config file can say.
-    pub fn set_config(&mut self, text: &str) {
-        let file = self.file("more.toml");
-        fs::write(&file, text).expect("a config");
-        self.config = Some(file);
+    /// Tells its agent what only a config file can say, passwords included.
+    pub fn set_config(&self, text: &str) {
+        let of_proxy = format!("[[proxysql]]\naddress = \"{}:{}\"\n{ANY_VERSION}\n", self.address(), self.admin_port);
+        fs::write(self.config(), format!("{text}\n{of_proxy}")).expect("a config");
+        fs::set_permissions(self.config(), fs::Permissions::from_mode(0o600)).expect("its mode");
+    }
+
+    fn config(&self) -> PathBuf {
+        self.file("more.toml")
     }
 
     /// Where clients and admins find it.
@@ -85,11 +92,15 @@ impl Proxy {
         self.dir.join(name)
     }
 
-    fn configure(&self) {
+    fn configure(&self, server: &Server) {
         fs::create_dir_all(self.file("data")).expect("a directory");
         let address = self.address();
+        // Up to 2.5 a password is hashed when it is loaded, and a hash is no good for MySQL's caching_sha2_password.
+        let hash_passwords = if server.is_mysql() { "hash_passwords=\"false\"" } else { "" };
         let text = format!(
-            "datadir=\"{}\"\nadmin_variables={{ admin_credentials=\"admin:admin;radmin:radmin\" mysql_ifaces=\"{address}:{}\" }}\n\
+            "datadir=\"{}\"\nadmin_variables={{ admin_credentials=\"admin:admin;radmin:radmin\" mysql_ifaces=\"{address}:{}\" \
+             pgsql_ifaces=\"{address}:{}\" {hash_passwords} }}\n\
+             pgsql_variables={{ interfaces=\"{address}:{}\" }}\n\
              mysql_variables={{ threads=2 interfaces=\"{address}:{}\" monitor_username=\"monitor\" monitor_password=\"monitor\" \
              monitor_read_only_interval=1000 monitor_read_only_timeout=500 monitor_ping_interval=2000 monitor_connect_interval=2000 \
              connect_timeout_server=1000 connect_timeout_server_max=3000 }}\n\
@@ -99,6 +110,8 @@ impl Proxy {
              mysql_replication_hostgroups=( {{ writer_hostgroup=10 reader_hostgroup=20 check_type=\"read_only\" comment=\"real\" }} )\n",
             self.file("data").display(),
             self.admin_port,
+            free_port(),
+            free_port(),
             self.client_port,
             self.node(1),
             self.mysql_port
@@ -109,12 +122,21 @@ impl Proxy {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("its mode");
     }
 
-    fn run(&mut self) {
+    fn starter(&self) -> Command {
         let mut command = self.network.command(self.part, &self.binary);
         command.args(["-f", "--no-version-check", "-D"]).arg(self.file("data"));
         command.arg("-c").arg(self.file("proxysql.cnf"));
-        self.proxysql = Some(Running::start(command, &self.file("proxysql.log")));
-        eventually("ProxySQL's admin up", Duration::from_secs(20), || self.try_admin("SELECT 1").is_some());
+        command
+    }
+
+    fn run(&mut self) {
+        // Again if need be, as its own guardian does: 2.6.6 was seen to crash while it started (docs/compatibility.md).
+        eventually("ProxySQL's admin up", Duration::from_secs(30), || {
+            if self.proxysql.as_mut().is_none_or(|running| running.0.try_wait().is_ok_and(|end| end.is_some())) {
+                self.proxysql = Some(Running::start(self.starter(), &self.file("proxysql.log")));
+            }
+            self.try_admin("SELECT 1").is_some()
+        });
     }
 
     /// What sends ProxySQL a signal.
@@ -144,6 +166,12 @@ impl Proxy {
         let is_free = || TcpStream::connect((admin.0.as_str(), admin.1)).is_err();
         eventually("the port free", Duration::from_secs(10), is_free);
         self.run();
+    }
+
+    /// The same, with another version of it.
+    pub fn upgrade(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+        self.restart();
     }
 
     /// A statement on the admin interface, by the stock client.
@@ -263,7 +291,7 @@ impl Proxy {
         command.arg(format!("--proxysql={}:{}", self.address(), self.admin_port));
         command.arg(format!("--defaults-file={}", self.file("admin.cnf").display()));
         command.arg(format!("--state-dir={}", self.file("state").display()));
-        command.args(self.config.as_ref().map(|file| format!("--config={}", file.display())));
+        command.arg(format!("--config={}", self.config().display()));
         command
     }
 
@@ -272,7 +300,7 @@ impl Proxy {
         let config = self.file("stonith.toml");
         let text = format!(
             "[orchestrator]\nendpoints = [\"{}\"]\n[[proxysql]]\naddress = \"{}:{}\"\ndefaults_file = {:?}\n\
-             [run]\nscheduler_interval = \"1s\"\nstate_dir = {:?}\n",
+             {ANY_VERSION}\n[run]\nscheduler_interval = \"1s\"\nstate_dir = {:?}\n",
             self.orchestrator.join("\", \""),
             self.address(),
             self.admin_port,
@@ -291,8 +319,13 @@ impl Proxy {
 
     /// Starts the program as a daemon, and waits until it is armed; its log is in `stonith.log`.
     pub fn start_daemon(&mut self) {
-        self.daemon = Some(Running::start(self.stonith(&["run"]), &self.file("stonith.log")));
+        self.run_daemon();
         self.wait_until_armed();
+    }
+
+    /// The same, without waiting.
+    pub fn run_daemon(&mut self) {
+        self.daemon = Some(Running::start(self.stonith(&["run"]), &self.file("stonith.log")));
     }
 
     /// Waits until its agent is armed.

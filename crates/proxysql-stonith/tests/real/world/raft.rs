@@ -18,18 +18,45 @@ pub enum Backend {
     Shared(String),
 }
 
+/// How the API of each node is reached, where that is not by plain HTTP without a login.
+#[derive(Clone)]
+pub struct Access {
+    /// More of each node's config file.
+    pub config: serde_json::Value,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// What every path begins with.
+    pub prefix: &'static str,
+    /// What lets the tests' own client in.
+    pub curl: Vec<String>,
+}
+
+impl Access {
+    /// By plain HTTP, without a login.
+    pub fn plain() -> Self {
+        Self { config: serde_json::json!({}), scheme: "http", prefix: "", curl: Vec::new() }
+    }
+}
+
 /// All Orchestrator nodes of a world.
 pub struct Raft {
     network: Rc<Network>,
     dir: PathBuf,
     binary: PathBuf,
+    access: Access,
     http_port: u16,
     running: Vec<Option<Running>>,
 }
 
 impl Raft {
     /// All started; they elect a leader in a while.
-    pub fn start_all(network: &Rc<Network>, dir: &Path, binary: PathBuf, mysql_port: u16, backend: &Backend) -> Self {
+    pub fn start_all(
+        network: &Rc<Network>,
+        dir: &Path,
+        binary: PathBuf,
+        mysql_port: u16,
+        (backend, access): (&Backend, Access),
+    ) -> Self {
         let network = network.clone();
         let dir = dir.to_owned();
         let members = match backend {
@@ -37,7 +64,7 @@ impl Raft {
             Backend::Shared(_) => 2,
         };
         let running = std::iter::repeat_with(|| None).take(members).collect();
-        let mut raft = Self { network, dir, binary, http_port: free_port(), running };
+        let mut raft = Self { network, dir, binary, access, http_port: free_port(), running };
         let raft_port = free_port();
         for n in raft.members() {
             raft.configure(n, raft_port, mysql_port, backend);
@@ -60,8 +87,12 @@ impl Raft {
         self.dir.join(format!("orc{n}.log"))
     }
 
+    fn site(&self, n: usize) -> String {
+        format!("{}://{}", self.access.scheme, self.address(n))
+    }
+
     fn url(&self, n: usize) -> String {
-        format!("http://{}", self.address(n))
+        self.site(n) + self.access.prefix
     }
 
     /// Where one answers, `host:port`.
@@ -78,7 +109,7 @@ impl Raft {
         let dir = self.of_member(n);
         fs::create_dir_all(dir.join("raft")).expect("a directory");
         let mut config = serde_json::json!({
-            "ListenAddress": self.address(n), "HTTPAdvertise": self.url(n), "AuditPurgeDays": 400,
+            "ListenAddress": self.address(n), "HTTPAdvertise": self.site(n), "AuditPurgeDays": 400,
             "MySQLTopologyUser": "orc", "MySQLTopologyPassword": "orc", "DefaultInstancePort": mysql_port,
             "MySQLConnectTimeoutSeconds": 1, "InstancePollSeconds": 1, "DiscoverByShowSlaveHosts": true,
             "HostnameResolveMethod": "none", "MySQLHostnameResolveMethod": "",
@@ -88,7 +119,9 @@ impl Raft {
             "DetectClusterAliasQuery": "select alias from t.cluster_alias",
         });
         let of_backend = self.config_of_backend(n, raft_port, mysql_port, backend);
-        config.as_object_mut().expect("an object").extend(of_backend.as_object().expect("an object").clone());
+        for more in [&of_backend, &self.access.config] {
+            config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        }
         fs::write(dir.join("conf.json"), config.to_string()).expect("a config");
     }
 
@@ -141,8 +174,9 @@ impl Raft {
     /// Status and body of a request to one; 0 where it does not answer.
     pub fn get(&self, n: usize, path: &str) -> (u16, String) {
         let url = self.url(n) + path;
-        let answer =
-            output(Command::new("curl").args(["-s", "-m", "20", "-w", "\n%{http_code}", &url])).unwrap_or_default();
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "20", "-w", "\n%{http_code}"]).args(&self.access.curl).arg(&url);
+        let answer = output(&mut curl).unwrap_or_default();
         let (body, code) = answer.rsplit_once('\n').unwrap_or(("", "0"));
         (code.parse().unwrap_or(0), body.to_owned())
     }
