@@ -15,7 +15,7 @@ use super::server::Server;
 use super::{NODES, eventually, free_port, sessions};
 
 /// What lets the program work on every version that the tests are given.
-const ANY_VERSION: &str = "allow_untested_version = true";
+const ANY_VERSION: &str = "accept_lost_edits = true";
 
 /// A ProxySQL with hostgroups 10 (writer) and 20 (reader), and the program beside it.
 pub struct Proxy {
