@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The versions that the tests with real programs ran against, in order. The README has the same list.
-pub const TRIED: [Version; 2] = [Version::new(2, 6, 6), Version::new(2, 7, 1)];
+pub const TRIED: [Version; 4] =
+    [Version::new(2, 5, 5), Version::new(2, 6, 6), Version::new(2, 7, 1), Version::new(3, 0, 1)];
 
 /// A ProxySQL version. The text after the third number (a build, a commit) is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
