@@ -35,6 +35,7 @@ fn is_fenced(proxysql: &ProxySql) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "it needs both cores for itself: .ci/nightly runs it alone"]
 async fn of_a_hundred_proxysqls_the_healthy_are_served_though_thirty_hang_and_ten_flap() {
     let stage = Stage::set().await;
     let (mut healthy, mut flapping) = (Vec::new(), Vec::new());
