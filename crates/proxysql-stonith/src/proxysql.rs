@@ -6,6 +6,7 @@
 mod admin;
 pub mod answers;
 mod drive;
+mod error;
 mod observe;
 mod probe;
 mod sql;
@@ -15,7 +16,8 @@ mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
-pub use observe::{ObserveError, ReadStamp, SeenProxy, monitor_round, observe};
+pub use error::ObserveError;
+pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};
 pub use probe::{Covered, Lack, LoadCounter, Probed, Writing, probe, try_writing};
 pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};

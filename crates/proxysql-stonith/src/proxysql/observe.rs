@@ -9,45 +9,15 @@ use stonith_core::node::Node;
 use stonith_core::observed::{ProxyView, SharedLease};
 use stonith_core::orders::Release;
 use stonith_core::policy::Policy;
-use stonith_core::table::{Comment, Record, Row, SERVERS, Status, Unreadable};
+use stonith_core::table::{Comment, Record, Row, SERVERS, Status};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{
     NotUnderstood, content, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used, value,
 };
+use super::error::ObserveError;
 use super::probe::Probed;
 use super::sql;
-
-/// Why a ProxySQL could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    /// The admin connection failed.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The server table is not understood.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// The user is one of `admin-stats_credentials`.
-    #[error(
-        "ProxySQL at {address} shows only its statistics to this user: use one of admin-admin_credentials, not of \
-         admin-stats_credentials"
-    )]
-    StatsOnly {
-        /// The admin interface.
-        address: Node,
-    },
-    /// A table or a column that every look needs is missing. One sentence for each.
-    #[error("{0}")]
-    Unfit(String),
-    /// Another answer is not understood, so everything is held (I1).
-    #[error("ProxySQL answered {statement:?} with {what}, which this version does not understand")]
-    NotUnderstood {
-        /// The statement.
-        statement: String,
-        /// The answer.
-        what: String,
-    },
-}
 
 fn not_understood(statement: &str) -> impl FnOnce(NotUnderstood) -> ObserveError {
     move |NotUnderstood(what)| ObserveError::NotUnderstood { statement: statement.to_owned(), what }

@@ -16,7 +16,7 @@ use stonith_core::table::{COVERED, SERVERS, Table};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{first_column, value};
-use super::observe::ObserveError;
+use super::error::ObserveError;
 use super::sql;
 use super::version::{TRIED, Version};
 use crate::untrusted_text::one_line;
