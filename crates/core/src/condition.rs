@@ -15,6 +15,7 @@ pub use find::{conditions, in_force, of_outcome};
 pub use untold::Untold;
 
 use crate::decide::HoldReason;
+use crate::list::first_few;
 use crate::node::Node;
 use crate::orchestrator::{BlindCause, ConflictCause, SilentCause};
 use crate::table::Hostgroup;
@@ -77,12 +78,7 @@ impl NodeList {
 
 impl fmt::Display for NodeList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<String> = self.named.iter().map(ToString::to_string).collect();
-        f.write_str(&named.join(", "))?;
-        match self.count - self.named.len() {
-            0 => Ok(()),
-            more => write!(f, ", ... and {more} more"),
-        }
+        f.write_str(&first_few(&self.named, self.count, NAMED_MAX))
     }
 }
 

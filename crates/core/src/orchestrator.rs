@@ -13,7 +13,7 @@ mod topology;
 pub use answer::{Answer, AnswerPart, Backing, LeaderView, SkippedEntry};
 pub use cause::{BlindCause, CameBackKind, ConflictCause, Counts, EndpointAnswer, SilentCause};
 pub use history::{HistoryProgress, HistoryReading, PAGE_RECORDS, RecoveryHistory, UnderWay};
-pub use identity::{Addresses, Identity, UnsureName};
+pub use identity::{Addresses, Identity, UnsureName, in_brackets};
 pub use instance::{DOWNTIME_BEGIN_SLACK_S, Downtime, Instance, LOST_IN_RECOVERY};
 pub use recovery::{Analysis, Recovery, uid_ns};
 pub use superseded::{NewestRecoveries, supersedes};

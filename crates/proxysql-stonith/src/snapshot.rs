@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::lease::LeaseState;
 use stonith_core::node::Node;
+use stonith_core::orchestrator::in_brackets;
 use stonith_core::table::Layer;
 
 use crate::config::{Enforcement, Word};
@@ -193,10 +194,7 @@ impl Snapshot {
     /// The name of a row's node, and of its instance in Orchestrator if that is another.
     pub fn name_in(&self, change: &ChangeReport) -> String {
         let report = change.of.as_ref().and_then(|node| self.node(node));
-        report
-            .map(NodeReport::name)
-            .filter(|name| name.starts_with(&change.node))
-            .unwrap_or_else(|| change.node.clone())
+        format!("{}{}", change.node, report.map(NodeReport::instance_in_brackets).unwrap_or_default())
     }
 
     /// The report of a node.
@@ -208,11 +206,11 @@ impl Snapshot {
 impl NodeReport {
     /// The node's name, and its instance's in Orchestrator if that is another: `10.0.0.5:3306 (db1)`.
     pub fn name(&self) -> String {
-        match &self.instance {
-            Some(instance) if instance.port == self.node.port => format!("{} ({})", self.node, instance.host),
-            Some(instance) => format!("{} ({instance})", self.node),
-            None => self.node.to_string(),
-        }
+        format!("{}{}", self.node, self.instance_in_brackets())
+    }
+
+    fn instance_in_brackets(&self) -> String {
+        self.instance.as_ref().map(|instance| in_brackets(&self.node, instance)).unwrap_or_default()
     }
 
     /// The verdict with its level or role, such as `fence(soft)`.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Condition, NAMED_MAX, NodeList, UnarmedReason};
+use crate::list::first_few;
 use crate::table::Hostgroup;
 
 impl fmt::Display for Condition {
@@ -119,7 +120,7 @@ fn nothing_protected(f: &mut fmt::Formatter<'_>, served: &NodeList, listed: &Nod
 }
 
 fn by_hand(f: &mut fmt::Formatter<'_>, check_type: &str, writers: &[Hostgroup]) -> fmt::Result {
-    let writers = listed(writers);
+    let writers = first_few(writers, writers.len(), NAMED_MAX);
     write!(
         f,
         "repaired nodes do not return by themselves: Orchestrator does not report {check_type:?}, the check_type of \
@@ -134,7 +135,7 @@ impl fmt::Display for UnarmedReason {
             Self::NoLeader => write!(f, ": no leader that knows this ProxySQL's writers has answered yet"),
             Self::NoWriter => write!(f, ": the writer hostgroups have no row"),
             Self::UnknownWriters { hostgroups, nodes } => {
-                let hostgroups = listed(hostgroups);
+                let hostgroups = first_few(hostgroups, hostgroups.len(), NAMED_MAX);
                 write!(
                     f,
                     " for writer hostgroup {hostgroups}: Orchestrator lists none of the nodes there under ProxySQL's \
@@ -143,12 +144,4 @@ impl fmt::Display for UnarmedReason {
             }
         }
     }
-}
-
-/// Hostgroups, the first few by number.
-fn listed(hostgroups: &[Hostgroup]) -> String {
-    let mut listed: Vec<String> = hostgroups.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    let more = hostgroups.len() - listed.len();
-    listed.extend((more > 0).then(|| format!("... and {more} more")));
-    listed.join(", ")
 }

@@ -112,7 +112,7 @@ fn ended(
         return Err(ReturnBlocker::ConfirmedLeader);
     }
     evidence.retain(|kind, _| kind.ends_by() != EndsBy::Lease);
-    if let Some(unsure) = facts.rows.of(node).and_then(|rows| facts.unsure_name(rows)) {
+    if let Some(unsure) = facts.unsure_name(node) {
         next.proofs.remove(node);
         let is_free = evidence.is_empty(); // an isolation takes nothing from a name
         return if is_free { Ok(Role::AsBefore) } else { Err(ReturnBlocker::UnsureName(unsure.clone())) };
@@ -307,7 +307,7 @@ fn released_by_operator(
         no_second_writer(&judge, node, role).map_err(|gap| ReturnBlocker::Proof(vec![gap]))?;
         return release_all(evidence, role);
     }
-    if let Some(unsure) = facts.rows.of(node).and_then(|rows| facts.unsure_name(rows)) {
+    if let Some(unsure) = facts.unsure_name(node) {
         return Err(ReturnBlocker::UnsureName(unsure.clone()));
     }
     // The order releases the evidence, so the node's own records are left out of this judgement.

@@ -74,9 +74,7 @@ impl<'a> Facts<'a> {
 
     /// Whether a server has this name, in ProxySQL's rows or in Orchestrator.
     pub fn is_named(&self, server: &Node, name: &Node) -> bool {
-        server == name
-            || self.memory.nodes.identity.server(name) == server
-            || self.rows.of(server).is_some_and(|rows| rows.names().contains(name))
+        self.memory.nodes.identity.server(name) == server
     }
 
     /// The leader's downtime of this node that is not released.
@@ -87,7 +85,12 @@ impl<'a> Facts<'a> {
     }
 
     /// The reason why one of a server's names is not taken for an instance's.
-    pub fn unsure_name(&self, rows: &ServerRows<'_>) -> Option<&'a UnsureName> {
+    pub fn unsure_name(&self, server: &Node) -> Option<&'a UnsureName> {
+        self.unsure_name_in(self.rows.of(server)?)
+    }
+
+    /// The same as [`Self::unsure_name`], from rows that the caller has.
+    pub fn unsure_name_in(&self, rows: &ServerRows<'_>) -> Option<&'a UnsureName> {
         rows.names().iter().find_map(|name| self.memory.nodes.identity.unsure(name))
     }
 
@@ -352,7 +355,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether isolation is armed for these rows: Orchestrator knows a server of one of their writer hostgroups, or they
-/// have no writer hostgroup, or one that is empty. ProxySQL's monitor empties it while no node is writable.
+/// have no writer hostgroup, or their writer hostgroup is empty, as ProxySQL's monitor leaves it while no node is writable.
 pub fn is_armed_for(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory, of: &ServerRows<'_>) -> bool {
     let mut writers = of.hostgroups().into_iter().filter_map(|hostgroup| managed.writer_beside(hostgroup)).peekable();
     let is_empty = |hostgroup| rows.in_runtime(hostgroup).next().is_none();

@@ -12,7 +12,8 @@ use crate::memory::{Memory, NodeMemory, RECORDS_MAX};
 use crate::node::{Host, Node};
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Analysis, Answer, AnswerPart, HistoryProgress, Identity, Instance, NewestRecoveries, Recovery, Topology, supersedes,
+    Addresses, Analysis, Answer, AnswerPart, HistoryProgress, Identity, Instance, NewestRecoveries, Recovery, Topology,
+    supersedes,
 };
 use crate::orders::Release;
 use crate::policy::Policy;
@@ -57,9 +58,11 @@ pub(crate) fn by_server(releases: &BTreeMap<Node, Release>, identity: &Identity)
 
 /// Learns which names are one server, and forgets the addresses of hosts that nobody names any more.
 pub(crate) fn learn_names(nodes: &mut NodeMemory, instances: &[Instance], served: &BTreeSet<Node>, policy: &Policy) {
-    let named: BTreeSet<&Host> = served.iter().chain(instances.iter().map(|i| &i.node)).map(|n| &n.host).collect();
     nodes.identity.learn(instances, served, &policy.aliases, &nodes.addresses);
-    nodes.addresses.retain(|host| named.contains(host));
+    if nodes.addresses != Addresses::default() {
+        let named: BTreeSet<&Host> = served.iter().chain(instances.iter().map(|i| &i.node)).map(|n| &n.host).collect();
+        nodes.addresses.retain(|host| named.contains(host));
+    }
 }
 
 /// Takes the answer into the memory: the nodes that Orchestrator knows, and the records that concern served nodes.

@@ -31,7 +31,7 @@ pub fn judge_all(facts: &Facts<'_>, next: &mut NodeMemory, now_ms: u64) -> Judge
             not_fenced.push((node.clone(), verdict));
             continue;
         }
-        if let Some(unsure) = facts.unsure_name(rows) {
+        if let Some(unsure) = facts.unsure_name_in(rows) {
             match evidence_beside_its_name(facts, node, rows, &marked) {
                 evidence if evidence.is_empty() => {
                     not_fenced.push((node.clone(), Verdict::Hold(HoldReason::UnsureName(unsure.clone()))));
@@ -183,7 +183,7 @@ fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: b
     }
     let ordered = match &facts.observed.orders.now {
         Some(Order::Fence { node: ordered, .. } | Order::Unfence { node: ordered, .. }) => {
-            rows.names().contains(ordered)
+            facts.is_named(node, ordered)
         }
         Some(Order::EndIsolation) => !unmarked,
         None => false,
@@ -192,7 +192,7 @@ fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: b
         return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
     }
     // A marker proves that Orchestrator knew the node once. An order does not need Orchestrator to know it.
-    let is_known = facts.memory.nodes.known.contains(node) || facts.unsure_name(rows).is_some();
+    let is_known = facts.memory.nodes.known.contains(node) || facts.unsure_name_in(rows).is_some();
     (!is_known && unmarked && !ordered).then_some(Verdict::Ignore(HoldReason::NotKnown))
 }
 

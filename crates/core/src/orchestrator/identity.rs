@@ -114,19 +114,13 @@ impl Identity {
             let end = start + name.len();
             named.push_str(&rest[..end]);
             let row: Option<Node> = name.parse().ok();
-            if let Some(shown) = row.and_then(|row| self.shown_instance(&row)) {
-                named.push_str(&format!(" ({shown})"));
+            if let Some((row, instance)) = row.as_ref().and_then(|row| Some((row, self.instance_of(row)?))) {
+                named.push_str(&in_brackets(row, instance));
             }
             named.push_str(&rest[end..start + word.len()]);
             rest = &rest[start + word.len()..];
         }
         named + rest
-    }
-
-    /// The instance of a row, for people: the host alone if the port is the row's.
-    fn shown_instance(&self, row: &Node) -> Option<String> {
-        let instance = self.instance_of(row)?;
-        Some(if instance.port == row.port { instance.host.to_string() } else { instance.to_string() })
     }
 
     /// The reason why a row is not taken for an instance.
@@ -207,6 +201,11 @@ impl Identity {
         }
         by_server.into_values().collect()
     }
+}
+
+/// What follows a row's name in a text for people: ` (db1)`. The port is left out if it is the row's.
+pub fn in_brackets(row: &Node, instance: &Node) -> String {
+    if instance.port == row.port { format!(" ({})", instance.host) } else { format!(" ({instance})") }
 }
 
 /// Names that share a UUID, each with the first of them.

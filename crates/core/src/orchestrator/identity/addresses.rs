@@ -9,9 +9,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::list::first_few;
 use crate::node::{Host, Node};
 
-/// The most names that one text lists.
+/// The largest number of names in one text.
 const NAMED_MAX: usize = 3;
 
 /// The addresses of hosts. A host whose addresses are unknown is missing.
@@ -75,11 +76,7 @@ pub struct UnsureName {
 
 impl fmt::Display for UnsureName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let listed = |nodes: &BTreeSet<Node>| {
-            let mut names: Vec<String> = nodes.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-            names.extend((nodes.len() > NAMED_MAX).then(|| format!("... and {} more", nodes.len() - NAMED_MAX)));
-            names.join(", ")
-        };
+        let listed = |nodes: &BTreeSet<Node>| first_few(nodes, nodes.len(), NAMED_MAX);
         match &self.was {
             Some(was) => write!(f, "its address was that of {was} in Orchestrator, and is now ")?,
             None => f.write_str("its address is ")?,
