@@ -22,6 +22,7 @@ mod snapshot;
 mod tick;
 mod watch;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use stonith_core::condition::{Condition, conditions};
@@ -80,7 +81,7 @@ pub struct Agent {
     credentials: Box<dyn Credentials>,
     admin: Option<Admin>,
     /// What ProxySQL can do, as found at the last connect.
-    probed: Option<Probed>,
+    probed: Option<Arc<Probed>>,
     /// Whether a scratch table is made and dropped after each connect, which shows that an apply can write.
     tries_writing: bool,
     /// How the last look read ProxySQL; `known` is what it read, once [`Agent::give_back`] returned it.
@@ -160,7 +161,7 @@ impl Agent {
 
     /// What ProxySQL can do; `None` until it was reached.
     pub fn probed(&self) -> Option<&Probed> {
-        self.probed.as_ref()
+        self.probed.as_deref()
     }
 
     /// Whether the agent changes nothing because ProxySQL lacks something.
@@ -170,7 +171,7 @@ impl Agent {
 
     /// What needs attention, given what was observed and decided.
     pub fn conditions(&self, observed: &Observed, decision: &Decision) -> Vec<Condition> {
-        let probed = self.probed.iter().flat_map(Probed::conditions);
+        let probed = self.probed.iter().flat_map(|probed| probed.conditions());
         let unverified = self.client.unverified().map(Condition::OrchestratorUnverified);
         let open = &self.settings.proxy;
         let open = proxysql::unverified(&open.address, open.tls.is_some(), open.socket.is_some());

@@ -79,13 +79,7 @@ pub async fn look_at_all(config: &Config) -> Result<Vec<Snapshot>, BuildError> {
         let mut found: Vec<Condition> = silent_agent(config, proxy, &now).map(Condition::NoAgent).into_iter().collect();
         found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
         let suspended = Suspended::by(&standing, &now);
-        let mut looked = agent.look(standing.orders.clone()).await;
-        if let Ok((_, decision)) = &looked
-            && agent.names_settled().await
-        {
-            agent.memory = decision.memory.clone();
-            looked = agent.look(standing.orders).await;
-        }
+        let looked = agent.look_once(standing.orders).await;
         snapshots.push(seen(&agent, &looked, suspended, found));
         agent.close().await;
     }
@@ -111,13 +105,7 @@ pub struct Checked {
 /// The config does not make an agent.
 pub async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildError> {
     let mut agent = looking_agent(config, proxy)?.trying_to_write();
-    let mut looked = agent.look(Orders::default()).await;
-    if let Ok((_, decision)) = &looked
-        && agent.names_settled().await
-    {
-        agent.memory = decision.memory.clone();
-        looked = agent.look(Orders::default()).await;
-    }
+    let looked = agent.look_once(Orders::default()).await;
     let (served, known) = looked.as_ref().map_or((0, 0), |(observed, decision)| known(observed, decision));
     let snapshot = seen(&agent, &looked, Suspended::default(), Vec::new());
     let found = agent.probed().map(ToString::to_string);

@@ -225,10 +225,7 @@ impl<'c> Targets<'c> {
             let (state, now) = (state_dir(config, proxy), Now::read());
             let standing = state.orders(&now);
             let suspended = Suspended::by(&standing, &now);
-            let (mut observed, mut decision) = agent.look(standing.orders.clone()).await?;
-            if agent.names_settled().await {
-                (observed, decision) = agent.look(standing.orders).await?;
-            }
+            let (observed, decision) = agent.look_once(standing.orders).await?;
             let identity = decision.memory.nodes.identity;
             Ok::<_, TickError>(Target { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
         });

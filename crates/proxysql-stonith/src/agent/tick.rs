@@ -1,12 +1,12 @@
 //! One tick: look, decide, apply. Every change comes from [`decide`] and its plan.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
-use stonith_core::managed::{Managed, served};
 use stonith_core::memory::Memory;
 use stonith_core::node::{Host, Node};
 use stonith_core::observed::{Observed, ProxyView};
@@ -91,10 +91,10 @@ impl Agent {
         let mut fresh = proxy.reading.fresh;
         self.reading = Some(proxy.reading);
         let mut observed = Observed { proxy: proxy.view, leader, orders, addresses };
-        self.resolver.resolve(self.hosts_to_resolve(&observed));
         loop {
             let decision = decide(&observed, &self.memory, &self.settings.policy, clock::boot_ms());
             if fresh || !decision.plan.changes_rows() {
+                self.resolver.resolve(self.hosts_to_resolve(&observed, &decision));
                 return Ok((observed, decision));
             }
             // A change must rest on rows that were just read, not on an earlier reading.
@@ -150,16 +150,25 @@ impl Agent {
     }
 
     /// The hosts of all rows and instances, if a row has no instance of its name. Otherwise none.
-    fn hosts_to_resolve(&self, observed: &Observed) -> BTreeSet<Host> {
+    fn hosts_to_resolve(&self, observed: &Observed, decision: &Decision) -> BTreeSet<Host> {
         let LeaderView::Led(answer) = &observed.leader else { return BTreeSet::new() };
         let Some(instances) = &answer.instances else { return BTreeSet::new() };
-        let policy = &self.settings.policy;
-        let served = served(&observed.proxy, &Managed::of(&observed.proxy, policy));
+        let (rows, aliases) = (decision.verdicts.keys(), &self.settings.policy.aliases);
         let listed: BTreeSet<&Node> = instances.iter().map(|instance| &instance.node).collect();
-        if served.iter().all(|row| listed.contains(row) || policy.aliases.contains_key(row)) {
+        if rows.clone().all(|row| listed.contains(row) || aliases.contains_key(row)) {
             return BTreeSet::new();
         }
-        served.iter().chain(listed).map(|node| node.host.clone()).collect()
+        rows.chain(listed).map(|node| node.host.clone()).collect()
+    }
+
+    /// The same as [`Self::look`], for who does not look again: names that are being looked up are waited for, but not
+    /// long.
+    ///
+    /// # Errors
+    /// As for [`Self::look`].
+    pub async fn look_once(&mut self, orders: Orders) -> Result<(Observed, Decision), TickError> {
+        let seen = self.look(orders.clone()).await?;
+        if self.names_settled().await { self.look(orders).await } else { Ok(seen) }
     }
 
     /// Whether the first look-up of names has just begun, so that rows may be matched soon.
@@ -229,26 +238,26 @@ impl Agent {
     }
 
     async fn observe_once(&mut self) -> Result<SeenProxy, ObserveError> {
-        let (mut admin, probed) = match (self.admin.take(), self.probed.take()) {
+        let (mut admin, probed) = match (self.admin.take(), self.probed.clone()) {
             (Some(admin), Some(probed)) => (admin, probed),
             _ => self.connect().await?,
         };
         let (known, now_ms) = (self.known.take(), clock::boot_ms());
-        let seen = proxysql::observe(&mut admin, &probed, &self.settings.policy, &self.owner, known, now_ms).await;
-        self.probed = Some(probed);
-        let seen = seen?;
+        let seen = proxysql::observe(&mut admin, &probed, &self.settings.policy, &self.owner, known, now_ms).await?;
         self.admin = Some(admin);
         Ok(seen)
     }
 
     /// Connects, and finds out what ProxySQL can do.
-    async fn connect(&mut self) -> Result<(Admin, Probed), ObserveError> {
+    async fn connect(&mut self) -> Result<(Admin, Arc<Probed>), ObserveError> {
         self.settings.proxy.tls.iter_mut().for_each(Tls::read_again);
         let mut admin = Admin::connect(&self.settings.proxy).await?;
         let mut probed = proxysql::probe(&mut admin, self.settings.accept_lost_edits).await?;
         if self.tries_writing {
             proxysql::try_writing(&mut admin, &mut probed, &self.owner).await?;
         }
+        let probed = Arc::new(probed);
+        self.probed = Some(probed.clone());
         Ok((admin, probed))
     }
 
@@ -260,9 +269,8 @@ impl Agent {
         let (Some(admin), Some(probed)) = (self.admin.as_mut(), self.probed.as_ref()) else {
             return Err(TickError::NotConnected(self.settings.proxy.address.clone()));
         };
-        if !probed.lacks.is_empty() {
-            let texts: Vec<String> = probed.refusals().map(|(_, text)| text).collect();
-            return Err(TickError::Unfit(texts.join(". ")));
+        if let Some(refusal) = probed.refusal() {
+            return Err(TickError::Unfit(refusal));
         }
         // The name is the same for every connection, so a lock left by a lost connection is taken over at once.
         let owner = self.owner.clone();

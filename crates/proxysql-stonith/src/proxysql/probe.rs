@@ -208,7 +208,8 @@ impl fmt::Display for Probed {
 impl Probed {
     /// What needs a person's attention.
     pub fn conditions(&self) -> impl Iterator<Item = Condition> {
-        let unfit = self.refusals().map(|(what, text)| Condition::ProxyUnfit { what, text });
+        let unfit =
+            self.lacks.iter().map(|lack| Condition::ProxyUnfit { what: lack.label(), text: self.sentence(lack) });
         let ahead = self.is_ahead.then(|| Condition::ProxyAhead {
             version: one_line(&self.version),
             tried: TRIED.last().map(ToString::to_string).unwrap_or_default(),
@@ -217,16 +218,24 @@ impl Probed {
         unfit.chain(ahead).chain(uncounted)
     }
 
-    /// Why the program does not change this ProxySQL: for each thing that is missing, its name and a sentence.
-    pub fn refusals(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.lacks.iter().map(|lack| (lack.label(), format!("ProxySQL {} {lack}", one_line(&self.version))))
+    /// Why the program does not change this ProxySQL: a sentence for each thing that is missing.
+    pub fn refusal(&self) -> Option<String> {
+        self.told(|_| true)
     }
 
     /// Why not even a look is possible.
     pub(super) fn blindness(&self) -> Option<String> {
-        let all = self.lacks.iter().filter(|lack| lack.blinds());
-        let texts: Vec<String> = all.map(|lack| format!("ProxySQL {} {lack}", one_line(&self.version))).collect();
+        self.told(Lack::blinds)
+    }
+
+    fn told(&self, is_meant: impl Fn(&Lack) -> bool) -> Option<String> {
+        let texts: Vec<String> =
+            self.lacks.iter().filter(|lack| is_meant(lack)).map(|lack| self.sentence(lack)).collect();
         (!texts.is_empty()).then(|| texts.join(". "))
+    }
+
+    fn sentence(&self, lack: &Lack) -> String {
+        format!("ProxySQL {} {lack}", one_line(&self.version))
     }
 
     /// The covered tables.
@@ -624,7 +633,8 @@ mod tests {
         let mut read_only = seen("2.5.3", &[]);
         read_only.switches.insert("admin-read_only".to_owned(), "true".to_owned());
         let probed = judge(read_only, false);
-        let said: Vec<(String, String)> = probed.refusals().collect();
+        let said: Vec<(String, String)> =
+            probed.lacks.iter().map(|lack| (lack.label(), probed.sentence(lack))).collect();
         assert_eq!(said.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), ["crashes", "read-only"]);
         assert!(said[0].1.starts_with("ProxySQL 2.5.3 can crash") && said[0].1.contains("2.5.5"), "{said:?}");
         assert!(said[1].1.contains("PROXYSQL READWRITE"), "{said:?}");

@@ -97,7 +97,7 @@ fn suspended() -> Suspended {
 fn rich() -> Snapshot {
     let (observed, decision) = seen();
     let mut agent = unconnected(Memory::default());
-    agent.probed = Some(Probed::without_lacks("2.7.1"));
+    agent.probed = Some(Probed::without_lacks("2.7.1").into());
     let held = [node("node04")];
     let conditions = [
         Condition::LeaderUnusable(BlindCause::Answers(vec![EndpointAnswer {
