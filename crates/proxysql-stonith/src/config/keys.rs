@@ -81,9 +81,9 @@ pub static SECTIONS: &[Section] = &[
         name: "aliases",
         repeats: false,
         doc: "The instance in Orchestrator of each row in ProxySQL that has another name, such as \
-              `\"10.0.0.5:3306\" = \"db1:3306\"`. The port is 3306 if there is none. Rows are matched without it if the \
-              names are equal, or if exactly one row and one instance have the same address and port. A row that is named \
-              after itself has no other name.",
+              `\"10.0.0.5:3306\" = \"db1:3306\"`. A name without a port has port 3306. No alias is needed where the \
+              names are equal, or where exactly one row and one instance have the same address and port. A row that is \
+              named after itself has no other name.",
         keys: &[],
     },
     Section {

@@ -1,38 +1,17 @@
 //! One daemon and a hundred ProxySQLs, of which some hang and some come and go.
 
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use lab::proxysql::{ProxySql, Settings, Verdict};
+use lab::proxysql::ProxySql;
 
+use crate::side_by_side::{another, count_statements, has_fenced_node01};
 use crate::stage::{Daemon, Stage, TICK, eventually_in};
 
 const HEALTHY: usize = 60;
 const HANGING: usize = 30;
 const FLAPPING: usize = 10;
-
-/// A ProxySQL with the stage's nodes, and the number of statements that it has carried out.
-async fn proxysql(stage: &Stage) -> (ProxySql, Arc<AtomicUsize>) {
-    let settings = Settings { monitor_interval: TICK * 50, ..Settings::default() };
-    let proxysql = ProxySql::start(stage.nodes.clone(), settings).await.unwrap();
-    proxysql.query("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02')").unwrap();
-    proxysql.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
-    let served = Arc::new(AtomicUsize::new(0));
-    let counts = served.clone();
-    proxysql.before_statement(move |_| {
-        counts.fetch_add(1, Ordering::Relaxed);
-        Verdict::Go
-    });
-    (proxysql, served)
-}
-
-fn is_fenced(proxysql: &ProxySql) -> bool {
-    let rows = proxysql.rows();
-    let mut of_node = rows.iter().filter(|row| row.host == "node01").peekable();
-    of_node.peek().is_some() && of_node.all(|row| row.status == "OFFLINE_SOFT")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "it needs both cores for itself: .ci/nightly runs it alone"]
@@ -40,10 +19,12 @@ async fn of_a_hundred_proxysqls_the_healthy_are_served_though_thirty_hang_and_te
     let stage = Stage::set().await;
     let (mut healthy, mut flapping) = (Vec::new(), Vec::new());
     for _ in 0..HEALTHY {
-        healthy.push(proxysql(&stage).await);
+        let proxysql = another(&stage, TICK * 50).await;
+        let served = count_statements(&proxysql, None);
+        healthy.push((proxysql, served));
     }
     for _ in 0..FLAPPING {
-        flapping.push(proxysql(&stage).await.0);
+        flapping.push(another(&stage, TICK * 50).await);
     }
     // They take the connection, and never say anything.
     let hanging: Vec<TcpListener> = (0..HANGING).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -79,7 +60,8 @@ async fn of_a_hundred_proxysqls_the_healthy_are_served_though_thirty_hang_and_te
     let failed = Instant::now();
     stage.nodes.kill("node01");
     stage.orchestrator.fail_over("node01", Some("node02"));
-    eventually_in(60, "every healthy one is fenced", || healthy.iter().all(|(proxy, _)| is_fenced(proxy))).await;
+    eventually_in(60, "every healthy one is fenced", || healthy.iter().all(|(proxy, _)| has_fenced_node01(proxy)))
+        .await;
     println!("--- {HEALTHY} ProxySQLs are fenced {:.1?} after the failover", failed.elapsed());
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().await, Some(0));

@@ -2,13 +2,30 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use lab::proxysql::{ProxySql, Settings, Verdict};
 
 use crate::stage::{Daemon, Stage, TICK, eventually};
 
+/// Another ProxySQL for the stage's nodes, with a row for each of two.
+pub async fn another(stage: &Stage, monitor_interval: Duration) -> ProxySql {
+    let settings = Settings { monitor_interval, shun_recovery: TICK * 5, ..Settings::default() };
+    let proxysql = ProxySql::start(stage.nodes.clone(), settings).await.unwrap();
+    proxysql.query("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02')").unwrap();
+    proxysql.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+    proxysql
+}
+
+/// Whether node01 has rows there, and none in service.
+pub fn has_fenced_node01(proxysql: &ProxySql) -> bool {
+    let rows = proxysql.rows();
+    let mut of_node = rows.iter().filter(|row| row.host == "node01").peekable();
+    of_node.peek().is_some() && of_node.all(|row| row.status == "OFFLINE_SOFT")
+}
+
 /// Counts the statements of a ProxySQL that it carries out. With a receiver each hangs until its sender is dropped.
-fn count_statements(proxy: &ProxySql, hangs: Option<(Arc<AtomicBool>, mpsc::Receiver<()>)>) -> Arc<AtomicUsize> {
+pub fn count_statements(proxy: &ProxySql, hangs: Option<(Arc<AtomicBool>, mpsc::Receiver<()>)>) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     proxy.before_statement(move |_| {
@@ -25,10 +42,7 @@ fn count_statements(proxy: &ProxySql, hangs: Option<(Arc<AtomicBool>, mpsc::Rece
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_proxysql_that_hangs_on_every_statement_delays_neither_ticks_nor_a_fence_of_another() {
     let stage = Stage::set().await;
-    let settings = Settings { monitor_interval: TICK, shun_recovery: TICK * 5, ..Settings::default() };
-    let hanging = ProxySql::start(stage.nodes.clone(), settings).await.unwrap();
-    hanging.query("INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02')").unwrap();
-    hanging.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+    let hanging = another(&stage, TICK).await;
     let (release, held) = mpsc::channel::<()>();
     let begun = Arc::new(AtomicBool::new(false));
     let carried_out = count_statements(&hanging, Some((begun.clone(), held)));
@@ -44,12 +58,7 @@ async fn a_proxysql_that_hangs_on_every_statement_delays_neither_ticks_nor_a_fen
     eventually("the other fences", || stage.is_fenced("node01")).await;
     assert_eq!(carried_out.load(Ordering::SeqCst), 0, "all that while the first statement hung");
     drop(release);
-    eventually("it is fenced once it answers", || {
-        let rows = hanging.rows();
-        let mut of_node = rows.iter().filter(|row| row.host == "node01").peekable();
-        of_node.peek().is_some() && of_node.all(|row| row.status == "OFFLINE_SOFT")
-    })
-    .await;
+    eventually("it is fenced once it answers", || has_fenced_node01(&hanging)).await;
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().await, Some(0));
 }

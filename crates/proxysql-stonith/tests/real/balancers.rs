@@ -155,7 +155,7 @@ fn orchestrators_own_https_asks_for_a_certificate_and_a_login_below_a_prefix() {
         curl: curl.into(),
     };
     let world = World::with_access(binaries, access);
-    // Orchestrator looks at a certificate's unit after the handshake, and answers 401 where there is none.
+    // Orchestrator checks the certificate's organisational unit after the handshake. It answers 401 to a client without one.
     are_refused(&world, &pki, "401");
     world.proxy.set_config(&config(&pki, &login()));
     let (world, writers) = guard(world);
