@@ -91,7 +91,10 @@ pub enum RequestError {
         advice: &'static str,
     },
     /// Orchestrator refused the credential: 401 or 403.
-    #[error("Orchestrator at {endpoint} refused {path} with {status}: check orchestrator.user and its password")]
+    #[error(
+        "Orchestrator at {endpoint} refused {path} with {status}: check orchestrator.user and its password, and \
+         orchestrator.client_cert if Orchestrator asks for certificates"
+    )]
     Refused {
         /// The endpoint.
         endpoint: String,

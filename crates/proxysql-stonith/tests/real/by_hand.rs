@@ -22,7 +22,7 @@ fn instance(world: &World, n: usize) -> serde_json::Value {
 }
 
 /// Whether Orchestrator takes a node for a replica of another.
-fn follows(world: &World, n: usize, of: usize) -> bool {
+pub fn follows(world: &World, n: usize, of: usize) -> bool {
     instance(world, n)["MasterKey"]["Hostname"] == world.nodes.address(of)
 }
 

@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
+use crate::by_hand::follows;
 use crate::world::{Binaries, SESSIONS, World, eventually, say, version};
 use crate::{fail_over, goes_out_of_service, guard, is_fenced_soon, new_primary, one_at_a_time, seconds};
 
@@ -200,6 +201,17 @@ fn monitor_writes_memory(proxysql: &str) -> bool {
 
 /// The repaired node serves reads, and is no writer.
 fn comes_back(world: &mut World, primary: usize, seen: &mut Seen) {
+    // A replica that was ahead of the promoted one is left behind, with the old primary as its source. Without the
+    // downtime Orchestrator would promote it as that one's successor.
+    let other = 5 - primary;
+    let since = Instant::now();
+    while !follows(world, other, primary) && since.elapsed() < seconds(10) {
+        world.proxy.ticks(1);
+    }
+    if !follows(world, other, primary) {
+        say(format_args!("    (Orchestrator left node {other} behind: it is rebuilt)"));
+        world.nodes.rebuild(other, primary);
+    }
     world.nodes.rebuild(1, primary);
     world.downtime("end-downtime", 1, "");
     let back = until("node 1 serves reads", || world.proxy.is_online("20", 1));
