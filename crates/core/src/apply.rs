@@ -2,6 +2,7 @@
 //!
 //! | phase | waits for | next |
 //! | --- | --- | --- |
+//! | `Pausing` | ProxySQL paused, and no session left | `Start` |
 //! | `Start` | the tables in `main` | `Locking` |
 //! | `Locking`, `LockTaken` | the lock, or whose it is | `Locked`; `Busy` |
 //! | `Locked`, `Finishing` | what an earlier apply left | `PuttingBack(Earlier)` |
@@ -14,7 +15,8 @@
 //! | `Loading` | the LOAD | `Looking(After)`, then `PuttingBack(Ours)` |
 //! | `Counting` | how many LOADs there were; one for somebody else goes through `Keeping` again | `Sessions` |
 //! | `Sessions`, `PossibleHolders` | no connection in use | `RowsRead` on disk |
-//! | `Unlocking` | the lock dropped | `Over` |
+//! | `Unlocking` | the lock dropped | `Resuming`; `Over` |
+//! | `Resuming` | ProxySQL resumed, and the note of the pause dropped | `Over` |
 //!
 //! From every phase, a refused statement puts memory back and ends in `Over`.
 //!
@@ -36,6 +38,7 @@
 //! which cannot name an owner in SQL, drops this applier's lock or none.
 
 mod merge;
+mod pause;
 mod put_back;
 mod recheck;
 mod return_journal;
@@ -44,6 +47,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use pause::PAUSED_NAME;
 pub use put_back::{SCRATCH_NAME, WATCHED_NAME, copy_name};
 pub use return_journal::RETURNS_NAME;
 pub use sessions::{ENDED_NAME, EXTENDED_NAME};
@@ -109,6 +113,16 @@ pub struct Done {
     pub load_made_up: Option<bool>,
     /// Somebody SAVEd to disk while memory was lent. `true`: their staged edits were saved for them.
     pub save_made_up: Option<bool>,
+    /// ProxySQL was paused, and takes no clients.
+    pub paused: bool,
+    /// ProxySQL was resumed, and takes clients again.
+    pub resumed: bool,
+    /// The number of client sessions that were ended since ProxySQL is paused.
+    pub clients_ended: u64,
+    /// The number of client sessions that are left all the same.
+    pub clients_left: u64,
+    /// Why ProxySQL was not paused or resumed.
+    pub pause_error: Option<String>,
 }
 
 /// The driver's next step.
@@ -122,6 +136,7 @@ pub enum Step {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
+    Pausing { looks: u32 },
     Start,
     Locking { tries: u32 },
     LockTaken { tries: u32 },
@@ -144,6 +159,7 @@ enum Phase {
     Watched(Whose),
     Dropped(Whose),
     Unlocking,
+    Resuming,
     Over(Outcome),
 }
 
@@ -224,17 +240,11 @@ impl Apply {
             LeaseAction::Want => Statement::WantLease,
             LeaseAction::End => Statement::DropLease,
         });
-        let (phase, names) = if plan.changes_rows() {
-            (Phase::Start, Some(Statement::Names))
-        } else {
-            (Phase::Over(Outcome::Applied(Done::default())), None)
-        };
-        let queue = share.into_iter().chain(names).collect();
-        Self {
+        let mut apply = Self {
             plan,
             owner,
-            phase,
-            queue,
+            phase: Phase::Start,
+            queue: share.into_iter().collect(),
             asked: None,
             got: Vec::new(),
             missed: Vec::new(),
@@ -257,7 +267,9 @@ impl Apply {
             in_the_way: 0,
             broken_off: None,
             done: Done::default(),
-        }
+        };
+        apply.phase = apply.begin();
+        apply
     }
 
     /// Takes the reply to the last statement (`None` the first time), and returns the next step.
@@ -287,6 +299,7 @@ impl Apply {
                 }
                 self.done.disk_error = Some(error);
             }
+            Reply::Refused(error) if statement.is_about_the_pause() => self.done.pause_refused(&statement, &error),
             // A fence does not depend on these answers.
             Reply::Refused(error) if statement.is_about_sessions() => self.got.push((statement, Reply::Refused(error))),
             Reply::Refused(_) if statement.is_about_saves() => {}
@@ -337,7 +350,10 @@ impl Apply {
         if !again {
             self.broken_off = Some(failed);
         }
-        let locked = !matches!(self.phase, Phase::Start | Phase::Locking { .. } | Phase::LockTaken { .. });
+        let locked = !matches!(
+            self.phase,
+            Phase::Pausing { .. } | Phase::Start | Phase::Locking { .. } | Phase::LockTaken { .. }
+        );
         self.phase = if again || !locked { self.over() } else { self.put_back() };
     }
 
@@ -356,6 +372,7 @@ impl Apply {
     /// One match on the phase: takes its replies, asks the next statements, and returns the next phase.
     fn advance(&mut self, phase: Phase, got: Vec<(Statement, Reply)>) -> Phase {
         match phase {
+            Phase::Pausing { looks } => self.pausing(looks, got),
             Phase::Start => {
                 self.keep_tables(&got);
                 self.ask([Statement::TakeLock { owner: self.owner.clone() }]);
@@ -412,7 +429,8 @@ impl Apply {
             Phase::ReturnsFinished => self.returns_finished(),
             Phase::Dropped(Whose::Ours) => self.count_loads(),
             Phase::Counting => self.loads_counted(&got),
-            Phase::Unlocking => self.over(),
+            Phase::Unlocking => self.over_or_resume(),
+            Phase::Resuming => self.resuming(&got),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
     }

@@ -162,8 +162,13 @@ pub enum Condition {
     Unmatched(NodeList),
     /// Isolation is not armed.
     Unarmed(UnarmedReason),
-    /// Isolation is off, since it would spread to ProxySQL Cluster peers.
-    Clustered,
+    /// ProxySQL is paused, and takes no clients. Noticed in a ProxySQL Cluster only.
+    Paused {
+        /// Agents paused it to isolate it. Otherwise an operator did.
+        by_agents: bool,
+    },
+    /// This ProxySQL is one of a cluster, and its version may hang when it is resumed after an isolation.
+    ResumeMayHang(String),
     /// Returns after a recovery cannot be proven in these pairs.
     ReturnsByHand {
         /// The pairs' `check_type`.
@@ -211,6 +216,8 @@ pub enum Condition {
     ApplyFailed(String),
     /// These fenced nodes still have connections in use.
     SessionsLeft(NodeList),
+    /// This number of client sessions is left in a ProxySQL that is paused.
+    ClientsLeft(u64),
     /// Runtime does not show these rows as they were loaded.
     NotAsPlanned(String),
     /// ProxySQL's disk layer refused the change, with this error.
@@ -238,7 +245,8 @@ impl Condition {
             Self::NothingProtected { .. } => "nothing-protected",
             Self::UnknownNodes { .. } => "unknown-nodes",
             Self::Unarmed(_) => "unarmed",
-            Self::Clustered => "clustered",
+            Self::Paused { .. } => "paused",
+            Self::ResumeMayHang(_) => "resume-may-hang",
             Self::ReturnsByHand { .. } => "returns-by-hand",
             Self::Isolated => "isolated",
             Self::AnsweredFor(_) => "answered-for",
@@ -255,6 +263,7 @@ impl Condition {
             Self::ReturnPutOff => "return-put-off",
             Self::ApplyFailed(_) => "apply-failed",
             Self::SessionsLeft(_) => "sessions-left",
+            Self::ClientsLeft(_) => "clients-left",
             Self::NotAsPlanned(_) => "not-as-planned",
             Self::DiskRefused(_) => "disk-refused",
         }
@@ -292,6 +301,7 @@ impl Condition {
             Self::AnswerSkipped { .. }
             | Self::OrchestratorUnverified(_)
             | Self::ProxyUnverified(_)
+            | Self::ResumeMayHang(_)
             | Self::ReturnsByHand { .. }
             | Self::LoadsUncounted
             | Self::NoWriterHostgroup
@@ -307,6 +317,7 @@ impl Condition {
             | Self::ReturnPutOff
             | Self::ApplyFailed(_)
             | Self::SessionsLeft(_)
+            | Self::ClientsLeft(_)
             | Self::NotAsPlanned(_)
             | Self::DiskRefused(_) => Severity::Failure,
             Self::Leaderless
@@ -316,7 +327,7 @@ impl Condition {
             | Self::NothingProtected { .. }
             | Self::UnknownNodes { .. }
             | Self::Unarmed(_)
-            | Self::Clustered
+            | Self::Paused { .. }
             | Self::Isolated
             | Self::Suspended(_)
             | Self::Held { .. }

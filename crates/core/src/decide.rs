@@ -18,8 +18,9 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::discharge::history_is_known;
 use self::facts::{Facts, knows_a_server_of};
-use self::learn::{arm, by_server, clusters_seen, learn, learn_names, take_up_isolation_markers, take_up_releases};
+use self::learn::{arm, by_server, clusters_seen, learn, learn_names, take_up_isolation, take_up_releases};
 use self::per_node::judge_all;
 use crate::evidence::EvidenceKind;
 use crate::lease::{AtProxy, LeaseAction, LeaseState, advance, shared_lease_action};
@@ -30,9 +31,9 @@ use crate::observed::Observed;
 use crate::orchestrator::{
     Answer, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology,
 };
-use crate::orders::{Orders, Release};
-use crate::plan::Plan;
-use crate::policy::Policy;
+use crate::orders::{Order, Orders, Release};
+use crate::plan::{PauseAction, Plan};
+use crate::policy::{IsolationScope, Policy};
 use crate::table::Hostgroup;
 
 pub use discharge::release_by_order;
@@ -102,6 +103,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         next.history.asked_ms = None; // makes the next tick ask for the history
     }
     let mut plan = Plan::new(managed.clone(), directives, proxy);
+    plan.pause = pause_action(&facts);
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
     plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
@@ -127,9 +129,9 @@ fn update_memory(
     now_ms: u64,
 ) -> LeaseState {
     let proxy = &observed.proxy;
-    take_up_isolation_markers(next, rows);
+    take_up_isolation(next, rows, proxy.pause.noted);
     take_up_releases(&mut next.nodes, observed);
-    let at_proxy = AtProxy { may_isolate: !proxy.clustered, lease: proxy.lease.as_ref() };
+    let at_proxy = AtProxy { may_isolate: true, clustered: proxy.clustered, lease: proxy.lease.as_ref() };
     let lease_state = advance(&mut next.lease, &observed.leader, at_proxy, policy, now_ms);
     match answer {
         Some(answer) => {
@@ -204,6 +206,33 @@ fn releases(
     returns.map(|(name, _)| (name.clone(), both(name))).collect()
 }
 
+/// Whether this ProxySQL must take no clients, or may take them again (design §10).
+///
+/// A pause ends as an isolation of rows does: by a confirmed leader, once the history was read up to this tick. The
+/// apply changes the rows before it resumes. A pause that no agent noted is an operator's, and stays.
+fn pause_action(facts: &Facts<'_>) -> Option<PauseAction> {
+    let Observed { proxy, orders, .. } = facts.observed;
+    let seen = proxy.pause;
+    if seen.noted && orders.now == Some(Order::EndIsolation) {
+        return Some(PauseAction::Resume);
+    }
+    if orders.suspended.is_some() {
+        return None;
+    }
+    match facts.lease_state {
+        LeaseState::Isolated => {
+            let is_wanted = proxy.clustered && facts.policy.isolation_scope != IsolationScope::Off;
+            let is_done = seen.paused && seen.clients == 0;
+            (is_wanted && !is_done).then_some(PauseAction::Pause(seen))
+        }
+        LeaseState::Led { good: true } => {
+            let is_informed = facts.topology.is_some() && history_is_known(facts);
+            (seen.noted && is_informed).then_some(PauseAction::Resume)
+        }
+        _ => None,
+    }
+}
+
 /// The lease action for the other agents of this ProxySQL (see [`crate::lease`]).
 fn share_lease(
     memory: &mut LeaseMemory,
@@ -214,7 +243,7 @@ fn share_lease(
     now_ms: u64,
 ) -> Option<LeaseAction> {
     let Observed { proxy, orders, .. } = observed;
-    let is_marked = rows.any_marker(EvidenceKind::Isolation);
+    let is_marked = rows.any_marker(EvidenceKind::Isolation) || proxy.pause.noted;
     let by_others = is_marked && !memory.marked_isolated;
     if !is_marked && lease_state != LeaseState::Isolated {
         memory.marked_isolated = false;
@@ -222,7 +251,8 @@ fn share_lease(
     if orders.suspended.is_some() {
         return None;
     }
-    shared_lease_action(memory, lease_state, proxy.lease.as_ref(), by_others, policy, now_ms)
+    let at_proxy = AtProxy { may_isolate: true, clustered: proxy.clustered, lease: proxy.lease.as_ref() };
+    shared_lease_action(memory, lease_state, at_proxy, by_others, policy, now_ms)
 }
 
 fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeMap<Hostgroup, BTreeSet<Node>> {

@@ -14,7 +14,8 @@ use crate::memory::{LeaseMemory, SteadyLeader};
 use crate::observed::SharedLease;
 use crate::orchestrator::{Answer, Backing, LeaderView};
 use crate::policy::{
-    APPLY_MS, IsolationScope, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS, WANTED_EVERY_MS, WANTED_FOR_MS,
+    APPLY_MS, ELECTION_MS, IsolationScope, PAUSE_MS, Policy, STEADY_MAJORITY_MS, STEADY_SINGLE_MS, WANTED_EVERY_MS,
+    WANTED_FOR_MS,
 };
 
 /// The state of this agent's lease after a tick.
@@ -72,8 +73,10 @@ impl fmt::Display for LeaseState {
 /// The facts of one ProxySQL that concern the lease.
 #[derive(Debug, Clone, Copy)]
 pub struct AtProxy<'a> {
-    /// Whether it may be isolated: an isolation does not spread to ProxySQL Cluster peers.
+    /// Whether it may be isolated: it was read in this tick.
     pub may_isolate: bool,
+    /// Whether an isolation pauses it, which takes longer than a change of rows.
+    pub clustered: bool,
     /// The lease that an agent left in it.
     pub lease: Option<&'a SharedLease>,
 }
@@ -100,14 +103,10 @@ fn next_lease_state(
     policy: &Policy,
     now_ms: u64,
 ) -> LeaseState {
-    let AtProxy { may_isolate, lease } = proxy;
+    let AtProxy { may_isolate, clustered, lease } = proxy;
     let answered_for = lease.is_some_and(|lease| !lease.ours && lease.left_ms > 0);
     memory.last_tick_ms = now_ms;
-    // A time from the future is no lease (design §7).
-    memory.asked_ms = memory.asked_ms.filter(|asked| *asked <= now_ms);
-    memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
-    memory.silent_ms = memory.silent_ms.filter(|silent| *silent <= now_ms);
-    memory.started_ms = memory.started_ms.min(now_ms);
+    forget_future_times(memory, now_ms);
     let answer = match leader {
         LeaderView::Led(answer) => Some(answer),
         _ => None,
@@ -153,7 +152,7 @@ fn next_lease_state(
     if !may_isolate || policy.isolation_scope == IsolationScope::Off {
         return LeaseState::Held;
     }
-    let starts_ms = isolation_starts_ms(memory, policy);
+    let starts_ms = isolation_starts_ms(memory, policy, clustered);
     // Late ticks do not turn one lost poll into an isolation (I9).
     let is_first = memory.silent_ms.is_none_or(|silent| silent == now_ms);
     if now_ms < starts_ms || (is_first && now_ms < starts_ms.saturating_add(policy.tick_ms + APPLY_MS)) {
@@ -166,15 +165,27 @@ fn next_lease_state(
     LeaseState::Isolated
 }
 
-/// The time at which isolation starts, in ms, if no answer counts until then.
-pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy) -> u64 {
+/// A time from the future is no lease (design §7).
+fn forget_future_times(memory: &mut LeaseMemory, now_ms: u64) {
+    memory.asked_ms = memory.asked_ms.filter(|asked| *asked <= now_ms);
+    memory.held_ms = memory.held_ms.filter(|held| *held <= now_ms);
+    memory.silent_ms = memory.silent_ms.filter(|silent| *silent <= now_ms);
+    memory.started_ms = memory.started_ms.min(now_ms);
+}
+
+/// The time at which isolation starts, in ms, if no answer counts until then. A pause takes longer than a change of
+/// rows, so it starts earlier, but never as early as an election ends (I9).
+pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy, clustered: bool) -> u64 {
     let counted_from = match memory.asked_ms {
         None if memory.started_ms == 0 => return 0,
         None => memory.started_ms,
         Some(asked) => asked.max(memory.started_ms),
     };
     let counted_from = counted_from.max(memory.held_ms.unwrap_or(0));
-    counted_from.saturating_add(policy.isolation_after_ms.saturating_sub(policy.tick_ms).saturating_sub(APPLY_MS))
+    let before_ms = |takes_ms: u64| policy.isolation_after_ms.saturating_sub(policy.tick_ms).saturating_sub(takes_ms);
+    let by_rows_ms = before_ms(APPLY_MS);
+    let wait_ms = if clustered { before_ms(PAUSE_MS).max(ELECTION_MS.min(by_rows_ms)) } else { by_rows_ms };
+    counted_from.saturating_add(wait_ms)
 }
 
 /// A change to the lease that agents share through ProxySQL.
@@ -191,16 +202,17 @@ pub enum LeaseAction {
     End,
 }
 
-/// The change to the lease in ProxySQL that this tick calls for. `isolated_by_others`: rows have isolation markers, and
-/// this agent did not isolate.
+/// The change to the lease in ProxySQL that this tick calls for. `isolated_by_others`: rows have isolation markers or
+/// there is a note of a pause, and this agent did not isolate.
 pub fn shared_lease_action(
     memory: &LeaseMemory,
     lease_state: LeaseState,
-    lease: Option<&SharedLease>,
+    proxy: AtProxy<'_>,
     isolated_by_others: bool,
     policy: &Policy,
     now_ms: u64,
 ) -> Option<LeaseAction> {
+    let lease = proxy.lease;
     match lease_state {
         LeaseState::Led { .. } if memory.armed => {}
         LeaseState::Shared => {
@@ -208,7 +220,7 @@ pub fn shared_lease_action(
         }
         _ => return None,
     }
-    let good_ms = isolation_starts_ms(memory, policy).saturating_sub(now_ms);
+    let good_ms = isolation_starts_ms(memory, policy, proxy.clustered).saturating_sub(now_ms);
     let keep = (good_ms >= 1_000).then_some(LeaseAction::Keep { good_ms });
     match lease {
         Some(lease) if lease.ours && !isolated_by_others && lease.unwanted_ms >= WANTED_FOR_MS => {
@@ -255,7 +267,7 @@ mod tests {
     }
 
     fn state_after(leader: &LeaderView, after_ms: u64) -> LeaseState {
-        let proxy = AtProxy { may_isolate: true, lease: None };
+        let proxy = AtProxy { may_isolate: true, clustered: false, lease: None };
         advance(&mut armed(), leader, proxy, &Policy::default(), START_MS + after_ms)
     }
 
@@ -285,21 +297,21 @@ mod tests {
 
     #[test]
     fn an_isolation_begins_at_its_time_and_after_a_host_boot_at_once() {
-        let starts_ms = isolation_starts_ms(&armed(), &Policy::default());
+        let starts_ms = isolation_starts_ms(&armed(), &Policy::default(), false);
         let silent = LeaderView::Silent(SilentCause::default());
         assert_eq!(state_after(&silent, starts_ms - START_MS - 1), LeaseState::Waiting);
         assert_eq!(state_after(&silent, starts_ms - START_MS), LeaseState::Isolated);
         let booted = LeaseMemory { asked_ms: None, started_ms: 0, ..armed() };
-        assert_eq!(isolation_starts_ms(&booted, &Policy::default()), 0);
+        assert_eq!(isolation_starts_ms(&booted, &Policy::default(), false), 0);
     }
 
     #[test]
     fn the_first_lost_poll_of_late_ticks_isolates_a_tick_and_an_apply_later() {
         let policy = Policy::default();
-        let after_ms = isolation_starts_ms(&armed(), &policy) - START_MS + policy.tick_ms + APPLY_MS;
+        let after_ms = isolation_starts_ms(&armed(), &policy, false) - START_MS + policy.tick_ms + APPLY_MS;
         let first_lost = |after_ms| {
             let mut memory = LeaseMemory { silent_ms: None, ..armed() };
-            let proxy = AtProxy { may_isolate: true, lease: None };
+            let proxy = AtProxy { may_isolate: true, clustered: false, lease: None };
             advance(&mut memory, &LeaderView::Silent(SilentCause::default()), proxy, &policy, START_MS + after_ms)
         };
         assert_eq!(first_lost(after_ms - 1), LeaseState::Waiting);
@@ -310,7 +322,7 @@ mod tests {
     fn an_isolated_agent_that_another_answers_for_is_isolated_no_more() {
         let lease = SharedLease { owner: "a".to_owned(), ours: false, left_ms: 5_000, unwanted_ms: 0 };
         let mut memory = LeaseMemory { isolated: true, ..armed() };
-        let proxy = AtProxy { may_isolate: true, lease: Some(&lease) };
+        let proxy = AtProxy { may_isolate: true, clustered: false, lease: Some(&lease) };
         let silent = LeaderView::Silent(SilentCause::default());
         assert_eq!(advance(&mut memory, &silent, proxy, &Policy::default(), START_MS + 60_000), LeaseState::Shared);
         assert!(!memory.isolated);
@@ -325,13 +337,13 @@ mod tests {
             shared_lease_action(
                 memory,
                 LeaseState::Led { good: true },
-                Some(&lease),
+                AtProxy { may_isolate: true, clustered: false, lease: Some(&lease) },
                 isolated_by_others,
                 &policy,
                 START_MS,
             )
         };
-        let keep = Some(LeaseAction::Keep { good_ms: isolation_starts_ms(&armed(), &policy) - START_MS });
+        let keep = Some(LeaseAction::Keep { good_ms: isolation_starts_ms(&armed(), &policy, false) - START_MS });
         assert_eq!(action(&armed(), false, 0, true), keep, "the other agent's lease is over");
         assert_eq!(action(&armed(), false, 1, true), None, "another agent has a lease");
         assert_eq!(action(&armed(), false, 0, false), None, "nobody is isolated");

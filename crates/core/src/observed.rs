@@ -44,8 +44,21 @@ pub struct ProxyView {
     pub released: BTreeMap<Node, Release>,
     /// The lease that an agent shares through this ProxySQL.
     pub lease: Option<SharedLease>,
-    /// `runtime_proxysql_servers` has rows, so a LOAD spreads to peers (facts §6).
+    /// `runtime_proxysql_servers` names another ProxySQL, so a LOAD may spread to peers, or come from one (facts §6).
     pub clustered: bool,
+    /// Whether it takes clients. Read only in a ProxySQL Cluster, or if there is a note of a pause.
+    pub pause: PauseSeen,
+}
+
+/// `PROXYSQL PAUSE`, as far as ProxySQL shows it (facts §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PauseSeen {
+    /// ProxySQL says that it is paused. Before 2.6 it does not say so.
+    pub paused: bool,
+    /// Agents noted that they pause it. A pause without a note is an operator's.
+    pub noted: bool,
+    /// Client sessions that are left while it is paused.
+    pub clients: u64,
 }
 
 /// A lease that an agent left in ProxySQL for the other agents of this ProxySQL (see [`crate::lease`]).

@@ -10,7 +10,7 @@ use crate::evidence::EvidenceKind;
 use crate::lease::LeaseAction;
 use crate::managed::Managed;
 use crate::node::Node;
-use crate::observed::ProxyView;
+use crate::observed::{PauseSeen, ProxyView};
 use crate::orders::Release;
 use crate::role::Role;
 use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
@@ -29,6 +29,25 @@ pub enum Directive {
     },
     /// The rows go back into service, in this role.
     Unfence(Role),
+}
+
+/// The isolation of a ProxySQL Cluster member: it is paused, and no row changes (design §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PauseAction {
+    /// No new client is taken, and the sessions that are left are ended.
+    Pause(PauseSeen),
+    /// It takes clients again. Only a pause that agents noted ends.
+    Resume,
+}
+
+impl PauseAction {
+    /// A stable name for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pause(_) => "pause",
+            Self::Resume => "resume",
+        }
+    }
 }
 
 /// The change of one row in one layer.
@@ -89,6 +108,8 @@ pub struct Plan {
     pub loads_are_operators: bool,
     /// The change to the lease that agents share.
     pub lease_action: Option<LeaseAction>,
+    /// The change to whether this ProxySQL takes clients.
+    pub pause: Option<PauseAction>,
 }
 
 impl Plan {
@@ -131,7 +152,7 @@ impl Plan {
 
     /// Whether there is nothing to do (I7).
     pub fn is_empty(&self) -> bool {
-        self.lease_action.is_none() && !self.changes_rows()
+        self.lease_action.is_none() && self.pause.is_none() && !self.changes_rows()
     }
 
     /// Whether rows, sessions or an earlier apply need an apply. A shared lease alone does not.

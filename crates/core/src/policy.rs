@@ -83,6 +83,9 @@ impl Default for Policy {
 /// The time that an apply may take, in ms. Measured: 15 ms (facts §1), with sessions up to 0.3 s (facts §4).
 pub const APPLY_MS: u64 = 1_000;
 
+/// The time that `PROXYSQL PAUSE` and the end of the sessions may take, in ms. Measured: 2.8 s (facts §6).
+pub const PAUSE_MS: u64 = 3_000;
+
 /// The longest raft election that must not isolate, in ms. Measured: 3.4 s (facts §9).
 pub const ELECTION_MS: u64 = 5_000;
 

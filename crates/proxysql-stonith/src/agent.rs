@@ -29,14 +29,15 @@ use stonith_core::condition::{Condition, conditions};
 use stonith_core::decide::Decision;
 use stonith_core::memory::Memory;
 use stonith_core::observed::Observed;
-use stonith_core::policy::Policy;
+use stonith_core::policy::{IsolationScope, Policy};
 
 use self::resolver::Resolver;
 use crate::clock;
-use crate::loopback;
+use crate::loopback::{self, host_name};
 use crate::orchestrator::Client;
-use crate::proxysql::{self, Admin, Probed, ReadStamp, SeenProxy};
+use crate::proxysql::{self, Admin, Probed, ReadStamp, SeenProxy, Version};
 use crate::secret::Credential;
+use crate::untrusted_text::one_line;
 
 pub use build::BuildError;
 pub use kept::{Kept, Start};
@@ -89,11 +90,6 @@ pub struct Agent {
     known: Option<SeenProxy>,
     owner: String,
     resolver: Resolver,
-}
-
-/// This host's name.
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A name for the lock in ProxySQL that no other agent has, now or later.
@@ -182,7 +178,15 @@ impl Agent {
                 !matches!(condition, Condition::NothingProtected { .. } | Condition::UnknownNodes { .. })
             });
         }
-        probed.chain(unverified).chain(open).chain(seen).collect()
+        let may_hang = self.resume_may_hang(observed).map(Condition::ResumeMayHang);
+        probed.chain(unverified).chain(open).chain(may_hang).chain(seen).collect()
+    }
+
+    /// ProxySQL's version, if an isolation would pause it and it may hang when it is resumed.
+    fn resume_may_hang(&self, observed: &Observed) -> Option<String> {
+        let would_pause = observed.proxy.clustered && self.settings.policy.isolation_scope != IsolationScope::Off;
+        let version = self.version().filter(|_| would_pause)?;
+        version.parse::<Version>().is_ok_and(Version::resume_may_hang).then(|| one_line(version))
     }
 
     /// Closes the connection to ProxySQL.

@@ -1,6 +1,6 @@
 //! The address of `localhost`, and which addresses are on this host.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 /// The host to connect to: 127.0.0.1 for `localhost`, otherwise unchanged.
 ///
@@ -13,6 +13,19 @@ pub fn numeric(host: &str) -> &str {
 /// Whether only this host's own users are on the path to it.
 pub fn is_here(host: &str) -> bool {
     numeric(host).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// This host's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether a host is this one: by its name, or by an address that can be bound here. No name is resolved.
+pub fn is_this_host(host: &str) -> bool {
+    match numeric(host).parse::<IpAddr>() {
+        Ok(address) => UdpSocket::bind((address, 0)).is_ok(),
+        Err(_) => host.eq_ignore_ascii_case(&host_name()),
+    }
 }
 
 #[cfg(test)]

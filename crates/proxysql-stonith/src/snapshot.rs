@@ -155,6 +155,8 @@ pub struct PlanReport {
     pub finishes_apply: bool,
     /// The nodes whose sessions are ended.
     pub ends_sessions: Vec<Node>,
+    /// `pause` or `resume`, if ProxySQL stops or starts taking clients.
+    pub clients: Option<&'static str>,
     /// Whether there is nothing to do. A plan that only changes the lease that agents share is not empty.
     pub empty: bool,
 }

@@ -23,10 +23,10 @@ pub const EXTENDED_NAME: &str = "stonith_extended";
 pub const ENDED_NAME: &str = "stonith_ended";
 
 /// The pause between two looks at `ConnUsed`, in ms.
-const PAUSE_MS: u64 = 50;
+pub(super) const PAUSE_MS: u64 = 50;
 
 /// The number of looks within which a killed session's connection is gone: 0.3 s (facts §4).
-const GONE_LOOKS: u32 = 7;
+pub(super) const GONE_LOOKS: u32 = 7;
 
 /// The progress of ending sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -112,7 +112,7 @@ impl Apply {
     fn kill(&mut self, mut ending: Ending, ids: BTreeSet<u64>) -> Phase {
         self.ask(ids.iter().map(|id| Statement::Kill(*id)));
         ending.killed.extend(ids);
-        self.ask([Statement::Pause(PAUSE_MS), Statement::Used, Statement::Sessions]);
+        self.ask([Statement::Wait(PAUSE_MS), Statement::Used, Statement::Sessions]);
         Phase::Sessions(ending)
     }
 

@@ -172,8 +172,26 @@ pub enum Statement {
     DropEnded,
     /// Drops the table that showed that tables can be made.
     DropScratch,
+    /// Makes the note of pauses if it is not there.
+    MakePauseNote,
+    /// Notes that this agent pauses ProxySQL.
+    NotePause {
+        /// The agent.
+        owner: String,
+    },
+    /// `PROXYSQL PAUSE`: takes no new client. Replies [`Reply::Exists`] if ProxySQL is paused already.
+    PauseProxy,
+    /// Takes back what this agent noted.
+    TakeBackPauseNote {
+        /// The agent.
+        owner: String,
+    },
+    /// `PROXYSQL RESUME`: takes clients again. Replies [`Reply::Exists`] if ProxySQL takes them already.
+    ResumeProxy,
+    /// Drops the note of pauses.
+    DropPauseNote,
     /// Makes the driver wait, in ms. Any reply will do.
-    Pause(u64),
+    Wait(u64),
 }
 
 /// The most characters of a record's key in an error. A hostname can be long.
@@ -251,7 +269,13 @@ impl fmt::Display for Statement {
             Self::ReadEnded => f.write_str("read the nodes whose sessions were ended"),
             Self::DropEnded => f.write_str("drop the note of nodes whose sessions were ended"),
             Self::DropScratch => f.write_str("drop the scratch table"),
-            Self::Pause(ms) => write!(f, "wait {ms} ms"),
+            Self::MakePauseNote => f.write_str("make the note of pauses"),
+            Self::NotePause { .. } => f.write_str("note the pause"),
+            Self::PauseProxy => f.write_str("PROXYSQL PAUSE"),
+            Self::TakeBackPauseNote { .. } => f.write_str("take back the note of the pause"),
+            Self::ResumeProxy => f.write_str("PROXYSQL RESUME"),
+            Self::DropPauseNote => f.write_str("drop the note of the pause"),
+            Self::Wait(ms) => write!(f, "wait {ms} ms"),
         }
     }
 }
@@ -270,6 +294,19 @@ impl Statement {
                 | Self::NoteEnded(_)
                 | Self::ReadEnded
                 | Self::DropEnded
+        )
+    }
+
+    /// Whether it pauses or resumes ProxySQL. The apply goes on if such a statement is refused.
+    pub(super) fn is_about_the_pause(&self) -> bool {
+        matches!(
+            self,
+            Self::MakePauseNote
+                | Self::NotePause { .. }
+                | Self::PauseProxy
+                | Self::TakeBackPauseNote { .. }
+                | Self::ResumeProxy
+                | Self::DropPauseNote
         )
     }
 

@@ -30,9 +30,7 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
         found.push(Condition::Unmatched(NodeList::of(decision.unmatched.keys())));
     }
     if policy.isolation_scope != IsolationScope::Off {
-        let clustered = observed.proxy.clustered.then_some(Condition::Clustered);
-        let unarmed = || unarmed(observed, decision).filter(|_| is_protected).map(Condition::Unarmed);
-        found.extend(clustered.or_else(unarmed));
+        found.extend(unarmed(observed, decision).filter(|_| is_protected).map(Condition::Unarmed));
     }
     found.extend(returns_by_hand(observed, &managed));
     match (decision.lease_state, &observed.proxy.lease) {
@@ -40,6 +38,8 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
         (LeaseState::Shared, Some(lease)) => found.push(Condition::AnsweredFor(lease.owner.clone())),
         _ => {}
     }
+    let pause = observed.proxy.pause;
+    found.extend((pause.paused || pause.noted).then_some(Condition::Paused { by_agents: pause.noted }));
     found.extend(observed.orders.suspended.clone().map(Condition::Suspended));
     found.extend(held(decision));
     found.extend(errant_transactions(observed, decision));
@@ -182,6 +182,9 @@ pub fn of_outcome(outcome: &Outcome) -> Vec<Condition> {
                 found.push(Condition::NotAsPlanned(format!("{}{more}", rows.join("; "))));
             }
             found.extend(done.disk_error.clone().map(Condition::DiskRefused));
+            let clients_left = done.clients_left;
+            found.extend((clients_left > 0).then_some(Condition::ClientsLeft(clients_left)));
+            found.extend(done.pause_error.clone().map(Condition::ApplyFailed));
             found
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Condition, NAMED_MAX, NodeList, UnarmedReason};
+use crate::decide::HoldReason;
 use crate::list::first_few;
 use crate::table::Hostgroup;
 
@@ -35,17 +36,15 @@ impl fmt::Display for Condition {
                 write!(f, "{} of {served} nodes {UNKNOWN_NODES}: {nodes}", nodes.count())
             }
             Self::Unarmed(reason) => write!(f, "isolation is not armed{reason}"),
-            Self::Clustered => f.write_str(CLUSTERED),
+            Self::Paused { by_agents } => f.write_str(if *by_agents { PAUSED } else { PAUSED_BY_OPERATOR }),
+            Self::ResumeMayHang(version) => write!(f, "ProxySQL {version} {RESUME_MAY_HANG}"),
             Self::ReturnsByHand { check_type, writers } => by_hand(f, check_type, writers),
             Self::Isolated => write!(f, "out of service: there is no lease from Orchestrator's leader"),
             Self::AnsweredFor(owner) => {
                 write!(f, "kept in service by agent {owner}, which still reaches Orchestrator's leader")
             }
             Self::Suspended(reason) => write!(f, "suspended; nothing is fenced or let back: {reason}"),
-            Self::Held { why, nodes } => {
-                let (verb, rows) = if nodes.count() == 1 { ("is", "its rows") } else { ("are", "their rows") };
-                write!(f, "{nodes} {verb} held, and {rows} stay as they are: {why}")
-            }
+            Self::Held { why, nodes } => held(f, why, nodes),
             Self::HeldMore(count) => write!(f, "{count} more nodes are held; `status` lists them"),
             Self::ErrantTransactions { set, nodes } => write!(
                 f,
@@ -63,6 +62,7 @@ impl fmt::Display for Condition {
                     "connections to {nodes} are still in use, and ProxySQL does not show which sessions hold them"
                 )
             }
+            Self::ClientsLeft(count) => write!(f, "{count} client sessions are left, though ProxySQL is paused"),
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
             }
@@ -90,10 +90,21 @@ const UNMATCHED: &str = "as failed over in a cluster that this ProxySQL serves, 
 const UNKNOWN_NODES: &str = "cannot be fenced, since Orchestrator lists them neither under ProxySQL's names nor at their \
                              addresses";
 
-const CLUSTERED: &str = "isolation is off: ProxySQL Cluster peers are configured, and an isolation would spread to them. \
-                         To silence this, set isolation.scope = \"off\"";
+const PAUSED: &str = "paused by this program (PROXYSQL PAUSE): it takes no clients until the lease from Orchestrator's \
+                      leader is back";
+
+const PAUSED_BY_OPERATOR: &str = "paused, and not by this program: it takes no clients until an operator runs \
+                                  PROXYSQL RESUME";
+
+const RESUME_MAY_HANG: &str = "may hang and restart when it is resumed after an isolation, which pauses a member of a \
+                               ProxySQL Cluster. From 2.7.2 on it does not";
 
 const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
+
+fn held(f: &mut fmt::Formatter<'_>, why: &HoldReason, nodes: &NodeList) -> fmt::Result {
+    let (verb, rows) = if nodes.count() == 1 { ("is", "its rows") } else { ("are", "their rows") };
+    write!(f, "{nodes} {verb} held, and {rows} stay as they are: {why}")
+}
 
 fn skipped(f: &mut fmt::Formatter<'_>, count: usize, first: &str, nodes: &NodeList) -> fmt::Result {
     write!(f, "{count} entries of Orchestrator's answer cannot be read and are skipped. The first: {first}")?;

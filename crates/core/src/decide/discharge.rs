@@ -60,7 +60,7 @@ pub(crate) fn discharge(
 }
 
 /// Whether the history was read in this tick without a gap. Every return needs that, except by an operator's order.
-fn history_is_known(facts: &Facts<'_>) -> bool {
+pub(crate) fn history_is_known(facts: &Facts<'_>) -> bool {
     let history = facts.answer.and_then(|answer| answer.history.as_ref());
     history.is_some_and(RecoveryHistory::is_whole)
 }

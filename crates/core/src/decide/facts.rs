@@ -279,9 +279,10 @@ impl<'a> Facts<'a> {
         plain.then(|| Evidence::downtime(EvidenceKind::Downtime, &downtime.reason, downtime.begin_s))
     }
 
-    /// Isolation, if this agent isolates, the scope has the node, and its hostgroups are armed.
+    /// Isolation, if this agent isolates, the scope has the node, and its hostgroups are armed. A ProxySQL Cluster
+    /// member is paused instead: rows would spread to its peers.
     pub fn of_isolation(&self, node: &Node) -> Option<Evidence> {
-        if self.lease_state != LeaseState::Isolated {
+        if self.lease_state != LeaseState::Isolated || self.observed.proxy.clustered {
             return None;
         }
         let rows = self.rows.of(node)?;

@@ -19,15 +19,16 @@ use crate::orders::Release;
 use crate::policy::Policy;
 use crate::table::Layer;
 
-/// Restores an isolation from its markers after the state file was lost. An agent that isolated was armed (design §7).
-pub(crate) fn take_up_isolation_markers(memory: &mut Memory, rows: &ManagedRows<'_>) {
+/// Restores an isolation from its markers, or from the note of a pause, after the state file was lost. An agent that
+/// isolated was armed (design §7).
+pub(crate) fn take_up_isolation(memory: &mut Memory, rows: &ManagedRows<'_>, is_paused: bool) {
     if memory.lease.armed {
         return;
     }
     let is_isolated = |rows: &ServerRows<'_>| rows.has_marker(Layer::Runtime, EvidenceKind::Isolation);
     let isolated: Vec<Node> =
         rows.servers().filter(|(_, rows)| is_isolated(rows)).map(|(server, _)| server.clone()).collect();
-    if !isolated.is_empty() {
+    if is_paused || !isolated.is_empty() {
         memory.lease.armed = true;
         memory.lease.isolated = true;
         memory.lease.marked_isolated = true;

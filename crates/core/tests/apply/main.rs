@@ -7,6 +7,7 @@ mod edits;
 mod limits;
 mod locks;
 mod odd_rows;
+mod pause;
 mod refused;
 mod sessions;
 mod whole;

@@ -122,7 +122,7 @@ fn i4_what_is_left_is_told_and_not_gone_through_again_but_who_shows_up_is_ended(
         assert_eq!((ended, done.possible_ended), (vec![], 0));
         assert_eq!(done.sessions_left, BTreeSet::from([node("node01")]));
         assert!(!asked.contains(&Statement::Variables) && !asked.contains(&Statement::Load), "{asked:?}");
-        assert!(!asked.iter().any(|statement| matches!(statement, Statement::Pause(_))), "it does not wait either");
+        assert!(!asked.iter().any(|statement| matches!(statement, Statement::Wait(_))), "it does not wait either");
     }
     world.clients[0].hostgroup = 10; // it writes
     assert_eq!(fenced(&mut world).0, [5]);
@@ -181,7 +181,7 @@ fn i6_memory_is_put_back_before_sessions_are_ended() {
     let mut world = world([client(1, &[(10, "node01")]), hidden(2)], false);
     let plan = plan(&world, &fence());
     let (_, outcome) = Running::new(plan, "a").finish_among(&mut world, |world, _, next| {
-        if matches!(next, Statement::Used | Statement::Kill(_) | Statement::Pause(_)) {
+        if matches!(next, Statement::Used | Statement::Kill(_) | Statement::Wait(_)) {
             assert_eq!(world.copies(), 0, "{next:?}");
             assert!(world.row(Place::Memory, 20, "node10").is_some(), "what is staged is there");
         }

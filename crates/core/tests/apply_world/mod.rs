@@ -13,7 +13,7 @@ use stonith_core::apply::{
     Variables, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
-use stonith_core::observed::SharedLease;
+use stonith_core::observed::{PauseSeen, SharedLease};
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
 use stonith_core::table::{COVERED, Content, Hostgroup, Record, Row, RowKey, SERVERS, Status, Table};
@@ -76,6 +76,10 @@ pub struct World {
     /// The notes that it is on for a moment, and whose hidden sessions were looked for.
     pub extended_note: bool,
     pub ended: Option<BTreeSet<Node>>,
+    /// It is paused: a new client is refused. ProxySQL says so from 2.6 on.
+    pub paused: bool,
+    /// The agents that noted that they pause it.
+    pub pause_note: Option<BTreeSet<String>>,
     /// Before 2.5.2: the monitor writes memory and LOADs.
     pub old_monitor: bool,
     /// Before 2.6: a move of the monitor adds to `version`, as a LOAD does.
@@ -179,6 +183,11 @@ impl World {
             left_ms: until_ms.saturating_sub(self.now_ms),
             unwanted_ms: self.now_ms.saturating_sub(*wanted_ms),
         })
+    }
+
+    pub fn pause_seen(&self) -> PauseSeen {
+        let noted = self.pause_note.as_ref().is_some_and(|agents| !agents.is_empty());
+        PauseSeen { paused: self.paused, noted, clients: if self.paused { self.clients.len() as u64 } else { 0 } }
     }
 
     pub fn used(&self) -> BTreeMap<Node, u64> {
@@ -381,7 +390,29 @@ impl World {
                 self.scratch = false;
                 Reply::Changed(0)
             }
-            Statement::Pause(ms) => {
+            Statement::MakePauseNote => {
+                self.pause_note.get_or_insert_default();
+                Reply::Changed(0)
+            }
+            Statement::NotePause { owner } => match &mut self.pause_note {
+                Some(agents) => Reply::Changed(u64::from(agents.insert(owner.clone()))),
+                None => Reply::Refused("ProxySQL Admin Error: no such table: main.stonith_paused".to_owned()),
+            },
+            Statement::PauseProxy if self.paused => Reply::Exists,
+            Statement::ResumeProxy if !self.paused => Reply::Exists,
+            Statement::PauseProxy | Statement::ResumeProxy => {
+                self.paused = *statement == Statement::PauseProxy;
+                Reply::Changed(0)
+            }
+            Statement::TakeBackPauseNote { owner } => {
+                let taken = self.pause_note.as_mut().is_some_and(|agents| agents.remove(owner));
+                Reply::Changed(u64::from(taken))
+            }
+            Statement::DropPauseNote => {
+                self.pause_note = None;
+                Reply::Changed(0)
+            }
+            Statement::Wait(ms) => {
                 self.now_ms += ms;
                 Reply::Changed(0)
             }
@@ -553,6 +584,7 @@ impl World {
         self.scratch = false;
         self.extended = [false; 2];
         self.clients.clear();
+        (self.paused, self.pause_note) = (false, None);
         self.version = 1;
         for table in covered() {
             if let Some(content) = self.tables.get(&(Place::Disk, table)).cloned() {

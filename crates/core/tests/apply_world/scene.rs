@@ -195,6 +195,8 @@ impl Scene {
             variables: [0; 2],
             extended_note: false,
             ended: None,
+            paused: false,
+            pause_note: None,
             old_monitor: false,
             moves_count: false,
             version: 7,

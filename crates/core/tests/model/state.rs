@@ -475,6 +475,8 @@ fn proxy() -> World {
         variables: [0; 2],
         extended_note: false,
         ended: None,
+        paused: false,
+        pause_note: None,
         old_monitor: false,
         moves_count: false,
         scratch: false,

@@ -369,17 +369,6 @@ fn what_was_isolated_stays_so_while_no_leader_is_confirmed() {
 }
 
 #[test]
-fn a_member_of_a_proxysql_cluster_is_not_isolated_through_its_table() {
-    let mut lab = Lab::healthy();
-    lab.proxy.clustered = true;
-    assert_eq!(lab.leader_gone().run_s(600).lease_state, LeaseState::Held);
-    assert_eq!(lab.writes, 0);
-    // Evidence still fences there: the peers come to the same bytes.
-    lab.led_by("orc1").failover("node01", "node03").run_s(2);
-    assert_eq!(lab.fenced(), ["node01"]);
-}
-
-#[test]
 fn a_suspended_agent_neither_isolates_nor_lets_back() {
     let mut lab = Lab::healthy();
     lab.orders.suspended = Some("moving the switch".to_owned());

@@ -15,6 +15,7 @@ mod leader_query;
 mod memory;
 mod names;
 mod orders;
+mod paused;
 mod properties;
 mod round_trips;
 mod second_writer;

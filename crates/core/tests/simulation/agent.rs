@@ -328,12 +328,12 @@ impl Agent {
         if std::mem::take(&mut now.lose_reply) {
             return rules.broken_off(proxy, now_ms);
         }
-        let pause_ms = if let Statement::Pause(ms) = now.statement { ms } else { 0 };
+        let wait_ms = if let Statement::Wait(ms) = now.statement { ms } else { 0 };
         now.nth += 1;
         match now.apply.next(Some(reply)) {
             Step::Ask(statement) => {
                 now.statement = statement;
-                self.wake_ms = now_ms + pause_ms + self.rng.between(0, 2);
+                self.wake_ms = now_ms + wait_ms + self.rng.between(0, 2);
                 self.state = State::Applying(now);
             }
             Step::Done(outcome) => {

@@ -136,6 +136,8 @@ impl Proxy {
             variables: [0; 2],
             extended_note: false,
             ended: None,
+            paused: false,
+            pause_note: None,
             old_monitor: rng.one_in(4),
             moves_count: false,
             scratch: false,

@@ -1,7 +1,7 @@
 //! How the admin interface answers a statement: by its own commands, else by SQLite (facts §1).
 
 use super::layers::RUNTIME;
-use super::stats::{connection_pool, processlist};
+use super::stats::{connection_pool, global, processlist};
 use super::wire::Raw;
 use super::{Engine, variables};
 
@@ -217,6 +217,9 @@ impl Engine {
         if lower.contains("stats_mysql_connection_pool") {
             let rows = self.layers.rows()?;
             self.layers.fill("stats_mysql_connection_pool", &connection_pool(&rows, &self.clients, &self.idle))?;
+        }
+        if lower.contains("stats_mysql_global") {
+            self.layers.fill("stats_mysql_global", &global(self.paused, &self.clients))?;
         }
         if lower.contains("stats_mysql_processlist") {
             let extended =

@@ -23,8 +23,12 @@ const OTHERS: [&str; 4] = ["proxysql_servers", "scheduler", "mysql_users", "glob
 const FILLED: &str = "
 CREATE TABLE stats.stats_mysql_connection_pool (hostgroup INT , srv_host VARCHAR , srv_port INT , status VARCHAR , ConnUsed INT , ConnFree INT , ConnOK INT , ConnERR INT , MaxConnUsed INT , Queries INT , Queries_GTID_sync INT , Bytes_data_sent INT , Bytes_data_recv INT , Latency_us INT);
 CREATE TABLE stats.stats_mysql_processlist (ThreadID INT NOT NULL , SessionID INTEGER PRIMARY KEY , user VARCHAR , db VARCHAR , cli_host VARCHAR , cli_port INT , hostgroup INT , l_srv_host VARCHAR , l_srv_port INT , srv_host VARCHAR , srv_port INT , command VARCHAR , time_ms INT NOT NULL , info VARCHAR , status_flags INT , extended_info VARCHAR);
+CREATE TABLE stats.stats_mysql_global (Variable_Name VARCHAR NOT NULL PRIMARY KEY , Variable_Value VARCHAR NOT NULL);
 CREATE TABLE main.runtime_checksums_values (name VARCHAR NOT NULL , version INT NOT NULL , epoch INT NOT NULL , checksum VARCHAR NOT NULL , PRIMARY KEY (name));
 ";
+
+/// The tables whose filling `total_changes()` does not count (facts §6).
+const UNCOUNTED: [&str; 2] = ["stats_mysql_global", "stats_mysql_processlist"];
 
 /// How long an idle connection keeps a row that LOAD removed as a ghost.
 ///
@@ -339,7 +343,7 @@ impl Layers {
             statement.execute(rusqlite::params_from_iter(row))?;
         }
         self.changes = 0;
-        self.total += 1;
+        self.total += u64::from(!UNCOUNTED.contains(&table));
         Ok(())
     }
 

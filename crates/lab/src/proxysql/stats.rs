@@ -68,6 +68,16 @@ pub(super) fn processlist(clients: &BTreeMap<u64, Client>, extended: bool) -> Ve
     clients.iter().filter(|(_, client)| !client.dead).map(record).collect()
 }
 
+/// `stats_mysql_global`: whether it is paused, and the number of sessions (facts §6).
+pub(super) fn global(paused: bool, clients: &BTreeMap<u64, Client>) -> Vec<Record> {
+    let sessions = clients.values().filter(|client| !client.dead).count();
+    let record = |name: &str, value: String| vec![Some(name.to_owned()), Some(value)];
+    vec![
+        record("Client_Connections_connected", sessions.to_string()),
+        record("mysql_listener_paused", paused.to_string()),
+    ]
+}
+
 /// The address in ProxySQL's DNS cache: 127.0.1.1 for node01, as measured for facts §4.
 fn address(host: &str) -> String {
     let number = host.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse::<u8>();

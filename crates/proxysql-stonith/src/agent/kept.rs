@@ -2,9 +2,10 @@
 
 use stonith_core::memory::Memory;
 
-use super::{host_name, owner_of_process};
+use super::owner_of_process;
 use crate::clock::Now;
 use crate::config::Mode;
+use crate::loopback::host_name;
 use crate::state::{Loaded, Lock, State, StateDir, StateError};
 
 /// A holder of the lock without a tick for this long counts as dead, ms. A tick with an apply takes far less.

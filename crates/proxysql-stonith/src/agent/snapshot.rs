@@ -8,7 +8,7 @@ use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{Backing, Identity, LeaderView};
-use stonith_core::plan::{Plan, RowChange};
+use stonith_core::plan::{PauseAction, Plan, RowChange};
 use stonith_core::table::{Row, Status};
 
 use super::Agent;
@@ -58,6 +58,7 @@ impl Snapshot {
         let policy = &agent.settings.policy;
         let memory = seen.map_or(&agent.memory, |(_, decision)| &decision.memory);
         let asked_ms = memory.lease.asked_ms;
+        let clustered = seen.is_some_and(|(observed, _)| observed.proxy.clustered);
         let mut snapshot = Self {
             proxysql: agent.settings.proxy.address.clone(),
             at_s: now.wall_s,
@@ -75,7 +76,7 @@ impl Snapshot {
             isolates_in_ms: memory
                 .lease
                 .armed
-                .then(|| isolation_starts_ms(&memory.lease, policy).saturating_sub(now.boot_ms)),
+                .then(|| isolation_starts_ms(&memory.lease, policy, clustered).saturating_sub(now.boot_ms)),
             suspended: suspended.reason,
             suspended_for_s: suspended.for_s,
             conditions: Vec::new(),
@@ -119,6 +120,7 @@ impl PlanReport {
             changes: plan.changes.iter().map(change).collect(),
             finishes_apply: plan.finish,
             ends_sessions: plan.sessions.iter().cloned().collect(),
+            clients: plan.pause.map(PauseAction::label),
             empty: plan.is_empty(),
         }
     }

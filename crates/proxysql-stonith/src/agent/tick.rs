@@ -112,7 +112,7 @@ impl Agent {
     /// Renews the lease although ProxySQL is down. Without a lease it would be isolated once it is back (I9).
     fn unseen(&mut self, leader: &LeaderView, error: TickError) -> TickError {
         self.admin = None;
-        let unseen = AtProxy { may_isolate: false, lease: None };
+        let unseen = AtProxy { may_isolate: false, clustered: false, lease: None };
         advance(&mut self.memory.lease, leader, unseen, &self.settings.policy, clock::boot_ms());
         error
     }

@@ -366,7 +366,7 @@ pub static ISOLATION_SCOPE: Key<IsolationScope> = Key::new(
     "isolation",
     "scope",
     "What goes out of service when the proxy is cut off. `writers` keeps the readers in service. With `off`, a cut-off proxy can go on \
-     writing to an old primary.",
+     writing to an old primary. A member of a ProxySQL Cluster is paused as a whole unless this is `off`.",
 )
 .flag("--isolation-scope=SCOPE")
 .env(&["PROXYSQL_STONITH_ISOLATION_SCOPE"])

@@ -72,7 +72,7 @@ async fn ask(
     managed: &Managed,
     log: LogStatement<'_>,
 ) -> Result<Reply, AdminError> {
-    if let Statement::Pause(ms) = statement {
+    if let Statement::Wait(ms) = statement {
         tokio::time::sleep(Duration::from_millis(*ms)).await;
         return Ok(Reply::Changed(0));
     }
@@ -136,6 +136,8 @@ fn refused(statement: &Statement, cause: String) -> Reply {
         {
             Reply::Exists
         }
+        Statement::PauseProxy if cause.contains("already paused") => Reply::Exists,
+        Statement::ResumeProxy if cause.contains("not paused") => Reply::Exists,
         Statement::ReadLock if cause.contains("no such table") => Reply::Lock(None),
         Statement::RenewLock { .. } | Statement::TakeOverLock { .. } if cause.contains("no such table") => {
             Reply::Changed(0)

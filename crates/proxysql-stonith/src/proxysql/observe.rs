@@ -6,7 +6,7 @@ use std::time::Duration;
 use stonith_core::apply::RETURNS_NAME;
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
-use stonith_core::observed::{ProxyView, SharedLease};
+use stonith_core::observed::{PauseSeen, ProxyView, SharedLease};
 use stonith_core::orders::Release;
 use stonith_core::policy::Policy;
 use stonith_core::table::{Comment, Record, Row, SERVERS, Status};
@@ -18,6 +18,7 @@ use super::answers::{
 use super::error::ObserveError;
 use super::probe::Probed;
 use super::sql;
+use crate::loopback::{is_here, is_this_host};
 
 fn not_understood(statement: &str) -> impl FnOnce(NotUnderstood) -> ObserveError {
     move |NotUnderstood(what)| ObserveError::NotUnderstood { statement: statement.to_owned(), what }
@@ -40,6 +41,9 @@ pub async fn monitor_round(admin: &mut Admin) -> Result<Duration, ObserveError> 
     }
     Ok(round.min(MONITOR_ROUND_MAX))
 }
+
+/// The hosts of an interface that listens at every address.
+const ANY: [&str; 2] = ["0.0.0.0", "::"];
 
 /// The largest number of reads, if other clients LOAD meanwhile.
 const READS_MAX: u32 = 3;
@@ -101,6 +105,7 @@ pub async fn observe(
         && now_ms.saturating_sub(reading.read_ms) < READ_AGAIN_MS
     {
         let fenced = fenced_nodes(&view.runtime);
+        view.pause = pause(admin, view.clustered, &shared).await?;
         shared.put_into(&mut view);
         if fenced.iter().any(|node| view.conn_used.contains_key(node)) {
             view.conn_used = in_use(admin, &view, policy).await?;
@@ -125,6 +130,7 @@ pub async fn observe(
             continue;
         }
         let tells = tells_that_nothing_changed(&stamp, &before, &after);
+        view.pause = pause(admin, view.clustered, &shared).await?;
         shared.put_into(&mut view);
         let stamp = tells.then(|| (admin.number(), after));
         return Ok(SeenProxy { view, reading: ReadStamp { fresh: true, stamp, read_ms: now_ms } });
@@ -155,6 +161,7 @@ fn tells_all(stamp: &[Record]) -> bool {
 /// there before its LOAD, until disk has it.
 struct Shared {
     unfinished: bool,
+    paused_note: bool,
     returned: BTreeSet<Node>,
     lease: Option<SharedLease>,
     released: BTreeMap<Node, Release>,
@@ -169,10 +176,10 @@ impl Shared {
             true => returned(&ours(admin, sql::RETURNS).await?),
             false => BTreeSet::new(),
         };
-        let [shared_lease, released, _] = sql::SHARED.map(|name| left.remove(name));
+        let [shared_lease, released, paused_note, _] = sql::SHARED.map(|name| left.remove(name));
         let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
         let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
-        Ok(Self { unfinished: !left.is_empty(), returned, lease, released })
+        Ok(Self { unfinished: !left.is_empty(), paused_note, returned, lease, released })
     }
 
     fn put_into(self, view: &mut ProxyView) {
@@ -192,9 +199,53 @@ async fn read_runtime(admin: &mut Admin, probed: &Probed) -> Result<ProxyView, O
         let statement = sql::runtime(table, &[]);
         foreign.extend(named_hostgroups(admin.query(&statement).await?).map_err(not_understood(&statement))?);
     }
-    let peers = admin.query(sql::PEERS).await?;
-    let clustered = value(&peers).is_none_or(|count| count != "0");
+    let clustered = has_peers(admin).await?;
     Ok(ProxyView { runtime, pairs, foreign: foreign.into_iter().collect(), clustered, ..ProxyView::default() })
+}
+
+/// Whether `runtime_proxysql_servers` names another ProxySQL. A name that cannot be told from this ProxySQL's is one.
+async fn has_peers(admin: &mut Admin) -> Result<bool, ObserveError> {
+    let peers = admin.query(sql::PEERS).await?.records;
+    if peers.is_empty() {
+        return Ok(false);
+    }
+    let addresses = admin.query(sql::ADMIN_ADDRESSES).await?;
+    let is_itself = is_itself(value(&addresses).unwrap_or_default(), admin.address());
+    Ok(!peers.iter().all(|peer| node_of(peer).is_some_and(|peer| is_itself(&peer))))
+}
+
+fn node_of(record: &Record) -> Option<Node> {
+    let [Some(host), Some(port)] = record.as_slice() else { return None };
+    Node::new(host, port.parse().ok()?).ok()
+}
+
+/// Tells this ProxySQL's own entry from its peers': by the address that the agent uses, or by one of `admin-mysql_ifaces`.
+fn is_itself(ifaces: &str, reached_at: &Node) -> impl Fn(&Node) -> bool {
+    let own: BTreeSet<Node> = ifaces.split(';').filter_map(|address| address.parse().ok()).collect();
+    let reached_at = reached_at.clone();
+    move |peer| {
+        let listens_everywhere = own.iter().any(|own| own.port == peer.port && ANY.contains(&own.host.as_str()));
+        let is_beside = || is_here(reached_at.host.as_str()) && is_this_host(peer.host.as_str());
+        own.contains(peer) || *peer == reached_at || (listens_everywhere && is_beside())
+    }
+}
+
+/// Reads whether ProxySQL is paused. Only a member of a ProxySQL Cluster is asked, or one that agents paused.
+async fn pause(admin: &mut Admin, clustered: bool, shared: &Shared) -> Result<PauseSeen, ObserveError> {
+    let mut seen = PauseSeen::default();
+    if !clustered && !shared.paused_note {
+        return Ok(seen);
+    }
+    seen.paused = value(&admin.query(sql::PAUSED).await?) == Some("true");
+    if seen.paused || shared.paused_note {
+        let clients = admin.query(sql::CLIENTS).await?;
+        let count = value(&clients).and_then(|count| count.parse().ok());
+        seen.clients = count.ok_or_else(|| not_understood(sql::CLIENTS)(NotUnderstood::of(&clients.records)))?;
+    }
+    if shared.paused_note {
+        seen.noted = !ours(admin, sql::PAUSE_NOTE).await?.is_empty();
+    }
+    Ok(seen)
 }
 
 /// The nodes with a row that has a fence note.
@@ -241,6 +292,20 @@ mod tests {
         let names = |names: &[&str]| stamp(&names.iter().map(|name| (*name, "1")).collect::<Vec<_>>());
         assert!(tells_all(&names(&["mysql_servers", "mysql_servers_v2", "total_changes"])));
         assert!(!tells_all(&names(&["mysql_servers", "total_changes"])), "before 2.6");
+    }
+
+    #[test]
+    fn a_peer_is_any_entry_that_is_not_the_proxys_own_address() {
+        let node = |text: &str| text.parse::<Node>().unwrap();
+        let own = |ifaces: &str, reached_at: &str, peer: &str| is_itself(ifaces, &node(reached_at))(&node(peer));
+        assert!(own("10.0.0.5:6032;/tmp/admin.sock", "proxy1:6032", "10.0.0.5:6032"), "one of its interfaces");
+        assert!(own("0.0.0.0:6032", "10.0.0.5:6032", "10.0.0.5:6032"), "where the agent reaches it");
+        assert!(own("0.0.0.0:6032", "127.0.0.1:6032", &format!("{}:6032", crate::loopback::host_name())));
+        for peer in ["10.0.0.6:6032", "10.0.0.5:6033", "proxy2:6032", "127.0.0.2:6032"] {
+            assert!(!own("10.0.0.5:6032", "127.0.0.1:6032", peer), "{peer}");
+            assert!(!own("0.0.0.0:6032", "10.0.0.5:6032", peer), "{peer}");
+        }
+        assert!(!own("0.0.0.0:6032", "127.0.0.1:6032", "192.0.2.1:6032"), "an address that no interface here has");
     }
 
     #[test]

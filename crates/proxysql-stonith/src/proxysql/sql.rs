@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    ENDED_NAME, EXTENDED_NAME, Place, RETURNS_NAME, SCRATCH_NAME, Statement, WATCHED_NAME, copy_name,
+    ENDED_NAME, EXTENDED_NAME, PAUSED_NAME, Place, RETURNS_NAME, SCRATCH_NAME, Statement, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
 use stonith_core::orders::Release;
@@ -21,8 +21,9 @@ pub const LOCK_TTL_S: u64 = 30;
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The agents' own tables in `main` that are not the rest of an apply: lease, releases, and nodes with ended sessions.
-pub const SHARED: [&str; 3] = [LEASE_NAME, RELEASED_NAME, ENDED_NAME];
+/// The agents' own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions, and
+/// the note of a pause.
+pub const SHARED: [&str; 4] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, ENDED_NAME];
 
 /// Reads the connections in use.
 pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
@@ -79,8 +80,20 @@ pub const FOREIGN: &str = "\
     UNION ALL SELECT writer_hostgroup,backup_writer_hostgroup,reader_hostgroup,offline_hostgroup FROM runtime_mysql_galera_hostgroups \
     UNION ALL SELECT writer_hostgroup,reader_hostgroup,reader_hostgroup,reader_hostgroup FROM runtime_mysql_aws_aurora_hostgroups";
 
-/// Counts the ProxySQL Cluster peers.
-pub const PEERS: &str = "SELECT count(*) FROM runtime_proxysql_servers";
+/// Reads the ProxySQL Cluster peers, which may include this ProxySQL.
+pub const PEERS: &str = "SELECT hostname, port FROM runtime_proxysql_servers";
+
+/// Reads the addresses of this ProxySQL's admin interface, as it has them.
+pub const ADMIN_ADDRESSES: &str = "SELECT @@admin-mysql_ifaces";
+
+/// Reads whether ProxySQL is paused. No record before 2.6 (facts §6).
+pub const PAUSED: &str = "SELECT Variable_Value FROM stats_mysql_global WHERE Variable_Name='mysql_listener_paused'";
+
+/// Reads the agents that noted that they pause ProxySQL.
+pub const PAUSE_NOTE: &str = "SELECT owner FROM main.stonith_paused";
+
+/// Counts the client sessions.
+pub const CLIENTS: &str = "SELECT count(*) FROM stats_mysql_processlist";
 
 /// Reads the stamp, which changes with every write to ProxySQL's tables.
 ///
@@ -160,7 +173,17 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
         Statement::DropEnded => drop_ours(ENDED_NAME),
         Statement::DropScratch => drop_ours(SCRATCH_NAME),
-        Statement::Pause(_) => String::new(),
+        Statement::MakePauseNote => {
+            format!("CREATE TABLE IF NOT EXISTS main.{PAUSED_NAME} AS SELECT '' AS owner, 0 AS noted WHERE 0")
+        }
+        Statement::NotePause { owner } => note_pause(owner),
+        Statement::PauseProxy => "PROXYSQL PAUSE".to_owned(),
+        Statement::TakeBackPauseNote { owner } => {
+            format!("DELETE FROM main.{PAUSED_NAME} WHERE owner={}", quote(owner))
+        }
+        Statement::ResumeProxy => "PROXYSQL RESUME".to_owned(),
+        Statement::DropPauseNote => drop_ours(PAUSED_NAME),
+        Statement::Wait(_) => String::new(),
     }
 }
 
@@ -230,6 +253,14 @@ fn note_returns(returns: &BTreeMap<Node, Role>) -> String {
     format!(
         "CREATE TABLE main.{RETURNS_NAME} AS WITH noted(hostname,port,role) AS (VALUES {}) SELECT * FROM noted",
         of_nodes(returns, |role| quote(&role.to_string()))
+    )
+}
+
+fn note_pause(owner: &str) -> String {
+    let owner = quote(owner);
+    format!(
+        "INSERT INTO main.{PAUSED_NAME} SELECT {owner},{NOW} \
+         WHERE NOT EXISTS (SELECT 1 FROM main.{PAUSED_NAME} WHERE owner={owner})"
     )
 }
 

@@ -38,6 +38,11 @@ impl Version {
     pub fn monitor_writes_memory(self) -> bool {
         self < Self::new(2, 5, 2)
     }
+
+    /// Whether `PROXYSQL RESUME` may hang (facts §6). An early 3.0.0 is older than 2.7.2.
+    pub fn resume_may_hang(self) -> bool {
+        self < Self::new(2, 7, 2) || self == Self::new(3, 0, 0)
+    }
 }
 
 impl fmt::Display for Version {
@@ -91,6 +96,13 @@ mod tests {
         let highest = TRIED[TRIED.len() - 1];
         assert!(!highest.is_ahead() && !version("2.5.5").is_ahead());
         assert!(Version { patch: highest.patch + 1, ..highest }.is_ahead());
+    }
+
+    #[test]
+    fn resume_may_hang_before_2_7_2_and_in_the_alpha_of_3_0() {
+        let may_hang = |text: &str| text.parse::<Version>().unwrap().resume_may_hang();
+        assert!(["2.4.8", "2.7.1-16-g2726c27", "3.0.0-alpha"].into_iter().all(may_hang));
+        assert!(!["2.7.2", "2.7.3", "3.0.1"].into_iter().any(may_hang));
     }
 
     #[test]

@@ -30,6 +30,15 @@ fn side_effects(proxy: &Node, done: &Done) {
     if done.finished_earlier {
         tracing::warn!(%proxy, "finished an interrupted apply");
     }
+    if done.paused {
+        tracing::warn!(%proxy, "paused: it takes no clients (PROXYSQL PAUSE)");
+    }
+    if done.clients_ended > 0 {
+        tracing::info!(%proxy, ended = done.clients_ended, "client sessions ended");
+    }
+    if done.resumed {
+        tracing::info!(%proxy, "resumed: it takes clients again (PROXYSQL RESUME)");
+    }
     if done.sessions_ended > 0 {
         tracing::info!(%proxy, ended = done.sessions_ended, "sessions ended on fenced nodes");
     }

@@ -15,12 +15,18 @@ pub fn plan(snapshot: &Snapshot) -> String {
     if plan.finishes_apply {
         text.push_str("  finish an interrupted apply\n");
     }
+    if plan.clients == Some("pause") {
+        text.push_str("  take no clients (PROXYSQL PAUSE), and end their sessions\n");
+    }
     for change in &plan.changes {
         let _ = writeln!(text, "  {}", changed(snapshot, change));
     }
     for node in &plan.ends_sessions {
         let node = snapshot.node(node).map_or_else(|| node.to_string(), NodeReport::name);
         let _ = writeln!(text, "  end the sessions that still use {node}");
+    }
+    if plan.clients == Some("resume") {
+        text.push_str("  take clients again (PROXYSQL RESUME)\n");
     }
     // Nodes that Orchestrator does not know are left out here: a condition counts them.
     let is_plain = |verdict, reason| verdict == "keep" || (verdict == "ignore" && reason == Some("not-known"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab::orchestrator::Fault;
-use lab::proxysql::Verdict;
+use lab::proxysql::{SessionError, Verdict};
 use proxysql_stonith::agent::TickError;
 use proxysql_stonith::secret::{Credential, Secret};
 use proxysql_stonith::state::StateDir;
@@ -99,10 +99,10 @@ async fn a_proxysql_that_is_down_does_not_cost_the_lease() {
     assert!(stage.is_fenced("node01"));
 }
 
-/// ProxySQL Cluster would copy the isolation to peers that still reach Orchestrator.
+/// ProxySQL Cluster would copy rows to peers that still reach Orchestrator.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxysql_with_peers_is_not_isolated() {
-    for (peers, lease_state) in [(true, LeaseState::Held), (false, LeaseState::Isolated)] {
+async fn a_proxysql_with_peers_is_isolated_by_a_pause_and_another_one_by_its_rows() {
+    for peers in [true, false] {
         let stage = Stage::set().await;
         if peers {
             stage.sql("INSERT INTO proxysql_servers (hostname) VALUES ('peer')");
@@ -112,8 +112,9 @@ async fn a_proxysql_with_peers_is_not_isolated() {
         tick(&mut agent).await.unwrap();
         let mut cut_off = stage.agent_that_asks(&["http://127.0.0.1:9".to_owned()], agent.memory().clone());
         make_old(&mut cut_off);
-        assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, lease_state);
+        assert_eq!(tick(&mut cut_off).await.unwrap().decision.lease_state, LeaseState::Isolated);
         assert_eq!(stage.is_fenced("node01"), !peers, "{}", stage.runtime());
+        assert_eq!(stage.proxysql.connect().write() == Err(SessionError::NoProxy), peers);
     }
 }
 

@@ -15,6 +15,7 @@ mod names;
 mod operators;
 mod orders;
 mod outside;
+mod paused;
 #[path = "../pki/mod.rs"]
 mod pki;
 mod quiet;

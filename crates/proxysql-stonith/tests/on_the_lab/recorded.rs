@@ -44,10 +44,18 @@ fn recorded() -> &'static BTreeSet<String> {
     static SHAPES: OnceLock<BTreeSet<String>> = OnceLock::new();
     SHAPES.get_or_init(|| {
         let folder = format!("{}/../lab/tests/recordings/22-admin", env!("CARGO_MANIFEST_DIR"));
-        let text =
-            ["program.txt", "probe.txt", "return.txt", "shared.txt", "bytes.txt", "sessions.txt", "operators.txt"]
-                .map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap())
-                .concat();
+        let text = [
+            "program.txt",
+            "probe.txt",
+            "return.txt",
+            "shared.txt",
+            "pause.txt",
+            "bytes.txt",
+            "sessions.txt",
+            "operators.txt",
+        ]
+        .map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap())
+        .concat();
         text.lines().filter(|line| !line.starts_with(['#', ' '])).map(shape).collect()
     })
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod balancers;
 mod by_hand;
+mod cluster;
 mod failover;
 mod login;
 mod matrix;

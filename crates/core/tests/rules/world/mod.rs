@@ -12,13 +12,13 @@ use stonith_core::decide::{Decision, decide, leader_query};
 use stonith_core::lease::LeaseAction;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::observed::{Observed, ProxyView, SharedLease};
+use stonith_core::observed::{Observed, PauseSeen, ProxyView, SharedLease};
 use stonith_core::orchestrator::{
     Addresses, Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, Recovery, RecoveryHistory,
     SkippedEntry, UnderWay,
 };
 use stonith_core::orders::Orders;
-use stonith_core::plan::Directive;
+use stonith_core::plan::{Directive, PauseAction};
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, RowKey, Status};
 
@@ -361,6 +361,13 @@ impl Lab {
             (Some(LeaseAction::End), _) => None,
             (None, lease) => lease,
         };
+        match plan.pause {
+            Some(PauseAction::Pause(seen)) => {
+                self.proxy.pause = PauseSeen { paused: true, noted: seen.noted || !seen.paused, clients: 0 };
+            }
+            Some(PauseAction::Resume) => self.proxy.pause = PauseSeen::default(),
+            None => {}
+        }
         for (node, release) in &plan.releases {
             let released = self.proxy.released.entry(node.clone()).or_default();
             *released = released.and(*release);

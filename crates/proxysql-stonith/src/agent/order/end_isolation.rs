@@ -63,7 +63,9 @@ impl Target<'_> {
 
     async fn end_isolation(&mut self, end: IsolationEnd) -> Result<(), TargetError> {
         let IsolationEnd { back, decision, .. } = end;
-        let decision = self.plan_for_nodes(&back, decision);
+        let pause = decision.plan.pause;
+        let mut decision = self.plan_for_nodes(&back, decision);
+        decision.plan.pause = pause;
         let outcome = self.apply(&decision).await?;
         let seen = self.look_again("the rows were", "restored").await?;
         let left = back.iter().flat_map(|node| self.rows_of(&seen, node)).filter(|row| is_ours(row));

@@ -38,6 +38,8 @@ pub struct World {
     pub proxy: Proxy,
     /// The one at site 2, where there are sites.
     pub far_proxy: Option<Proxy>,
+    /// The third of a ProxySQL Cluster.
+    pub third_proxy: Option<Proxy>,
     pub raft: Raft,
     pub nodes: Nodes,
     pub network: Rc<Network>,
@@ -53,6 +55,15 @@ impl World {
     /// The same with two ProxySQLs.
     pub fn with_two_proxies(binaries: Binaries) -> Self {
         Self::set_up(binaries, Network::loopback(), 2, (&Backend::Raft, Access::plain())).discovered()
+    }
+
+    /// The same with three ProxySQLs, which are a ProxySQL Cluster.
+    pub fn with_a_cluster(binaries: Binaries) -> Self {
+        let access = (&Backend::Raft, Access::plain());
+        let world = Self::set_up(binaries, Network::loopback(), 3, access).discovered();
+        let members: Vec<(String, u16)> = world.proxies().map(|proxy| (proxy.address(), proxy.admin_port)).collect();
+        world.proxies().for_each(|proxy| proxy.join(&members));
+        world
     }
 
     /// The same with two Orchestrators without raft, whose database is the MariaDB outside the cluster.
@@ -95,12 +106,13 @@ impl World {
             nodes.root(OUTSIDER, &format!("create database orchestrator; {user}"));
         }
         let proxy = |n| Proxy::start(&network, n, dir.path(), binaries.proxysql.clone(), &nodes);
-        let (mut proxy, mut far_proxy) = (proxy(1), (proxies > 1).then(|| proxy(2)));
+        let (mut far_proxy, mut third_proxy) = ((proxies > 1).then(|| proxy(2)), (proxies > 2).then(|| proxy(3)));
+        let mut proxy = proxy(1);
         let raft = Raft::start_all(&network, dir.path(), binaries.orchestrator, nodes.port, orchestrator);
-        for proxy in [Some(&mut proxy), far_proxy.as_mut()].into_iter().flatten() {
+        for proxy in [Some(&mut proxy), far_proxy.as_mut(), third_proxy.as_mut()].into_iter().flatten() {
             proxy.set_orchestrator(raft.endpoints());
         }
-        Self { proxy, far_proxy, raft, nodes, network, _dir: dir }
+        Self { proxy, far_proxy, third_proxy, raft, nodes, network, _dir: dir }
     }
 
     /// The same, as soon as Orchestrator knows all nodes.
@@ -141,7 +153,7 @@ impl World {
 
     /// All proxies.
     pub fn proxies(&self) -> impl Iterator<Item = &Proxy> {
-        [Some(&self.proxy), self.far_proxy.as_ref()].into_iter().flatten()
+        [Some(&self.proxy), self.far_proxy.as_ref(), self.third_proxy.as_ref()].into_iter().flatten()
     }
 
     /// Node 2 is the one that Orchestrator promotes.

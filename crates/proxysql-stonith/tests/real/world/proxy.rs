@@ -139,6 +139,42 @@ impl Proxy {
         });
     }
 
+    /// Makes it a member of a ProxySQL Cluster with these admin addresses, itself among them.
+    pub fn join(&self, members: &[(String, u16)]) {
+        let rows: Vec<String> = members.iter().map(|(host, port)| format!("('{host}',{port})")).collect();
+        let statements = [
+            "SET admin-admin_credentials='admin:admin;radmin:radmin;cluster:cluster'".to_owned(),
+            "SET admin-cluster_username='cluster'".to_owned(),
+            "SET admin-cluster_password='cluster'".to_owned(),
+            "LOAD ADMIN VARIABLES TO RUNTIME".to_owned(),
+            "SAVE ADMIN VARIABLES TO DISK".to_owned(),
+            format!("INSERT INTO proxysql_servers(hostname,port) VALUES {}", rows.join(",")),
+            "LOAD PROXYSQL SERVERS TO RUNTIME".to_owned(),
+            "SAVE PROXYSQL SERVERS TO DISK".to_owned(),
+        ];
+        for statement in statements {
+            self.admin(&statement);
+        }
+    }
+
+    /// Starts it again if it died, as systemd does.
+    pub fn start_again_if_it_died(&mut self) -> bool {
+        let has_died = self.proxysql.as_mut().is_none_or(|process| process.0.try_wait().expect("its state").is_some());
+        if has_died {
+            self.run();
+        }
+        has_died
+    }
+
+    /// Its rows, in every layer.
+    pub fn layers(&self) -> String {
+        let layer = |table: &str| {
+            let columns = "hostgroup_id,hostname,port,status,weight,max_connections,comment";
+            format!("{table}\n{}", self.admin(&format!("SELECT {columns} FROM {table} ORDER BY 1,2,3")))
+        };
+        ["runtime_mysql_servers", "main.mysql_servers", "disk.mysql_servers"].map(layer).concat()
+    }
+
     /// What sends ProxySQL a signal.
     pub fn signal(&self, signal: &str) -> Command {
         let mut command = Command::new("kill");
