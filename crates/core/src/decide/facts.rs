@@ -340,7 +340,7 @@ impl<'a> Facts<'a> {
                 if other == node || !online.contains(other) || topology.co_primaries(node, other) {
                     continue;
                 }
-                if is_harmless || was_lost {
+                if is_harmless || was_lost || topology.leads_instead_of(node, other) {
                     continue;
                 }
                 let since_s = *self.memory.nodes.second_writers.get(node).unwrap_or(&answer.date_s);

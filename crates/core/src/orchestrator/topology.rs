@@ -163,6 +163,14 @@ impl<'a> Topology<'a> {
         leads(failed) && !successor.is_some_and(leads)
     }
 
+    /// Whether running replicas follow a node, and nobody but that node follows its primary. A node that was promoted
+    /// without `RESET SLAVE ALL` looks like this beside its returned predecessor until its record is read. So does a
+    /// writable replica in the middle of a chain.
+    pub fn leads_instead_of(&self, node: &Node, primary: &Node) -> bool {
+        let leads = |a: &Node, b: &Node| self.running_replicas(a).any(|replica| replica.node != *b);
+        leads(node, primary) && !leads(primary, node)
+    }
+
     fn successor_takes_writes(&self, failed: &Node) -> bool {
         let successor = self.newest.superseding(failed).and_then(|record| record.successor.as_ref());
         let shown = successor.and_then(|successor| self.instance(successor));

@@ -73,6 +73,22 @@ fn i5_a_node_that_was_lost_in_a_recovery_is_no_primary_to_fence_its_successor_fo
 }
 
 #[test]
+fn i5_a_node_promoted_without_reset_is_not_fenced_beside_its_returned_predecessor_while_its_record_is_unread() {
+    let mut lab = Lab::healthy();
+    lab.history = HistoryRead::Nothing;
+    // node03 follows node02, and node02 follows node01 again once that one is back. There is no mark.
+    lab.failover("node01", "node02").downtime_ends("node01").returns_writable("node01");
+    lab.has_settings_left("node02", "node01").server("node02").replicating = true;
+    for _ in 0..30 {
+        lab.put(row(10, "node01", Status::Online)).next();
+        assert!(!lab.is_fenced("node02"), "{}", lab.rows("node02"));
+    }
+    // Another replica of node01 shows that node02 is one, too.
+    lab.follows("node03", "node01").put(row(10, "node01", Status::Online)).run_s(3);
+    assert_eq!(lab.fenced(), ["node02"]);
+}
+
+#[test]
 fn co_primaries_are_left_alone() {
     let mut lab = Lab::new();
     for (name, other) in [("node01", "node02"), ("node02", "node01")] {
