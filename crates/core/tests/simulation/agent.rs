@@ -263,7 +263,10 @@ impl Agent {
         if self.order.is_some() {
             return;
         }
-        if let Some(n) = self.unfence.iter().copied().find(|n| cluster.is_well(*n)) {
+        // He takes turns: one that has to wait for another does not hold that one up.
+        let well: Vec<usize> = self.unfence.iter().copied().filter(|n| cluster.is_well(*n)).collect();
+        let turn = usize::try_from(self.ticks).expect("few ticks");
+        if let Some(&n) = well.get(turn % well.len().max(1)) {
             let node = node(NODES[n]);
             let now_s = now_s(now_ms) - self.wall_back_s;
             let release = release_by_order(&self.memory, leader, &node, now_s);

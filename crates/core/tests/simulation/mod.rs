@@ -301,6 +301,9 @@ impl Simulation {
                 proxy.troubled_ms = proxy.troubled_ms.max(now_ms + stopped_ms);
                 if proxy.put_in(to) {
                     self.rules.back_by_hand(p, to);
+                } else {
+                    // The node is fenced there still, so its switch shows at the proxies only in part.
+                    self.cluster.switched = Some((now_ms, false));
                 }
             }
         }

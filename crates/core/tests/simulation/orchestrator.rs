@@ -384,8 +384,8 @@ impl Cluster {
         Some(to)
     }
 
-    /// Whether somebody made this node the primary while no agent watched, it is that still, and another node, not the one
-    /// that was it before, runs from it.
+    /// Whether somebody made this node the primary while no agent watched, it is that still, also by the leader's last
+    /// check, and another node, not the one that was it before, runs from it.
     pub fn was_switched_unwatched(&self, n: usize) -> bool {
         let runs = |(other, server): (usize, &Server)| {
             other != n && server.life == Life::Up && server.follows == Some(n) && server.read_only
@@ -393,6 +393,7 @@ impl Cluster {
         n == self.primary
             && self.switched == Some((self.promoted_at_ms, true))
             && self.servers[n].life == Life::Up
+            && self.leader.is_some_and(|orc| self.orcs[orc].polled.get(&n).is_some_and(|instance| instance.valid))
             && self.servers.iter().enumerate().filter(|(other, _)| *other != self.primary_before).any(runs)
     }
 

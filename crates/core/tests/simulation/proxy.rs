@@ -76,6 +76,8 @@ pub struct Proxy {
     pub moved: bool,
     /// Something happened here: what has a deadline starts anew.
     pub troubled_ms: u64,
+    /// When somebody LOADed by hand last.
+    pub loaded_ms: u64,
     /// How often ProxySQL started: appliers lose their connection.
     pub starts: u64,
     pub now_ms: u64,
@@ -166,6 +168,7 @@ impl Proxy {
             disk_spoiled: false,
             moved: false,
             troubled_ms: 0,
+            loaded_ms: 0,
             starts: 1,
             now_ms,
             applied: BTreeMap::new(),
@@ -431,6 +434,7 @@ impl Proxy {
         let memory = self.rows(Place::Memory);
         self.edits.retain(|edit| edit.found(&memory) == Some(false));
         self.edits.iter_mut().for_each(|edit| edit.loaded = true);
+        self.loaded_ms = self.now_ms;
         self.moved = true;
     }
 

@@ -283,11 +283,17 @@ impl Rules {
         };
         self.applies += 1;
         // Without ProxySQL's count of LOADs nobody can tell whose LOAD took it live. A LOAD that is made up for takes along
-        // what was staged between it and the apply's end.
+        // what was staged between it and the apply's end. After a LOAD by hand before the apply's own, an edit in the
+        // last moment before that one is told.
         let made_up = done.load_made_up == Some(true);
+        let by_hand = proxy.loaded_ms >= began_ms;
+        let told = |edit: &Edit| {
+            let row = format!(" {}/{}/", edit.hostgroup, edit.name);
+            by_hand && done.not_as_planned.iter().any(|what| what.contains(&row))
+        };
         let may_live = !proxy.world.checksums || made_up;
         for edit in proxy.edits.iter_mut().filter(|edit| edit.in_apply) {
-            (edit.in_apply, edit.may_live) = (false, may_live);
+            (edit.in_apply, edit.may_live) = (false, may_live || told(edit));
         }
         let runtime = proxy.rows(Place::Runtime);
         if made_up {
