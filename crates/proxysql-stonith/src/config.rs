@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub use flags::{Flags, word};
 use layers::Layers;
 pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
 pub use reference::reference;
-pub use secrets::{CredentialSource, SecretError, SecretSource};
+pub use secrets::{CredentialSource, PasswordOf, SecretError, SecretSource};
 use show::Shown;
 pub use value::{Value, Written, Wrong};
 pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
@@ -79,16 +80,12 @@ pub enum Mode {
 pub struct Config {
     /// The config file that was read.
     pub file: Option<PathBuf>,
-    /// How to reach Orchestrator.
-    pub orchestrator: OrchestratorConfig,
+    /// The Orchestrators, at least one. The only one may have no name; several have different names.
+    pub orchestrators: Vec<Arc<OrchestratorConfig>>,
     /// The ProxySQLs, at least one, all different.
     pub proxies: Vec<ProxyConfig>,
-    /// What fences a node.
-    pub policy: PolicyConfig,
-    /// The instance of each row that has another name.
-    aliases: Aliases,
-    /// What happens without a lease.
-    pub isolation: IsolationConfig,
+    /// The aliases of all ProxySQLs.
+    aliases: Arc<Aliases>,
     /// How the agent runs.
     pub run: RunConfig,
     /// How the program logs.
@@ -97,9 +94,11 @@ pub struct Config {
     shown: BTreeMap<String, Shown>,
 }
 
-/// `[orchestrator]`.
+/// `[orchestrator]`, or one `[[orchestrator]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrchestratorConfig {
+    /// The name of an `[[orchestrator]]`.
+    pub name: Option<String>,
     /// The URLs as given, with or without `/api`: scheme, host, and optionally port and prefix. All different.
     pub endpoints: Vec<String>,
     /// The credential for basic auth.
@@ -149,9 +148,17 @@ pub struct ProxyConfig {
     pub ca_file: Option<PathBuf>,
     /// Whether to change a ProxySQL whose monitor writes memory, so that it loses what somebody has staged.
     pub accept_lost_edits: bool,
+    /// The Orchestrator that decides for its nodes.
+    pub orchestrator: Arc<OrchestratorConfig>,
+    /// What fences a node.
+    pub policy: PolicyConfig,
+    /// What happens without a lease.
+    pub isolation: IsolationConfig,
+    /// The instance of each row that has another name.
+    aliases: Arc<Aliases>,
 }
 
-/// `[policy]`.
+/// `[policy]`, and what `[proxysql.policy]` sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyConfig {
     /// Which downtimes fence.
@@ -172,11 +179,11 @@ pub struct PolicyConfig {
     pub mode: Enforcement,
 }
 
-/// `[isolation]`.
+/// `[isolation]`, and what `[proxysql.isolation]` sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsolationConfig {
-    /// `None` is the default, which depends on the mode. See [`Config::isolation_after`].
-    pub after: Option<Duration>,
+    /// `None` is the default, which depends on the mode. See [`IsolationConfig::in_force`].
+    pub after: Option<Sourced<Duration>>,
     /// Which rows an isolation takes out of service.
     pub scope: IsolationScope,
 }
@@ -240,28 +247,19 @@ impl Config {
 
     /// The largest gap between two ticks, in ms.
     pub fn tick_ms(&self, mode: Mode) -> u64 {
-        match mode {
-            Mode::Once => duration::millis(self.run.scheduler_interval),
-            Mode::Daemon => duration::millis(self.run.interval).saturating_mul(100 + JITTER_PERCENT) / 100,
-        }
+        self.run.tick_ms(mode)
     }
 
-    /// A cut-off proxy is out of service this long after the leader's last answer. The default is 10 s, or what the
-    /// interval needs.
-    pub fn isolation_after(&self, mode: Mode) -> Duration {
-        let shortest = Duration::from_millis(Policy::shortest_isolation_after_ms(self.tick_ms(mode)));
-        self.isolation.after.unwrap_or(DEFAULT_ISOLATION_AFTER.max(shortest))
-    }
-
-    /// The policy for [`stonith_core::decide`].
+    /// The policy for [`stonith_core::decide`] at this ProxySQL.
     ///
     /// # Errors
     /// `isolation.after` is too short for this mode: an election would take the proxy out of service (I9).
-    pub fn policy(&self, mode: Mode) -> Result<Policy, ConfigError> {
+    pub fn policy(&self, proxy: &ProxyConfig, mode: Mode) -> Result<Policy, ConfigError> {
         let tick_ms = self.tick_ms(mode);
-        let after = self.isolation_after(mode);
+        let ProxyConfig { policy, isolation, aliases, .. } = proxy;
+        let after = isolation.in_force(tick_ms);
         let shortest = Policy::shortest_isolation_after_ms(tick_ms);
-        if self.isolation.scope != IsolationScope::Off && duration::millis(after) < shortest {
+        if isolation.scope != IsolationScope::Off && duration::millis(after) < shortest {
             let ticks = match mode {
                 Mode::Once => "two starts by ProxySQL's scheduler (run.scheduler_interval)",
                 Mode::Daemon => "two ticks (run.interval + 20 %)",
@@ -272,20 +270,21 @@ impl Config {
                 duration::show(Duration::from_millis(shortest)),
                 duration::show(Duration::from_millis(tick_ms * 2)),
             );
-            return Err(ConfigError::new(self.origin("isolation.after"), "isolation.after", problem));
+            let origin = isolation.after.as_ref().map_or(Origin::Default, |after| after.origin.clone());
+            return Err(ConfigError::new(origin, "isolation.after", problem));
         }
         Ok(Policy {
-            fence_on: self.policy.fence_on,
-            max_downtime_fences: self.policy.max_downtime_fences,
-            isolation_scope: self.isolation.scope,
+            fence_on: policy.fence_on,
+            max_downtime_fences: policy.max_downtime_fences,
+            isolation_scope: isolation.scope,
             isolation_after_ms: duration::millis(after),
             tick_ms,
-            blind_isolates: self.policy.on_blind == OnBlind::Isolate,
-            end_possible_holders: self.policy.end_possible_holders,
-            excluded_hostgroups: self.policy.exclude_hostgroups.iter().copied().collect(),
-            writer_hostgroups: self.policy.writer_hostgroups.iter().copied().collect(),
-            aliases: self.aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
-            errant_gtid: self.policy.errant_gtid,
+            blind_isolates: policy.on_blind == OnBlind::Isolate,
+            end_possible_holders: policy.end_possible_holders,
+            excluded_hostgroups: policy.exclude_hostgroups.iter().copied().collect(),
+            writer_hostgroups: policy.writer_hostgroups.iter().copied().collect(),
+            aliases: aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
+            errant_gtid: policy.errant_gtid,
         })
     }
 
@@ -297,6 +296,25 @@ impl Config {
     /// The effective config as a config file, every line with its origin, secrets hidden.
     pub fn to_toml(&self) -> String {
         show::to_toml(self)
+    }
+}
+
+impl RunConfig {
+    /// The largest gap between two ticks, in ms.
+    fn tick_ms(&self, mode: Mode) -> u64 {
+        match mode {
+            Mode::Once => duration::millis(self.scheduler_interval),
+            Mode::Daemon => duration::millis(self.interval).saturating_mul(100 + JITTER_PERCENT) / 100,
+        }
+    }
+}
+
+impl IsolationConfig {
+    /// A cut-off proxy is out of service this long after the leader's last answer. The default is 10 s, or what the
+    /// interval needs.
+    pub fn in_force(&self, tick_ms: u64) -> Duration {
+        let shortest = Duration::from_millis(Policy::shortest_isolation_after_ms(tick_ms));
+        self.after.as_ref().map_or(DEFAULT_ISOLATION_AFTER.max(shortest), |after| after.value)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use proxysql_stonith::config::{Config, ConfigError, Environment, Flags, duration, keys};
+use proxysql_stonith::config::{Config, ConfigError, Environment, Flags, Origin, duration, keys};
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
@@ -21,8 +21,11 @@ fn load(path: &Path) -> Result<Config, ConfigError> {
 
 /// All of a config but where it came from.
 fn values(config: &Config) -> impl PartialEq + std::fmt::Debug + use<> {
-    let Config { orchestrator, proxies, policy, isolation, run, log, .. } = config.clone();
-    (orchestrator, proxies, policy, isolation, run, log)
+    let Config { orchestrators, mut proxies, run, log, .. } = config.clone();
+    for after in proxies.iter_mut().filter_map(|proxy| proxy.isolation.after.as_mut()) {
+        after.origin = Origin::Default;
+    }
+    (orchestrators, proxies, run, log)
 }
 
 fn toml_text(text: &str) -> String {
@@ -72,7 +75,18 @@ fn config(secret: String) -> impl Strategy<Value = String> {
         .prop_map(|(endpoints, credential, verify, connect, read, tick)| {
             format!("[orchestrator]\n{endpoints}{}{verify}{connect}{read}{tick}", credential.unwrap_or_default())
         });
-    let proxy = (name(), line("accept_lost_edits", any::<bool>().prop_map(|allow| allow.to_string())));
+    let hostgroups = || {
+        let all = prop::collection::btree_set(0..100_000_u32, 0..4);
+        all.prop_map(|all| format!("{all:?}").replace(['{'], "[").replace('}', "]"))
+    };
+    let own =
+        (line("mode", word(&["enforce", "observe"])), line("exclude_hostgroups", hostgroups()), line("after", time()))
+            .prop_map(|(mode, excluded, after)| {
+                format!("[proxysql.policy]\n{mode}{excluded}[proxysql.isolation]\n{after}")
+            });
+    let accepts = line("accept_lost_edits", any::<bool>().prop_map(|allow| allow.to_string()));
+    // Its own sections come after its keys.
+    let proxy = (name(), (accepts, prop::option::of(own)).prop_map(|(keys, own)| keys + &own.unwrap_or_default()));
     let addresses = "([a-z]{1,5}(\\.[a-z]{1,5})?|\\[fe80::[1-9]\\]):[1-9][0-9]{0,3}";
     let proxies = prop::collection::btree_map(addresses, proxy, 1..4).prop_map(move |proxies: BTreeMap<_, _>| {
         let one = |(address, (user, allow)): (String, (String, String))| {
@@ -81,10 +95,6 @@ fn config(secret: String) -> impl Strategy<Value = String> {
         };
         proxies.into_iter().map(one).collect::<String>()
     });
-    let hostgroups = || {
-        let all = prop::collection::btree_set(0..100_000_u32, 0..4);
-        all.prop_map(|all| format!("{all:?}").replace(['{'], "[").replace('}', "]"))
-    };
     let policy = (
         line("mode", word(&["enforce", "observe"])),
         line("fence_on", word(&["any-downtime", "lost-in-recovery"])),

@@ -7,7 +7,9 @@ use stonith_core::memory::Memory;
 use super::kept::peeked_memory;
 use super::{Agent, AgentSettings, Credentials, owner_of_process};
 use crate::clock::Now;
-use crate::config::{Config, ConfigError, CredentialSource, Enforcement, Mode, ProxyConfig, ProxyTls, SecretError};
+use crate::config::{
+    Config, ConfigError, CredentialSource, Enforcement, Mode, OrchestratorConfig, ProxyConfig, ProxyTls, SecretError,
+};
 use crate::orchestrator::{Client, Endpoint, EndpointError, Settings as OrchestratorSettings, TlsSettings};
 use crate::proxysql::{ServerCheck, Settings as ProxySettings, Tls};
 use crate::secret::Credential;
@@ -64,9 +66,9 @@ fn admin_tls(proxy: &ProxyConfig) -> Result<Option<Tls>, TlsError> {
     Tls::new(check, proxy.ca_file.as_deref()).map(Some)
 }
 
-/// The configured Orchestrator endpoints.
-pub fn endpoints(config: &Config) -> Result<Vec<Endpoint>, EndpointError> {
-    config.orchestrator.endpoints.iter().map(|url| url.parse()).collect()
+/// The endpoints of an Orchestrator.
+pub fn endpoints(orchestrator: &OrchestratorConfig) -> Result<Vec<Endpoint>, EndpointError> {
+    orchestrator.endpoints.iter().map(|url| url.parse()).collect()
 }
 
 /// The files of one ProxySQL in the state directory.
@@ -74,16 +76,15 @@ pub fn state_dir(config: &Config, proxy: &ProxyConfig) -> StateDir {
     StateDir::new(&config.run.state_dir, &proxy.address)
 }
 
-fn sources(config: &Config, proxy: &ProxyConfig) -> Sources {
-    Sources { proxysql: proxy.credential.clone(), orchestrator: config.orchestrator.credential.clone() }
+fn sources(proxy: &ProxyConfig) -> Sources {
+    Sources { proxysql: proxy.credential.clone(), orchestrator: proxy.orchestrator.credential.clone() }
 }
 
-/// The settings to reach Orchestrator.
-pub fn orchestrator_settings(config: &Config) -> Result<OrchestratorSettings, BuildError> {
-    let orchestrator = &config.orchestrator;
+/// The settings to reach an Orchestrator.
+pub fn orchestrator_settings(orchestrator: &OrchestratorConfig) -> Result<OrchestratorSettings, BuildError> {
     let tls = &orchestrator.tls;
     Ok(OrchestratorSettings {
-        endpoints: endpoints(config)?,
+        endpoints: endpoints(orchestrator)?,
         auth: orchestrator.credential.as_ref().map(CredentialSource::read).transpose()?,
         tls: TlsSettings {
             insecure: !tls.verify,
@@ -104,8 +105,8 @@ pub fn agent(
     memory: Memory,
     owner: String,
 ) -> Result<Agent, BuildError> {
-    let sources = sources(config, proxy);
-    let client = Client::new(orchestrator_settings(config)?)?;
+    let sources = sources(proxy);
+    let client = Client::new(orchestrator_settings(&proxy.orchestrator)?)?;
     let settings = AgentSettings {
         proxy: ProxySettings {
             address: proxy.address.clone(),
@@ -115,8 +116,8 @@ pub fn agent(
             timeout: ADMIN_TIMEOUT,
         },
         accept_lost_edits: proxy.accept_lost_edits,
-        policy: config.policy(mode)?,
-        observe_only: config.policy.mode == Enforcement::Observe,
+        policy: config.policy(proxy, mode)?,
+        observe_only: proxy.policy.mode == Enforcement::Observe,
     };
     Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }
@@ -126,7 +127,7 @@ pub fn agent(
 /// It decides by the interval of the agent that runs here, either a daemon or `run --once` by ProxySQL's scheduler.
 pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, BuildError> {
     // The mode to use if no agent has run here yet: one that the config fits.
-    let fits = if config.policy(Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
+    let fits = if config.policy(proxy, Mode::Daemon).is_ok() { Mode::Daemon } else { Mode::Once };
     let peeked = peeked_memory(&state_dir(config, proxy), |mode| config.tick_ms(mode.unwrap_or(fits)));
     let (memory, mode) = match peeked {
         Ok(peeked) => peeked,
@@ -136,6 +137,6 @@ pub fn looking_agent(config: &Config, proxy: &ProxyConfig) -> Result<Agent, Buil
             (Memory::first_start(&now.boot_id, now.boot_ms), None)
         }
     };
-    let mode = mode.filter(|mode| config.policy(*mode).is_ok()).unwrap_or(fits);
+    let mode = mode.filter(|mode| config.policy(proxy, *mode).is_ok()).unwrap_or(fits);
     agent(config, proxy, mode, memory, owner_of_process())
 }

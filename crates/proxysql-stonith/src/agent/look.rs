@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use stonith_core::condition::{Condition, Untold, in_force};
 use stonith_core::decide::{Decision, HoldReason, Verdict};
 use stonith_core::node::Node;
@@ -32,11 +33,19 @@ pub struct Planned {
     pub untold: Option<Untold>,
 }
 
+/// What the next ticks would do on every configured ProxySQL. All are looked at side by side, so none waits for another.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn plan_of_all(config: &Config, until: Instant) -> Result<Vec<Planned>, BuildError> {
+    try_join_all(config.proxies.iter().map(|proxy| plan_of(config, proxy, until))).await
+}
+
 /// What the next ticks would do. Looks again until `until`, while an answer of Orchestrator can still complete it.
 ///
 /// # Errors
 /// The config does not make an agent.
-pub async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Result<Planned, BuildError> {
+async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Result<Planned, BuildError> {
     let mut agent = looking_agent(config, proxy)?;
     let planned = loop {
         let now = Now::read();
@@ -66,24 +75,25 @@ fn may_be_told(leader: &LeaderView, until: Instant) -> bool {
     answers && Instant::now() < until
 }
 
-/// Observes every configured ProxySQL, and reads the state of the agent that runs here.
+/// Observes every configured ProxySQL, side by side, and reads the state of the agent that runs here.
 ///
 /// # Errors
 /// The config does not make an agent.
 pub async fn look_at_all(config: &Config) -> Result<Vec<Snapshot>, BuildError> {
-    let mut snapshots = Vec::new();
-    for proxy in &config.proxies {
-        let mut agent = looking_agent(config, proxy)?;
-        let now = Now::read();
-        let standing = state_dir(config, proxy).orders(&now);
-        let mut found: Vec<Condition> = silent_agent(config, proxy, &now).map(Condition::NoAgent).into_iter().collect();
-        found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
-        let suspended = Suspended::by(&standing, &now);
-        let looked = agent.look_once(standing.orders).await;
-        snapshots.push(seen(&agent, &looked, suspended, found));
-        agent.close().await;
-    }
-    Ok(snapshots)
+    try_join_all(config.proxies.iter().map(|proxy| look_at(config, proxy))).await
+}
+
+async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Snapshot, BuildError> {
+    let mut agent = looking_agent(config, proxy)?;
+    let now = Now::read();
+    let standing = state_dir(config, proxy).orders(&now);
+    let mut found: Vec<Condition> = silent_agent(config, proxy, &now).map(Condition::NoAgent).into_iter().collect();
+    found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
+    let suspended = Suspended::by(&standing, &now);
+    let looked = agent.look_once(standing.orders).await;
+    let snapshot = seen(&agent, &looked, suspended, found);
+    agent.close().await;
+    Ok(snapshot)
 }
 
 /// What `config check --connect` finds at one ProxySQL.
@@ -99,11 +109,19 @@ pub struct Checked {
     pub found: Option<String>,
 }
 
+/// Observes every configured ProxySQL as [`check`] does, side by side.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn check_all(config: &Config) -> Result<Vec<Checked>, BuildError> {
+    try_join_all(config.proxies.iter().map(|proxy| check(config, proxy))).await
+}
+
 /// Observes one ProxySQL as a first tick does, and makes and drops a scratch table unless the config only observes.
 ///
 /// # Errors
 /// The config does not make an agent.
-pub async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildError> {
+async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildError> {
     let mut agent = looking_agent(config, proxy)?.trying_to_write();
     let looked = agent.look_once(Orders::default()).await;
     let (served, known) = looked.as_ref().map_or((0, 0), |(observed, decision)| known(observed, decision));
@@ -155,12 +173,19 @@ fn silent_agent(config: &Config, proxy: &ProxyConfig, now: &Now) -> Option<Strin
     (silent_ms > longest_ms).then(text)
 }
 
-/// Whether each Orchestrator endpoint leads, or why that is unknown.
+/// What the endpoints of one Orchestrator answer: whether each leads, or why that is unknown.
+pub type Answers = Vec<(String, Result<bool, String>)>;
+
+/// What the endpoints of every Orchestrator answer, each with the Orchestrator's name. All are asked side by side.
 ///
 /// # Errors
 /// No client can be built from the config.
-pub async fn endpoints_answer(config: &Config) -> Result<Vec<(String, Result<bool, String>)>, BuildError> {
-    Ok(orchestrator::check(&orchestrator_settings(config)?).await?)
+pub async fn endpoints_answer(config: &Config) -> Result<Vec<(Option<&str>, Answers)>, BuildError> {
+    let all = config.orchestrators.iter().map(async |one| {
+        let answers = orchestrator::check(&orchestrator_settings(one)?).await?;
+        Ok((one.name.as_deref(), answers))
+    });
+    try_join_all(all).await
 }
 
 /// Which servers are not verified, so that another host could answer in their place. One text for each.
@@ -168,14 +193,17 @@ pub async fn endpoints_answer(config: &Config) -> Result<Vec<(String, Result<boo
 /// # Errors
 /// An endpoint is not a valid URL.
 pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
-    let of_orchestrator = &config.orchestrator;
-    let has_password = of_orchestrator.credential.is_some();
-    let anyone = orchestrator::unverified(&endpoints(config)?, !of_orchestrator.tls.verify, has_password);
-    let proxies = config
-        .proxies
-        .iter()
-        .filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off, p.socket.is_some()));
-    Ok(anyone.into_iter().chain(proxies).collect())
+    let mut found = Vec::new();
+    for one in &config.orchestrators {
+        let why = orchestrator::unverified(&endpoints(one)?, !one.tls.verify, one.credential.is_some());
+        found.extend(why.map(|why| match &one.name {
+            Some(name) => format!("Orchestrator {name}: {why}"),
+            None => why,
+        }));
+    }
+    let proxies = config.proxies.iter();
+    found.extend(proxies.filter_map(|p| proxysql::unverified(&p.address, p.tls != ProxyTls::Off, p.socket.is_some())));
+    Ok(found)
 }
 
 /// The ways to run that refuse the config, each with the reason.
@@ -183,10 +211,11 @@ pub fn unverified(config: &Config) -> Result<Vec<String>, BuildError> {
 /// # Errors
 /// Both ways refuse it.
 pub fn refused_modes(config: &Config) -> Result<Vec<(&'static str, ConfigError)>, ConfigError> {
-    match (config.policy(Mode::Daemon), config.policy(Mode::Once)) {
-        (Err(error), Err(_)) => Err(error),
+    let refusal = |mode| config.proxies.iter().find_map(|proxy| config.policy(proxy, mode).err());
+    match (refusal(Mode::Daemon), refusal(Mode::Once)) {
+        (Some(error), Some(_)) => Err(error),
         (daemon, once) => {
-            let refused = [("run", daemon.err()), ("run --once", once.err())];
+            let refused = [("run", daemon), ("run --once", once)];
             Ok(refused.into_iter().filter_map(|(name, error)| Some((name, error?))).collect())
         }
     }

@@ -48,15 +48,29 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Why an order was carried out nowhere.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// The config has `mode = "observe"`.
-    #[error("mode = \"observe\" never writes; to carry out the order, add --mode=enforce")]
-    ObserveMode,
+    /// The config has `mode = "observe"` for a ProxySQL.
+    #[error(
+        "ProxySQL {0} has mode = \"observe\", which never writes. To carry out the order, add --mode=enforce; for other \
+         ProxySQLs only, add --proxysql=HOST:PORT,..."
+    )]
+    ObserveMode(Node),
     /// No agent can be built from the config.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The name matches no node, or several.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// ProxySQLs of several Orchestrators have a node of this name.
+    #[error(
+        "{name:?} may be a different node at each of several Orchestrators. Nothing was changed; choose one with {}",
+        .choices.join(" or ")
+    )]
+    SeveralOrchestrators {
+        /// What was typed.
+        name: String,
+        /// A flag for each Orchestrator, which chooses its ProxySQLs.
+        choices: Vec<String>,
+    },
     /// The last-writer guard refused: the order would leave a writer hostgroup without an ONLINE node.
     #[error(
         "{node} is the last ONLINE writer of hostgroup {hostgroup} on ProxySQL {proxy}: without it, clients cannot write. \
@@ -214,8 +228,8 @@ impl<'c> Targets<'c> {
     /// # Errors
     /// `mode` is `observe`, or no agent can be built from the config.
     pub async fn reach(config: &'c Config) -> Result<Self, OrderError> {
-        if config.policy.mode == Enforcement::Observe {
-            return Err(OrderError::ObserveMode);
+        if let Some(proxy) = config.proxies.iter().find(|proxy| proxy.policy.mode == Enforcement::Observe) {
+            return Err(OrderError::ObserveMode(proxy.address.clone()));
         }
         let mut agents = Vec::new();
         for proxy in &config.proxies {
@@ -244,21 +258,47 @@ impl<'c> Targets<'c> {
         &self.unreached
     }
 
-    /// Finds the node that the operator means, among all managed rows.
-    fn find(&self, name: &str) -> Result<Node, OrderError> {
+    /// Finds the node that the operator means, and leaves the ProxySQLs of other Orchestrators alone.
+    ///
+    /// Each Orchestrator has its own clusters, so one name may be a different node at each.
+    async fn find(&mut self, name: &str) -> Result<Node, OrderError> {
         if self.reached.is_empty() {
             return Err(OrderError::NoneReached);
         }
-        let served = |target: &Target<'_>| served(&target.observed.proxy, &target.managed(&target.observed.proxy));
-        let rows: BTreeSet<Node> = self.reached.iter().flat_map(served).collect();
-        let of_target = |target: &Target<'_>| {
-            let of_row = |row: &Node| Some((target.identity.instance_of(row)?.clone(), row.clone()));
-            rows.iter().filter_map(of_row).collect::<Vec<_>>()
-        };
-        let by_instance: BTreeMap<Node, Node> = self.reached.iter().flat_map(of_target).collect();
-        let known = rows.iter().chain(by_instance.keys()).cloned().collect();
-        let found = names::find(name, &known)?;
-        Ok(by_instance.get(&found).filter(|_| !rows.contains(&found)).cloned().unwrap_or(found))
+        let orchestrators: BTreeSet<Option<&String>> = self.reached.iter().map(Target::orchestrator).collect();
+        let (mut found, mut candidates) = (Vec::new(), BTreeSet::new());
+        for orchestrator in orchestrators {
+            let its = self.reached.iter().filter(|target| target.orchestrator() == orchestrator).collect::<Vec<_>>();
+            match find_among(&its, name) {
+                Ok(node) => found.push((orchestrator.cloned(), node)),
+                Err(NameError::Unknown { candidates: known, .. }) => candidates.extend(known),
+                Err(ambiguous) => return Err(ambiguous.into()),
+            }
+        }
+        match found.as_slice() {
+            [] => Err(NameError::Unknown { name: name.to_owned(), candidates }.into()),
+            [(orchestrator, node)] => {
+                let is_its = |target: &Target<'_>| target.orchestrator() == orchestrator.as_ref();
+                let (its, others) = std::mem::take(&mut self.reached).into_iter().partition(is_its);
+                self.reached = its;
+                for target in others {
+                    target.agent.close().await;
+                }
+                Ok(node.clone())
+            }
+            several => {
+                let choices = several.iter().map(|(orchestrator, _)| self.choice(orchestrator.as_ref())).collect();
+                Err(OrderError::SeveralOrchestrators { name: name.to_owned(), choices })
+            }
+        }
+    }
+
+    /// The flag that chooses the ProxySQLs of one Orchestrator.
+    fn choice(&self, orchestrator: Option<&String>) -> String {
+        let its = self.reached.iter().filter(|target| target.orchestrator() == orchestrator);
+        let its: Vec<String> = its.map(|target| target.proxy.address.to_string()).collect();
+        let name = orchestrator.map_or("", String::as_str);
+        format!("--proxysql={} ({name})", its.join(","))
     }
 
     /// Pairs each result with its ProxySQL and the remarks.
@@ -279,7 +319,26 @@ impl<'c> Targets<'c> {
     }
 }
 
+/// Finds the node that the operator means, among all managed rows of these ProxySQLs.
+fn find_among(targets: &[&Target<'_>], name: &str) -> Result<Node, NameError> {
+    let served = |target: &&Target<'_>| served(&target.observed.proxy, &target.managed(&target.observed.proxy));
+    let rows: BTreeSet<Node> = targets.iter().flat_map(served).collect();
+    let of_target = |target: &&Target<'_>| {
+        let of_row = |row: &Node| Some((target.identity.instance_of(row)?.clone(), row.clone()));
+        rows.iter().filter_map(of_row).collect::<Vec<_>>()
+    };
+    let by_instance: BTreeMap<Node, Node> = targets.iter().flat_map(of_target).collect();
+    let known = rows.iter().chain(by_instance.keys()).cloned().collect();
+    let found = names::find(name, &known)?;
+    Ok(by_instance.get(&found).filter(|_| !rows.contains(&found)).cloned().unwrap_or(found))
+}
+
 impl Target<'_> {
+    /// The name of its Orchestrator.
+    fn orchestrator(&self) -> Option<&String> {
+        self.proxy.orchestrator.name.as_ref()
+    }
+
     fn managed(&self, proxy: &ProxyView) -> Managed {
         Managed::of(proxy, &self.agent.settings.policy)
     }

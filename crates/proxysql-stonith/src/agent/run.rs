@@ -1,5 +1,6 @@
 //! Runs the watches of all configured ProxySQLs: one tick of each, or as a daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -78,8 +79,9 @@ pub async fn daemon(config: &Config) -> Result<(), RunError> {
     for proxy in &config.proxies {
         agent(config, proxy, Mode::Daemon, Memory::default(), String::new())?;
     }
+    let shared = Arc::new(config.clone());
     let loops = config.proxies.iter().map(|proxy| {
-        let (config, proxy, ending, end) = (config.clone(), proxy.clone(), ending.clone(), end.clone());
+        let (config, proxy, ending, end) = (shared.clone(), proxy.clone(), ending.clone(), end.clone());
         // Each ProxySQL has its own thread, so none waits while another reads rows, decides or writes its state.
         let on_its_own = tokio::task::spawn_blocking(move || to_its_end(watch_until(&config, &proxy, ending)));
         async move {

@@ -5,7 +5,7 @@ use stonith_core::condition::Severity;
 use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::agent::look::{self, Checked};
 use crate::cli::CheckArgs;
-use crate::config::{self, Config, ProxyConfig};
+use crate::config::{self, Config};
 
 /// Prints the config in force; with `--connect`, also connects to every server in it.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
@@ -23,8 +23,8 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
         return Ok(DONE);
     }
     let mut worst = endpoints(config).await?;
-    for proxy in &config.proxies {
-        worst = worst.max(look_at(config, proxy).await?);
+    for checked in look::check_all(config).await.map_err(Failure::bad_input)? {
+        worst = worst.max(tell(&checked));
     }
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
@@ -35,29 +35,31 @@ pub fn reference() -> Ended {
     Ok(DONE)
 }
 
-/// Asks every Orchestrator endpoint whether it leads, and prints the answers.
+/// Asks every endpoint of every Orchestrator whether it leads, and prints the answers.
 async fn endpoints(config: &Config) -> Result<Severity, Failure> {
     let mut worst = Severity::Info;
-    for (endpoint, said) in look::endpoints_answer(config).await.map_err(Failure::bad_input)? {
-        answer(&match said {
-            Ok(true) => format!("Orchestrator {endpoint}: answers, is the leader"),
-            Ok(false) => format!("Orchestrator {endpoint}: answers, is not the leader"),
-            Err(why) => {
-                worst = Severity::Failure;
-                format!("Orchestrator {endpoint}: {why}")
-            }
-        });
+    for (name, answers) in look::endpoints_answer(config).await.map_err(Failure::bad_input)? {
+        let name = name.map_or(String::new(), |name| format!("{name} "));
+        for (endpoint, said) in answers {
+            answer(&match said {
+                Ok(true) => format!("Orchestrator {name}{endpoint}: answers, is the leader"),
+                Ok(false) => format!("Orchestrator {name}{endpoint}: answers, is not the leader"),
+                Err(why) => {
+                    worst = Severity::Failure;
+                    format!("Orchestrator {name}{endpoint}: {why}")
+                }
+            });
+        }
     }
     Ok(worst)
 }
 
-/// Observes one ProxySQL as a tick does, and prints what prevents protection.
-async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failure> {
-    let checked = look::check(config, proxy).await.map_err(Failure::bad_input)?;
+/// Prints what was observed at one ProxySQL, and what prevents protection.
+fn tell(checked: &Checked) -> Severity {
     let snapshot = &checked.snapshot;
     answer(&match snapshot.reached {
-        true => summary(&checked),
-        false => format!("ProxySQL {}:", proxy.address),
+        true => summary(checked),
+        false => format!("ProxySQL {}:", snapshot.proxysql),
     });
     if let Some(found) = &checked.found {
         answer(&format!("  {found}"));
@@ -65,7 +67,7 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Severity, Failu
     for condition in &snapshot.conditions {
         answer(&format!("  ! {}", condition.text));
     }
-    Ok(snapshot.worst)
+    snapshot.worst
 }
 
 /// One line: version, leader, how many nodes Orchestrator knows, and whether isolation is armed.

@@ -19,8 +19,10 @@ const INCOMPLETE: u8 = 11;
 pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
     let until = Instant::now() + args.wait;
     let (mut reached, mut code) = (0, DONE);
-    for proxy in &config.proxies {
-        let planned = look::plan_of(config, proxy, until).await.map_err(Failure::bad_input)?;
+    let observes_all = config.proxies.iter().all(|proxy| proxy.policy.mode == Enforcement::Observe);
+    for (proxy, planned) in
+        config.proxies.iter().zip(look::plan_of_all(config, until).await.map_err(Failure::bad_input)?)
+    {
         let snapshot = planned.snapshot;
         if !snapshot.reached {
             snapshot.conditions.iter().for_each(|condition| complain(&condition.text));
@@ -39,8 +41,11 @@ pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
         if !snapshot.plan.empty {
             code = CHANGES;
         }
+        if proxy.policy.mode == Enforcement::Observe && !observes_all {
+            answer("  mode = \"observe\" here: `run` reports this and changes nothing");
+        }
     }
-    if config.policy.mode == Enforcement::Observe {
+    if observes_all {
         answer("mode = \"observe\": `run` reports this and changes nothing");
     }
     answer(&format!("looked at {} ProxySQLs; nothing was changed", of_configured(reached, config)));

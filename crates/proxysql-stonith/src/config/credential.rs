@@ -6,7 +6,7 @@ use super::definition::Key;
 use super::keys;
 use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
-use super::secrets::{CredentialSource, SecretSource};
+use super::secrets::{CredentialSource, PasswordOf, SecretSource};
 use super::value::Value;
 use crate::secret::Secret;
 
@@ -61,8 +61,11 @@ pub(super) fn find(
     let written = match (at.file(login.password)?, file) {
         (Some(secret), Some(file)) => {
             // The address as the file spells it: a flag may spell it differently.
-            let proxy = at.file(&keys::ADDRESS)?.map(|address| address.value);
-            Some(secret.map(|_| SecretSource::ConfigFile { path: file.to_owned(), proxy }))
+            let section = match at.file(&keys::ADDRESS)? {
+                Some(address) => PasswordOf::ProxySql(address.value),
+                None => PasswordOf::Orchestrator(at.file(&keys::ORCHESTRATOR_NAME)?.map(|name| name.value)),
+            };
+            Some(secret.map(|_| SecretSource::ConfigFile { path: file.to_owned(), section }))
         }
         _ => match at.file(login.password_file)? {
             Some(path) => Some(path.map(SecretSource::File)),
@@ -78,6 +81,12 @@ pub(super) fn find(
     let Some(chosen) = choose(layers, names)? else { return Ok(None) };
     note(at, login, &chosen);
     Ok(Some(chosen.credential))
+}
+
+/// The place that gives a user or password of Orchestrator above the config file.
+pub(super) fn option_file_of_orchestrator(at: &Layers<'_>) -> Result<Option<Origin>, ConfigError> {
+    let named = at.flag(&keys::DEFAULTS_FILE)?.or(at.env(&keys::DEFAULTS_FILE)?);
+    Ok(named.filter(|path| has_password(&path.value, ORCHESTRATOR.group)).map(|path| path.origin))
 }
 
 /// Notes the origin of user and password.

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use stonith_core::node::Node;
 
+use super::aliases::Aliases;
 use super::credential;
 use super::definition::About;
 use super::environment::Environment;
@@ -27,9 +29,32 @@ pub(super) fn resolve(
     file: Option<PathBuf>,
 ) -> Result<Config, ConfigError> {
     let mut at = Layers::new(flags, env, raw.single().collect());
-    let orchestrator = orchestrator(&mut at, file.as_deref())?;
-    let proxies = proxies(&mut at, raw, file.as_deref())?;
-    let policy = PolicyConfig {
+    let orchestrators = orchestrators(&mut at, raw, file.as_deref())?;
+    let run = RunConfig {
+        interval: at.get(&keys::INTERVAL)?,
+        scheduler_interval: at.get(&keys::SCHEDULER_INTERVAL)?,
+        state_dir: at.get(&keys::STATE_DIR)?,
+    };
+    let aliases = Arc::new(raw.aliases.clone());
+    let common =
+        Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
+    let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
+    let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
+    let Common { orchestrators, aliases, .. } = common;
+    Ok(Config { file, orchestrators, proxies, aliases, run, log, shown: at.shown })
+}
+
+/// What every ProxySQL has unless its section says otherwise.
+struct Common<'r> {
+    orchestrators: Vec<Arc<OrchestratorConfig>>,
+    policy: PolicyConfig,
+    isolation: IsolationConfig,
+    aliases: Arc<Aliases>,
+    run: &'r RunConfig,
+}
+
+fn policy(at: &mut Layers<'_>) -> Result<PolicyConfig, ConfigError> {
+    Ok(PolicyConfig {
         fence_on: at.get(&keys::FENCE_ON)?,
         max_downtime_fences: usize::try_from(at.get(&keys::MAX_DOWNTIME_FENCES)?).unwrap_or_default(),
         exclude_hostgroups: at.get(&keys::EXCLUDE_HOSTGROUPS)?,
@@ -38,32 +63,19 @@ pub(super) fn resolve(
         on_blind: at.get(&keys::ON_BLIND)?,
         end_possible_holders: at.get(&keys::END_POSSIBLE_HOLDERS)?,
         mode: at.get(&keys::MODE)?,
-    };
-    let isolation = IsolationConfig { after: at.find(&keys::ISOLATION_AFTER)?, scope: at.get(&keys::ISOLATION_SCOPE)? };
-    let run = RunConfig {
-        interval: at.get(&keys::INTERVAL)?,
-        scheduler_interval: at.get(&keys::SCHEDULER_INTERVAL)?,
-        state_dir: at.get(&keys::STATE_DIR)?,
-    };
-    let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
-    let mut config = Config {
-        file,
-        orchestrator,
-        proxies,
-        policy,
-        aliases: raw.aliases.clone(),
-        isolation,
-        run,
-        log,
-        shown: BTreeMap::new(),
-    };
-    if config.isolation.after.is_none() {
+    })
+}
+
+fn isolation(at: &mut Layers<'_>, run: &RunConfig) -> Result<IsolationConfig, ConfigError> {
+    let after = at.find(&keys::ISOLATION_AFTER)?;
+    let after = after.map(|after| Sourced::new(after, at.origin(&keys::ISOLATION_AFTER.about)));
+    let isolation = IsolationConfig { after, scope: at.get(&keys::ISOLATION_SCOPE)? };
+    if isolation.after.is_none() {
         // A comment, not a value: the default depends on the mode, and a value in a config file would fix it.
-        let [daemon, once] = [Mode::Daemon, Mode::Once].map(|mode| config.isolation_after(mode).to_toml());
+        let [daemon, once] = [Mode::Daemon, Mode::Once].map(|mode| isolation.in_force(run.tick_ms(mode)).to_toml());
         at.remark(&keys::ISOLATION_AFTER.about, format!("{daemon}, with run --once {once}"), Origin::Default);
     }
-    config.shown = at.shown;
-    Ok(config)
+    Ok(isolation)
 }
 
 /// The state directory alone, for the break-glass: the rest of the config may be wrong.
@@ -71,8 +83,84 @@ pub(super) fn state_dir_alone(flags: &Flags, env: &Environment, raw: &RawFile) -
     Layers::new(flags, env, raw.single().collect()).get(&keys::STATE_DIR)
 }
 
+/// The Orchestrators: each `[[orchestrator]]`, or the only one, which the file may lack.
+fn orchestrators(
+    at: &mut Layers<'_>,
+    raw: &RawFile,
+    file: Option<&Path>,
+) -> Result<Vec<Arc<OrchestratorConfig>>, ConfigError> {
+    let section = keys::ENDPOINTS.about.section;
+    let named: Vec<&Table> = raw.repeated(section).collect();
+    if named.is_empty() {
+        return Ok(vec![Arc::new(orchestrator(at, file)?)]);
+    }
+    if named.len() > 1 {
+        refuse_above_the_file(at, named.len())?;
+    }
+    let mut all: Vec<Arc<OrchestratorConfig>> = Vec::new();
+    for (index, table) in named.into_iter().enumerate() {
+        let mut of_section = at.of_item(section, index, Some(table));
+        let one = orchestrator(&mut of_section, file)?;
+        for other in &all {
+            check_beside(&of_section, &one, other)?;
+        }
+        all.push(Arc::new(one));
+        at.shown.append(&mut of_section.shown);
+    }
+    Ok(all)
+}
+
+/// Refuses what a flag or variable sets for Orchestrator: it does not say for which one.
+fn refuse_above_the_file(at: &Layers<'_>, sections: usize) -> Result<(), ConfigError> {
+    let refused = |origin: Origin, key: &About| {
+        let problem = format!(
+            "it does not say for which of the {sections} [[orchestrator]] sections it is. Leave it out, and set {} in the \
+             sections instead",
+            key.name
+        );
+        ConfigError::new(origin, &key.full_name(), problem)
+    };
+    for key in keys::SECTIONS.iter().flat_map(|section| section.keys) {
+        if key.section == keys::ENDPOINTS.about.section
+            && let Some(given) = at.text(key)?
+        {
+            return Err(refused(given.origin, key));
+        }
+    }
+    match credential::option_file_of_orchestrator(at)? {
+        Some(origin) => Err(refused(origin, &keys::ORCHESTRATOR_PASSWORD.about)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses two sections with one name or with one endpoint.
+fn check_beside(at: &Layers<'_>, one: &OrchestratorConfig, other: &OrchestratorConfig) -> Result<(), ConfigError> {
+    let wrong = |key: &About, problem: String| Err(ConfigError::new(at.origin(key), &key.full_name(), problem));
+    let name = other.name.as_deref().unwrap_or_default();
+    if one.name == other.name {
+        return wrong(&keys::ORCHESTRATOR_NAME.about, format!("two [[orchestrator]] have the name {name:?}"));
+    }
+    let same = |url: &&String| {
+        let identity = address::endpoint_identity(url);
+        other.endpoints.iter().any(|theirs| address::endpoint_identity(theirs) == identity)
+    };
+    match one.endpoints.iter().find(same) {
+        Some(url) => wrong(
+            &keys::ENDPOINTS.about,
+            format!("{url:?} belongs to the [[orchestrator]] {name:?} too; expected each endpoint in one section"),
+        ),
+        None => Ok(()),
+    }
+}
+
 fn orchestrator(at: &mut Layers<'_>, file: Option<&Path>) -> Result<OrchestratorConfig, ConfigError> {
+    let name = at.find(&keys::ORCHESTRATOR_NAME)?;
     let Some(endpoints) = at.find(&keys::ENDPOINTS)? else {
+        if name.is_some() {
+            let problem = "missing; expected every node of this Orchestrator, such as [\"http://orc1:3000\"]";
+            let origin = at.origin(&keys::ORCHESTRATOR_NAME.about);
+            return Err(ConfigError::new(origin, "orchestrator.endpoints", problem));
+        }
         let problem = "no endpoint is given; expected [orchestrator] endpoints = [\"http://orc1:3000\"], \
                        --orchestrator=http://orc1:3000 or ORCHESTRATOR_API";
         return Err(missing(file, "orchestrator.endpoints", problem));
@@ -87,6 +175,7 @@ fn orchestrator(at: &mut Layers<'_>, file: Option<&Path>) -> Result<Orchestrator
         (None, Some(_)) => return Err(lonely(at, &keys::CLIENT_KEY.about, &keys::CLIENT_CERT.about)),
     };
     Ok(OrchestratorConfig {
+        name,
         endpoints,
         credential,
         connect_timeout: at.get(&keys::CONNECT_TIMEOUT)?,
@@ -109,11 +198,11 @@ fn listed<'r>(at: &Layers<'_>, raw: &'r RawFile) -> Result<Vec<Listed<'r>>, Conf
         };
         listed.push((address, Some(table)));
     }
-    let Some(given) = at.texts(&keys::ADDRESS)? else { return Ok(listed) };
+    let Some(given) = at.text(&keys::ADDRESS.about)? else { return Ok(listed) };
     let mut chosen = Vec::new();
-    for text in given.value {
+    for text in address::split(given.value) {
         let text = Sourced::new(text, given.origin.clone());
-        let address = text.read("proxysql.address", |text| Node::from_text(&text))?;
+        let address = text.read("proxysql.address", Node::from_text)?;
         // The file's section for this proxy still applies. The file's other proxies are left out.
         let identity = address::proxy_identity(&address.value);
         let same = listed.iter_mut().find(|(node, _)| address::proxy_identity(&node.value) == identity);
@@ -123,7 +212,12 @@ fn listed<'r>(at: &Layers<'_>, raw: &'r RawFile) -> Result<Vec<Listed<'r>>, Conf
     Ok(chosen)
 }
 
-fn proxies(at: &mut Layers<'_>, raw: &RawFile, file: Option<&Path>) -> Result<Vec<ProxyConfig>, ConfigError> {
+fn proxies(
+    at: &mut Layers<'_>,
+    raw: &RawFile,
+    file: Option<&Path>,
+    common: &Common<'_>,
+) -> Result<Vec<ProxyConfig>, ConfigError> {
     let listed = listed(at, raw)?;
     if listed.is_empty() {
         let problem = "no ProxySQL is given; expected [[proxysql]] with address = \"127.0.0.1:6032\", \
@@ -142,16 +236,22 @@ fn proxies(at: &mut Layers<'_>, raw: &RawFile, file: Option<&Path>) -> Result<Ve
     }
     let mut proxies = Vec::new();
     for (index, (address, table)) in listed.into_iter().enumerate() {
-        let mut of_proxy = at.of_proxy(index, table);
-        proxies.push(proxy(&mut of_proxy, address, file)?);
-        let mut shown = of_proxy.shown;
-        at.shown.append(&mut shown);
+        let mut of_proxy = at.of_item(keys::ADDRESS.about.section, index, table);
+        proxies.push(proxy(&mut of_proxy, address, table, file, common)?);
+        at.shown.append(&mut of_proxy.shown);
     }
     Ok(proxies)
 }
 
-fn proxy(at: &mut Layers<'_>, address: Sourced<Node>, file: Option<&Path>) -> Result<ProxyConfig, ConfigError> {
+fn proxy(
+    at: &mut Layers<'_>,
+    address: Sourced<Node>,
+    table: Option<&Table>,
+    file: Option<&Path>,
+    common: &Common<'_>,
+) -> Result<ProxyConfig, ConfigError> {
     at.note(&keys::ADDRESS.about, address.value.to_toml(), address.origin.clone());
+    let orchestrator = followed(at, &address, table, &common.orchestrators)?;
     let Some(credential) = credential::find(at, &credential::ADMIN, file)? else {
         let problem = format!(
             "no password for the admin interface {}; expected user and password_file, or defaults_file, in \
@@ -167,7 +267,67 @@ fn proxy(at: &mut Layers<'_>, address: Sourced<Node>, file: Option<&Path>) -> Re
         tls: at.get(&keys::PROXYSQL_TLS)?,
         ca_file: at.find(&keys::PROXYSQL_CA_FILE)?,
         accept_lost_edits: at.get(&keys::ACCEPT_LOST_EDITS)?,
+        orchestrator,
+        policy: match has_own(table, &keys::MODE.about) {
+            true => policy(at)?,
+            false => common.policy.clone(),
+        },
+        isolation: match has_own(table, &keys::ISOLATION_AFTER.about) {
+            true => isolation(at, common.run)?,
+            false => common.isolation.clone(),
+        },
+        aliases: match table.map(|table| &table.own_aliases) {
+            Some(own) if !own.is_empty() => {
+                // An alias of the proxy wins over an alias of all for the same row.
+                let all = common.aliases.iter().chain(own);
+                Arc::new(all.map(|(row, instance)| (row.clone(), instance.clone())).collect())
+            }
+            _ => common.aliases.clone(),
+        },
     })
+}
+
+/// Whether a `[[proxysql]]` has its own section with this key.
+fn has_own(table: Option<&Table>, key: &About) -> bool {
+    table.is_some_and(|table| table.own.iter().any(|own| own.section == key.section))
+}
+
+/// The Orchestrator that a ProxySQL names, or the only one.
+fn followed(
+    at: &mut Layers<'_>,
+    address: &Sourced<Node>,
+    table: Option<&Table>,
+    all: &[Arc<OrchestratorConfig>],
+) -> Result<Arc<OrchestratorConfig>, ConfigError> {
+    let key = &keys::FOLLOWS.about;
+    let wrong = |origin: &Origin, problem: String| Err(ConfigError::new(origin.clone(), &key.full_name(), problem));
+    let names: Vec<String> = all.iter().filter_map(|one| Some(format!("{:?}", one.name.as_ref()?))).collect();
+    let names = names.join(" or ");
+    let origin = table.map_or(&address.origin, |table| &table.origin);
+    match (at.find(&keys::FOLLOWS)?, all) {
+        (Some(name), all) => match all.iter().find(|one| one.name.as_ref() == Some(&name)) {
+            Some(one) => Ok(one.clone()),
+            None if names.is_empty() => {
+                let problem =
+                    "the only Orchestrator has no name. Delete this line, or write [[orchestrator]] with a name";
+                wrong(&at.origin(key), problem.to_owned())
+            }
+            None => wrong(&at.origin(key), format!("no [[orchestrator]] has this name; expected {names}")),
+        },
+        (None, [only]) => {
+            if let Some(name) = &only.name {
+                at.note(key, name.to_toml(), Origin::Default);
+            }
+            Ok(only.clone())
+        }
+        (None, _) if table.is_some() => {
+            wrong(origin, format!("missing; expected the name of the [[orchestrator]] that decides for it: {names}"))
+        }
+        (None, _) => wrong(
+            origin,
+            format!("{} has no [[proxysql]] section; add one, which says orchestrator = {names}", address.value),
+        ),
+    }
 }
 
 /// The error for one of two keys that are only valid together.

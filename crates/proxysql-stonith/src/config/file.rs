@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::aliases::{self, Aliases};
 use super::definition::{About, Key};
-use super::keys::{self, SECTIONS, Section};
+use super::keys::{self, Form, SECTIONS, Section};
 use super::origin::{ConfigError, Origin, Sourced};
 use super::value::{Value, Written, Wrong};
 use super::words::ProxyTls;
@@ -29,8 +29,25 @@ pub struct Table {
     pub(super) section: &'static str,
     /// Where the section begins.
     pub(super) origin: Origin,
+    /// How it is written: `[policy]`, `[[proxysql]]`, `[proxysql.policy]`.
+    written: Header,
     folder: Arc<Path>,
     values: Vec<(&'static str, Sourced<Written>)>,
+    /// The sections of this `[[proxysql]]` that are its own.
+    pub(super) own: Vec<Table>,
+    /// Its own aliases.
+    pub(super) own_aliases: Aliases,
+}
+
+/// How a section is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    /// `[policy]`
+    Single,
+    /// `[[proxysql]]`
+    Repeated,
+    /// `[proxysql.policy]`
+    OfProxy,
 }
 
 impl RawFile {
@@ -71,22 +88,13 @@ impl RawFile {
         let source = SourceText { path: Arc::from(path), text };
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(text.len(), |span| span.start);
-            ConfigError::new(source.at(at), "", format!("is not TOML: {}", error.message()))
+            match both_forms(text) {
+                Some(problem) => ConfigError::new(source.at(at), "orchestrator", problem),
+                None => ConfigError::new(source.at(at), "", format!("is not TOML: {}", error.message())),
+            }
         })?;
         let mut root = table.into_inner();
-        let (mut tables, mut aliases) = (Vec::new(), Aliases::new());
-        for section in SECTIONS {
-            let Some(value) = root.remove(section.name) else { continue };
-            for (at, table) in tables_of(&source, section, value.span().start, value.into_inner())? {
-                if section.name == "aliases" {
-                    aliases = aliases::read(table, |byte| source.at(byte))?;
-                    continue;
-                }
-                let table = read_table(&source, section, at, table)?;
-                check(&table)?;
-                tables.push(table);
-            }
-        }
+        let (tables, aliases) = read_sections(&source, SECTIONS.iter(), &mut root, "")?;
         let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
         refuse_unknown(&source, "", root, &names)?;
         Ok(Self { tables, aliases })
@@ -97,9 +105,14 @@ impl RawFile {
         self.tables.iter().filter(move |table| table.section == section)
     }
 
-    /// The sections that cannot repeat.
+    /// The sections that are written `[name]`.
     pub(super) fn single(&self) -> impl Iterator<Item = &Table> {
-        self.tables.iter().filter(|table| SECTIONS.iter().any(|known| known.name == table.section && !known.repeats))
+        self.tables.iter().filter(|table| table.written == Header::Single)
+    }
+
+    /// The sections that are written `[[section]]`, in the file's order.
+    pub(super) fn repeated(&self, section: &'static str) -> impl Iterator<Item = &Table> {
+        self.all(section).filter(|table| table.written == Header::Repeated)
     }
 
     /// A key's value in the first section that can have it.
@@ -112,6 +125,16 @@ impl RawFile {
 }
 
 impl Table {
+    /// The name of its section, without brackets.
+    pub fn section(&self) -> &'static str {
+        self.section
+    }
+
+    /// The sections of this `[[proxysql]]` that are its own.
+    pub fn own(&self) -> impl Iterator<Item = &Self> {
+        self.own.iter()
+    }
+
     /// A key's value.
     ///
     /// # Errors
@@ -121,8 +144,16 @@ impl Table {
         let found = self.values.iter().find(|(name, _)| self.section == about.section && *name == about.name);
         let Some((_, written)) = found else { return Ok(None) };
         let value = T::from_file(&written.value, &self.folder);
-        let value = value.map_err(|wrong| unusable(about, written, wrong))?;
+        let value = value.map_err(|wrong| unusable(&self.name_of(about), about, written, wrong))?;
         Ok(Some(Sourced::new(value, written.origin.clone())))
+    }
+
+    /// The name of its key in an error: `policy.mode`, `proxysql.policy.mode`.
+    fn name_of(&self, key: &About) -> String {
+        match self.written {
+            Header::OfProxy => format!("proxysql.{}", key.full_name()),
+            Header::Single | Header::Repeated => key.full_name(),
+        }
     }
 
     /// The origin of a key.
@@ -132,12 +163,47 @@ impl Table {
     }
 }
 
-fn unusable(about: &About, written: &Sourced<Written>, wrong: Wrong) -> ConfigError {
+fn unusable(name: &str, about: &About, written: &Sourced<Written>, wrong: Wrong) -> ConfigError {
     let problem = match wrong {
         Wrong::Value(problem) => problem,
         Wrong::Type => format!("expected {}, found {}", about.takes.expected, written.value.type_name()),
     };
-    ConfigError::new(written.origin.clone(), &about.full_name(), problem)
+    ConfigError::new(written.origin.clone(), name, problem)
+}
+
+/// The problem of a file that has both forms of `orchestrator`, which are no TOML together.
+fn both_forms(text: &str) -> Option<String> {
+    let has = |header: &str| text.lines().any(|line| line.split('#').next().is_some_and(|line| line.trim() == header));
+    (has("[orchestrator]") && has("[[orchestrator]]")).then(|| {
+        "the file has both [orchestrator] and [[orchestrator]]; expected one Orchestrator as [orchestrator], or each as \
+         [[orchestrator]] with a name"
+            .to_owned()
+    })
+}
+
+/// Reads these sections, and removes them from the table that they are in. `within` is that table's name with a dot.
+fn read_sections(
+    source: &SourceText<'_>,
+    sections: impl Iterator<Item = &'static Section>,
+    outer: &mut DeTable<'_>,
+    within: &str,
+) -> Result<(Vec<Table>, Aliases), ConfigError> {
+    let (mut tables, mut aliases) = (Vec::new(), Aliases::new());
+    for section in sections {
+        let Some(value) = outer.remove(section.name) else { continue };
+        let name = format!("{within}{}", section.name);
+        for (written, at, table) in tables_of(source, section, &name, value.span().start, value.into_inner())? {
+            if section.name == "aliases" {
+                aliases = aliases::read(table, |byte| source.at(byte))?;
+                continue;
+            }
+            let written = if within.is_empty() { written } else { Header::OfProxy };
+            let table = read_table(source, section, &name, (written, at), table)?;
+            check(&table)?;
+            tables.push(table);
+        }
+    }
+    Ok((tables, aliases))
 }
 
 /// The text of a config file, to turn byte offsets into lines.
@@ -157,23 +223,24 @@ impl SourceText<'_> {
 fn tables_of<'t>(
     source: &SourceText<'_>,
     section: &Section,
+    name: &str,
     at: usize,
     value: DeValue<'t>,
-) -> Result<Vec<(usize, DeTable<'t>)>, ConfigError> {
-    let name = section.name;
+) -> Result<Vec<(Header, usize, DeTable<'t>)>, ConfigError> {
     let misplaced = |at: usize, found: &DeValue<'_>| {
-        let expected = match section.repeats {
-            true => format!("expected tables, one for each, written [[{name}]]"),
-            false => format!("expected a table, written [{name}]"),
+        let expected = match section.form {
+            Form::Single => format!("expected a table, written [{name}]"),
+            Form::Repeated => format!("expected tables, one for each, written [[{name}]]"),
+            Form::SingleOrNamed => format!("expected a table, written [{name}], or several, written [[{name}]]"),
         };
         ConfigError::new(source.at(at), name, format!("{expected}; found {}", found.type_str()))
     };
     match value {
-        DeValue::Table(table) if !section.repeats => Ok(vec![(at, table)]),
-        DeValue::Array(items) if section.repeats => items
+        DeValue::Table(table) if section.form != Form::Repeated => Ok(vec![(Header::Single, at, table)]),
+        DeValue::Array(items) if section.form != Form::Single => items
             .into_iter()
             .map(|item| match (item.span().start, item.into_inner()) {
-                (at, DeValue::Table(table)) => Ok((at, table)),
+                (at, DeValue::Table(table)) => Ok((Header::Repeated, at, table)),
                 (at, other) => Err(misplaced(at, &other)),
             })
             .collect(),
@@ -185,20 +252,24 @@ fn tables_of<'t>(
 fn read_table(
     source: &SourceText<'_>,
     section: &Section,
-    at: usize,
+    name: &str,
+    (written, at): (Header, usize),
     mut table: DeTable<'_>,
 ) -> Result<Table, ConfigError> {
     let folder: Arc<Path> = source.path.parent().unwrap_or(Path::new("")).into();
     let mut values = Vec::new();
     for about in section.keys {
-        let Some((name, value)) = table.remove_entry(about.name) else { continue };
-        let written = Sourced::new(Written::of(value.into_inner()), source.at(name.span().start));
-        (about.takes.check_written)(&written.value, &folder).map_err(|wrong| unusable(about, &written, wrong))?;
-        values.push((about.name, written));
+        let Some((key, value)) = table.remove_entry(about.name) else { continue };
+        let value = Sourced::new(Written::of(value.into_inner()), source.at(key.span().start));
+        let wrong = |wrong| unusable(&format!("{name}.{}", about.name), about, &value, wrong);
+        (about.takes.check_written)(&value.value, &folder).map_err(wrong)?;
+        values.push((about.name, value));
     }
-    let known: Vec<&str> = section.keys.iter().map(|about| about.name).collect();
-    refuse_unknown(source, section.name, table, &known)?;
-    Ok(Table { section: section.name, origin: source.at(at), folder, values })
+    let own = SECTIONS.iter().filter(|own| own.per_proxy && section.name == keys::ADDRESS.about.section);
+    let known: Vec<&str> = section.keys.iter().map(|about| about.name).chain(own.clone().map(|own| own.name)).collect();
+    let (own, own_aliases) = read_sections(source, own, &mut table, "proxysql.")?;
+    refuse_unknown(source, name, table, &known)?;
+    Ok(Table { section: section.name, origin: source.at(at), written, folder, values, own, own_aliases })
 }
 
 /// Refuses the first unknown key, and names the known key that is most similar.
@@ -226,7 +297,10 @@ fn refuse_unknown(
 /// Checks the rules between the keys of one section.
 fn check(table: &Table) -> Result<(), ConfigError> {
     let sources: &[&About] = match table.section {
-        "orchestrator" => &[&keys::ORCHESTRATOR_PASSWORD.about, &keys::ORCHESTRATOR_PASSWORD_FILE.about],
+        "orchestrator" => {
+            check_name(table)?;
+            &[&keys::ORCHESTRATOR_PASSWORD.about, &keys::ORCHESTRATOR_PASSWORD_FILE.about]
+        }
         "proxysql" => {
             check_tls(table)?;
             &[&keys::PROXYSQL_PASSWORD.about, &keys::PROXYSQL_PASSWORD_FILE.about, &keys::DEFAULTS_FILE.about]
@@ -240,6 +314,27 @@ fn check(table: &Table) -> Result<(), ConfigError> {
         return Err(ConfigError::new(origin.clone(), &second.full_name(), problem));
     }
     Ok(())
+}
+
+fn check_name(table: &Table) -> Result<(), ConfigError> {
+    let name = table.find(&keys::ORCHESTRATOR_NAME)?;
+    let problem = match (&name, table.written) {
+        (None, Header::Repeated) => "missing; expected a name in each [[orchestrator]], such as name = \"east\"",
+        (Some(_), Header::Single) => {
+            "[orchestrator] has no name. Delete this line, or write [[orchestrator]] to have several"
+        }
+        (Some(name), _) if !is_name(&name.value) => {
+            "is no name; expected 1 to 64 letters, digits, \"-\", \"_\" and \".\", such as \"east\""
+        }
+        _ => return Ok(()),
+    };
+    let origin = name.map_or(table.origin.clone(), |name| name.origin);
+    Err(ConfigError::new(origin, &keys::ORCHESTRATOR_NAME.about.full_name(), problem))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=64).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 fn check_tls(table: &Table) -> Result<(), ConfigError> {

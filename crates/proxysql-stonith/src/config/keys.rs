@@ -1,7 +1,8 @@
 //! Every config key, defined once.
 //!
 //! The config file, the environment, the flags, `--help`, `config check` and docs/config.md come from here. A new key
-//! needs its definition here, its place in [`SECTIONS`], a field of [`super::Config`], and a line in `effective`.
+//! needs its definition here, its place in [`SECTIONS`], a field of [`super::Config`], and a line in `effective`. Its
+//! section says whether it can be set for each ProxySQL or each Orchestrator.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,21 +19,38 @@ use crate::secret::Secret;
 pub struct Section {
     /// Its name, without brackets.
     pub name: &'static str,
-    /// Whether there may be several, written `[[name]]`.
-    pub repeats: bool,
+    /// How often it may be there.
+    pub form: Form,
+    /// Whether each `[[proxysql]]` may have its own, written `[proxysql.name]`.
+    pub per_proxy: bool,
     /// What it is about.
     pub doc: &'static str,
     /// Its keys, in the order in which they are shown.
     pub keys: &'static [&'static About],
 }
 
+/// How often a section may be in the config file, and how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Once, `[name]`.
+    Single,
+    /// Any number of times, `[[name]]`.
+    Repeated,
+    /// Once, `[name]`, or any number of times, `[[name]]`, each with its own value of the key `name`.
+    SingleOrNamed,
+}
+
 /// Every section, in the order in which they are shown.
 pub static SECTIONS: &[Section] = &[
     Section {
         name: "orchestrator",
-        repeats: false,
-        doc: "How to reach Orchestrator.",
+        form: Form::SingleOrNamed,
+        per_proxy: false,
+        doc: "How to reach Orchestrator. Where several clusters have an Orchestrator each, one `[[orchestrator]]` section for \
+              each, with a `name`; each `[[proxysql]]` then says which one it follows. No flag or variable can set these keys \
+              if there are several sections.",
         keys: &[
+            &ORCHESTRATOR_NAME.about,
             &ENDPOINTS.about,
             &ORCHESTRATOR_USER.about,
             &ORCHESTRATOR_PASSWORD.about,
@@ -48,11 +66,13 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         name: "proxysql",
-        repeats: true,
+        form: Form::Repeated,
+        per_proxy: false,
         doc: "The ProxySQLs to watch, one section each. Each needs a user and one source of its password.",
         keys: &[
             &ADDRESS.about,
             &PROXYSQL_SOCKET.about,
+            &FOLLOWS.about,
             &PROXYSQL_USER.about,
             &PROXYSQL_PASSWORD.about,
             &PROXYSQL_PASSWORD_FILE.about,
@@ -64,7 +84,8 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         name: "policy",
-        repeats: false,
+        form: Form::Single,
+        per_proxy: true,
         doc: "What fences a node, and what lets it back.",
         keys: &[
             &MODE.about,
@@ -79,7 +100,8 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         name: "aliases",
-        repeats: false,
+        form: Form::Single,
+        per_proxy: true,
         doc: "The instance in Orchestrator of each row in ProxySQL that has another name, such as \
               `\"10.0.0.5:3306\" = \"db1:3306\"`. A name without a port has port 3306. No alias is needed where the \
               names are equal, or where exactly one row and one instance have the same address and port. A row that is \
@@ -88,17 +110,25 @@ pub static SECTIONS: &[Section] = &[
     },
     Section {
         name: "isolation",
-        repeats: false,
+        form: Form::Single,
+        per_proxy: true,
         doc: "What happens to a ProxySQL that is cut off from Orchestrator.",
         keys: &[&ISOLATION_AFTER.about, &ISOLATION_SCOPE.about],
     },
     Section {
         name: "run",
-        repeats: false,
+        form: Form::Single,
+        per_proxy: false,
         doc: "How the program runs.",
         keys: &[&INTERVAL.about, &SCHEDULER_INTERVAL.about, &STATE_DIR.about],
     },
-    Section { name: "log", repeats: false, doc: "What is logged.", keys: &[&LOG_FORMAT.about, &LOG_LEVEL.about] },
+    Section {
+        name: "log",
+        form: Form::Single,
+        per_proxy: false,
+        doc: "What is logged.",
+        keys: &[&LOG_FORMAT.about, &LOG_LEVEL.about],
+    },
 ];
 
 /// Every key, and the config file's own flag first.
@@ -111,6 +141,15 @@ pub static CONFIG_FILE: Key<PathBuf> = Key::new("", "config", "Config file.")
     .flag("--config=FILE")
     .env(&["PROXYSQL_STONITH_CONFIG"])
     .unset("/etc/proxysql-stonith.toml if it exists");
+
+/// The name of one of several.
+pub static ORCHESTRATOR_NAME: Key<String> = Key::new(
+    "orchestrator",
+    "name",
+    "Name of this Orchestrator in the config file: letters, digits, `-`, `_` and `.`. Required in `[[orchestrator]]`; \
+     `[orchestrator]` has none.",
+)
+.unset("no name");
 
 /// Orchestrator's nodes.
 pub static ENDPOINTS: Key<Vec<String>> = Key::new(
@@ -207,6 +246,14 @@ pub static PROXYSQL_SOCKET: Key<PathBuf> = Key::new(
      still names the ProxySQL.",
 )
 .unset("the address");
+
+/// Which Orchestrator decides for the nodes of this ProxySQL.
+pub static FOLLOWS: Key<String> = Key::new(
+    "proxysql",
+    "orchestrator",
+    "Name of the `[[orchestrator]]` that decides for the nodes behind this ProxySQL. Required if there are several.",
+)
+.unset("the only Orchestrator");
 
 /// The admin user.
 pub static PROXYSQL_USER: Key<String> = Key::new(

@@ -15,22 +15,25 @@ use super::value::Value;
 pub(super) struct Layers<'a> {
     flags: &'a Flags,
     env: &'a Environment,
-    /// The sections of the file that apply: the ones that cannot repeat, or one `[[proxysql]]`.
+    /// The sections of the file that apply, the highest first.
     tables: Vec<&'a Table>,
-    /// The index of the `[[proxysql]]`.
-    index: Option<usize>,
+    /// The repeated section that these values are for, by its name and its index.
+    item: Option<(&'static str, usize)>,
     /// Every value that was taken, by its full name: `proxysql[0].address`.
     pub(super) shown: BTreeMap<String, Shown>,
 }
 
 impl<'a> Layers<'a> {
     pub(super) fn new(flags: &'a Flags, env: &'a Environment, tables: Vec<&'a Table>) -> Self {
-        Self { flags, env, tables, index: None, shown: BTreeMap::new() }
+        Self { flags, env, tables, item: None, shown: BTreeMap::new() }
     }
 
-    /// The same flags and environment on top of one `[[proxysql]]`, or of none.
-    pub(super) fn of_proxy(&self, index: usize, table: Option<&'a Table>) -> Self {
-        Self { index: Some(index), ..Self::new(self.flags, self.env, table.into_iter().collect()) }
+    /// The same flags and environment on top of one `[[section]]`, or of none, and its own sections. The file's other
+    /// sections are below these.
+    pub(super) fn of_item(&self, section: &'static str, index: usize, table: Option<&'a Table>) -> Self {
+        let own = table.iter().flat_map(|table| &table.own);
+        let tables = table.into_iter().chain(own).chain(self.tables.iter().copied()).collect();
+        Self { item: Some((section, index)), ..Self::new(self.flags, self.env, tables) }
     }
 
     /// The flag's value.
@@ -46,18 +49,15 @@ impl<'a> Layers<'a> {
     /// The file's value.
     pub(super) fn file<T: Value>(&self, key: &Key<T>) -> Result<Option<Sourced<T>>, ConfigError> {
         debug_assert!(keys::all().any(|about| std::ptr::eq(about, &key.about)), "{} is in no section", key.about.name);
-        let mut tables = self.tables.iter().filter(|table| table.section == key.about.section);
-        tables.next().map_or(Ok(None), |table| table.find(key))
+        self.tables.iter().find_map(|table| table.find(key).transpose()).transpose()
     }
 
-    /// The texts that flag or environment give for a key with several values, not parsed.
-    pub(super) fn texts<T>(&self, key: &Key<T>) -> Result<Option<Sourced<Vec<String>>>, ConfigError> {
-        let text = match self.flags.text(&key.about) {
-            None => self.env.first(key.about.env.iter().copied())?,
-            text => text,
-        };
-        let split = |text: &str| super::address::split(text).map(str::to_owned).collect();
-        Ok(text.map(|text| Sourced::new(split(text.value), text.origin)))
+    /// The text that flag or environment give for a key, not parsed.
+    pub(super) fn text(&self, key: &About) -> Result<Option<Sourced<&'a str>>, ConfigError> {
+        match self.flags.text(key) {
+            None => self.env.first(key.env.iter().copied()),
+            text => Ok(text),
+        }
     }
 
     /// Finds the value of the highest layer that has one, and notes its origin.
@@ -74,7 +74,7 @@ impl<'a> Layers<'a> {
         {
             let value = given.value.to_toml();
             let problem = format!("{} is out of range; expected {from} to {to}", value.trim_matches('"'));
-            return Err(ConfigError::new(given.origin, &key.about.full_name(), problem));
+            return Err(ConfigError::new(given.origin, &self.name(&key.about), problem));
         }
         self.note(&key.about, given.value.to_toml(), given.origin);
         Ok(Some(given.value))
@@ -107,10 +107,11 @@ impl<'a> Layers<'a> {
         self.shown.get(&self.name(key)).map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
-    /// The full name of a key: `isolation.after`, `proxysql[0].address`.
+    /// The full name of a key: `isolation.after`, `proxysql[0].address`, `proxysql[0].isolation.after`.
     pub(super) fn name(&self, key: &About) -> String {
-        match self.index {
-            Some(index) => format!("{}[{index}].{}", key.section, key.name),
+        match self.item {
+            Some((section, index)) if section == key.section => format!("{section}[{index}].{}", key.name),
+            Some((section, index)) => format!("{section}[{index}].{}", key.full_name()),
             None => key.full_name(),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::definition::About;
-use super::keys::{CONFIG_FILE, SECTIONS};
+use super::keys::{CONFIG_FILE, Form, SECTIONS};
 
 /// The text before the keys.
 const INTRODUCTION: &str = "\
@@ -12,7 +12,7 @@ const INTRODUCTION: &str = "\
 <!-- Made by `cargo run -- config reference > docs/config.md` from crates/proxysql-stonith/src/config/keys.rs. -->
 
 A flag wins over its environment variable, the variable over the config file, the file over the default. An empty
-variable counts as unset.
+variable counts as unset. A flag or variable is for every ProxySQL.
 
 `proxysql-stonith config check` prints the config in force with the origin of each value, and hides secrets. With
 `--connect` it also tries every ProxySQL and every node of Orchestrator. `suspend` and `resume` need `run.state_dir` only.
@@ -51,15 +51,68 @@ scheduler_interval = "5s"
 format = "json"
 "#;
 
+/// The text before the example with several clusters.
+const SEVERAL: &str = "\
+Each cluster's Orchestrator decides for the ProxySQLs that name it, and for no other. Several clusters that one Orchestrator
+knows need only `[orchestrator]`.
+";
+
+/// The example config file with two Orchestrators.
+pub(super) const EXAMPLE_OF_SEVERAL: &str = r#"[[orchestrator]]
+name = "east"
+endpoints = ["https://orc1.east:3000", "https://orc2.east:3000", "https://orc3.east:3000"]
+user = "stonith"
+password_file = "/etc/proxysql-stonith/east.password"
+
+[[orchestrator]]
+name = "west"
+endpoints = ["https://orc1.west:3000", "https://orc2.west:3000", "https://orc3.west:3000"]
+user = "stonith"
+password_file = "/etc/proxysql-stonith/west.password"
+
+[[proxysql]]
+address = "10.0.0.1:6032"
+orchestrator = "east"
+user = "radmin"
+password_file = "/etc/proxysql-stonith/proxysql.password"
+
+[[proxysql]]
+address = "10.1.0.1:6032"
+orchestrator = "west"
+user = "radmin"
+password_file = "/etc/proxysql-stonith/proxysql.password"
+[proxysql.policy] # for 10.1.0.1 alone
+mode = "observe"
+exclude_hostgroups = [90]
+[proxysql.aliases]
+"10.1.0.5" = "db1"
+
+[policy] # for both, unless their own says otherwise
+exclude_hostgroups = [30, 31]
+"#;
+
 /// Renders the whole page.
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
     let file = &CONFIG_FILE.about;
     let _ = write!(page, "\nThe config file is named by {}. Otherwise it is {}.\n", ways(file), file.unset);
     let _ = write!(page, "\n## Example\n\n```toml\n{EXAMPLE}```\n");
+    let _ = write!(page, "\n## Example with several clusters\n\n{SEVERAL}\n```toml\n{EXAMPLE_OF_SEVERAL}```\n");
     for section in SECTIONS {
-        let name = if section.repeats { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
-        let _ = write!(page, "\n## `{name}`\n\n{}\n\n", section.doc);
+        let name = section.name;
+        let header = match section.form {
+            Form::Single => format!("`[{name}]`"),
+            Form::Repeated => format!("`[[{name}]]`"),
+            Form::SingleOrNamed => format!("`[{name}]` or `[[{name}]]`"),
+        };
+        let _ = write!(page, "\n## {header}\n\n{}\n\n", section.doc);
+        if section.per_proxy {
+            let _ = write!(
+                page,
+                "`[proxysql.{name}]` below the keys of a `[[proxysql]]` is for that ProxySQL alone, and wins over \
+                 `[{name}]`. What it does not set is as in `[{name}]`.\n\n"
+            );
+        }
         if section.keys.is_empty() {
             continue;
         }

@@ -9,7 +9,7 @@ use stonith_core::node::Node;
 use super::file::{RawFile, Table};
 use super::keys;
 use super::option_file::{OptionGroup, read_group};
-use super::origin::ConfigError;
+use super::origin::{ConfigError, Sourced};
 use crate::files::{Links, OpenToOthers, Regular};
 use crate::secret::{Credential, Secret};
 
@@ -57,13 +57,41 @@ pub enum SecretSource {
         /// The group, without brackets.
         group: &'static str,
     },
-    /// The config file's section of a ProxySQL, or of Orchestrator.
+    /// A section of the config file.
     ConfigFile {
         /// The file.
         path: PathBuf,
-        /// Which `[[proxysql]]`; `None` is `[orchestrator]`.
-        proxy: Option<Node>,
+        /// The section.
+        section: PasswordOf,
     },
+}
+
+/// The section of the config file that has a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordOf {
+    /// The `[[orchestrator]]` with this name; `None` is `[orchestrator]`.
+    Orchestrator(Option<String>),
+    /// The `[[proxysql]]` with this address.
+    ProxySql(Node),
+}
+
+impl PasswordOf {
+    /// The password in this section of the file.
+    fn find(&self, file: &RawFile) -> Result<Option<Sourced<Secret>>, ConfigError> {
+        let (section, key) = match self {
+            Self::Orchestrator(_) => (keys::ENDPOINTS.about.section, &keys::ORCHESTRATOR_PASSWORD),
+            Self::ProxySql(_) => (keys::ADDRESS.about.section, &keys::PROXYSQL_PASSWORD),
+        };
+        let is_it = |table: &&Table| match self {
+            Self::Orchestrator(name) => {
+                table.find(&keys::ORCHESTRATOR_NAME).is_ok_and(|found| found.map(|found| found.value) == *name)
+            }
+            Self::ProxySql(address) => {
+                table.find(&keys::ADDRESS).is_ok_and(|found| found.is_some_and(|found| found.value == *address))
+            }
+        };
+        file.all(section).find(is_it).map_or(Ok(None), |table| table.find(key))
+    }
 }
 
 /// A user and the source of its password.
@@ -99,26 +127,18 @@ impl CredentialSource {
                 let OptionGroup { user, password } = read_group(&read_secret_file(path)?, group);
                 (user, password.ok_or_else(|| missing(path, format!("password in a group [{group}]")))?)
             }
-            SecretSource::ConfigFile { path, proxy } => (None, read_from_config(path, proxy.as_ref())?),
+            SecretSource::ConfigFile { path, section } => (None, read_from_config(path, section)?),
         };
         let user = self.user.clone().or(in_file).or_else(|| self.fallback_user.clone());
         Ok(Credential { user: user.ok_or(SecretError::NoUser)?, password })
     }
 }
 
-fn read_from_config(path: &Path, proxy: Option<&Node>) -> Result<Secret, SecretError> {
+fn read_from_config(path: &Path, section: &PasswordOf) -> Result<Secret, SecretError> {
     let unreadable = |error: ConfigError| SecretError::Unreadable { path: path.to_owned(), reason: error.to_string() };
     let file = RawFile::read(path).map_err(unreadable)?;
-    let password = match proxy {
-        None => file.find(&keys::ORCHESTRATOR_PASSWORD),
-        Some(proxy) => {
-            let is_it = |table: &&Table| matches!(table.find(&keys::ADDRESS), Ok(Some(found)) if found.value == *proxy);
-            let table = file.all(keys::ADDRESS.about.section).find(is_it);
-            table.map_or(Ok(None), |table| table.find(&keys::PROXYSQL_PASSWORD))
-        }
-    };
     let what = "password any more".to_owned();
-    Ok(password.map_err(unreadable)?.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
+    Ok(section.find(&file).map_err(unreadable)?.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
 }
 
 /// Reads a file that must be closed to other users. The mode is that of the open file, so both belong to one file.
@@ -191,7 +211,8 @@ mod tests {
         };
         let (_dir, path) = file(&[section(1), section(2)].concat(), 0o600);
         let of = |at: &str| {
-            let password = SecretSource::ConfigFile { path: path.clone(), proxy: Some(at.parse().unwrap()) };
+            let section = PasswordOf::ProxySql(at.parse().unwrap());
+            let password = SecretSource::ConfigFile { path: path.clone(), section };
             source(password).read().map(|read| read.password)
         };
         assert_eq!(of("10.0.0.1:6032"), Ok(Secret::new("of-1")));

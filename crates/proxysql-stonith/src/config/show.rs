@@ -1,7 +1,10 @@
 //! Renders the config in force as a file that [`super::RawFile`] reads back, with the origin of each value.
 
+use std::sync::Arc;
+
+use super::aliases::{self, Aliases};
 use super::keys::{SECTIONS, Section};
-use super::{Config, Origin, aliases};
+use super::{Config, Origin};
 
 /// A value in force, as `config check` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +22,34 @@ pub(super) fn to_toml(config: &Config) -> String {
     let mut parts = Vec::new();
     for section in SECTIONS {
         let name = section.name;
-        if section.repeats {
-            let each = 0..config.proxies.len();
-            parts.extend(
-                each.map(|index| format!("[[{name}]]\n{}", lines(config, section, &format!("{name}[{index}]")))),
-            );
-        } else {
-            let own = if name == "aliases" { aliases::lines(&config.aliases) } else { String::new() };
-            parts.push(format!("[{name}]\n{own}{}", lines(config, section, name)));
+        let item = |index: usize| format!("[[{name}]]\n{}", lines(config, section, &format!("{name}[{index}]")));
+        match name {
+            "orchestrator" if config.orchestrators.iter().all(|one| one.name.is_some()) => {
+                parts.extend((0..config.orchestrators.len()).map(item));
+            }
+            "proxysql" => {
+                for index in 0..config.proxies.len() {
+                    parts.push(item(index));
+                    parts.extend(own_sections(config, index));
+                }
+            }
+            "aliases" => parts.push(format!("[{name}]\n{}", aliases::lines(&config.aliases))),
+            _ => parts.push(format!("[{name}]\n{}", lines(config, section, name))),
         }
     }
     parts.join("\n")
+}
+
+/// The sections that a ProxySQL has of its own, each with everything that is in force there.
+fn own_sections(config: &Config, index: usize) -> Vec<String> {
+    let own_aliases: Option<&Arc<Aliases>> = config.proxies.get(index).map(|proxy| &proxy.aliases);
+    let own_aliases = own_aliases.filter(|own| !Arc::ptr_eq(own, &config.aliases));
+    let text = |section: &Section| match section.name {
+        "aliases" => own_aliases.map(|own| aliases::lines(own)).unwrap_or_default(),
+        name => lines(config, section, &format!("proxysql[{index}].{name}")),
+    };
+    let own = SECTIONS.iter().filter(|section| section.per_proxy).map(|section| (section.name, text(section)));
+    own.filter(|(_, text)| !text.is_empty()).map(|(name, text)| format!("[proxysql.{name}]\n{text}")).collect()
 }
 
 fn lines(config: &Config, section: &Section, label: &str) -> String {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 mod layers;
 mod refused;
 mod secrets;
+mod several;
 mod shown;
 
 use super::*;
@@ -72,6 +73,18 @@ impl Case {
         let error = self.load().expect_err("it is accepted").to_string();
         assert!(!error.contains("hunter2"), "{error}");
         error.replace(&*self.dir.path().to_string_lossy(), "DIR")
+    }
+}
+
+impl Config {
+    /// The policy of the first ProxySQL.
+    fn policy_of_first(&self, mode: Mode) -> Result<Policy, ConfigError> {
+        self.policy(&self.proxies[0], mode)
+    }
+
+    /// `isolation.after` of the first ProxySQL.
+    fn after_of_first(&self) -> Option<Duration> {
+        self.proxies[0].isolation.after.as_ref().map(|after| after.value)
     }
 }
 

@@ -25,7 +25,8 @@ password = "least"
 
 /// Every key, none at its default and no two alike. Each source of a ProxySQL's password occurs once.
 const FULL: &str = r#"
-[orchestrator]
+[[orchestrator]]
+name = "main"
 endpoints = ["https://orc2:3002/orc"]
 user = "orc-user"
 password = "orc-password"
@@ -40,6 +41,7 @@ tick_timeout = "1300ms"
 [[proxysql]]
 address = "10.0.0.1:6001"
 socket = "admin.sock"
+orchestrator = "main"
 user = "user-1"
 password = "password-1"
 tls = "verify-ca"
@@ -54,6 +56,12 @@ ca_file = "ca.pem"
 [[proxysql]]
 address = "10.0.0.3:6003"
 defaults_file = "proxy.cnf"
+[proxysql.policy]
+exclude_hostgroups = [33]
+[proxysql.aliases]
+"10.0.0.6" = "db2:3308"
+[proxysql.isolation]
+after = "99s"
 
 [policy]
 fence_on = "lost-in-recovery"
@@ -109,6 +117,7 @@ tick: 2400 3000
 interval: 2s
 state_dir: DIR/state
 log: Json Debug
+of_the_last_proxy: excluded 33, writers 32, aliases 10.0.0.5:3306=db1:3307 10.0.0.6:3306=db2:3308, isolation 99000
 "#;
 
 /// A directory with the files that a config names.
@@ -172,9 +181,14 @@ fn path(path: Option<&Path>) -> String {
     path.map_or("none".to_owned(), |path| path.display().to_string())
 }
 
-/// Every value that an agent uses, one a line. The structs are taken apart by field, so a new field must be shown.
+/// Every value that the agents use, one a line.
 fn shown(config: &Config) -> String {
-    let orchestrator = orchestrator_settings(config).unwrap();
+    shown_of_the_first(config) + &of_the_last_proxy(config)
+}
+
+/// Every value that the first agent uses. The structs are taken apart by field, so a new field must be shown.
+fn shown_of_the_first(config: &Config) -> String {
+    let orchestrator = orchestrator_settings(&config.orchestrators[0]).unwrap();
     let OrchestratorSettings { endpoints, auth, tls, connect_timeout, read_timeout, tick_timeout } = orchestrator;
     let TlsSettings { insecure, ca_file, client } = tls;
     let login = |user: &str, password: &str| format!("{user} {password}");
@@ -191,11 +205,11 @@ fn shown(config: &Config) -> String {
         checks.push(tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls:?}")));
         accepts.push(accept_lost_edits);
     }
-    let again = config.proxies.iter().map(|proxy| sources(config, proxy).proxysql().unwrap());
-    let again: Vec<String> = again.map(|found| login(&found.user, found.password.expose())).collect();
+    let again = config.proxies.iter().map(|proxy| sources(proxy).proxysql().unwrap());
+    let again = again.map(|found| login(&found.user, found.password.expose())).collect::<Vec<_>>().join(", ");
     assert_eq!(
-        sources(config, &config.proxies[0]).orchestrator().unwrap().map(|auth| auth.user),
-        orchestrator_settings(config).unwrap().auth.map(|auth| auth.user)
+        sources(&config.proxies[0]).orchestrator().unwrap().map(|auth| auth.user),
+        orchestrator_settings(&config.orchestrators[0]).unwrap().auth.map(|auth| auth.user)
     );
     let AgentSettings { policy, observe_only, .. } = settings[0].clone();
     let Policy {
@@ -212,12 +226,13 @@ fn shown(config: &Config) -> String {
         errant_gtid,
     } = policy;
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
-    let (IsolationConfig { after: _, scope: _ }, LogConfig { format, level }) = (&config.isolation, config.log); // the policy's
+    let IsolationConfig { after: _, scope: _ } = &config.proxies[0].isolation; // the policy's
+    let LogConfig { format, level } = config.log;
     let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
     format!(
         "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
          timeouts: {connect_timeout:?} {read_timeout:?} {tick_timeout:?}\nproxies: {}\nlogins: {}\n\
-         logins_read_again: {}\ntls: {}\naccepts_lost_edits: {}\nfence_on: {fence_on:?}\n\
+         logins_read_again: {again}\ntls: {}\naccepts_lost_edits: {}\nfence_on: {fence_on:?}\n\
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
@@ -226,13 +241,23 @@ fn shown(config: &Config) -> String {
         path(ca_file.as_deref()),
         list(addresses),
         logins.join(", "),
-        again.join(", "),
         checks.join(", "),
         list(accepts),
         list(&excluded_hostgroups),
         list(&writer_hostgroups),
         list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
         state_dir.display(),
+    )
+}
+
+fn of_the_last_proxy(config: &Config) -> String {
+    let policy = config.policy(config.proxies.last().unwrap(), Mode::Daemon).unwrap();
+    format!(
+        "of_the_last_proxy: excluded {}, writers {}, aliases {}, isolation {}\n",
+        list(&policy.excluded_hostgroups),
+        list(&policy.writer_hostgroups),
+        list(policy.aliases.iter().map(|(row, of)| format!("{row}={of}"))),
+        policy.isolation_after_ms
     )
 }
 
@@ -286,11 +311,28 @@ fn every_key_of_the_config_file_is_seen_in_what_runs() {
 fn no_line_of_the_config_file_can_go_without_a_change() {
     let desk = Desk::new();
     let seen = desk.seen(FULL, "plan", &[]);
-    for line in FULL.lines().filter(|line| line.contains(" = ")) {
+    // The only Orchestrator needs no name in `[[proxysql]]`.
+    let is_needed = |line: &&str| line.contains(" = ") && *line != "orchestrator = \"main\"";
+    for line in FULL.lines().filter(is_needed) {
         let text = FULL.replacen(&format!("{line}\n"), "", 1);
         let Ok(config) = desk.config(&text, "plan", &[]) else { continue };
         let now = parsed(&shown(&config).replace(&*desk.0.path().to_string_lossy(), "DIR"));
         assert_ne!(now, seen, "{line}");
+    }
+}
+
+#[test]
+fn every_key_that_one_proxysql_can_have_of_its_own_is_as_if_it_were_set_for_all() {
+    let desk = Desk::new();
+    let least = desk.seen(LEAST, "plan", &[]);
+    for section in keys::SECTIONS.iter().filter(|section| section.per_proxy) {
+        let name = section.name;
+        let (_, lines) = FULL.split_once(&format!("\n[{name}]\n")).unwrap();
+        for line in lines.lines().take_while(|line| line.contains(" = ")) {
+            let own = desk.seen(&format!("{LEAST}[proxysql.{name}]\n{line}\n"), "plan", &[]);
+            assert_eq!(own, desk.seen(&format!("{LEAST}[{name}]\n{line}\n"), "plan", &[]), "{name}: {line}");
+            assert_ne!(own, least, "{name}: {line}");
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Targets<'_> {
     /// # Errors
     /// The name matches no single node, or the node is the last writer on a ProxySQL. Nothing was changed.
     pub async fn fence(&mut self, order: &FenceOrder) -> Result<Fenced, OrderError> {
-        let node = self.find(&order.node)?;
+        let node = self.find(&order.node).await?;
         if !order.last_writer_too {
             self.guard_last_writer(&node)?;
         }

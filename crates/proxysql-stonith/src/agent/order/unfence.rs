@@ -47,7 +47,7 @@ impl Targets<'_> {
     /// # Errors
     /// The name matches no single node. Nothing was changed.
     pub async fn unfence(&mut self, order: &UnfenceOrder) -> Result<Unfenced, OrderError> {
-        let node = self.find(&order.node)?;
+        let node = self.find(&order.node).await?;
         let until = order.wait.map(|wait| Instant::now() + wait);
         let results = join_all(self.reached.iter_mut().map(|target| target.unfence(&node, order, until))).await;
         Ok(Unfenced { node, on: self.reports(results) })

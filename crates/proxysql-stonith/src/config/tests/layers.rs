@@ -6,13 +6,13 @@ use super::*;
 fn an_endpoint_an_address_and_a_credential_are_enough() {
     let case = Case::with(MINIMAL);
     let config = case.load().unwrap();
-    assert_eq!(config.orchestrator.endpoints, ["http://orc1:3000"]);
+    assert_eq!(config.orchestrators[0].endpoints, ["http://orc1:3000"]);
     assert_eq!(config.proxies[0].address, "127.0.0.1:6032".parse().unwrap());
     let credential = config.proxies[0].credential.read().unwrap();
     assert_eq!(credential, Credential { user: "stonith".into(), password: Secret::new("hunter2") });
     assert_eq!(config.run.state_dir, Path::new("/var/lib/proxysql-stonith"));
-    assert_eq!(config.policy.mode, Enforcement::Enforce);
-    let policy = config.policy(Mode::Daemon).unwrap();
+    assert_eq!(config.proxies[0].policy.mode, Enforcement::Enforce);
+    let policy = config.policy_of_first(Mode::Daemon).unwrap();
     assert_eq!((policy.isolation_after_ms, policy.tick_ms), (10_000, 1_200));
     assert_eq!((policy.fence_on, policy.max_downtime_fences), (FenceOn::AnyDowntime, 2));
     assert_eq!((policy.isolation_scope, policy.blind_isolates), (IsolationScope::All, false));
@@ -28,9 +28,9 @@ fn flags_alone_are_enough() {
     let path = case.write("stonith.cnf", text, 0o640);
     case.flag(&keys::DEFAULTS_FILE, path.to_str().unwrap());
     let config = case.load().unwrap();
-    assert_eq!(config.orchestrator.endpoints, ["http://orc1:3000", "http://orc2:3000"]);
+    assert_eq!(config.orchestrators[0].endpoints, ["http://orc1:3000", "http://orc2:3000"]);
     assert_eq!(config.proxies[0].credential.read().unwrap().user, "admin");
-    let orchestrator = config.orchestrator.credential.unwrap().read().unwrap();
+    let orchestrator = config.orchestrators[0].credential.clone().unwrap().read().unwrap();
     assert_eq!(orchestrator, Credential { user: "orc".into(), password: Secret::new("hunter3") });
 }
 
@@ -44,9 +44,9 @@ fn the_environment_alone_is_enough_with_the_names_of_orchestrator_client() {
         .env("PROXYSQL_STONITH_PROXYSQL_USER", "admin")
         .env("PROXYSQL_STONITH_PROXYSQL_PASSWORD", "hunter2");
     let config = case.load().unwrap();
-    assert_eq!(config.orchestrator.endpoints, ["http://orc1:3000/api", "http://orc2:3000"]);
+    assert_eq!(config.orchestrators[0].endpoints, ["http://orc1:3000/api", "http://orc2:3000"]);
     assert_eq!(config.origin("orchestrator.endpoints"), Origin::Env("ORCHESTRATOR_API"));
-    assert_eq!(config.orchestrator.credential.unwrap().read().unwrap().user, "orc");
+    assert_eq!(config.orchestrators[0].credential.clone().unwrap().read().unwrap().user, "orc");
     assert_eq!(config.proxies[0].credential.read().unwrap().password, Secret::new("hunter2"));
 }
 
@@ -61,8 +61,8 @@ fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
         .env("STATE_DIRECTORY", "/systemd")
         .env("PROXYSQL_STONITH_LOG_LEVEL", "");
     let config = case.load().unwrap();
-    assert_eq!(config.orchestrator.endpoints, ["http://env:1"]);
-    assert_eq!(config.isolation.after, Some(Duration::from_secs(30)));
+    assert_eq!(config.orchestrators[0].endpoints, ["http://env:1"]);
+    assert_eq!(config.after_of_first(), Some(Duration::from_secs(30)));
     assert_eq!(config.run.state_dir, Path::new("/env"));
     assert_eq!(config.log.level, LogLevel::Warn, "an empty variable counts as unset");
     case.flag(&keys::ENDPOINTS, "http://flag:1");
@@ -70,8 +70,8 @@ fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
     case.flag(&keys::STATE_DIR, "/flag");
     case.flag(&keys::LOG_LEVEL, "debug");
     let config = case.load().unwrap();
-    assert_eq!(config.orchestrator.endpoints, ["http://flag:1"]);
-    assert_eq!(config.isolation.after, Some(Duration::from_secs(40)));
+    assert_eq!(config.orchestrators[0].endpoints, ["http://flag:1"]);
+    assert_eq!(config.after_of_first(), Some(Duration::from_secs(40)));
     assert_eq!(config.run.state_dir, Path::new("/flag"));
     assert_eq!(config.log.level, LogLevel::Debug);
 }
@@ -99,8 +99,8 @@ fn the_proxy_flag_picks_proxies_and_keeps_what_the_file_says_of_them() {
 #[test]
 fn i9_isolation_after_shorter_than_an_election_and_two_ticks_is_refused() {
     let config = Case::with(&after_minimal("[isolation]\nafter = \"10s\"\n")).load().unwrap();
-    assert!(config.policy(Mode::Daemon).is_ok());
-    let error = config.policy(Mode::Once).unwrap_err();
+    assert!(config.policy_of_first(Mode::Daemon).is_ok());
+    let error = config.policy_of_first(Mode::Once).unwrap_err();
     assert!(matches!(error.origin, Origin::File { line: 9, .. }));
     assert_eq!(
         error.problem,
@@ -108,21 +108,21 @@ fn i9_isolation_after_shorter_than_an_election_and_two_ticks_is_refused() {
          (run.scheduler_interval) 10s, an apply 1s"
     );
     let config = Case::with(&after_minimal("[isolation]\nafter = \"8s\"\n")).load().unwrap();
-    let error = config.policy(Mode::Daemon).unwrap_err();
+    let error = config.policy_of_first(Mode::Daemon).unwrap_err();
     assert!(error.problem.starts_with("8s is too short; expected at least 8s 400ms"), "{error}");
     let off = Case::with(&after_minimal("[isolation]\nafter = \"8s\"\nscope = \"off\"\n")).load().unwrap();
-    assert!(off.policy(Mode::Once).is_ok(), "nothing is isolated, so nothing is too short");
+    assert!(off.policy_of_first(Mode::Once).is_ok(), "nothing is isolated, so nothing is too short");
 }
 
 #[test]
 fn an_unset_isolation_after_fits_every_interval() {
     let config = Case::with(MINIMAL).load().unwrap();
-    assert_eq!(config.policy(Mode::Once).unwrap().isolation_after_ms, 16_000);
-    assert_eq!(config.policy(Mode::Daemon).unwrap().isolation_after_ms, 10_000);
+    assert_eq!(config.policy_of_first(Mode::Once).unwrap().isolation_after_ms, 16_000);
+    assert_eq!(config.policy_of_first(Mode::Daemon).unwrap().isolation_after_ms, 10_000);
     let slow = "[run]\ninterval = \"1m\"\nscheduler_interval = \"2s\"\n";
     let config = Case::with(&after_minimal(slow)).load().unwrap();
-    assert_eq!(config.policy(Mode::Once).unwrap().isolation_after_ms, 10_000);
-    assert_eq!(config.policy(Mode::Daemon).unwrap().isolation_after_ms, 150_000);
+    assert_eq!(config.policy_of_first(Mode::Once).unwrap().isolation_after_ms, 10_000);
+    assert_eq!(config.policy_of_first(Mode::Daemon).unwrap().isolation_after_ms, 150_000);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn an_aliases_port_is_3306_if_there_is_none() {
     let config =
         Case::with(&after_minimal("[aliases]\n\"10.0.0.5\" = \"db1:3307\"\n\"2001:db8::5\" = \"[2001:db8::6]\""));
     let config = config.load().unwrap();
-    let aliases = config.policy(Mode::Daemon).unwrap().aliases;
+    let aliases = config.policy_of_first(Mode::Daemon).unwrap().aliases;
     let aliases: Vec<String> = aliases.iter().map(|(row, instance)| format!("{row} {instance}")).collect();
     assert_eq!(aliases, ["10.0.0.5:3306 db1:3307", "[2001:db8::5]:3306 [2001:db8::6]:3306"]);
 }
@@ -150,7 +150,7 @@ fn a_client_certificate_comes_with_its_key() {
     let found = refused(&text("client_cert = \"c.pem\"\n"));
     assert!(found.contains(":4: orchestrator.client_cert: expected client_key with it"), "{found}");
     let case = Case::with(&text("client_cert = \"c.pem\"\nclient_key = \"/k.pem\"\ntls_verify = false\n"));
-    let tls = case.load().unwrap().orchestrator.tls;
+    let tls = case.load().unwrap().orchestrators[0].tls.clone();
     let client = ClientCertificate { cert: case.dir.path().join("c.pem"), key: "/k.pem".into() };
     assert_eq!(tls, TlsConfig { verify: false, ca_file: None, client: Some(client) });
 }

@@ -15,11 +15,11 @@ fn the_shown_config_is_a_config_with_origins_and_no_secret() {
     assert_eq!(line("on_blind"), "on_blind = \"hold\" # default");
     assert!(line("after").ends_with("stonith.toml:14"), "{shown}");
     let again = Case::with(&shown).load().unwrap();
-    assert_eq!(again.isolation.after, Some(Duration::from_secs(20)));
-    assert_eq!(again.policy.exclude_hostgroups, [Hostgroup(30), Hostgroup(40)]);
-    assert_eq!(again.policy.writer_hostgroups, [Hostgroup(50)]);
-    assert_eq!(again.policy.errant_gtid, ErrantGtid::Warn);
-    assert!(!again.policy.end_possible_holders);
+    assert_eq!(again.after_of_first(), Some(Duration::from_secs(20)));
+    assert_eq!(again.proxies[0].policy.exclude_hostgroups, [Hostgroup(30), Hostgroup(40)]);
+    assert_eq!(again.proxies[0].policy.writer_hostgroups, [Hostgroup(50)]);
+    assert_eq!(again.proxies[0].policy.errant_gtid, ErrantGtid::Warn);
+    assert!(!again.proxies[0].policy.end_possible_holders);
     assert_eq!(again.run.state_dir, Path::new("/a \"b"));
     assert_eq!(again.log.format, LogFormat::Json);
     let defaults = Case::with(MINIMAL).load().unwrap().to_toml();
@@ -54,16 +54,20 @@ fn every_key_is_in_the_page_with_its_flag_and_its_variables() {
 }
 
 #[test]
-fn the_example_in_the_page_is_a_config() {
-    let case = Case::new();
-    let folder = case.dir.path().to_str().unwrap();
-    let text = reference::EXAMPLE.replace("/etc/proxysql-stonith", folder);
-    case.write("orchestrator.password", "hunter2\n", 0o600);
-    case.write("proxysql.password", "hunter2\n", 0o600);
-    case.write("stonith.toml", &text, 0o644);
-    let config = case.load().unwrap();
-    for mode in [Mode::Once, Mode::Daemon] {
-        assert!(config.policy(mode).is_ok());
+fn each_example_in_the_page_is_a_config() {
+    for (example, orchestrators) in [(reference::EXAMPLE, 1), (reference::EXAMPLE_OF_SEVERAL, 2)] {
+        let case = Case::new();
+        let folder = case.dir.path().to_str().unwrap();
+        let text = example.replace("/etc/proxysql-stonith", folder);
+        for name in ["orchestrator", "proxysql", "east", "west"] {
+            case.write(&format!("{name}.password"), "hunter2\n", 0o600);
+        }
+        case.write("stonith.toml", &text, 0o644);
+        let config = case.load().unwrap();
+        assert_eq!((config.orchestrators.len(), config.proxies.len()), (orchestrators, orchestrators));
+        for mode in [Mode::Once, Mode::Daemon] {
+            assert!(config.policy_of_first(mode).is_ok());
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use proxysql_stonith::config::option_file::{OptionGroup, read_group};
-use proxysql_stonith::config::{Config, Environment, Flags, Key, RawFile, Value, keys};
+use proxysql_stonith::config::{Config, Environment, Flags, Key, RawFile, Table, Value, keys};
 use proxysql_stonith::secret::Secret;
 use tempfile::TempDir;
 
@@ -14,6 +14,7 @@ use super::{may_be_said, owned};
 const PASSWORD: &str = "hunter";
 
 const CONFIG: &[u8] = include_bytes!("../config.toml");
+const SEVERAL: &[u8] = include_bytes!("../config-several.toml");
 const OPTION_FILE: &[u8] =
     b"[client]\nuser = admin\npassword = \"hunter2\"  # see #7\n[orchestrator]\nuser='it\\'s'\npassword=a\\sb\\\\c\n";
 
@@ -22,7 +23,7 @@ pub fn config_seeds() -> Vec<Vec<u8>> {
                   user = \"stonith\"\npassword = \"hunter2\"\n";
     let absent =
         b"[orchestrator]\nendpoints = []\n[[proxysql]]\npassword_file = \"nowhere\"\n[isolation]\nafter = 10\n";
-    owned(&[CONFIG, least, absent, OPTION_FILE])
+    owned(&[CONFIG, SEVERAL, least, absent, OPTION_FILE])
 }
 
 pub fn option_file_seeds() -> Vec<Vec<u8>> {
@@ -76,14 +77,27 @@ fn reads_back(config: &Config) {
     let addresses: Vec<_> =
         raw.all("proxysql").map(|table| table.find(&keys::ADDRESS).unwrap().unwrap().value).collect();
     assert_eq!(addresses, config.proxies.iter().map(|proxy| proxy.address.clone()).collect::<Vec<_>>());
-    assert_eq!(raw.find(&keys::ISOLATION_AFTER).unwrap().map(|after| after.value), config.isolation.after);
-    says(&raw, &keys::ENDPOINTS, &config.orchestrator.endpoints);
+    says(&raw, &keys::ENDPOINTS, &config.orchestrators[0].endpoints);
     says(&raw, &keys::INTERVAL, &config.run.interval);
     says(&raw, &keys::STATE_DIR, &config.run.state_dir);
-    says(&raw, &keys::MODE, &config.policy.mode);
-    says(&raw, &keys::EXCLUDE_HOSTGROUPS, &config.policy.exclude_hostgroups);
-    says(&raw, &keys::WRITER_HOSTGROUPS, &config.policy.writer_hostgroups);
-    says(&raw, &keys::ERRANT_GTID, &config.policy.errant_gtid);
+    for (table, proxy) in raw.all("proxysql").zip(&config.proxies) {
+        // What is set for one ProxySQL alone is shown in full below its own keys.
+        let after = in_force(&raw, table, &keys::ISOLATION_AFTER);
+        assert_eq!(after, proxy.isolation.after.as_ref().map(|after| after.value));
+        assert_eq!(in_force(&raw, table, &keys::MODE), Some(proxy.policy.mode));
+        assert_eq!(in_force(&raw, table, &keys::EXCLUDE_HOSTGROUPS).as_ref(), Some(&proxy.policy.exclude_hostgroups));
+        assert_eq!(in_force(&raw, table, &keys::WRITER_HOSTGROUPS).as_ref(), Some(&proxy.policy.writer_hostgroups));
+        assert_eq!(in_force(&raw, table, &keys::ERRANT_GTID), Some(proxy.policy.errant_gtid));
+        let follows = table.find(&keys::FOLLOWS).unwrap().map(|name| name.value);
+        assert_eq!(follows, proxy.orchestrator.name);
+    }
+}
+
+/// The value of one ProxySQL's own section, or else of the section for all.
+fn in_force<T: Value>(raw: &RawFile, proxy: &Table, key: &Key<T>) -> Option<T> {
+    let own = proxy.own().find(|own| own.section() == key.about.section);
+    let found = own.map_or_else(|| raw.find(key), |own| own.find(key));
+    found.unwrap().map(|found| found.value)
 }
 
 fn says<T: Value + PartialEq + std::fmt::Debug>(raw: &RawFile, key: &Key<T>, value: &T) {
@@ -105,7 +119,10 @@ fn secrets_of(file: &str) -> Vec<String> {
     let mut secrets: Vec<String> = file.lines().filter_map(quoted).collect();
     if let Ok(table) = file.parse::<toml::Table>() {
         let proxies = table.get("proxysql").and_then(toml::Value::as_array).into_iter().flatten();
-        let sections = table.get("orchestrator").into_iter().chain(proxies);
+        let orchestrators = table.get("orchestrator").into_iter();
+        let orchestrators =
+            orchestrators.flat_map(|one| one.as_array().map_or(std::slice::from_ref(one), Vec::as_slice));
+        let sections = orchestrators.chain(proxies);
         let password = |section: &toml::Value| Some(section.get("password")?.as_str()?.to_owned());
         secrets.extend(sections.filter_map(password));
     }

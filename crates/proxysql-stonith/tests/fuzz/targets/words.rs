@@ -115,7 +115,7 @@ pub fn addresses(bytes: &[u8]) -> bool {
     for flags in [endpoints, proxies] {
         match Config::load(&flags, &environment()) {
             Ok(config) => {
-                for url in &config.orchestrator.endpoints {
+                for url in config.orchestrators.iter().flat_map(|one| &one.endpoints) {
                     let endpoint: Endpoint = url.parse().expect("what the config accepts the client can use");
                     assert_eq!(endpoint.to_string().parse().as_ref(), Ok(&endpoint), "{url}");
                 }
