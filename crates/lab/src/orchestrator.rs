@@ -19,6 +19,7 @@ mod time;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub alias: String,
     /// `InstancePollSeconds`.
     pub poll_interval: Duration,
+    /// The address on which the members listen, each on a free port.
+    pub listen: IpAddr,
     /// `URLPrefix`.
     pub prefix: String,
     /// User and password for basic auth.
@@ -66,6 +69,7 @@ impl Default for Settings {
             members: 3,
             alias: String::new(),
             poll_interval: Duration::from_secs(1),
+            listen: Ipv4Addr::LOCALHOST.into(),
             prefix: String::new(),
             auth: None,
             auto_failover: false,
@@ -166,7 +170,7 @@ impl Orchestrator {
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
         let mut listeners = Vec::new();
         for _ in 0..settings.members {
-            listeners.push(TcpListener::bind("127.0.0.1:0").await?);
+            listeners.push(TcpListener::bind((settings.listen, 0)).await?);
         }
         let mut endpoints = Vec::new();
         for listener in &listeners {

@@ -17,7 +17,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ use wire::{Command, Raw, Wire};
 /// The settings of this ProxySQL.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The address on which the admin interface listens, on a free port.
+    pub listen: IpAddr,
     /// `mysql-monitor_read_only_interval`.
     pub monitor_interval: Duration,
     /// `mysql-monitor_ping_interval`.
@@ -62,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         let user = |name: &str| (name.to_owned(), name.to_owned());
         Self {
+            listen: Ipv4Addr::LOCALHOST.into(),
             monitor_interval: Duration::from_millis(1_000),
             ping_interval: Duration::from_millis(8_000),
             read_only_max_timeouts: 3,
@@ -140,7 +143,7 @@ impl ProxySql {
     /// # Errors
     /// No socket is available, or SQLite refuses the schema.
     pub async fn start(nodes: Nodes, settings: Settings) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((settings.listen, 0)).await?;
         let address = listener.local_addr()?;
         let layers = Layers::new(&variables::all(&settings), &settings.version).map_err(io::Error::other)?;
         let engine = Engine {

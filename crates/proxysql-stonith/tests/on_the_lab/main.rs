@@ -3,6 +3,7 @@
 #![cfg(feature = "demo")]
 
 mod bytes;
+mod clusters;
 mod commands;
 mod crash;
 mod crash_returns;
