@@ -56,7 +56,7 @@ pub enum AdminError {
     },
     /// ProxySQL refused the user or the password.
     #[error(
-        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\", and their password must be text or \"*...\" there, not \"$A$...\""
+        "ProxySQL at {address} refused user {user:?}: {cause}. Check the credential; remote users must be in admin-admin_credentials and must not be named \"admin\". A password that is stored there as \"$A$...\" needs tls = \"verify-ca\" in this [[proxysql]], and mysql-default_authentication_plugin='caching_sha2_password' in ProxySQL"
     )]
     AccessDenied {
         /// The admin interface.
@@ -66,9 +66,9 @@ pub enum AdminError {
         /// ProxySQL's error.
         cause: String,
     },
-    /// The server asks for the password itself, or for a proof that reveals it.
+    /// The server asks for the password itself, or for a proof that reveals it, and may not have it.
     #[error(
-        "the server at {address} asks for {asked}, not for mysql_native_password as ProxySQL's admin interface does. The login was stopped, and nothing of the password was sent. Is this ProxySQL, and is this its admin port, not its client port?"
+        "the server at {address} asks for {asked}, not for mysql_native_password as ProxySQL's admin interface does. The login was stopped, and the password was not sent. Is this ProxySQL, and is this its admin port, not its client port? If it is, set tls = \"verify-ca\" and ca_file in this [[proxysql]]: caching_sha2_password is answered only over TLS"
     )]
     Asks {
         /// The admin interface.

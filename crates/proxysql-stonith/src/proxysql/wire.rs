@@ -1,15 +1,16 @@
 //! The part of MySQL's client protocol that the admin interface needs: one login, then one text statement at a time.
 //!
 //! ```text
-//! greeting -> [TLS] -> login -> [switch to mysql_native_password] -> (statement -> answer)* -> goodbye
+//! greeting -> [TLS] -> login -> [switch to mysql_native_password] -> [the password, over TLS] -> (statement -> answer)* -> goodbye
 //! ```
 //!
 //! It does not use a stock driver, because that does what the server asks. `mysql_async` answers
 //! `caching_sha2_password` and its RSA key with the password, and allocates as many columns as a packet announces
 //! (docs/security.md).
 //!
-//! **Invariants:** a password is sent only as the proof of `mysql_native_password`, and only to a server that asks for
-//! it. An answer takes at most [`ANSWER_MAX_BYTES`]. Memory is allocated for received bytes, never for announced ones.
+//! **Invariants:** in the clear nothing of the password is sent but the proof of `mysql_native_password`, and only to a
+//! server that asks for it. A unix socket counts as in the clear. The password itself is sent only over TLS, to a server
+//! that was verified and asks for `caching_sha2_password`'s full authentication. An answer takes at most [`ANSWER_MAX_BYTES`]. Memory is allocated for received bytes, never for announced ones.
 
 mod handshake;
 mod packet;
@@ -57,7 +58,7 @@ pub enum WireError {
     /// The server refused, with this text. After the login the connection stays usable.
     #[error("{0}")]
     Refused(String),
-    /// The server asks for another proof of the password than `mysql_native_password`.
+    /// The server asks for a proof of the password that is not given to it.
     #[error("it asks for {0}")]
     Asks(String),
     /// TLS is not offered or not trusted.

@@ -2,11 +2,10 @@
 
 use proxysql_stonith::proxysql::{Admin, AdminError};
 
-use crate::server::{Fake, Login, NATIVE, Talk, WITHOUT_TLS, is_proof_of_the_password};
+use crate::server::{FULL, Fake, Login, NATIVE, Talk, WITHOUT_TLS, is_proof_of_the_password};
 use crate::settings;
 
-/// caching_sha2_password: "I don't know you, give me the password", and the key to encrypt it with.
-const FULL: &[u8] = &[1, 4];
+/// The key that a server of caching_sha2_password offers to encrypt the password with.
 const KEY: &[u8] = b"\x01-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END PUBLIC KEY-----\n";
 
 /// Connects to a fake that must not succeed: what it heard, and the error.
@@ -20,7 +19,8 @@ async fn refused<T: Send + 'static>(script: impl FnOnce(Talk) -> T + Send + 'sta
 fn asked(error: &AdminError, what: &str) {
     let text = error.to_string();
     assert!(matches!(error, AdminError::Asks { asked, .. } if asked.contains(what)), "{text}");
-    assert!(text.contains(what) && text.contains("mysql_native_password") && text.contains("admin"), "{text}");
+    let advice = ["mysql_native_password", "admin port", "set tls = \"verify-ca\" and ca_file"];
+    assert!(text.contains(what) && advice.iter().all(|advice| text.contains(advice)), "{text}");
 }
 
 fn without_proof() -> Login {

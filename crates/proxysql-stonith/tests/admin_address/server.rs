@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::PASSWORD;
@@ -29,6 +30,14 @@ const TLS: u32 = 0x800;
 const ASKED_FOR: u32 = 0x8_a205;
 
 pub const NATIVE: &str = "mysql_native_password";
+
+pub const SHA2: &str = "caching_sha2_password";
+
+/// Of caching_sha2_password: "I know a hash of it only, give me the password".
+pub const FULL: &[u8] = &[1, 4];
+
+/// Of caching_sha2_password: "the proof is right".
+pub const PROVED: &[u8] = &[1, 3];
 
 /// A fake that is being talked to.
 pub struct Fake<T> {
@@ -210,4 +219,11 @@ pub fn is_proof_of_the_password(proof: &[u8]) -> bool {
     let salted = Sha1::new().chain_update(SALT).chain_update(twice).finalize();
     let once: Vec<u8> = proof.iter().zip(salted).map(|(a, b)| a ^ b).collect();
     proof.len() == 20 && Sha1::digest(once) == twice
+}
+
+/// The same by caching_sha2_password, of a server that stores the password.
+pub fn is_sha2_proof_of_the_password(proof: &[u8]) -> bool {
+    let once = Sha256::digest(PASSWORD);
+    let salted = Sha256::new().chain_update(Sha256::digest(once)).chain_update(SALT).finalize();
+    proof == once.iter().zip(salted).map(|(a, b)| a ^ b).collect::<Vec<u8>>()
 }

@@ -1,15 +1,19 @@
 //! TLS to the admin interface: who can't prove to be ProxySQL hears neither the user nor a proof of the password.
 
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use proxysql_stonith::proxysql::{Admin, AdminError, ServerCheck, Settings, Tls};
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::pki::{EXPIRED, NOT_YET_VALID, Pki, VALID};
-use crate::server::{Fake, NATIVE, Talk, WITH_TLS, WITHOUT_TLS, is_proof_of_the_password};
+use crate::server::{
+    FULL, Fake, NATIVE, PROVED, SHA2, Talk, WITH_TLS, WITHOUT_TLS, is_proof_of_the_password,
+    is_sha2_proof_of_the_password,
+};
 use crate::{PASSWORD, settings};
 
 const HOST: &str = "127.0.0.1";
@@ -134,23 +138,78 @@ async fn what_is_said_in_the_clear_before_tls_begins_is_not_taken_for_said_over_
     assert!(error.to_string().contains("in the clear"), "{error}");
 }
 
+/// A fake that greets with caching_sha2_password over TLS, and what it heard after the login.
+fn sha2_over_tls<T: Send + 'static>(
+    config: Arc<ServerConfig>,
+    script: impl FnOnce(Talk<StreamOwned<ServerConnection, TcpStream>>) -> T + Send + 'static,
+) -> Fake<T> {
+    Fake::start(move |mut talk| {
+        talk.greet(WITH_TLS, SHA2);
+        let mut talk = talk.over_tls(config);
+        let login = talk.login();
+        assert!(login.plugin == SHA2 && is_sha2_proof_of_the_password(&login.proof), "{login:?}");
+        script(talk)
+    })
+}
+
 #[tokio::test]
-async fn over_tls_too_nothing_but_the_proof_of_mysql_native_password_is_given() {
+async fn over_tls_caching_sha2_password_is_answered_and_the_password_given_only_where_it_is_asked_for() {
     let pki = Pki::new();
-    for plugin in ["mysql_clear_password", "caching_sha2_password"] {
-        let config = nameless(&pki);
-        let fake = Fake::start(move |mut talk| {
-            talk.greet(WITH_TLS, "caching_sha2_password");
-            let mut talk = talk.over_tls(config);
-            let login = talk.login();
-            talk.switch(plugin);
-            talk.say(&[1, 4]);
-            (login.proof, talk.hear())
+    for asks in [PROVED, FULL] {
+        let fake = sha2_over_tls(nameless(&pki), move |mut talk| {
+            talk.say(asks);
+            let given = if asks == FULL { talk.hear() } else { None };
+            talk.done();
+            talk.statement().expect("a statement");
+            talk.done();
+            given
         });
-        let error = Admin::connect(&trusting(&pki, HOST, ServerCheck::Ca, fake.port)).await.unwrap_err();
-        assert!(matches!(&error, AdminError::Asks { asked, .. } if asked == plugin), "{error}");
-        assert_eq!(fake.end(), (Vec::new(), None));
+        let mut admin = Admin::connect(&trusting(&pki, HOST, ServerCheck::Ca, fake.port)).await.unwrap();
+        admin.query("SELECT 1").await.unwrap();
+        let password = [PASSWORD.as_bytes(), b"\0"].concat();
+        assert_eq!(fake.end(), (asks == FULL).then_some(password));
     }
+}
+
+#[tokio::test]
+async fn over_tls_the_password_is_given_once_and_not_to_a_server_that_asked_for_another_plugin() {
+    let pki = Pki::new();
+    let ends = async |fake: Fake<Option<Vec<u8>>>, what: &str| {
+        let error = Admin::connect(&trusting(&pki, HOST, ServerCheck::Ca, fake.port)).await.unwrap_err();
+        assert!(matches!(&error, AdminError::Asks { asked, .. } if asked.contains(what)), "{error}");
+        assert_eq!(fake.end(), None);
+    };
+    let twice = sha2_over_tls(nameless(&pki), |mut talk| {
+        talk.say(FULL);
+        talk.hear().expect("the password");
+        talk.say(FULL);
+        talk.hear()
+    });
+    ends(twice, SHA2).await;
+    let switched = sha2_over_tls(nameless(&pki), |mut talk| {
+        talk.switch(NATIVE);
+        assert!(is_proof_of_the_password(&talk.hear().expect("a proof")));
+        talk.say(FULL);
+        talk.hear()
+    });
+    ends(switched, SHA2).await;
+    for plugin in ["mysql_clear_password", SHA2] {
+        let to_another = sha2_over_tls(nameless(&pki), move |mut talk| {
+            talk.switch(plugin);
+            talk.say(FULL);
+            talk.hear()
+        });
+        ends(to_another, plugin).await;
+    }
+    let config = nameless(&pki);
+    let greeted_with_native = Fake::start(move |mut talk| {
+        talk.greet(WITH_TLS, NATIVE);
+        let mut talk = talk.over_tls(config);
+        assert!(is_proof_of_the_password(&talk.login().proof));
+        talk.say(FULL);
+        talk.hear()
+    });
+    ends(greeted_with_native, SHA2).await;
 }
 
 /// From the config file to the wire, by the program itself.

@@ -1,12 +1,19 @@
-//! The login. The answer to any server is that of `mysql_native_password`, or none.
+//! The login: `mysql_native_password` to any server, and `caching_sha2_password` over TLS.
 //!
-//! ProxySQL 2.7.1 needs no other plugin, as measured. A ProxySQL that greets with `caching_sha2_password` (2.6 and
-//! later, by `mysql-default_authentication_plugin`) switches a client that names `mysql_native_password` to it. This
-//! works on plain TCP and over TLS, for a password that is stored as text or as `*...`. A password stored as `$A$...`
-//! is denied.
+//! ```text
+//! in the clear   the proof of mysql_native_password, or nothing
+//! over TLS       the same; to a server that greets with caching_sha2_password its proof, and if it asks for full
+//!                authentication the password itself
+//! ```
+//!
+//! ProxySQL 2.6 and later greets with `caching_sha2_password` by `mysql-default_authentication_plugin`. It switches a
+//! client that names `mysql_native_password` to it, and checks a password that is stored as text or as `*...`. One
+//! that is stored as `$A$...` needs full authentication.
 
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
 
 use super::WireError;
 use super::packet::{Budget, Fields, Packets, refusal};
@@ -36,16 +43,47 @@ const PACKET_MAX_BYTES: u32 = super::ANSWER_MAX_BYTES as u32;
 /// The character set utf8mb4_general_ci.
 const CHARSET: u8 = 45;
 
-const NATIVE: &[u8] = b"mysql_native_password";
-
 const SALT: usize = 20;
+
+/// A way to prove the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plugin {
+    /// `mysql_native_password`.
+    Native,
+    /// `caching_sha2_password`, whose next step may be the password itself: over TLS only.
+    CachingSha2,
+}
+
+impl Plugin {
+    fn of(name: &[u8]) -> Option<Self> {
+        [Self::Native, Self::CachingSha2].into_iter().find(|plugin| plugin.name() == name)
+    }
+
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Native => b"mysql_native_password",
+            Self::CachingSha2 => b"caching_sha2_password",
+        }
+    }
+
+    /// The proof; empty for no password.
+    fn proof(self, password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
+        match self {
+            _ if password.is_empty() => Vec::new(),
+            Self::Native => native_proof(password, salt),
+            Self::CachingSha2 => sha2_proof(password, salt),
+        }
+    }
+}
 
 /// The server's first packet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Greeting {
     capabilities: u32,
-    /// The salt for `mysql_native_password`; `None` if the server asks for another plugin.
-    salt: Option<[u8; SALT]>,
+    /// The plugin that the server asks for, if it is known here.
+    plugin: Option<Plugin>,
+    /// The salt for that plugin.
+    salt: [u8; SALT],
 }
 
 impl Greeting {
@@ -76,8 +114,8 @@ pub fn greeting(packet: &[u8]) -> Result<Greeting, WireError> {
     let [size] = fields.array()?;
     fields.bytes(10)?;
     salt.extend(&fields.bytes(usize::from(size).saturating_sub(8).max(13))?[..SALT - 8]);
-    let is_native = fields.until_zero().unwrap_or(fields.0) == NATIVE;
-    Ok(Greeting { capabilities, salt: salt.try_into().ok().filter(|_| is_native) })
+    let salt = salt.try_into().map_err(|_| WireError::Senseless("its salt has another length"))?;
+    Ok(Greeting { capabilities, plugin: Plugin::of(fields.until_zero().unwrap_or(fields.0)), salt })
 }
 
 /// Makes the packet that asks for TLS.
@@ -93,7 +131,7 @@ fn head(capabilities: u32) -> Vec<u8> {
     packet
 }
 
-/// Logs in over a stream, TCP or TLS.
+/// Logs in over a stream, TCP or TLS. The caller has verified the server if `over_tls`.
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     packets: &mut Packets<S>,
     greeting: &Greeting,
@@ -105,46 +143,65 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     if user.contains(&0) {
         return Err(std::io::Error::other("the user's name has a zero byte in it").into());
     }
+    let mut plugin = match greeting.plugin {
+        Some(Plugin::CachingSha2) if over_tls => Plugin::CachingSha2,
+        _ => Plugin::Native,
+    };
+    let proof = if greeting.plugin == Some(plugin) { plugin.proof(password, &greeting.salt) } else { Vec::new() };
     let mut login = head(CAPABILITIES | if over_tls { TLS } else { 0 });
     login.extend(user);
     login.push(0);
-    let given = greeting.salt.map(|salt| proof(password, &salt)).unwrap_or_default();
-    login.push(given.len() as u8); // 20, or 0
-    login.extend(given);
-    login.extend(NATIVE);
+    login.push(proof.len() as u8); // 0, 20 or 32
+    login.extend(proof);
+    login.extend(plugin.name());
     login.push(0);
     packets.write(&login).await?;
-    let mut is_switched = false;
+    let (mut is_switched, mut is_told) = (false, false);
     loop {
         let mut fields = match packets.read(budget).await? {
             [0, ..] => return Ok(()),
             [0xff, rest @ ..] => return Err(refusal(rest)),
             [0xfe] => return Err(WireError::Asks("mysql_old_password".to_owned())),
             [0xfe, rest @ ..] => Fields(rest),
+            [1, PROVED] if plugin == Plugin::CachingSha2 => continue,
+            [1, FULL] if plugin == Plugin::CachingSha2 && !is_told => {
+                is_told = true;
+                packets.write(&Zeroizing::new([password, b"\0"].concat())).await?;
+                continue;
+            }
             [1, ..] => return Err(WireError::Asks("more, as caching_sha2_password does".to_owned())),
             _ => return Err(WireError::Senseless("it is no answer to a login")),
         };
-        let plugin = fields.until_zero()?;
-        if plugin != NATIVE {
-            return Err(WireError::Asks(one_line(&bytes::to_text(plugin.to_vec()))));
+        let name = fields.until_zero()?;
+        if name != Plugin::Native.name() {
+            return Err(WireError::Asks(one_line(&bytes::to_text(name.to_vec()))));
         }
         if is_switched {
             return Err(WireError::Senseless("it asks for the same again"));
         }
-        is_switched = true;
+        (plugin, is_switched) = (Plugin::Native, true);
         let salt: [u8; SALT] = fields.array()?;
-        packets.write(&proof(password, &salt)).await?;
+        packets.write(&plugin.proof(password, &salt)).await?;
     }
 }
 
-/// The proof `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`; empty for no password.
-fn proof(password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
-    if password.is_empty() {
-        return Vec::new();
-    }
+/// `caching_sha2_password`: the proof was right; the end of the login follows.
+const PROVED: u8 = 3;
+
+/// `caching_sha2_password`: the server knows a hash only, and asks for the password itself.
+const FULL: u8 = 4;
+
+/// `SHA1(password) XOR SHA1(salt + SHA1(SHA1(password)))`.
+fn native_proof(password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
     let once = Sha1::digest(password);
-    let twice = Sha1::digest(once);
-    let salted = Sha1::new().chain_update(salt).chain_update(twice).finalize();
+    let salted = Sha1::new().chain_update(salt).chain_update(Sha1::digest(once)).finalize();
+    once.iter().zip(salted).map(|(a, b)| a ^ b).collect()
+}
+
+/// `SHA256(password) XOR SHA256(SHA256(SHA256(password)) + salt)`.
+fn sha2_proof(password: &[u8], salt: &[u8; SALT]) -> Vec<u8> {
+    let once = Sha256::digest(password);
+    let salted = Sha256::new().chain_update(Sha256::digest(once)).chain_update(salt).finalize();
     once.iter().zip(salted).map(|(a, b)| a ^ b).collect()
 }
 
@@ -155,8 +212,8 @@ mod tests {
     #[test]
     fn the_proof_is_the_one_that_proxysql_checks() {
         let salt = b"the-lab's-fixed-salt";
-        assert!(proof(b"", salt).is_empty());
-        let given = proof(b"radmin", salt);
+        assert!(Plugin::Native.proof(b"", salt).is_empty() && Plugin::CachingSha2.proof(b"", salt).is_empty());
+        let given = Plugin::Native.proof(b"radmin", salt);
         assert_eq!(given[..4], [0xd0, 0x69, 0x29, 0x2d]); // by a client that logged in to ProxySQL 2.7.1
         let twice = Sha1::digest(Sha1::digest(b"radmin"));
         assert_eq!(twice[..4], [0xe1, 0xd3, 0x4e, 0x8f], "what ProxySQL stores as *E1D34E8F...");
@@ -176,14 +233,18 @@ mod tests {
             packet.extend([plugin, b"\0"].concat());
             packet
         };
-        let plain = greeting(&recorded(0x808f_a22f, NATIVE)).unwrap();
-        assert_eq!((plain.offers_tls(), plain.salt), (false, Some(*b"ABCDEFGHIJKLMNOPQRST")));
+        let plain = greeting(&recorded(0x808f_a22f, b"mysql_native_password")).unwrap();
+        assert_eq!((plain.offers_tls(), plain.plugin), (false, Some(Plugin::Native)));
+        assert_eq!(plain.salt, *b"ABCDEFGHIJKLMNOPQRST");
         let other = greeting(&recorded(0x808f_fa2f, b"caching_sha2_password")).unwrap();
-        assert_eq!((other.offers_tls(), other.salt), (true, None));
+        assert_eq!((other.offers_tls(), other.plugin), (true, Some(Plugin::CachingSha2)));
         let whole = recorded(0x808f_fa2f, b"");
         for end in 0..whole.len() - 1 {
             assert!(greeting(&whole[..end]).is_err(), "{end}");
         }
-        assert!(greeting(&recorded(0x0000_fa2f, NATIVE)).is_err(), "no plugins: a server of before 5.5");
+        assert!(
+            greeting(&recorded(0x0000_fa2f, b"mysql_native_password")).is_err(),
+            "no plugins: a server of before 5.5"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Packets: a length of three bytes, a number, a payload. A payload of 16 MiB - 1 continues in the next packet.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use zeroize::Zeroizing;
 
 use super::WireError;
 use crate::bytes;
@@ -91,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
 
     /// Sends a payload.
     pub async fn write(&mut self, payload: &[u8]) -> Result<(), WireError> {
-        let mut packets = Vec::with_capacity(payload.len() + 4);
+        let mut packets = Zeroizing::new(Vec::with_capacity(payload.len() + 4)); // it may hold the password
         let mut rest = payload;
         loop {
             let (piece, after) = rest.split_at(rest.len().min(PIECE_MAX_BYTES));
