@@ -27,7 +27,7 @@ use process::free_port;
 pub use process::{Binaries, eventually, say, skipped, version};
 pub use proxy::Proxy;
 pub use raft::{Access, Backend, Raft};
-pub use sessions::{Client, SESSIONS, Writers, login, login_as};
+pub use sessions::{Client, SESSIONS, Writers, login, login_as, now};
 
 /// How many MySQL nodes there are; the first is the primary.
 pub const NODES: usize = 3;
@@ -195,7 +195,7 @@ fn replicate(nodes: &Nodes) {
     let rest = "create user app@'%' identified by 'app'; grant all on t.* to app@'%'; \
          create user repl@'%' identified by 'repl'; grant replication slave on *.* to repl@'%'; \
          create database t; create table t.a (id int auto_increment primary key, host varchar(40), \
-         at timestamp(3) default now(3), via varchar(80) default (user())); \
+         at timestamp(3) default now(3), via varchar(80) default (user()), sent double not null default 0); \
          create table t.cluster_alias (alias varchar(40)); insert into t.cluster_alias values ('labcluster')";
     nodes.root(1, &[monitor, orchestrator, rest].concat());
     for n in 2..=NODES {

@@ -176,6 +176,11 @@ impl Nodes {
         self.count(n, &format!("at > from_unixtime({moment:.3})"))
     }
 
+    /// Those whose statement was sent after a moment.
+    pub fn sent_after(&self, n: usize, moment: f64) -> usize {
+        self.count(n, &format!("sent > {moment:.3}"))
+    }
+
     /// Those that came through this proxy.
     pub fn written_through(&self, n: usize, proxy: &Proxy) -> usize {
         self.count(n, &through(proxy))

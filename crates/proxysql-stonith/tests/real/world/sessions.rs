@@ -4,15 +4,22 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mysql_async::prelude::Queryable;
 
 use super::process::{Running, append_to, output};
 use super::proxy::Proxy;
 
-/// A write that says where it went.
-const INSERT: &str = "insert into t.a (host) select @@report_host";
+/// A write that says where it went, and when it was sent.
+fn insert() -> String {
+    format!("insert into t.a (host,sent) select @@report_host,{:.3}", now())
+}
+
+/// The time, in seconds since 1970. The nodes stamp their rows by the same clock.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs_f64()
+}
 
 /// A statement that takes longer hangs: its client gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +50,7 @@ impl Client {
 
 /// One write in a session of its own; `true` if it was taken.
 pub fn write(proxy: &Proxy) -> bool {
-    output(stock(proxy).args(["--connect-timeout=2", "-e", INSERT])).is_some()
+    output(stock(proxy).args(["--connect-timeout=2", "-e", &insert()])).is_some()
 }
 
 fn stock(proxy: &Proxy) -> Command {
@@ -121,7 +128,7 @@ async fn write_until(
         if end.load(Ordering::Relaxed) {
             break;
         }
-        in_time(session.query_drop(INSERT)).await?;
+        in_time(session.query_drop(insert())).await?;
         // What a transaction wrote is counted only once it is committed.
         if kind == "transactional" && n.is_multiple_of(5) {
             in_time(session.query_drop("commit")).await?;
