@@ -8,18 +8,23 @@ use crate::{ISOLATION_AFTER, one_at_a_time, seconds};
 /// `PROXYSQL PAUSE` takes 2 s to 3 s (facts §6).
 const PAUSE: Duration = Duration::from_secs(5);
 
-fn sessions(proxy: &Proxy) -> usize {
-    proxy.admin("SELECT count(*) FROM stats_mysql_processlist").trim().parse().expect("a number")
-}
-
 /// Statements that this proxy has sent to its nodes.
 fn sent(proxy: &Proxy) -> u64 {
     proxy.admin("SELECT sum(Queries) FROM stats_mysql_connection_pool").trim().parse().expect("a number")
 }
 
 fn takes_no_client(proxy: &Proxy) -> bool {
-    let seen = "SELECT Variable_Value FROM stats_mysql_global WHERE Variable_Name='mysql_listener_paused'";
-    proxy.admin(seen).trim() == "true" && sessions(proxy) == 0 && !proxy.write()
+    let paused = "SELECT Variable_Value FROM stats_mysql_global WHERE Variable_Name='mysql_listener_paused'";
+    let sessions = "SELECT count(*) FROM stats_mysql_processlist";
+    let says = |statement: &str, text: &str| proxy.try_admin(statement).is_some_and(|said| said.trim() == text);
+    says(paused, "true") && says(sessions, "0") && !proxy.write()
+}
+
+/// Up to 2.7.1, PAUSE may end ProxySQL, and RESUME may hang until its watchdog ends it (facts §6).
+fn starts_again(proxy: &mut Proxy, since: Instant) {
+    if proxy.start_again_if_it_died() {
+        println!("--- it died {:.1?} after that, and was started again", since.elapsed());
+    }
 }
 
 fn layers(world: &World) -> Vec<String> {
@@ -65,7 +70,10 @@ fn one_member_that_is_cut_off_is_paused_and_the_others_go_on_and_nothing_spreads
     eventually("sessions that write", seconds(20), || world.proxies().all(|proxy| sent(proxy) > 40));
     let (loaded, cut) = (loads(&world), Instant::now());
     relays.iter().for_each(|relay| relay.set(|way| way.gateway_error = Some(502)));
-    eventually("no client at the cut-off member", ISOLATION_AFTER + PAUSE, || takes_no_client(&world.proxy));
+    eventually("no client at the cut-off member", ISOLATION_AFTER + PAUSE, || {
+        starts_again(&mut world.proxy, cut);
+        takes_no_client(&world.proxy)
+    });
     println!("--- takes no client {:.1?} after the cut", cut.elapsed());
     let (status, _) = world.proxy.command(&["status"]);
     assert!(status.contains("paused by this program"), "{status}");
@@ -79,16 +87,16 @@ fn one_member_that_is_cut_off_is_paused_and_the_others_go_on_and_nothing_spreads
 
     let restarted = Instant::now();
     world.proxy.restart();
-    eventually("paused again after a restart", seconds(20), || takes_no_client(&world.proxy));
+    eventually("paused again after a restart", seconds(20), || {
+        starts_again(&mut world.proxy, restarted);
+        takes_no_client(&world.proxy)
+    });
     println!("--- paused again {:.1?} after a restart of ProxySQL", restarted.elapsed());
 
     let healed = Instant::now();
     relays.iter().for_each(|relay| relay.set(|way| way.gateway_error = None));
-    // Up to 2.7.1, RESUME may hang, and ProxySQL's watchdog ends it (facts §6).
     eventually("the member serves again", seconds(60), || {
-        if world.proxy.start_again_if_it_died() {
-            println!("--- it died by its watchdog {:.1?} after the heal, and was started again", healed.elapsed());
-        }
+        starts_again(&mut world.proxy, healed);
         world.proxy.write()
     });
     println!("--- serves again {:.1?} after the heal", healed.elapsed());

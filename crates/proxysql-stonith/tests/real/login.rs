@@ -108,6 +108,9 @@ fn proxysql_is_reached_by_ipv6_and_by_its_socket_with_tls_and_without() {
     let _one = one_at_a_time();
     let world = World::start(binaries);
     let (port, socket) = (world.proxy.admin_port, world.proxy.file("admin.sock"));
+    // Off by default up to 2.5.
+    world.proxy.admin("SET mysql-have_ssl='true'");
+    world.proxy.admin("LOAD MYSQL VARIABLES TO RUNTIME");
     let interfaces = format!("{}:{port};[::1]:{port};{}", world.proxy.address(), socket.display());
     world.proxy.admin(&format!("SET admin-mysql_ifaces='{interfaces}'"));
     world.proxy.admin("LOAD ADMIN VARIABLES TO RUNTIME");

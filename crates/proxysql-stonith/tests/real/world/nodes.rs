@@ -164,6 +164,13 @@ impl Nodes {
         std::fs::remove_dir_all(self.data(n)).expect("its data");
         self.add(n);
         self.replicate(n, of);
+        // A session keeps the rights that its user had when it was opened. Orchestrator may have come between CREATE USER
+        // and GRANT, and would never get in again.
+        eventually("Orchestrator's rights", Duration::from_secs(30), || {
+            self.try_root(n, "show grants for orc@'%'").is_some_and(|grants| grants.contains("SUPER"))
+        });
+        let sessions = self.root(n, "select id from performance_schema.processlist where user='orc'");
+        sessions.lines().for_each(|id| drop(self.try_root(n, &format!("kill {id}"))));
     }
 
     /// The rows that a node itself wrote, as the node has them.

@@ -217,7 +217,8 @@ impl Proxy {
         again().or_else(again).unwrap_or_else(|| panic!("ProxySQL refused {statement}"))
     }
 
-    fn try_admin(&self, statement: &str) -> Option<String> {
+    /// The same; `None` if it was refused, or if nobody answers.
+    pub fn try_admin(&self, statement: &str) -> Option<String> {
         output(&mut self.admin_command(statement))
     }
 
