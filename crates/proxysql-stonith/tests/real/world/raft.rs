@@ -114,7 +114,7 @@ impl Raft {
             "MySQLConnectTimeoutSeconds": 1, "InstancePollSeconds": 1, "DiscoverByShowSlaveHosts": true,
             "HostnameResolveMethod": "none", "MySQLHostnameResolveMethod": "",
             "RecoverMasterClusterFilters": ["*"], "RecoverIntermediateMasterClusterFilters": ["*"],
-            "RecoveryPeriodBlockSeconds": 1, "FailureDetectionPeriodBlockMinutes": 1,
+            "RecoveryPeriodBlockSeconds": 10, "FailureDetectionPeriodBlockMinutes": 1,
             "ApplyMySQLPromotionAfterMasterFailover": true, "MasterFailoverDetachReplicaMasterHost": false,
             "DetectClusterAliasQuery": "select alias from t.cluster_alias",
         });
