@@ -162,7 +162,7 @@ pub enum Condition {
     Unmatched(NodeList),
     /// Orchestrator's own hooks change this ProxySQL at a failover too.
     ForeignHooks,
-    /// Those hooks took out the only writer before a failover that promoted nobody.
+    /// A writer hostgroup has no writer, as those hooks leave it if a failover fails.
     WithoutWriter {
         /// The writer hostgroup.
         hostgroup: Hostgroup,

@@ -63,7 +63,7 @@ pub struct Decision {
     pub unmatched: BTreeMap<Node, EvidenceKind>,
     /// The leader's own hooks change ProxySQL too.
     pub hooks_are_on: bool,
-    /// Writer hostgroups that the hooks left without a writer, with the row that they took out.
+    /// Writer hostgroups without a writer beside such hooks, with the row that somebody took out.
     pub without_writer: BTreeMap<Hostgroup, RowKey>,
 }
 

@@ -113,8 +113,8 @@ fn without_writer(f: &mut fmt::Formatter<'_>, hostgroup: Hostgroup, hostname: &s
     let (port, quoted) = (node.port, hostname.replace('\'', "''"));
     write!(
         f,
-        "writer hostgroup {hostgroup} has no writer: Orchestrator's hooks took {node} out before a failover that promoted \
-         nobody, and nothing lets it back. If it is still the primary: UPDATE mysql_servers SET status='ONLINE' WHERE \
+        "writer hostgroup {hostgroup} has no writer: {node} was taken out without this program's note. Orchestrator's hooks \
+         do so before a failover, and undo nothing if it fails. If it is still the primary: UPDATE mysql_servers SET status='ONLINE' WHERE \
          hostgroup_id={hostgroup} AND hostname='{quoted}' AND port={port}; LOAD MYSQL SERVERS TO RUNTIME"
     )
 }

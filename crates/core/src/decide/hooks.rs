@@ -157,12 +157,11 @@ impl Facts<'_> {
     pub(super) fn left_by_hooks(&self, node: &Node, rows: &ServerRows<'_>) -> Vec<RowKey> {
         let Some(record) = self.superseding(node).filter(|_| self.hooks_are_on()) else { return Vec::new() };
         let is_left = |row: &&Row| {
-            let is_plain = row.status == Status::OfflineSoft && Comment::parse(&row.comment) == Comment::Plain;
             let went_out = |view: &PairView| {
                 let row_did = view.soft.get(&row.key.hostgroup).is_some_and(|seen| is_of(*seen, record));
                 row_did && view.out.is_none_or(|seen| is_of(seen, record))
             };
-            is_plain && self.view_of(&row.key).is_some_and(went_out)
+            is_plainly_out(row) && self.view_of(&row.key).is_some_and(went_out)
         };
         rows.of(Layer::Runtime).filter(is_left).map(|row| row.key.clone()).collect()
     }
@@ -195,32 +194,29 @@ impl Facts<'_> {
         repairs
     }
 
-    /// The writer hostgroups that a failover left without a writer: its first hook took the writer out, and nobody was
-    /// promoted.
+    /// The writer hostgroups without a writer, with a row that somebody took out while the rows were viewed. The hooks do
+    /// so before a failover, and undo nothing if it fails. While a recovery may still be at work, nothing is said.
     pub(super) fn without_writer(&self) -> BTreeMap<Hostgroup, RowKey> {
         let mut found = BTreeMap::new();
-        if !self.hooks_are_on() {
-            return found;
-        }
+        let Some(answer) = self.answer.filter(|_| self.hooks_are_on()) else { return found };
         for writer in self.managed.writers().filter(|writer| self.managed.pair_of_writer(*writer).is_some()) {
             let rows = || self.rows.in_runtime(writer);
             if rows().any(|(_, row)| row.status.in_service()) {
                 continue;
             }
             let is_left = |(server, row): &(&Node, &Row)| {
-                let began_ns =
-                    self.memory.history.promoted_nobody.get(*server).filter(|_| self.promoted_nobody(server));
-                let began_s = began_ns.and_then(|ns| i64::try_from(ns / 1_000_000_000).ok());
                 let seen = self.view_of(&row.key).and_then(|view| view.soft.get(&writer));
-                let is_plain = row.status == Status::OfflineSoft && Comment::parse(&row.comment) == Comment::Plain;
-                let fell_into = |(began_s, seen): (i64, &Seen)| {
-                    seen.by_s >= began_s
-                        && seen.after_s.is_some_and(|after_s| after_s <= began_s.saturating_add(HOOKS_LAST_S))
-                };
-                is_plain && began_s.zip(seen).is_some_and(fell_into)
+                let lasts =
+                    |seen: &Seen| seen.after_s.is_some() && answer.date_s.saturating_sub(seen.by_s) > HOOKS_LAST_S;
+                is_plainly_out(row) && self.superseding(server).is_none() && seen.is_some_and(lasts)
             };
             found.extend(rows().find(is_left).map(|(_, row)| (writer, row.key.clone())));
         }
         found
     }
+}
+
+/// Whether a row is OFFLINE_SOFT without this program's marker.
+fn is_plainly_out(row: &Row) -> bool {
+    row.status == Status::OfflineSoft && Comment::parse(&row.comment) == Comment::Plain
 }
