@@ -59,12 +59,7 @@ impl fmt::Display for Condition {
             }
             Self::ApplierReplaced => write!(f, "another applier took over and finishes the work"),
             Self::ReturnPutOff => write!(f, "the server tables keep changing, so the return of a node is put off"),
-            Self::SessionsLeft(nodes) => {
-                write!(
-                    f,
-                    "connections to {nodes} are still in use, and ProxySQL does not show which sessions hold them"
-                )
-            }
+            Self::SessionsLeft(nodes) => write!(f, "connections to {nodes} {SESSIONS_LEFT}"),
             Self::ClientsLeft(count) => write!(f, "{count} client sessions are left, though ProxySQL is paused"),
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
@@ -101,6 +96,8 @@ const PAUSED_BY_OPERATOR: &str = "paused, and not by this program: it takes no c
 
 const RESUME_MAY_HANG: &str = "may hang and restart when it is resumed after an isolation, which pauses a member of a \
                                ProxySQL Cluster. From 2.7.2 on it does not";
+
+const SESSIONS_LEFT: &str = "are still in use, and ProxySQL does not show which sessions hold them";
 
 const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
 

@@ -4,7 +4,7 @@ use stonith_core::condition::{Condition, conditions};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::orchestrator::ProxyHooks;
 use stonith_core::policy::{HOOKS_AGAIN_MS, HOOKS_EVERY_MS, HOOKS_LAST_S};
-use stonith_core::table::{Comment, Layer, Row, Status};
+use stonith_core::table::{Comment, Layer, Status};
 
 use crate::world::{Decided, LAYERS, Lab, node};
 
@@ -75,12 +75,10 @@ fn a_leader_that_has_no_hooks_or_does_not_say_takes_nothing_over_until_one_says_
 
 #[test]
 fn i3_a_row_that_was_out_before_the_failover_is_an_operators_whatever_the_hooks_make_of_it() {
-    let edits: [(&str, fn(&mut Row)); 2] =
-        [("soft", |row| row.status = Status::OfflineSoft), ("hard", |row| row.status = Status::OfflineHard)];
-    for (what, edit) in edits {
+    for status in [Status::OfflineSoft, Status::OfflineHard] {
         for staged in [false, true] {
             let mut lab = hooked();
-            lab.edit(20, "node01", edit);
+            lab.edit(20, "node01", |row| row.status = status.clone());
             if staged {
                 // Only memory has it, and the hooks' LOAD takes it live.
                 for rows in [&mut lab.proxy.runtime, &mut lab.proxy.disk] {
@@ -90,8 +88,8 @@ fn i3_a_row_that_was_out_before_the_failover_is_an_operators_whatever_the_hooks_
             lab.run_s(5);
             fails_over(&mut lab).run_s(3);
             lab.repaired("node01").run_s(30);
-            assert_eq!(lab.rows("node01"), "20:OFFLINE_SOFT", "{what} {staged}");
-            assert!(is_plain(&lab, "node01"), "{what} {staged}");
+            assert_eq!(lab.rows("node01"), "20:OFFLINE_SOFT", "{status} {staged}");
+            assert!(is_plain(&lab, "node01"), "{status} {staged}");
         }
     }
 }
