@@ -105,6 +105,7 @@ fn observed(rows: usize, known: bool) -> Observed {
             downtimes: Vec::new(),
             history: None,
             instances: Some(instances),
+            hooks: None,
             skipped: Vec::new(),
         }),
         orders: Orders::default(),

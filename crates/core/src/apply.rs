@@ -579,11 +579,12 @@ impl Apply {
         Phase::Unlocking
     }
 
-    /// The plan without its returns.
+    /// The plan without its returns. What the hooks did is repaired with the fences.
     fn fences(&self) -> Plan {
         let fences = self.plan.directives.iter().filter(|(_, d)| matches!(d, Directive::Fence { .. }));
         let directives = fences.map(|(n, d)| (n.clone(), d.clone())).collect();
-        Plan { directives, managed: self.plan.managed.clone(), ..Plan::default() }
+        let Plan { managed, hooks, .. } = self.plan.clone();
+        Plan { directives, managed, hooks, ..Plan::default() }
     }
 
     /// Turns one content into another, record by record. A record that an earlier statement missed although nobody

@@ -160,6 +160,17 @@ pub enum Condition {
     },
     /// Evidence speaks against these nodes of a served cluster, and no row has their name.
     Unmatched(NodeList),
+    /// Orchestrator's own hooks change this ProxySQL at a failover too.
+    ForeignHooks,
+    /// A writer hostgroup has no writer, as those hooks leave it if a failover fails.
+    WithoutWriter {
+        /// The writer hostgroup.
+        hostgroup: Hostgroup,
+        /// The row's host, as ProxySQL spells it.
+        hostname: String,
+        /// The node.
+        node: Node,
+    },
     /// Isolation is not armed.
     Unarmed(UnarmedReason),
     /// ProxySQL is paused, and takes no clients. Noticed in a ProxySQL Cluster only.
@@ -244,6 +255,8 @@ impl Condition {
             Self::Unmatched(_) => "unmatched-nodes",
             Self::NothingProtected { .. } => "nothing-protected",
             Self::UnknownNodes { .. } => "unknown-nodes",
+            Self::ForeignHooks => "orchestrator-hooks",
+            Self::WithoutWriter { .. } => "without-writer",
             Self::Unarmed(_) => "unarmed",
             Self::Paused { .. } => "paused",
             Self::ResumeMayHang(_) => "resume-may-hang",
@@ -288,6 +301,7 @@ impl Condition {
                 [] => self.label().to_owned(),
             },
             Self::ProxyUnfit { what, .. } => format!("{} {what}", self.label()),
+            Self::WithoutWriter { hostgroup, .. } => format!("{} {hostgroup}", self.label()),
             Self::ReturnsByHand { check_type, .. } => format!("{} {check_type}", self.label()),
             _ => self.label().to_owned(),
         }
@@ -296,7 +310,7 @@ impl Condition {
     /// The severity of this condition.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::ApplierBusy(_) | Self::ProxyAhead { .. } => Severity::Info,
+            Self::ApplierBusy(_) | Self::ProxyAhead { .. } | Self::ForeignHooks => Severity::Info,
             Self::AnswerSkipped { nodes, .. } if nodes.count() > 0 => Severity::Unprotected,
             Self::AnswerSkipped { .. }
             | Self::OrchestratorUnverified(_)
@@ -318,6 +332,7 @@ impl Condition {
             | Self::ApplyFailed(_)
             | Self::SessionsLeft(_)
             | Self::ClientsLeft(_)
+            | Self::WithoutWriter { .. }
             | Self::NotAsPlanned(_)
             | Self::DiskRefused(_) => Severity::Failure,
             Self::Leaderless
@@ -348,6 +363,7 @@ impl Condition {
             | Self::Unmatched(nodes)
             | Self::Unarmed(UnarmedReason::UnknownWriters { nodes, .. })
             | Self::SessionsLeft(nodes) => nodes.named(),
+            Self::WithoutWriter { node, .. } => std::slice::from_ref(node),
             _ => &[],
         }
     }

@@ -10,6 +10,7 @@
 mod discharge;
 mod facts;
 mod guards;
+mod hooks;
 mod leader_query;
 mod learn;
 mod per_node;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::discharge::history_is_known;
 use self::facts::{Facts, knows_a_server_of};
+use self::hooks::{learn_hooks, view};
 use self::learn::{arm, by_server, clusters_seen, learn, learn_names, take_up_isolation, take_up_releases};
 use self::per_node::judge_all;
 use crate::evidence::EvidenceKind;
@@ -34,7 +36,7 @@ use crate::orchestrator::{
 use crate::orders::{Order, Orders, Release};
 use crate::plan::{PauseAction, Plan};
 use crate::policy::{IsolationScope, Policy};
-use crate::table::Hostgroup;
+use crate::table::{Hostgroup, RowKey};
 
 pub use discharge::release_by_order;
 pub use guards::Guard;
@@ -59,6 +61,10 @@ pub struct Decision {
     /// Living nodes with evidence against them that match no row. Orchestrator lists them in a cluster that this
     /// ProxySQL serves.
     pub unmatched: BTreeMap<Node, EvidenceKind>,
+    /// The leader's own hooks change ProxySQL too.
+    pub hooks_are_on: bool,
+    /// Writer hostgroups without a writer beside such hooks, with the row that somebody took out.
+    pub without_writer: BTreeMap<Hostgroup, RowKey>,
 }
 
 /// Decides one tick. `now_ms` is on the same clock as the `_ms` values of `memory`.
@@ -76,8 +82,12 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let answer = answer.as_deref();
     let lease_state = update_memory(&mut next, observed, answer, &rows, &managed, policy, now_ms);
 
+    let records = records_by_server(&next.history.records, &identity);
+    if let Some(answer) = answer {
+        learn_hooks(&mut next.hooks, answer, now_ms);
+        view(&mut next.hooks, proxy, &managed, &records, &identity, answer.date_s);
+    }
     let before = next.clone();
-    let records = records_by_server(&before.history.records, &identity);
     let ordered_releases = by_server(&observed.orders.released, &identity);
     let ties = known_ties(&before, &records, &ordered_releases, &rows, &managed);
     let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &ties));
@@ -102,13 +112,30 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     if verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { blocker: ReturnBlocker::History, .. })) {
         next.history.asked_ms = None; // makes the next tick ask for the history
     }
-    let mut plan = Plan::new(managed.clone(), directives, proxy);
+    let hooks = facts.hook_repairs(rows_left_by_hooks(&facts, &verdicts));
+    let mut plan = Plan::with_hooks(managed.clone(), directives, hooks, proxy);
     plan.pause = pause_action(&facts);
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
     plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
-    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched }
+    let (hooks_are_on, without_writer) = (facts.hooks_are_on(), facts.without_writer());
+    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched, hooks_are_on, without_writer }
+}
+
+/// The rows that the hooks left of nodes that are fenced for the recovery.
+fn rows_left_by_hooks(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> BTreeMap<RowKey, Node> {
+    let is_fenced = |server: &Node| match verdicts.get(server) {
+        Some(Verdict::Fence { evidence, .. }) => evidence.iter().any(|fact| fact.kind == EvidenceKind::Superseded),
+        _ => false,
+    };
+    let mut left = BTreeMap::new();
+    for (server, rows) in facts.rows.servers() {
+        if rows.names().iter().any(is_fenced) {
+            left.extend(facts.left_by_hooks(server, rows).into_iter().map(|key| (key, server.clone())));
+        }
+    }
+    left
 }
 
 fn leader_answer(observed: &Observed) -> Option<&Answer> {

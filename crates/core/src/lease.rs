@@ -281,6 +281,7 @@ mod tests {
             downtimes: vec![],
             history: None,
             instances: None,
+            hooks: None,
             skipped: Vec::new(),
         };
         let led = LeaderView::Led(answer);

@@ -75,6 +75,7 @@
 //!     downtimes: vec![],
 //!     history: Some(RecoveryHistory::whole("orc1", vec![recovery])),
 //!     instances: None,
+//!     hooks: None,
 //!     skipped: vec![],
 //! };
 //! let observed = Observed { proxy, leader: LeaderView::Led(answer), orders: Orders::default(), addresses: Addresses::default() };

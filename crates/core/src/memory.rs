@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::node::Node;
-use crate::orchestrator::{Addresses, Downtime, HistoryProgress, Identity, Recovery};
+use crate::orchestrator::{Addresses, Downtime, HistoryProgress, Identity, ProxyHooks, Recovery};
 use crate::orders::Release;
+use crate::table::Hostgroup;
 
 /// The most records that are kept. The oldest are dropped first. A served node needs at most two.
 pub const RECORDS_MAX: usize = 1_000;
@@ -30,6 +31,8 @@ pub struct Memory {
     pub history: HistoryMemory,
     /// The known nodes, and the evidence against them.
     pub nodes: NodeMemory,
+    /// The rows as they were before Orchestrator's hooks changed them.
+    pub hooks: HookMemory,
 }
 
 /// The lease, arming and isolation. Only [`crate::lease`] and the arming rule change it.
@@ -104,6 +107,63 @@ pub struct NodeMemory {
     pub second_writers: BTreeMap<Node, i64>,
 }
 
+/// What is known of Orchestrator's own ProxySQL hooks, and the rows of each pair as they were before the hooks changed
+/// them (facts §14). Rows are viewed only while the hooks are on, and only in ticks in which a leader answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HookMemory {
+    /// The leader that was asked last, and when, in ms.
+    pub asked: Option<(String, u64)>,
+    /// The last clear answer, and the leader that gave it.
+    pub said: Option<(String, ProxyHooks)>,
+    /// The leader's time of the last view, in s. Views only tell apart what lies before and after them.
+    pub viewed_s: Option<i64>,
+    /// The view of each node by the writer hostgroup of its pair.
+    pub views: BTreeMap<Hostgroup, BTreeMap<Node, PairView>>,
+}
+
+/// A node in one pair, as the last views showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairView {
+    /// When it went out of service otherwise than by this program; `None` while it is in service or fenced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<Seen>,
+    /// Its hostgroups with an OFFLINE_SOFT row that has no marker, in any layer, and since when.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub soft: BTreeMap<Hostgroup, Seen>,
+    /// Its rows that are not at the defaults, as they were last.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<Hostgroup, KeptRow>,
+    /// The last recovery whose reset was undone, in ns since 1970.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restored_ns: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A change between two views, by the leader's clock in s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Seen {
+    /// The last view without it; `None` if there was none.
+    pub after_s: Option<i64>,
+    /// The first view with it.
+    pub by_s: i64,
+}
+
+/// A row's columns, for when they are reset.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeptRow {
+    /// The operator's part of the comment.
+    pub comment: String,
+    /// The other columns (weight, max_connections, ...), by name.
+    pub settings: BTreeMap<String, String>,
+    /// When the row was reset or went; `None` while it is as kept here.
+    pub gone: Option<Seen>,
+}
+
 /// A leader that has been the same for some time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SteadyLeader {
@@ -159,6 +219,7 @@ impl Memory {
     pub fn without_times(&self) -> Self {
         let mut lasting = self.clone();
         (lasting.lease.started_ms, lasting.lease.last_tick_ms) = (0, 0);
+        lasting.hooks.viewed_s = None;
         lasting.forget_times();
         lasting
     }
@@ -167,6 +228,7 @@ impl Memory {
         let LeaseMemory { asked_ms, held_ms, silent_ms, leader, .. } = &mut self.lease;
         (*asked_ms, *held_ms, *silent_ms, *leader) = (None, None, None, None);
         self.history.asked_ms = None;
+        self.hooks.asked = None;
         self.nodes.instances_asked_ms = None;
         self.nodes.proofs.clear();
     }

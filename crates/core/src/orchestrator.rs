@@ -10,7 +10,7 @@ mod recovery;
 mod superseded;
 mod topology;
 
-pub use answer::{Answer, AnswerPart, Backing, LeaderView, SkippedEntry};
+pub use answer::{Answer, AnswerPart, Backing, LeaderView, ProxyHooks, SkippedEntry};
 pub use cause::{BlindCause, CameBackKind, ConflictCause, Counts, EndpointAnswer, SilentCause};
 pub use history::{HistoryProgress, HistoryReading, PAGE_RECORDS, RecoveryHistory, UnderWay};
 pub use identity::{Addresses, Identity, UnsureName, in_brackets};

@@ -9,11 +9,12 @@ use std::fmt;
 use crate::evidence::EvidenceKind;
 use crate::lease::LeaseAction;
 use crate::managed::Managed;
+use crate::memory::KeptRow;
 use crate::node::Node;
 use crate::observed::{PauseSeen, ProxyView};
 use crate::orders::Release;
 use crate::role::Role;
-use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, mark, unmarked};
+use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, is_at_defaults, mark, unmarked};
 
 /// The plan for all managed rows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +84,61 @@ impl fmt::Display for RowChange {
     }
 }
 
+/// What is taken over of what Orchestrator's own hooks did (facts §14).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct HookRepairs {
+    /// OFFLINE_SOFT rows that the hooks left without a marker. They get the marker of their node's fence.
+    pub adopted: BTreeSet<RowKey>,
+    /// Rows that the hooks reset to the defaults, with what they had before.
+    pub reset: BTreeMap<RowKey, KeptRow>,
+}
+
+impl HookRepairs {
+    /// A row that the hooks reset, with what it had before. A row that somebody has set since stays as it is.
+    fn restored(&self, row: &Row) -> Option<Row> {
+        let kept = self.reset.get(&row.key).filter(|_| is_at_defaults(row))?;
+        let mut restored = row.clone();
+        let before = kept.settings.iter().filter(|(name, _)| row.settings.contains_key(*name));
+        restored.settings.extend(before.map(|(name, value)| (name.clone(), value.clone())));
+        restored.comment = match Comment::parse(&row.comment) {
+            Comment::Marked(_, marker) => mark(&kept.comment, &marker),
+            Comment::Plain | Comment::Unreadable(_) => kept.comment.clone(),
+        };
+        Some(restored)
+    }
+}
+
+/// Why a change is made that no verdict's evidence explains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChangeReason {
+    /// Orchestrator's hooks took the row out, and it gets this program's marker.
+    Adopted,
+    /// Orchestrator's hooks reset the row, and it gets these columns back.
+    Restored(BTreeMap<String, String>),
+}
+
+impl ChangeReason {
+    /// A stable name for programs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Adopted => "adopted",
+            Self::Restored(_) => "restored",
+        }
+    }
+}
+
+impl fmt::Display for ChangeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopted => write!(f, "adopted: Orchestrator's hooks took it out"),
+            Self::Restored(columns) => {
+                let columns: Vec<String> = columns.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "restored, since Orchestrator's hooks reset it: {}", columns.join(", "))
+            }
+        }
+    }
+}
+
 /// The input of an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Plan {
@@ -90,6 +146,8 @@ pub struct Plan {
     pub managed: Managed,
     /// The directive of each node that is fenced or returns, whether its rows change in this tick or not.
     pub directives: BTreeMap<Node, Directive>,
+    /// What is taken over of what Orchestrator's own hooks did.
+    pub hooks: HookRepairs,
     /// The markers that returning nodes' rows had at the decision. A row with another marker by now was fenced again by
     /// another agent, and stays out.
     pub marked: BTreeMap<Node, BTreeSet<Marker>>,
@@ -115,9 +173,20 @@ pub struct Plan {
 impl Plan {
     /// The plan that carries these directives out on the rows of `proxy`.
     pub fn new(managed: Managed, directives: BTreeMap<Node, Directive>, proxy: &ProxyView) -> Self {
+        Self::with_hooks(managed, directives, HookRepairs::default(), proxy)
+    }
+
+    /// The same, with what is taken over of the hooks' doing.
+    pub fn with_hooks(
+        managed: Managed,
+        directives: BTreeMap<Node, Directive>,
+        hooks: HookRepairs,
+        proxy: &ProxyView,
+    ) -> Self {
         let mut plan = Self {
             managed,
             directives,
+            hooks,
             finish: proxy.unfinished,
             loads_are_operators: !proxy.clustered,
             ..Self::default()
@@ -181,18 +250,33 @@ impl Plan {
         self.returns().next().is_some()
     }
 
+    /// The reason of a change that the verdict's evidence does not explain.
+    pub fn reason(&self, change: &RowChange) -> Option<ChangeReason> {
+        let Change::Replace { from, to } = &change.change else { return None };
+        if self.hooks.adopted.contains(&from.key) && from.status == to.status {
+            return Some(ChangeReason::Adopted);
+        }
+        self.hooks.reset.get(&from.key)?;
+        let set = to.settings.iter().filter(|(name, value)| from.settings.get(*name) != Some(*value));
+        Some(ChangeReason::Restored(set.map(|(name, value)| (name.clone(), value.clone())).collect()))
+    }
+
     /// The rows of one layer after the plan. On its own outcome it changes nothing (I7).
     pub fn carry_out(&self, rows: &[Row]) -> Vec<Row> {
         let mut after: BTreeMap<RowKey, Row> = BTreeMap::new();
         let mut made: Vec<Row> = Vec::new();
-        for row in rows {
+        for found in rows {
+            let restored = self.hooks.restored(found);
+            let row = restored.as_ref().unwrap_or(found);
             let directive = row
                 .node()
                 .filter(|_| self.managed.contains(row.key.hostgroup))
                 .and_then(|node| self.directives.get(&node));
             let outcome = match directive {
                 None => Some(row.clone()),
-                Some(Directive::Fence { kind, by, .. }) => Some(fenced(row, *kind, by.as_ref())),
+                Some(Directive::Fence { kind, by, .. }) => {
+                    Some(fenced(row, *kind, by.as_ref(), self.hooks.adopted.contains(&row.key)))
+                }
                 Some(Directive::Unfence(role)) => {
                     if let Some(row) = self.counterpart(row, *role) {
                         made.push(row);
@@ -213,12 +297,13 @@ impl Plan {
 
     /// The row changes of one layer.
     pub fn changes_in(&self, layer: Layer, rows: &[Row]) -> Vec<RowChange> {
-        if self.directives.is_empty() {
+        if self.directives.is_empty() && self.hooks.reset.is_empty() {
             return Vec::new();
         }
         // Rows of other nodes do not change. Without this filter thousands would be copied in vain.
+        let is_named = |row: &Row| row.node().is_some_and(|node| self.directives.contains_key(&node));
         let concerned =
-            |row: &&Row| !row.is_ghost_in(layer) && row.node().is_some_and(|node| self.directives.contains_key(&node));
+            |row: &&Row| !row.is_ghost_in(layer) && (is_named(row) || self.hooks.reset.contains_key(&row.key));
         let rows: Vec<Row> = rows.iter().filter(concerned).cloned().collect();
         let before: BTreeMap<&RowKey, &Row> = rows.iter().map(|row| (&row.key, row)).collect();
         let after = self.carry_out(&rows);
@@ -278,8 +363,8 @@ impl Plan {
 }
 
 /// The row out of service and with the marker. A row that an operator took out stays as it is (I3), and so does a row
-/// that cannot be understood (I1).
-fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>) -> Row {
+/// that cannot be understood (I1). An adopted row is out already, and not by an operator.
+fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>, is_adopted: bool) -> Row {
     let (marked, was) = match Comment::parse(&row.comment) {
         Comment::Unreadable(_) => return row.clone(),
         // A replica's row in a named writer hostgroup is out already, and waits until the node is the primary.
@@ -291,7 +376,7 @@ fn fenced(row: &Row, kind: EvidenceKind, by: Option<&Node>) -> Row {
     };
     let ours = match row.status {
         Status::Online | Status::Shunned => true,
-        Status::OfflineSoft => marked,
+        Status::OfflineSoft => marked || is_adopted,
         Status::OfflineHard | Status::Unknown(_) => false,
     };
     if !ours {

@@ -107,6 +107,15 @@ pub const WANTED_EVERY_MS: u64 = 10_000;
 /// A lease is dropped after this time without another agent that counts on it, in ms. Three times [`WANTED_EVERY_MS`].
 pub const WANTED_FOR_MS: u64 = 30_000;
 
+/// Orchestrator is asked again for its hooks after this time, in ms (facts §14).
+pub const HOOKS_EVERY_MS: u64 = 600_000;
+
+/// The same if nothing clear came back.
+pub const HOOKS_AGAIN_MS: u64 = 60_000;
+
+/// What the hooks do counts as a recovery's up to this time after the end of the recovery, in s.
+pub const HOOKS_LAST_S: i64 = 60;
+
 impl Policy {
     /// The shortest `isolation.after` that outlasts an election, in ms: election + 2 ticks + an apply (design §7).
     pub fn shortest_isolation_after_ms(tick_ms: u64) -> u64 {

@@ -2,12 +2,14 @@
 
 mod change;
 mod content;
+mod defaults;
 mod hostgroup;
 mod marker;
 mod row;
 
 pub use change::Change;
 pub use content::{COVERED, Content, Record, SERVERS, Table, Unreadable};
+pub use defaults::is_at_defaults;
 pub use hostgroup::{CheckType, Hostgroup, Pair};
 pub use marker::{Comment, Marker, mark, unmarked};
 pub use row::{Hostname, Layer, Row, RowKey, Status};

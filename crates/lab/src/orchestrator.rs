@@ -59,6 +59,9 @@ pub struct Settings {
     pub zone_offset_s: i64,
     /// How long the answer with a page of the recovery history takes.
     pub history_page_takes: Duration,
+    /// The fork's hooks for ProxySQL: the status of its answer about them, 200 if they are on and 503 if they are off.
+    /// `None`: a build without them (facts §14).
+    pub proxysql_hooks: Option<u16>,
     /// The number of answers after which a proxy in front of it closes a connection. The last answer announces it.
     pub closes_after: Option<usize>,
 }
@@ -77,6 +80,7 @@ impl Default for Settings {
             raft: true,
             zone_offset_s: 0,
             history_page_takes: Duration::ZERO,
+            proxysql_hooks: None,
             closes_after: None,
         }
     }
@@ -388,6 +392,11 @@ impl Orchestrator {
     /// Changes the offset of its database's time zone from UTC, as when summer time begins or ends.
     pub fn set_zone_offset_s(&self, zone_offset_s: i64) {
         self.inner().settings.zone_offset_s = zone_offset_s;
+    }
+
+    /// Changes the status of the answer about the fork's hooks.
+    pub fn set_proxysql_hooks(&self, status: Option<u16>) {
+        self.inner().settings.proxysql_hooks = status;
     }
 
     /// Purges the history.

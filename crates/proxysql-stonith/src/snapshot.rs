@@ -175,6 +175,8 @@ pub struct ChangeReport {
     pub from: Option<String>,
     /// The status after; `None` if the row is deleted.
     pub to: Option<String>,
+    /// The reason, if the node's verdict does not have it.
+    pub reason: Option<Reason>,
     /// The node of the verdict that this change belongs to.
     #[serde(skip)]
     pub of: Option<Node>,

@@ -29,6 +29,10 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
     if !decision.unmatched.is_empty() {
         found.push(Condition::Unmatched(NodeList::of(decision.unmatched.keys())));
     }
+    found.extend(decision.hooks_are_on.then_some(Condition::ForeignHooks));
+    found.extend(decision.without_writer.iter().filter_map(|(hostgroup, key)| {
+        Some(Condition::WithoutWriter { hostgroup: *hostgroup, hostname: key.hostname.to_string(), node: key.node()? })
+    }));
     if policy.isolation_scope != IsolationScope::Off {
         found.extend(unarmed(observed, decision).filter(|_| is_protected).map(Condition::Unarmed));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Condition, NAMED_MAX, NodeList, UnarmedReason};
 use crate::decide::HoldReason;
 use crate::list::first_few;
+use crate::node::Node;
 use crate::table::Hostgroup;
 
 impl fmt::Display for Condition {
@@ -35,6 +36,8 @@ impl fmt::Display for Condition {
             Self::UnknownNodes { nodes, served } => {
                 write!(f, "{} of {served} nodes {UNKNOWN_NODES}: {nodes}", nodes.count())
             }
+            Self::ForeignHooks => f.write_str(FOREIGN_HOOKS),
+            Self::WithoutWriter { hostgroup, hostname, node } => without_writer(f, *hostgroup, hostname, node),
             Self::Unarmed(reason) => write!(f, "isolation is not armed{reason}"),
             Self::Paused { by_agents } => f.write_str(if *by_agents { PAUSED } else { PAUSED_BY_OPERATOR }),
             Self::ResumeMayHang(version) => write!(f, "ProxySQL {version} {RESUME_MAY_HANG}"),
@@ -56,12 +59,7 @@ impl fmt::Display for Condition {
             }
             Self::ApplierReplaced => write!(f, "another applier took over and finishes the work"),
             Self::ReturnPutOff => write!(f, "the server tables keep changing, so the return of a node is put off"),
-            Self::SessionsLeft(nodes) => {
-                write!(
-                    f,
-                    "connections to {nodes} are still in use, and ProxySQL does not show which sessions hold them"
-                )
-            }
+            Self::SessionsLeft(nodes) => write!(f, "connections to {nodes} {SESSIONS_LEFT}"),
             Self::ClientsLeft(count) => write!(f, "{count} client sessions are left, though ProxySQL is paused"),
             Self::NotAsPlanned(rows) => {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
@@ -99,7 +97,24 @@ const PAUSED_BY_OPERATOR: &str = "paused, and not by this program: it takes no c
 const RESUME_MAY_HANG: &str = "may hang and restart when it is resumed after an isolation, which pauses a member of a \
                                ProxySQL Cluster. From 2.7.2 on it does not";
 
+const SESSIONS_LEFT: &str = "are still in use, and ProxySQL does not show which sessions hold them";
+
 const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
+
+const FOREIGN_HOOKS: &str = "Orchestrator's own hooks (ProxySQLAdminAddress) change ProxySQL at a failover too: they take the \
+                             old primary out without this program's note, never let it back, and reset the new writer's \
+                             row to the defaults. This program takes the old primary over, lets it back on proof, and \
+                             restores the row";
+
+fn without_writer(f: &mut fmt::Formatter<'_>, hostgroup: Hostgroup, hostname: &str, node: &Node) -> fmt::Result {
+    let (port, quoted) = (node.port, hostname.replace('\'', "''"));
+    write!(
+        f,
+        "writer hostgroup {hostgroup} has no writer: {node} was taken out without this program's note. Orchestrator's hooks \
+         do so before a failover, and undo nothing if it fails. If it is still the primary: UPDATE mysql_servers SET status='ONLINE' WHERE \
+         hostgroup_id={hostgroup} AND hostname='{quoted}' AND port={port}; LOAD MYSQL SERVERS TO RUNTIME"
+    )
+}
 
 fn held(f: &mut fmt::Formatter<'_>, why: &HoldReason, nodes: &NodeList) -> fmt::Result {
     let (verb, rows) = if nodes.count() == 1 { ("is", "its rows") } else { ("are", "their rows") };

@@ -206,7 +206,9 @@ impl<'a> Facts<'a> {
     /// The evidence that ends by proof: markers, kept evidence, the record and the mark. Evidence from before the watch
     /// fences a node only if its rows are fenced already or the node is proven bad (design §5).
     pub fn of_recovery(&self, node: &Node, rows: &ServerRows<'_>, marked: &ByKind) -> RecoveryEvidence {
-        let is_fenced = self.is_fenced_for_recovery(rows, marked);
+        // What the hooks took out is fenced, though not by this program.
+        let is_fenced = self.is_fenced_for_recovery(rows, marked)
+            || (!rows.in_service() && !self.left_by_hooks(node, rows).is_empty());
         let mut found = RecoveryEvidence::default();
         let mut old = ByKind::new();
         let known = self.kept(node).into_values().chain(marked.values().cloned());

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::EvidenceKind;
 use crate::managed::{Managed, managed_rows};
-use crate::memory::Memory;
+use crate::memory::{HookMemory, Memory};
 use crate::node::Node;
 use crate::observed::ProxyView;
-use crate::orchestrator::{Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries};
-use crate::policy::{HISTORY_EVERY_MS, Policy};
+use crate::orchestrator::{Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries, ProxyHooks};
+use crate::policy::{HISTORY_EVERY_MS, HOOKS_AGAIN_MS, HOOKS_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
 /// The questions of one tick, besides the downtimes.
@@ -20,6 +20,8 @@ pub struct LeaderQuery {
     pub instances: bool,
     /// The leader that the other raft nodes name.
     pub backing: bool,
+    /// Whether its build has ProxySQL hooks of its own, and whether they are on.
+    pub hooks: bool,
 }
 
 /// The questions that this tick needs, given the hosts' addresses and the leader's downtimes.
@@ -57,7 +59,22 @@ pub fn leader_query(
         || has_suspect(proxy, &managed, memory, downtimes);
     let lease_lost = memory.lease.isolated
         || memory.lease.asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
-    LeaderQuery { history, instances, backing: instances || lease_lost }
+    LeaderQuery {
+        history,
+        instances,
+        backing: instances || lease_lost,
+        hooks: hooks_due(&memory.hooks, leader, now_ms),
+    }
+}
+
+/// Whether this leader was not asked for its hooks yet, or long ago.
+fn hooks_due(hooks: &HookMemory, leader: &str, now_ms: u64) -> bool {
+    let is_of = |(name, _): &(String, ProxyHooks)| name == leader;
+    let every_ms = if hooks.said.as_ref().is_some_and(is_of) { HOOKS_EVERY_MS } else { HOOKS_AGAIN_MS };
+    match &hooks.asked {
+        Some((name, asked_ms)) if name == leader => *asked_ms > now_ms || now_ms - asked_ms >= every_ms,
+        _ => true,
+    }
 }
 
 /// The notes in the rows' comments.

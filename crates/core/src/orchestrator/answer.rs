@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::node::Node;
 use crate::orchestrator::{BlindCause, ConflictCause, Downtime, Instance, RecoveryHistory, SilentCause};
 
@@ -48,8 +50,24 @@ pub struct Answer {
     pub history: Option<RecoveryHistory>,
     /// `/api/all-instances`; `None` if this tick did not ask.
     pub instances: Option<Vec<Instance>>,
+    /// What its build says of its own ProxySQL hooks; `None` if this tick did not ask.
+    pub hooks: Option<ProxyHooks>,
     /// The entries that could not be read. Only they are missing in the lists above.
     pub skipped: Vec<SkippedEntry>,
+}
+
+/// The hooks of the ProxySQL fork's Orchestrator, which change ProxySQL at a failover (facts §14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHooks {
+    /// They change ProxySQL.
+    On,
+    /// The build has them, and they are not configured.
+    Off,
+    /// The build has none.
+    Absent,
+    /// Something else answered, or nothing.
+    Unclear,
 }
 
 /// An instance, downtime or record that does not parse. It is skipped, and a served node that it names is held.

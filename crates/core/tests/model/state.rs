@@ -381,6 +381,7 @@ impl State {
                 backing: if asked.backing { backing } else { Backing::Unconfirmed },
                 downtimes: member.downtimes.clone(),
                 instances: asked.instances.then(instances),
+                hooks: None,
                 skipped: Vec::new(),
             }),
         )

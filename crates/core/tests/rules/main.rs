@@ -9,6 +9,7 @@ mod discharge;
 mod first_start;
 mod guards;
 mod history;
+mod hooks;
 mod invariants;
 mod isolation;
 mod leader_query;

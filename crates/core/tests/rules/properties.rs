@@ -175,6 +175,7 @@ fn emptied(lab: &Lab, instances: bool) -> LeaderView {
         downtimes: vec![],
         history: Some(RecoveryHistory::whole("orc1", vec![])),
         instances: instances.then(Vec::new),
+        hooks: None,
         skipped: Vec::new(),
     })
 }

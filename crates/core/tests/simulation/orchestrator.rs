@@ -520,6 +520,7 @@ impl Cluster {
             date_s: now_s(now_ms),
             backing: if query.backing || backing == Backing::Single { backing } else { Backing::Unconfirmed },
             instances,
+            hooks: None,
             skipped,
             downtimes,
         })

@@ -124,6 +124,13 @@ impl Inner {
         self.expire_downtimes();
         let (route_path, query) = path.split_once('?').unwrap_or((path, ""));
         match route(route_path) {
+            // No build with these hooks is recorded. The statuses are from the fork's source (facts §14), and a build
+            // without them answers as to any unknown request (18-commands).
+            None if route_path == "v2/proxysql/servers" => match self.settings.proxysql_hooks {
+                Some(200) => Reply::json(200, &json!([])),
+                Some(status) => Reply::json(status, &json!({"Code": "ERROR", "Message": "ProxySQL hooks are off"})),
+                None => Reply::not_found(),
+            },
             None => {
                 self.unknown.push(path.to_owned());
                 Reply::not_found()

@@ -117,7 +117,7 @@ impl PlanReport {
     /// Reports a plan.
     pub fn of(plan: &Plan) -> Self {
         Self {
-            changes: plan.changes.iter().map(change).collect(),
+            changes: plan.changes.iter().map(|one| change(plan, one)).collect(),
             finishes_apply: plan.finish,
             ends_sessions: plan.sessions.iter().cloned().collect(),
             clients: plan.pause.map(PauseAction::label),
@@ -210,7 +210,7 @@ pub fn why(verdict: &Verdict) -> String {
     }
 }
 
-fn change(change: &RowChange) -> ChangeReport {
+fn change(plan: &Plan, change: &RowChange) -> ChangeReport {
     let key = change.key();
     let status = |status: Option<&Status>| status.map(|status| status.as_str().to_owned());
     ChangeReport {
@@ -219,6 +219,7 @@ fn change(change: &RowChange) -> ChangeReport {
         node: format!("{}:{}", key.hostname, key.port),
         from: status(change.from_status()),
         to: status(change.to_status()),
+        reason: plan.reason(change).map(|why| Reason { label: why.label(), text: why.to_string() }),
         of: key.node(),
     }
 }

@@ -144,7 +144,7 @@ impl Agent {
         let (policy, memory) = (&self.settings.policy, &self.memory);
         let ask = |leader: &str, downtimes: &[_]| match proxy {
             Some(proxy) => leader_query(proxy, memory, addresses, leader, downtimes, policy, clock::boot_ms()),
-            None => LeaderQuery { history: false, instances: false, backing: true },
+            None => LeaderQuery { history: false, instances: false, backing: true, hooks: false },
         };
         self.client.look(clock::boot_ms, ask, &memory.history.progress).await
     }
@@ -322,6 +322,8 @@ mod tests {
             lease_state: LeaseState::Unarmed,
             unarmed: [].into(),
             unmatched: [].into(),
+            hooks_are_on: false,
+            without_writer: [].into(),
         };
         for error in [agent.apply(&decision).await.unwrap_err(), agent.monitor_round().await.unwrap_err()] {
             assert!(matches!(error, TickError::NotConnected(_)), "{error:?}");

@@ -16,7 +16,7 @@ use stonith_core::orchestrator::{Analysis, AnswerPart, Downtime, Instance, Recov
 
 use super::json::{Bounded, Object};
 pub use lead::{
-    Health, Raft, RaftStatus, WhyNot, health, is_json, is_own_error, raft_leader, raft_peers, raft_status,
+    Health, Raft, RaftStatus, WhyNot, health, is_json, is_own_error, proxy_hooks, raft_leader, raft_peers, raft_status,
     says_raft_is_off,
 };
 

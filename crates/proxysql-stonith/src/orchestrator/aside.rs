@@ -1,4 +1,4 @@
-//! The side questions of a tick: the leader's backing, the instances, the history.
+//! The side questions of a tick: the leader's backing, the instances, the history, its own hooks.
 //!
 //! A side question that is slow, fails or is cut off costs no lease. Its part of the answer is missing and reported.
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use stonith_core::decide::LeaderQuery;
 use stonith_core::orchestrator::{
-    Answer, AnswerPart, Backing, ConflictCause, Downtime, HistoryProgress, Instance, LeaderView, RecoveryHistory,
-    SkippedEntry,
+    Answer, AnswerPart, Backing, ConflictCause, Downtime, HistoryProgress, Instance, LeaderView, ProxyHooks,
+    RecoveryHistory, SkippedEntry,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +23,9 @@ use super::{Client, LeaderPath, RAFT_WAIT};
 
 /// A tick begins no further page of the history after this time.
 const HISTORY_WAIT: Duration = Duration::from_millis(500);
+
+/// How long the client waits to hear of Orchestrator's own hooks.
+const HOOKS_WAIT: Duration = Duration::from_millis(500);
 
 impl Client {
     /// Asks the side questions. Adds their results to the answer, and reports their failures.
@@ -55,6 +58,7 @@ impl Client {
             downtimes,
             history: None,
             instances: None,
+            hooks: None,
             skipped: Vec::new(),
         };
         if query.backing {
@@ -71,6 +75,9 @@ impl Client {
         }
         if query.history {
             answer.history = aside.history(known, &answer.leader).await;
+        }
+        if query.hooks {
+            answer.hooks = Some(aside.hooks().await);
         }
         answer.skipped = aside.skipped;
         self.asking.put_back(index, aside.way.into_connection());
@@ -169,6 +176,24 @@ impl SideQuestions {
         let said = self.ask(self.deadline, "all-instances", async |way: &mut Way| way.ask(question).await).await?;
         self.skipped.extend(said.skipped);
         Some(said.read)
+    }
+
+    /// Asks whether its build changes ProxySQL by hooks of its own (facts §14). Nothing depends on the answer in this
+    /// tick, so it comes last, and no answer is no error.
+    async fn hooks(&mut self) -> ProxyHooks {
+        let question = async |connection: &mut Connection| {
+            let response = connection.get("v2/proxysql/servers").await?;
+            Ok(answers::proxy_hooks(response.status, &response.body))
+        };
+        let until = self.deadline.min(Instant::now() + HOOKS_WAIT);
+        match timeout_at(until, self.way.ask(question)).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) if !error.is_the_end_of_the_connection() => ProxyHooks::Unclear,
+            Ok(Err(_)) | Err(_) => {
+                self.way.give_up_connection();
+                ProxyHooks::Unclear
+            }
+        }
     }
 
     /// Asks for the new pages of the history: the newest, at least one more, and others while there is time.

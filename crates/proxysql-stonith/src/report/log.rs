@@ -79,5 +79,11 @@ fn log_change(snapshot: &Snapshot, change: &ChangeReport) {
     let [from, to] = [from, to].map(|status| status.as_deref().unwrap_or("none"));
     let decided = change.of.as_ref().and_then(|node| snapshot.node(node));
     let (verdict, evidence) = decided.map(|node| (node.word(), node.why.clone())).unwrap_or_default();
-    tracing::info!(%proxy, node, hostgroup, from, to, verdict, evidence, "row changed");
+    match &change.reason {
+        Some(reason) => {
+            let reason = &reason.text;
+            tracing::info!(%proxy, node, hostgroup, from, to, reason, verdict, evidence, "row changed");
+        }
+        None => tracing::info!(%proxy, node, hostgroup, from, to, verdict, evidence, "row changed"),
+    }
 }

@@ -78,5 +78,6 @@ fn heading(snapshot: &Snapshot) -> String {
 fn changed(snapshot: &Snapshot, change: &ChangeReport) -> String {
     let status = |status: &Option<String>| status.clone().unwrap_or_else(|| "(none)".to_owned());
     let ChangeReport { layer, hostgroup, from, to, .. } = change;
-    format!("{layer} {hostgroup}/{} {} -> {}", snapshot.name_in(change), status(from), status(to))
+    let why = change.reason.as_ref().map(|reason| format!(" ({})", reason.text)).unwrap_or_default();
+    format!("{layer} {hostgroup}/{} {} -> {}{why}", snapshot.name_in(change), status(from), status(to))
 }

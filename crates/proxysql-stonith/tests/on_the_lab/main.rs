@@ -9,6 +9,7 @@ mod crash;
 mod crash_returns;
 mod faults;
 mod first_start;
+mod hooks;
 mod https;
 mod layers;
 mod many;

@@ -53,6 +53,7 @@ fn recorded() -> &'static BTreeSet<String> {
             "bytes.txt",
             "sessions.txt",
             "operators.txt",
+            "restore.txt",
         ]
         .map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap())
         .concat();

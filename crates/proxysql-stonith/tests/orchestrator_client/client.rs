@@ -10,10 +10,10 @@ pub use proxysql_stonith::secret::{Credential, Secret};
 pub use stonith_core::decide::LeaderQuery;
 pub use stonith_core::orchestrator::{Answer, AnswerPart, Backing, HistoryProgress, LeaderView};
 
-pub const NOTHING_MORE: LeaderQuery = LeaderQuery { history: false, instances: false, backing: false };
-pub const HISTORY: LeaderQuery = LeaderQuery { history: true, instances: false, backing: false };
-pub const BACKING: LeaderQuery = LeaderQuery { history: false, instances: false, backing: true };
-pub const ALL: LeaderQuery = LeaderQuery { history: true, instances: true, backing: true };
+pub const NOTHING_MORE: LeaderQuery = LeaderQuery { history: false, instances: false, backing: false, hooks: false };
+pub const HISTORY: LeaderQuery = LeaderQuery { history: true, instances: false, backing: false, hooks: false };
+pub const BACKING: LeaderQuery = LeaderQuery { history: false, instances: false, backing: true, hooks: false };
+pub const ALL: LeaderQuery = LeaderQuery { history: true, instances: true, backing: true, hooks: false };
 
 /// More than any machine needs for what is not being waited for.
 pub const SLACK: Duration = Duration::from_millis(700);

@@ -5,6 +5,7 @@ mod balancers;
 mod by_hand;
 mod cluster;
 mod failover;
+mod hooks;
 mod login;
 mod matrix;
 mod mysql;

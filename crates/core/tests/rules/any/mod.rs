@@ -208,6 +208,7 @@ fn leader() -> impl Strategy<Value = LeaderView> {
                 backing,
                 downtimes,
                 instances,
+                hooks: None,
                 skipped: Vec::new(),
             })
         },

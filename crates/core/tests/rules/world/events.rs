@@ -5,9 +5,9 @@ use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
 use stonith_core::orchestrator::{Analysis, Backing, Downtime, LOST_IN_RECOVERY, Recovery};
 use stonith_core::orders::Order;
-use stonith_core::table::{Hostgroup, Row};
+use stonith_core::table::{Hostgroup, Row, Status};
 
-use super::{Lab, Raft, Server, node};
+use super::{Lab, Raft, Server, node, row};
 
 impl Lab {
     pub fn server(&mut self, name: &str) -> &mut Server {
@@ -245,6 +245,39 @@ impl Lab {
                 }
             }
         }
+        self
+    }
+
+    /// The fork's hook before a failover: the old primary's writer row goes out, and LOAD (facts §14).
+    pub fn hook_before(&mut self, old: &str) -> &mut Self {
+        let of_old = |row: &&mut Row| row.key.hostgroup == Hostgroup(10) && row.node() == Some(node(old));
+        self.proxy.memory.iter_mut().filter(of_old).for_each(|row| row.status = Status::OfflineSoft);
+        self.loads()
+    }
+
+    /// The one after it: its REPLACEs leave every other column at the default. LOAD and SAVE.
+    pub fn hook_after(&mut self, old: &str, new: &str) -> &mut Self {
+        let theirs = |hostgroup, name: &str, status| Row {
+            settings: [("weight".to_owned(), "1".to_owned())].into(),
+            ..row(hostgroup, name, status)
+        };
+        let replaced = [theirs(10, new, Status::Online), theirs(20, old, Status::OfflineSoft)];
+        let is_deleted = |row: &Row| {
+            [(10, old), (20, new), (10, new), (20, old)]
+                .iter()
+                .any(|(hostgroup, name)| row.key.hostgroup == Hostgroup(*hostgroup) && row.node() == Some(node(name)))
+        };
+        self.proxy.memory.retain(|row| !is_deleted(row));
+        self.proxy.memory.extend(replaced);
+        self.proxy.memory.sort();
+        self.loads();
+        self.proxy.disk = self.proxy.memory.clone();
+        self
+    }
+
+    /// LOAD MYSQL SERVERS TO RUNTIME.
+    pub fn loads(&mut self) -> &mut Self {
+        self.proxy.runtime = self.proxy.memory.clone();
         self
     }
 

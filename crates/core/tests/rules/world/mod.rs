@@ -14,13 +14,13 @@ use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, PauseSeen, ProxyView, SharedLease};
 use stonith_core::orchestrator::{
-    Addresses, Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, Recovery, RecoveryHistory,
-    SkippedEntry, UnderWay,
+    Addresses, Answer, AnswerPart, Backing, Downtime, HistoryProgress, Instance, LeaderView, ProxyHooks, Recovery,
+    RecoveryHistory, SkippedEntry, UnderWay,
 };
 use stonith_core::orders::Orders;
 use stonith_core::plan::{Directive, PauseAction};
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
-use stonith_core::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, RowKey, Status};
+use stonith_core::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, RowKey, Status, is_at_defaults};
 
 #[allow(unused_imports, reason = "a trait that not every test file uses")]
 pub use see::Decided;
@@ -130,6 +130,8 @@ pub struct Lab {
     pub monitor: bool,
     /// Old instance rows that the leader still shows.
     pub stale: Option<Vec<Instance>>,
+    /// What the leader says of its own ProxySQL hooks.
+    pub hooks: ProxyHooks,
     /// What of the leader's answer can't be read.
     pub skipped: Vec<SkippedEntry>,
     /// What of the history is read in a tick.
@@ -192,6 +194,7 @@ impl Lab {
             primary: node("node01"),
             monitor: true,
             stale: None,
+            hooks: ProxyHooks::Absent,
             skipped: Vec::new(),
             history: HistoryRead::Whole,
             observe_only: false,
@@ -298,6 +301,7 @@ impl Lab {
             downtimes: self.downtimes.clone(),
             history: self.history(leader).filter(|_| asked.history),
             instances: asked.instances.then(|| self.stale.clone().unwrap_or_else(|| self.instances())),
+            hooks: asked.hooks.then_some(self.hooks),
             skipped: self
                 .skipped
                 .iter()
@@ -389,11 +393,12 @@ impl Lab {
             for row in was {
                 let directive = row.node().and_then(|node| plan.directives.get(&node).cloned());
                 let untouched = directive.is_none() || !plan.managed.contains(row.key.hostgroup);
-                assert!(!untouched || is.contains(row), "I5, I3: a row outside the plan changed: {row:?}");
+                let restored = plan.hooks.reset.contains_key(&row.key) && is_at_defaults(row);
+                assert!(!untouched || restored || is.contains(row), "I5, I3: a row outside the plan changed: {row:?}");
                 let ours = matches!(Comment::parse(&row.comment), Comment::Marked(..));
                 let after = is.iter().find(|after| after.key == row.key);
                 assert!(
-                    ours || row.status.in_service() || after == Some(row),
+                    ours || row.status.in_service() || plan.hooks.adopted.contains(&row.key) || after == Some(row),
                     "I3: a row that was out and not ours changed: {row:?}"
                 );
                 if matches!(directive, Some(Directive::Fence { .. })) && !untouched {

@@ -64,6 +64,7 @@ fn seen() -> (Observed, Decision) {
         downtimes: Vec::new(),
         history: None,
         instances: None,
+        hooks: None,
         skipped: Vec::new(),
     };
     let orders = Orders { suspended: Some("moving racks".to_owned()), ..Orders::default() };
@@ -86,6 +87,8 @@ fn seen() -> (Observed, Decision) {
         lease_state: LeaseState::Led { good: true },
         unarmed: [].into(),
         unmatched: [].into(),
+        hooks_are_on: false,
+        without_writer: [].into(),
     };
     (Observed { proxy, leader: LeaderView::Led(answer), orders, addresses: Addresses::default() }, decision)
 }

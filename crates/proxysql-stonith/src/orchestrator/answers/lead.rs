@@ -1,6 +1,7 @@
 //! Parses a node's answers about the raft or the shared database, and its errors.
 
 use serde::Deserialize;
+use stonith_core::orchestrator::ProxyHooks;
 
 use super::AnswerError;
 use crate::orchestrator::json::{Bounded, Object};
@@ -127,6 +128,19 @@ pub fn is_own_error(body: &[u8]) -> bool {
 /// Whether this is Orchestrator's answer (status 500) to raft requests if raft is off.
 pub fn says_raft_is_off(body: &[u8]) -> bool {
     own_error(body).is_some_and(|error| error.message.contains("not running with raft"))
+}
+
+/// What an answer to `/api/v2/proxysql/servers` says of Orchestrator's own hooks (facts §14).
+///
+/// A gateway may ask for a login, or answer in Orchestrator's place with a page. Only JSON counts, and a 404 that is no
+/// page: a build that does not know the path says so in plain text.
+pub fn proxy_hooks(status: u16, body: &[u8]) -> ProxyHooks {
+    match status {
+        200 if is_json(body) => ProxyHooks::On,
+        503 if is_json(body) => ProxyHooks::Off,
+        404 if !body.trim_ascii_start().starts_with(b"<") => ProxyHooks::Absent,
+        _ => ProxyHooks::Unclear,
+    }
 }
 
 /// Whether the body is JSON. Every answer of Orchestrator's API is, including "Not leader".

@@ -54,6 +54,7 @@ pub fn answer() -> Answer {
         downtimes: Vec::new(),
         history: None,
         instances: None,
+        hooks: None,
         skipped: Vec::new(),
     }
 }

@@ -159,7 +159,7 @@ fn look(script: Script) -> LeaderView {
             read_timeout: TIMEOUT,
             tick_timeout: TIMEOUT,
         };
-        let all = LeaderQuery { history: true, instances: true, backing: true };
+        let all = LeaderQuery { history: true, instances: true, backing: true, hooks: false };
         let began = Instant::now();
         let view = stage.play(&script, async {
             let mut client = Client::new(settings).unwrap();

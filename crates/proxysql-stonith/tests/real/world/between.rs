@@ -17,6 +17,8 @@ pub struct Way {
     pub delay: Duration,
     /// A gateway's own answer, in place of the member's.
     pub gateway_error: Option<u16>,
+    /// The status of the answer to the question for the fork's ProxySQL hooks, in place of the member's (facts §14).
+    pub hooks: Option<u16>,
     /// A connection is closed after so many answers; the last one says so.
     pub answers_per_connection: usize,
 }
@@ -33,7 +35,8 @@ impl Relay {
         let listener = TcpListener::bind("127.0.3.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
         let to = vec![member];
-        let plain = Way { to, delay: Duration::ZERO, gateway_error: None, answers_per_connection: usize::MAX };
+        let plain =
+            Way { to, delay: Duration::ZERO, gateway_error: None, hooks: None, answers_per_connection: usize::MAX };
         let way = Arc::new(Mutex::new(plain));
         let shared = way.clone();
         std::thread::spawn(move || {
@@ -69,9 +72,12 @@ fn serve(client: TcpStream, way: &Mutex<Way>) -> Option<()> {
         let way = lock(way).clone();
         std::thread::sleep(way.delay);
         let is_last = nth >= way.answers_per_connection;
-        let answer = match way.gateway_error {
-            Some(code) => Answer::of_gateway(code),
-            None => forward(&way.to[nth % way.to.len()], &request).unwrap_or_else(|| Answer::of_gateway(502)),
+        let hooks =
+            way.hooks.filter(|_| request.first().is_some_and(|line| line.contains(" /api/v2/proxysql/servers ")));
+        let answer = match (way.gateway_error, hooks) {
+            (Some(code), _) => Answer::of_gateway(code),
+            (None, Some(code)) => Answer::of_the_fork(code),
+            (None, None) => forward(&way.to[nth % way.to.len()], &request).unwrap_or_else(|| Answer::of_gateway(502)),
         };
         answers.write_all(&answer.bytes(is_last)).ok()?;
         if is_last {
@@ -105,6 +111,11 @@ impl Answer {
     fn of_gateway(code: u16) -> Self {
         let body = format!("<html>\r\n<head><title>{code}</title></head>\r\n<body>nginx</body>\r\n</html>\r\n");
         Self { status: format!("{code} Gateway"), content_type: "text/html".into(), body: body.into_bytes() }
+    }
+
+    /// What the fork's build says of its hooks.
+    fn of_the_fork(code: u16) -> Self {
+        Self { status: format!("{code} Fork"), content_type: "application/json".into(), body: b"[]".into() }
     }
 
     fn bytes(&self, is_last: bool) -> Vec<u8> {
