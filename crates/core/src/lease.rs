@@ -41,6 +41,9 @@ pub enum LeaseState {
 }
 
 impl LeaseState {
+    /// Every label.
+    pub const LABELS: &[&str] = &["led", "unconfirmed", "waiting", "unarmed", "held", "shared", "isolated"];
+
     /// A stable name for programs.
     pub fn label(self) -> &'static str {
         match self {

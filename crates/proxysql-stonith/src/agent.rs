@@ -6,7 +6,7 @@
 //! resolver   addresses of hosts, outside the tick
 //! kept       lock and state, from tick to tick
 //! watch      an agent with what it keeps: ticks, and writes the log
-//! run        the watches of all ProxySQLs, once or as a daemon
+//! run        one tick of each ProxySQL; what `service` runs as a daemon
 //! look       reads for `plan`, `status` and `config check`; writes nothing
 //! order      an operator's orders: `fence` and `unfence`
 //! snapshot   builds the snapshot of a look or tick, for every report
@@ -40,10 +40,11 @@ use crate::secret::Credential;
 use crate::untrusted_text::one_line;
 
 pub use build::BuildError;
+pub use build::state_dir;
 pub use kept::{Kept, Start};
-pub use run::{RunError, daemon, once, to_its_end};
+pub use run::{RunError, check, once, start, to_its_end, watch_of};
 pub use tick::{Tick, TickError};
-pub use watch::Watch;
+pub use watch::{Ticked, Watch};
 
 /// Reads credentials again after one was refused: a password may change while the agent runs.
 pub trait Credentials: std::fmt::Debug {

@@ -194,7 +194,15 @@ pub enum ConfigCommand {
     )]
     Check(CheckArgs),
     /// Print every config key with its flag, variable and default, as Markdown
-    Reference,
+    Reference(ReferenceArgs),
+}
+
+/// Arguments of `config reference`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ReferenceArgs {
+    /// Print every metric instead
+    #[arg(long)]
+    pub metrics: bool,
 }
 
 /// Arguments of `config check`.

@@ -89,7 +89,7 @@ fn carry_out(cli: Cli) -> Ended {
     match &cli.command {
         Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
         Command::Resume => return suspend::resume(&cli.flags, &env),
-        Command::Config(ConfigArgs { command: ConfigCommand::Reference }) => return check::reference(),
+        Command::Config(ConfigArgs { command: ConfigCommand::Reference(args) }) => return check::reference(args),
         _ => {}
     }
     let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;
@@ -99,7 +99,7 @@ fn carry_out(cli: Cli) -> Ended {
         let _hangup = signal(SignalKind::hangup())?;
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
-            Command::Run(_) => run::daemon(&config).await,
+            Command::Run(_) => run::daemon(config, || Config::load(&cli.flags, &env)).await,
             Command::Plan(args) => show::plan(&config, &args).await,
             Command::Status(args) => show::status(&config, args.json).await,
             Command::Fence(args) => fence::fence(&config, &args).await,
@@ -108,7 +108,7 @@ fn carry_out(cli: Cli) -> Ended {
             Command::Resume => suspend::resume(&cli.flags, &env),
             Command::Config(args) => match args.command {
                 ConfigCommand::Check(args) => check::check(&config, &args).await,
-                ConfigCommand::Reference => check::reference(),
+                ConfigCommand::Reference(args) => check::reference(&args),
             },
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::demo(&args),

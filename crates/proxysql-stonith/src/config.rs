@@ -32,6 +32,7 @@ mod file;
 mod flags;
 pub mod keys;
 mod layers;
+mod listen;
 pub mod option_file;
 mod origin;
 mod reference;
@@ -49,9 +50,10 @@ pub use environment::Environment;
 pub use file::{FILE_MAX_BYTES, RawFile, Table};
 pub use flags::{Flags, word};
 use layers::Layers;
+pub use listen::Listen;
 pub use origin::{ConfigError, EXIT_BAD_INPUT, Origin, Sourced};
 pub use reference::reference;
-pub use secrets::{CredentialSource, PasswordOf, SecretError, SecretSource};
+pub use secrets::{CredentialSource, PasswordOf, SecretError, SecretSource, read_whole_file};
 use show::Shown;
 pub use value::{Value, Written, Wrong};
 pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
@@ -88,6 +90,8 @@ pub struct Config {
     aliases: Arc<Aliases>,
     /// How the agent runs.
     pub run: RunConfig,
+    /// How the daemon is asked over HTTP.
+    pub http: HttpConfig,
     /// How the program logs.
     pub log: LogConfig,
     /// Every value in force, by its full name.
@@ -199,6 +203,15 @@ pub struct RunConfig {
     pub state_dir: PathBuf,
 }
 
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address to listen on, if any.
+    pub listen: Listen,
+    /// The file with the bearer token of requests that make the daemon do something.
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
@@ -286,6 +299,12 @@ impl Config {
             aliases: aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
             errant_gtid: policy.errant_gtid,
         })
+    }
+
+    /// The sections of a new config that a running daemon does not take over.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let changed = [("http", self.http != new.http), ("log", self.log != new.log)];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
     }
 
     /// The origin of a value, by its full name: `isolation.after`, `proxysql[0].address`.

@@ -9,14 +9,17 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod files;
+pub mod http;
 pub mod logging;
 pub mod loopback;
+pub mod metrics;
 pub mod orchestrator;
 pub mod proxysql;
 pub mod report;
 #[cfg(feature = "demo")]
 pub mod scenario;
 pub mod secret;
+pub mod service;
 pub mod snapshot;
 pub mod state;
 pub mod tls;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub leader: Option<LeaderReport>,
     /// Whether the agent isolates once it has no lease.
     pub armed: bool,
+    /// The managed writer hostgroups, and whether the agent isolates each.
+    pub writers: Vec<WriterReport>,
     /// Whether the agent has isolated this ProxySQL.
     pub isolated: bool,
     /// The lease's age, ms.
@@ -66,6 +68,15 @@ pub struct LeaderReport {
     pub backing: &'static str,
 }
 
+/// One writer hostgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WriterReport {
+    /// The hostgroup.
+    pub hostgroup: u32,
+    /// Whether the agent isolates it and its readers once it has no lease.
+    pub armed: bool,
+}
+
 /// One condition that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConditionReport {
@@ -89,6 +100,8 @@ pub struct NodeReport {
     pub node: Node,
     /// Its instance in Orchestrator, if that has another name.
     pub instance: Option<Node>,
+    /// How it was matched with its instance: `name`, `alias` or `address`; `None` if it has none.
+    pub matched: Option<&'static str>,
     /// The managed hostgroups in which it has rows, in any layer.
     pub hostgroups: Vec<u32>,
     /// Its rows in runtime.

@@ -117,6 +117,11 @@ struct StateIn {
 }
 
 impl StateDir {
+    /// Whether another value names the same files.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.dir, &self.stem) == (&other.dir, &other.stem)
+    }
+
     /// Names the files; opens nothing.
     pub fn new(dir: &Path, proxy: &Node) -> Self {
         Self {

@@ -122,6 +122,9 @@ fn config_check_says_where_whoever_answers_is_believed() {
 fn the_reference_of_the_config_needs_no_config() {
     let (text, code) = Desk::new("garbage").run("config reference");
     assert_eq!((text.as_str(), code), (include_str!("../../../docs/config.md"), 0));
+    let (text, code) = Desk::new("garbage").run("config reference --metrics");
+    let page = include_str!("../../../docs/metrics.md");
+    assert!(code == 0 && text == page, "stale; do: cargo run -- config reference --metrics > docs/metrics.md\n{text}");
 }
 
 /// The scheduler's interval is longer than the daemon's, so `run --once` needs a longer lease.

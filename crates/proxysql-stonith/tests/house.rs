@@ -106,6 +106,15 @@ fn commands_and_reports_go_through_the_agent() {
 }
 
 #[test]
+fn http_and_metrics_reach_neither_agents_nor_servers() {
+    let servers = ["orchestrator", "proxysql", "state", "commands", "cli", "scenario"];
+    does_not_use(&["metrics"], &[&servers[..], &["agent", "http"]].concat());
+    does_not_use(&["http"], &servers);
+    does_not_use(&["service"], &servers);
+    does_not_use(&["agent"], &["service", "http", "metrics"]);
+}
+
+#[test]
 fn only_the_agent_holds_the_memory() {
     let mut holders = Vec::new();
     for (name, text) in sources() {

@@ -87,6 +87,11 @@ impl Kept {
         Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
     }
 
+    /// Whether its files are those of this directory.
+    pub fn is_in(&self, dir: &StateDir) -> bool {
+        self.dir.is_same(dir)
+    }
+
     /// The memory that the agent starts with.
     pub fn memory(&self) -> Memory {
         self.state.memory.clone()

@@ -109,7 +109,7 @@ pub struct Checked {
     pub found: Option<String>,
 }
 
-/// Observes every configured ProxySQL as `check` does, side by side.
+/// Observes every configured ProxySQL, side by side, for `config check --connect`.
 ///
 /// # Errors
 /// The config does not make an agent.

@@ -9,13 +9,14 @@ use stonith_core::node::Node;
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{Backing, Identity, LeaderView};
 use stonith_core::plan::{PauseAction, Plan, RowChange};
-use stonith_core::table::{Row, Status};
+use stonith_core::policy::Policy;
+use stonith_core::table::{Hostgroup, Row, Status};
 
 use super::Agent;
 use crate::clock::Now;
 use crate::config::{Enforcement, Word};
 use crate::snapshot::{
-    ChangeReport, EvidenceReport, LeaderReport, NodeReport, PlanReport, Reason, RowReport, Snapshot,
+    ChangeReport, EvidenceReport, LeaderReport, NodeReport, PlanReport, Reason, RowReport, Snapshot, WriterReport,
 };
 use crate::state::StandingOrders;
 
@@ -69,6 +70,7 @@ impl Snapshot {
             lease_state: seen.map(|(_, decision)| decision.lease_state),
             leader: seen.and_then(|(observed, _)| leader(&observed.leader)),
             armed: memory.lease.armed,
+            writers: Vec::new(),
             isolated: memory.lease.isolated,
             lease_age_ms: asked_ms.map(|asked| now.boot_ms.saturating_sub(asked)),
             lease_left_ms: asked_ms
@@ -86,7 +88,12 @@ impl Snapshot {
         if let Some((observed, decision)) = seen {
             let managed = Managed::of(&observed.proxy, policy);
             let rows = ManagedRows::new(&observed.proxy, &managed, &decision.memory.nodes.identity);
-            let node = |(name, verdict)| node(observed, decision, &rows, name, verdict);
+            let writer = |hostgroup: Hostgroup| WriterReport {
+                hostgroup: hostgroup.0,
+                armed: memory.lease.armed && !decision.unarmed.contains_key(&hostgroup),
+            };
+            snapshot.writers = managed.writers().map(writer).collect();
+            let node = |(name, verdict)| node(observed, decision, policy, &rows, name, verdict);
             snapshot.nodes = decision.verdicts.iter().map(node).collect();
             snapshot.plan = PlanReport::of(&decision.plan);
         }
@@ -139,6 +146,7 @@ fn leader(leader: &LeaderView) -> Option<LeaderReport> {
 fn node(
     observed: &Observed,
     decision: &Decision,
+    policy: &Policy,
     managed: &ManagedRows<'_>,
     node: &Node,
     verdict: &Verdict,
@@ -154,13 +162,20 @@ fn node(
             (None, None, Some(Reason { label: why.label(), text: why.to_string() }))
         }
     };
+    let nodes = &decision.memory.nodes;
+    let matched = nodes.known.contains(nodes.identity.server(node)).then(|| match nodes.identity.instance_of(node) {
+        None => "name",
+        Some(_) if policy.aliases.contains_key(node) => "alias",
+        Some(_) => "address",
+    });
     let evidence: &[Evidence] = match verdict {
         Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. } => evidence,
         Verdict::Keep | Verdict::Hold(_) | Verdict::Ignore(_) => &[],
     };
     NodeReport {
         node: node.clone(),
-        instance: decision.memory.nodes.identity.instance_of(node).cloned(),
+        instance: nodes.identity.instance_of(node).cloned(),
+        matched,
         hostgroups: hostgroups.collect(),
         rows: rows.map(row).collect(),
         verdict: verdict.label(),

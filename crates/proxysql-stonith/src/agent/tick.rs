@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
@@ -62,6 +62,8 @@ pub struct Tick {
     pub outcome: Option<Outcome>,
     /// Why the plan was not applied.
     pub error: Option<TickError>,
+    /// How long the apply took, successful or not.
+    pub apply_took: Option<Duration>,
 }
 
 impl Agent {
@@ -201,11 +203,14 @@ impl Agent {
             // An unsaved memory must not arm isolation: a restart would not know of it (design §7).
             self.memory.lease.armed = was_armed;
         }
-        let mut tick = Tick { observed, decision, outcome: None, error: None };
+        let mut tick = Tick { observed, decision, outcome: None, error: None, apply_took: None };
         if tick.decision.plan.is_empty() || self.settings.observe_only || self.is_refused() {
             return Ok(tick);
         }
-        match self.apply(&tick.decision).await {
+        let begun = Instant::now();
+        let applied = self.apply(&tick.decision).await;
+        tick.apply_took = Some(begun.elapsed());
+        match applied {
             Ok(Outcome::Failed { statement, error }) => {
                 tick.error = Some(TickError::Refused { statement, cause: error });
             }

@@ -5,7 +5,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
 use stonith_core::condition::{Condition, Severity, of_outcome};
@@ -18,9 +18,37 @@ use stonith_core::table::Layer;
 use super::snapshot::Suspended;
 use super::{Agent, Kept, Tick, TickError};
 use crate::clock::Now;
+use crate::config::Enforcement;
 use crate::logging::LogOnce;
 use crate::report;
 use crate::snapshot::Snapshot;
+
+/// What one tick of a watch saw and did.
+#[derive(Debug)]
+pub struct Ticked {
+    /// When it began.
+    pub begun: Instant,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether a leader answered and the whole plan was applied.
+    pub well: bool,
+    /// The report.
+    pub snapshot: Snapshot,
+    /// The outcome of the apply; `None` if there was none, or if it broke off.
+    pub outcome: Option<Outcome>,
+    /// How long the apply took, successful or not.
+    pub apply_took: Option<Duration>,
+    /// The number of fences that another writer had undone.
+    pub refences: usize,
+}
+
+impl Ticked {
+    /// Whether ProxySQL was read and shows what was decided. An apply is verified by a later tick.
+    pub fn verified(&self) -> bool {
+        let nothing_to_do = self.snapshot.plan.empty || self.snapshot.mode == Enforcement::Observe;
+        self.snapshot.reached && nothing_to_do
+    }
+}
 
 /// An agent that watches one ProxySQL.
 #[derive(Debug)]
@@ -38,9 +66,9 @@ impl Watch {
         Self { proxy, agent, kept, applied: None }
     }
 
-    /// Runs one tick and logs it. Returns whether all went well.
-    pub async fn tick(&mut self) -> bool {
-        let now = Now::read();
+    /// Runs one tick and logs it.
+    pub async fn tick(&mut self) -> Ticked {
+        let (begun, now) = (Instant::now(), Now::read());
         let mut found: Vec<Condition> = Vec::new();
         let standing = self.kept.dir.orders(&now);
         if let Some(problem) = &standing.problem {
@@ -69,12 +97,14 @@ impl Watch {
             snapshot.note(&observing);
             found.push(observing);
         }
+        let (mut outcome, mut apply_took, mut refences) = (None, None, 0);
         if let Ok(tick) = ticked {
-            self.report(&tick, &snapshot).await;
+            refences = self.report(&tick, &snapshot).await;
             self.agent.give_back(tick.observed.proxy);
+            (outcome, apply_took) = (tick.outcome, tick.apply_took);
         }
         self.log_conditions(&found, now.wall_s);
-        well
+        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences }
     }
 
     /// The conditions of a tick.
@@ -112,15 +142,19 @@ impl Watch {
         self.agent.names_settled().await
     }
 
-    /// Closes the connection to ProxySQL.
-    pub async fn close(self) {
+    /// Closes the connection to ProxySQL. Returns what a next watch of it continues from.
+    pub async fn close(self) -> Kept {
         self.agent.close().await;
+        self.kept
     }
 
-    async fn report(&mut self, tick: &Tick, snapshot: &Snapshot) {
+    /// Logs the apply. Returns the number of fences that another writer had undone.
+    async fn report(&mut self, tick: &Tick, snapshot: &Snapshot) -> usize {
         let plan = &tick.decision.plan;
+        let mut refences = 0;
         if let Some((applied, until_ms)) = self.applied.take() {
             for node in undone(&applied, plan) {
+                refences += 1;
                 tracing::error!(proxy = %self.proxy, %node, "the fence did not hold: another writer changed its rows; applied again");
             }
             if tick.outcome.is_none() && Now::read().boot_ms < until_ms {
@@ -129,7 +163,7 @@ impl Watch {
         }
         let Some(outcome) = &tick.outcome else {
             tracing::debug!(proxy = %self.proxy, lease_state = %tick.decision.lease_state, "quiet tick");
-            return;
+            return refences;
         };
         report::log::changes(snapshot, outcome);
         let was_applied = matches!(outcome, Outcome::Applied(_));
@@ -138,6 +172,7 @@ impl Watch {
             let until = Now::read().boot_ms.saturating_add(u64::try_from(round.as_millis()).unwrap_or(0));
             self.applied = Some((plan.clone(), until));
         }
+        refences
     }
 
     /// Logs new and recovered conditions, and keeps which ones were logged.

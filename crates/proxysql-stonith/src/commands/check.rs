@@ -4,8 +4,9 @@ use stonith_core::condition::Severity;
 
 use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::agent::look::{self, Checked};
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, ReferenceArgs};
 use crate::config::{self, Config};
+use crate::metrics;
 
 /// Prints the config in force; with `--connect`, also connects to every server in it.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
@@ -29,9 +30,9 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
 
-/// Prints docs/config.md; reads no config.
-pub fn reference() -> Ended {
-    answer(&config::reference());
+/// Prints docs/config.md, or docs/metrics.md; reads no config.
+pub fn reference(args: &ReferenceArgs) -> Ended {
+    answer(&if args.metrics { metrics::reference() } else { config::reference() });
     Ok(DONE)
 }
 

@@ -2,16 +2,17 @@
 
 use super::{DONE, Ended, FAILED, Failure};
 use crate::agent::{self, RunError};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::service;
 
 /// Runs one tick per ProxySQL.
 pub async fn once(config: &Config) -> Ended {
     Ok(if agent::once(config).await.map_err(failure)? { DONE } else { FAILED })
 }
 
-/// Runs ticks until SIGTERM or SIGINT.
-pub async fn daemon(config: &Config) -> Ended {
-    agent::daemon(config).await.map_err(failure)?;
+/// Runs ticks until SIGTERM or SIGINT. `load` reads the config again.
+pub async fn daemon(config: Config, load: impl Fn() -> Result<Config, ConfigError>) -> Ended {
+    service::daemon(config, load).await.map_err(failure)?;
     Ok(DONE)
 }
 

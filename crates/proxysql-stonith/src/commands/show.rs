@@ -56,7 +56,7 @@ pub async fn plan(config: &Config, args: &PlanArgs) -> Ended {
 pub async fn status(config: &Config, as_json: bool) -> Ended {
     let snapshots = look::look_at_all(config).await.map_err(Failure::bad_input)?;
     if as_json {
-        answer(&report::json::status(&snapshots));
+        answer(&report::json::status(&snapshots.iter().collect::<Vec<_>>()));
     } else {
         for snapshot in &snapshots {
             match snapshot.reached {

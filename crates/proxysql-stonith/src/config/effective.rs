@@ -17,8 +17,8 @@ use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
 use super::value::Value;
 use super::{
-    ADDRESSES_MAX, ClientCertificate, Config, IsolationConfig, LogConfig, Mode, OrchestratorConfig, PolicyConfig,
-    ProxyConfig, RunConfig, TlsConfig, address,
+    ADDRESSES_MAX, ClientCertificate, Config, HttpConfig, IsolationConfig, LogConfig, Mode, OrchestratorConfig,
+    PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
 };
 
 /// Resolves and checks every key.
@@ -40,8 +40,9 @@ pub(super) fn resolve(
         Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
     let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
+    let http = HttpConfig { listen: at.get(&keys::HTTP_LISTEN)?, token_file: at.find(&keys::HTTP_TOKEN_FILE)? };
     let Common { orchestrators, aliases, .. } = common;
-    Ok(Config { file, orchestrators, proxies, aliases, run, log, shown: at.shown })
+    Ok(Config { file, orchestrators, proxies, aliases, run, http, log, shown: at.shown })
 }
 
 /// What every ProxySQL has unless its section says otherwise.

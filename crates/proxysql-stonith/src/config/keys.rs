@@ -11,6 +11,7 @@ use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use stonith_core::table::Hostgroup;
 
+use super::Listen;
 use super::definition::{About, Key};
 use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls};
 use crate::secret::Secret;
@@ -121,6 +122,14 @@ pub static SECTIONS: &[Section] = &[
         per_proxy: false,
         doc: "How the program runs.",
         keys: &[&INTERVAL.about, &SCHEDULER_INTERVAL.about, &STATE_DIR.about],
+    },
+    Section {
+        name: "http",
+        form: Form::Single,
+        per_proxy: false,
+        doc: "What the daemon answers over HTTP: metrics, health, status, and a wake-up. `run --once` has no HTTP. A \
+              change takes effect at the next start.",
+        keys: &[&HTTP_LISTEN.about, &HTTP_TOKEN_FILE.about],
     },
     Section {
         name: "log",
@@ -447,6 +456,26 @@ pub static STATE_DIR: Key<PathBuf> = Key::new(
 .env(&["PROXYSQL_STONITH_STATE_DIR"])
 .env_below("STATE_DIRECTORY")
 .default("/var/lib/proxysql-stonith");
+
+/// Where HTTP is served.
+pub static HTTP_LISTEN: Key<Listen> = Key::new(
+    "http",
+    "listen",
+    "Address on which the daemon answers HTTP, or `off`. Whoever reaches it can read the names and states of all nodes; \
+     nothing is encrypted, and no secret is shown.",
+)
+.flag("--http=ADDRESS")
+.env(&["PROXYSQL_STONITH_HTTP"])
+.default("127.0.0.1:9632");
+
+/// The token of requests that do something.
+pub static HTTP_TOKEN_FILE: Key<PathBuf> = Key::new(
+    "http",
+    "token_file",
+    "File with the token that `POST /v1/wake` needs (`Authorization: Bearer TOKEN`). It must be closed to other users \
+     (mode 0600). The file is read at each request.",
+)
+.unset("every such request is refused");
 
 /// How log lines look.
 pub static LOG_FORMAT: Key<LogFormat> =

@@ -114,15 +114,7 @@ impl CredentialSource {
         let missing = |path: &Path, what: String| SecretError::ProofGap { path: path.to_owned(), what };
         let (in_file, password) = match &self.password {
             SecretSource::Given(secret) => (None, secret.clone()),
-            SecretSource::File(path) => {
-                let text = read_secret_file(path)?;
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                let text = text.strip_suffix('\r').unwrap_or(text);
-                if text.is_empty() {
-                    return Err(missing(path, "password in it: it is empty".to_owned()));
-                }
-                (None, Secret::new(text))
-            }
+            SecretSource::File(path) => (None, read_whole_file(path, "password")?),
             SecretSource::OptionFile { path, group } => {
                 let OptionGroup { user, password } = read_group(&read_secret_file(path)?, group);
                 (user, password.ok_or_else(|| missing(path, format!("password in a group [{group}]")))?)
@@ -139,6 +131,20 @@ fn read_from_config(path: &Path, section: &PasswordOf) -> Result<Secret, SecretE
     let file = RawFile::read(path).map_err(unreadable)?;
     let what = "password any more".to_owned();
     Ok(section.find(&file).map_err(unreadable)?.ok_or(SecretError::ProofGap { path: path.to_owned(), what })?.value)
+}
+
+/// Reads a file with a secret and nothing else. `what` names the secret.
+///
+/// # Errors
+/// The file can't be read, is open to other users, or is empty.
+pub fn read_whole_file(path: &Path, what: &str) -> Result<Secret, SecretError> {
+    let text = read_secret_file(path)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(SecretError::ProofGap { path: path.to_owned(), what: format!("{what} in it: it is empty") });
+    }
+    Ok(Secret::new(text))
 }
 
 /// Reads a file that must be closed to other users. The mode is that of the open file, so both belong to one file.

@@ -1,4 +1,4 @@
-//! `status --json`: fields for programs, described in docs/status-json.md.
+//! `status --json` and `/status.json`: fields for programs, described in docs/status-json.md.
 //!
 //! Labels are stable. Texts are for people and may change.
 
@@ -17,11 +17,11 @@ struct Status<'s> {
     configured: usize,
     reached: usize,
     worst: &'static str,
-    proxies: &'s [Snapshot],
+    proxies: &'s [&'s Snapshot],
 }
 
 /// Renders the snapshots of all configured ProxySQLs as one JSON text.
-pub fn status(snapshots: &[Snapshot]) -> String {
+pub fn status(snapshots: &[&Snapshot]) -> String {
     let worst = snapshots.iter().map(|snapshot| snapshot.worst).max().unwrap_or(Severity::Info);
     let status = Status {
         schema: SCHEMA,

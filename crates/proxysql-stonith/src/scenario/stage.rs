@@ -399,7 +399,7 @@ impl Stage {
         };
         let agent = Agent::new(settings, client, Box::new(LabCredentials), kept.memory(), kept.owner());
         let mut watch = Watch::new(proxy, agent, *kept);
-        anyhow::ensure!(watch.tick().await, "the first tick failed");
+        anyhow::ensure!(watch.tick().await.well, "the first tick failed");
         let (end, ending) = tokio::sync::watch::channel(false);
         let program = tokio::task::spawn_local(async move {
             while !*ending.borrow() {

@@ -152,7 +152,7 @@ async fn i9_what_can_not_keep_its_state_isolates_nothing_where_another_isolates_
     let (stage, other) = (Stage::set().await, Stage::set().await);
     std::fs::write(stage.dir.path().join("state"), "a file where the directory should be").unwrap();
     let (mut keeps_nothing, mut keeps) = (watch(&stage), watch(&other));
-    assert!(keeps_nothing.tick().await && keeps.tick().await);
+    assert!(keeps_nothing.tick().await.well && keeps.tick().await.well);
     let before = stage.everything();
     let lease_of_both_began = Instant::now();
     for stage in [&stage, &other] {
@@ -160,16 +160,16 @@ async fn i9_what_can_not_keep_its_state_isolates_nothing_where_another_isolates_
     }
     while !other.is_fenced("node02") {
         assert!(lease_of_both_began.elapsed() < Duration::from_secs(20), "the control: {}", other.runtime());
-        assert!(!keeps.tick().await && !keeps_nothing.tick().await);
+        assert!(!keeps.tick().await.well && !keeps_nothing.tick().await.well);
         tokio::time::sleep(TICK).await;
     }
     for _ in 0..5 {
-        assert!(!keeps_nothing.tick().await);
+        assert!(!keeps_nothing.tick().await.well);
     }
     assert_eq!(stage.everything(), before);
     stage.orchestrator.heal();
     stage.fail_over().await;
-    assert!(keeps_nothing.tick().await);
+    assert!(keeps_nothing.tick().await.well);
     assert!(stage.is_fenced("node01"), "{}", stage.runtime());
 }
 

@@ -274,6 +274,9 @@ impl Stage {
         if !line.contains("--defaults-file") {
             command.arg(format!("--defaults-file={}", secret.display()));
         }
+        if !line.contains("--http") {
+            command.env("PROXYSQL_STONITH_HTTP", "off"); // daemons of other tests run beside it
+        }
         if !line.contains("--state-dir") && !line.contains("--config") {
             command.arg(format!("--state-dir={}", self.dir.path().join("state").display()));
         }

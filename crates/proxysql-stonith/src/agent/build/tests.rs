@@ -12,7 +12,7 @@ use stonith_core::policy::Policy;
 
 use super::*;
 use crate::cli::Cli;
-use crate::config::{Environment, Flags, IsolationConfig, LogConfig, RawFile, RunConfig, keys};
+use crate::config::{Environment, Flags, HttpConfig, IsolationConfig, LogConfig, RawFile, RunConfig, Value, keys};
 
 /// The required keys only.
 const LEAST: &str = r#"
@@ -85,6 +85,10 @@ interval = "2s"
 scheduler_interval = "3s"
 state_dir = "state"
 
+[http]
+listen = "127.0.0.2:9633"
+token_file = "token"
+
 [log]
 format = "json"
 level = "debug"
@@ -116,6 +120,7 @@ isolation: 77000 Writers
 tick: 2400 3000
 interval: 2s
 state_dir: DIR/state
+http: "127.0.0.2:9633" DIR/token
 log: Json Debug
 of_the_last_proxy: excluded 33, writers 32, aliases 10.0.0.5:3306=db1:3307 10.0.0.6:3306=db2:3308, isolation 99000
 "#;
@@ -228,6 +233,7 @@ fn shown_of_the_first(config: &Config) -> String {
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
     let IsolationConfig { after: _, scope: _ } = &config.proxies[0].isolation; // the policy's
     let LogConfig { format, level } = config.log;
+    let HttpConfig { listen, token_file } = &config.http;
     let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
     format!(
         "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
@@ -236,7 +242,7 @@ fn shown_of_the_first(config: &Config) -> String {
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
-         state_dir: {}\nlog: {format:?} {level:?}\n",
+         state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n",
         list(&endpoints),
         path(ca_file.as_deref()),
         list(addresses),
@@ -247,6 +253,8 @@ fn shown_of_the_first(config: &Config) -> String {
         list(&writer_hostgroups),
         list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
         state_dir.display(),
+        listen.to_toml(),
+        path(token_file.as_deref()),
     )
 }
 
@@ -350,6 +358,7 @@ const FLAGS: &[(&str, &str, &[&str])] = &[
     ("isolation-after", "--isolation-after=88s", &["isolation: 88000 Writers"]),
     ("isolation-scope", "--isolation-scope=off", &["isolation: 77000 Off"]),
     ("state-dir", "--state-dir=DIR/elsewhere", &["state_dir: DIR/elsewhere"]),
+    ("http", "--http=off", &["http: \"off\" DIR/token"]),
     ("log-format", "--log-format=text", &["log: Text Debug"]),
     ("log-level", "--log-level=error", &["log: Json Error"]),
     ("interval", "--interval=5s", &["interval: 5s", "tick: 6000 3000"]),
@@ -398,6 +407,7 @@ const VARIABLES: &[(&str, &str, &str, &[&str])] = &[
     ("PROXYSQL_STONITH_MODE", "enforce", FULL, &["observe_only: false"]),
     ("PROXYSQL_STONITH_ISOLATION_AFTER", "99s", FULL, &["isolation: 99000 Writers"]),
     ("PROXYSQL_STONITH_ISOLATION_SCOPE", "off", FULL, &["isolation: 77000 Off"]),
+    ("PROXYSQL_STONITH_HTTP", "[::1]:1", FULL, &["http: \"[::1]:1\" DIR/token"]),
     ("PROXYSQL_STONITH_LOG_FORMAT", "text", FULL, &["log: Text Debug"]),
     ("PROXYSQL_STONITH_LOG_LEVEL", "trace", FULL, &["log: Json Trace"]),
 ];

@@ -119,7 +119,7 @@ fn rich() -> Snapshot {
 #[test]
 fn the_json_of_one_rich_snapshot_is_pinned() {
     let pinned = include_str!("rich.json");
-    let json = report::json::status(&[rich()]);
+    let json = report::json::status(&[&rich()]);
     let differs = pinned.lines().zip(json.lines()).find(|(pinned, now)| pinned != now);
     assert_eq!(differs, None, "src/agent/snapshot/rich.json pins what programs read; now it is:\n{json}");
     assert_eq!(pinned.trim_end(), json);
@@ -142,7 +142,7 @@ fn paths(value: &Value, path: &str, into: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_the_json_is_documented_and_no_other() {
-    let json: Value = serde_json::from_str(&report::json::status(&[rich()])).unwrap();
+    let json: Value = serde_json::from_str(&report::json::status(&[&rich()])).unwrap();
     let mut fields = BTreeSet::new();
     paths(&json, "", &mut fields);
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/status-json.md");

@@ -1,0 +1,144 @@
+//! The loop of one ProxySQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stonith_core::node::Node;
+use tokio::sync::watch;
+
+use super::board::Entry;
+use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
+use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
+
+/// How long a daemon waits for another agent's lock. A `run --once` takes less.
+const WAIT_FOR_LOCK: Duration = Duration::from_secs(20);
+
+/// The longest wait before a ProxySQL that was not reached is tried again, unless the interval is longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// The loop of one ProxySQL.
+pub struct Guard {
+    entry: Arc<Entry>,
+    config: watch::Receiver<Arc<Config>>,
+    ending: watch::Receiver<bool>,
+}
+
+/// Why a watch stopped.
+enum Stopped {
+    /// The daemon ends.
+    Ending,
+    /// There is a new config.
+    NewConfig,
+}
+
+impl Guard {
+    /// Makes a loop that puts what it sees into `entry`.
+    pub fn new(entry: Arc<Entry>, config: watch::Receiver<Arc<Config>>, ending: watch::Receiver<bool>) -> Self {
+        Self { entry, config, ending }
+    }
+
+    /// Ticks until the daemon ends or the config has this ProxySQL no longer.
+    ///
+    /// # Errors
+    /// No agent can be built from the config, or another agent keeps its lock.
+    pub async fn run(mut self) -> Result<(), RunError> {
+        let mut kept: Option<Kept> = None;
+        loop {
+            let config = self.config.borrow_and_update().clone();
+            let Some(proxy) = config.proxies.iter().find(|proxy| proxy.address == *self.proxy()) else {
+                tracing::info!(proxy = %self.proxy(), "no longer in the config, and no longer watched; its fences stay");
+                return Ok(());
+            };
+            let goes_on = kept.take().filter(|kept| kept.is_in(&state_dir(&config, proxy)));
+            let ready = match goes_on {
+                Some(kept) => kept,
+                None => match self.wait_for_start(&config, proxy).await? {
+                    Some(kept) => kept,
+                    None => return Ok(()),
+                },
+            };
+            let mut watch = watch_of(&config, proxy, Mode::Daemon, ready)?;
+            let stopped = self.tick_until_stopped(&mut watch, config.run.interval).await;
+            kept = Some(watch.close().await);
+            if matches!(stopped, Stopped::Ending) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn proxy(&self) -> &Node {
+        self.entry.proxy()
+    }
+
+    async fn tick_until_stopped(&mut self, watch: &mut Watch, interval: Duration) -> Stopped {
+        let mut unreached = 0;
+        loop {
+            if *self.ending.borrow() {
+                return Stopped::Ending;
+            }
+            if self.config.has_changed().unwrap_or(false) {
+                return Stopped::NewConfig;
+            }
+            let ticked = watch.tick().await;
+            unreached = if ticked.snapshot.reached { 0 } else { unreached + 1 };
+            self.entry.put(ticked);
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause(interval, unreached))) => {}
+                () = self.entry.woken() => {}
+                _ = self.ending.changed() => {}
+                _ = self.config.changed() => return Stopped::NewConfig,
+            }
+        }
+    }
+
+    async fn wait_for_start(&mut self, config: &Config, proxy: &ProxyConfig) -> Result<Option<Kept>, RunError> {
+        let until = tokio::time::Instant::now() + WAIT_FOR_LOCK;
+        loop {
+            if let Start::Ready(kept) = start(config, proxy, Mode::Daemon) {
+                return Ok(Some(*kept));
+            }
+            if tokio::time::Instant::now() >= until {
+                let dir = config.run.state_dir.display().to_string();
+                return Err(RunError::AnotherAgent { proxy: proxy.address.clone(), dir });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                _ = self.ending.changed() => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The time until the next tick. It doubles with each tick that did not reach ProxySQL.
+fn pause(interval: Duration, unreached: u32) -> Duration {
+    let doubled = interval.saturating_mul(2u32.saturating_pow(unreached.saturating_sub(1)));
+    doubled.min(BACKOFF_MAX.max(interval))
+}
+
+/// The interval, spread by 20 % so that agents do not ask Orchestrator at the same moments.
+fn jittered(interval: Duration) -> Duration {
+    let spread = u32::try_from(2 * JITTER_PERCENT).unwrap_or(0);
+    let percent = 100 - spread / 2 + fastrand::u32(0..=spread);
+    interval * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tick_comes_later_than_the_gap_that_isolation_reckons_with() {
+        let interval = Duration::from_secs(1);
+        let all: Vec<u128> = (0..1_000).map(|_| jittered(interval).as_millis()).collect();
+        assert!(all.iter().all(|next| (800..=1_200).contains(next)), "{all:?}");
+        // The values cover the whole range: the chance that none lies in the outer eighths is 10^-50.
+        assert!(all.iter().any(|next| *next < 850) && all.iter().any(|next| *next > 1_150), "{all:?}");
+    }
+
+    #[test]
+    fn a_proxysql_that_is_not_reached_is_tried_less_often_but_every_five_seconds_at_least() {
+        let pauses = |interval_s| [0, 1, 2, 3, 4, 100].map(|n| pause(Duration::from_secs(interval_s), n).as_secs());
+        assert_eq!(pauses(1), [1, 1, 2, 4, 5, 5]);
+        assert_eq!(pauses(10), [10; 6], "a longer interval is kept");
+    }
+}
