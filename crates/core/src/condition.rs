@@ -158,6 +158,13 @@ pub enum Condition {
         /// The number of all nodes in hostgroups that take writes, or are paired with one.
         served: usize,
     },
+    /// Several nodes take writes through one hostgroup, and nothing tells which of them is the primary.
+    TwoWriters {
+        /// The writer hostgroup.
+        hostgroup: Hostgroup,
+        /// The nodes.
+        nodes: NodeList,
+    },
     /// Evidence speaks against these nodes of a served cluster, and no row has their name.
     Unmatched(NodeList),
     /// Orchestrator's own hooks change this ProxySQL at a failover too.
@@ -178,6 +185,8 @@ pub enum Condition {
         /// Agents paused it to isolate it. Otherwise an operator did.
         by_agents: bool,
     },
+    /// This ProxySQL is one of a cluster, and its version takes longer to pause than an isolation allows for.
+    PauseIsSlow(String),
     /// This ProxySQL is one of a cluster, and its version may hang when it is resumed after an isolation.
     ResumeMayHang(String),
     /// Returns after a recovery cannot be proven in these pairs.
@@ -252,6 +261,7 @@ impl Condition {
             Self::LoadsUncounted => "loads-uncounted",
             Self::NothingManaged => "nothing-managed",
             Self::NoWriterHostgroup => "no-writer-hostgroup",
+            Self::TwoWriters { .. } => "two-writers",
             Self::Unmatched(_) => "unmatched-nodes",
             Self::NothingProtected { .. } => "nothing-protected",
             Self::UnknownNodes { .. } => "unknown-nodes",
@@ -259,6 +269,7 @@ impl Condition {
             Self::WithoutWriter { .. } => "without-writer",
             Self::Unarmed(_) => "unarmed",
             Self::Paused { .. } => "paused",
+            Self::PauseIsSlow(_) => "pause-is-slow",
             Self::ResumeMayHang(_) => "resume-may-hang",
             Self::ReturnsByHand { .. } => "returns-by-hand",
             Self::Isolated => "isolated",
@@ -315,6 +326,7 @@ impl Condition {
             Self::AnswerSkipped { .. }
             | Self::OrchestratorUnverified(_)
             | Self::ProxyUnverified(_)
+            | Self::PauseIsSlow(_)
             | Self::ResumeMayHang(_)
             | Self::ReturnsByHand { .. }
             | Self::LoadsUncounted
@@ -340,6 +352,7 @@ impl Condition {
             | Self::ProxyUnfit { .. }
             | Self::NothingManaged
             | Self::NothingProtected { .. }
+            | Self::TwoWriters { .. }
             | Self::UnknownNodes { .. }
             | Self::Unarmed(_)
             | Self::Paused { .. }
@@ -357,6 +370,7 @@ impl Condition {
         match self {
             Self::NothingProtected { served: nodes, .. }
             | Self::UnknownNodes { nodes, .. }
+            | Self::TwoWriters { nodes, .. }
             | Self::Held { nodes, .. }
             | Self::AnswerSkipped { nodes, .. }
             | Self::ErrantTransactions { nodes, .. }

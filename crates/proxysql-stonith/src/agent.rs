@@ -179,15 +179,18 @@ impl Agent {
                 !matches!(condition, Condition::NothingProtected { .. } | Condition::UnknownNodes { .. })
             });
         }
-        let may_hang = self.resume_may_hang(observed).map(Condition::ResumeMayHang);
-        probed.chain(unverified).chain(open).chain(may_hang).chain(seen).collect()
+        let of_pause = self.of_pause(observed);
+        probed.chain(unverified).chain(open).chain(of_pause).chain(seen).collect()
     }
 
-    /// ProxySQL's version, if an isolation would pause it and it may hang when it is resumed.
-    fn resume_may_hang(&self, observed: &Observed) -> Option<String> {
+    /// What an isolation by a pause lacks in this version of ProxySQL, if it would be paused.
+    fn of_pause(&self, observed: &Observed) -> Vec<Condition> {
         let would_pause = observed.proxy.clustered && self.settings.policy.isolation_scope != IsolationScope::Off;
-        let version = self.version().filter(|_| would_pause)?;
-        version.parse::<Version>().is_ok_and(Version::resume_may_hang).then(|| one_line(version))
+        let Some(text) = self.version().filter(|_| would_pause) else { return Vec::new() };
+        let Ok(version) = text.parse::<Version>() else { return Vec::new() };
+        let slow = version.pauses_slowly().then(|| Condition::PauseIsSlow(one_line(text)));
+        let hangs = version.resume_may_hang().then(|| Condition::ResumeMayHang(one_line(text)));
+        slow.into_iter().chain(hangs).collect()
     }
 
     /// Closes the connection to ProxySQL.

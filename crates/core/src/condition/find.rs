@@ -29,6 +29,7 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
     if !decision.unmatched.is_empty() {
         found.push(Condition::Unmatched(NodeList::of(decision.unmatched.keys())));
     }
+    found.extend(two_writers(observed, decision, &managed));
     found.extend(decision.hooks_are_on.then_some(Condition::ForeignHooks));
     found.extend(decision.without_writer.iter().filter_map(|(hostgroup, key)| {
         Some(Condition::WithoutWriter { hostgroup: *hostgroup, hostname: key.hostname.to_string(), node: key.node()? })
@@ -54,6 +55,33 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
 pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTreeSet<Node> {
     let rows = proxy.runtime.iter().filter(|row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup));
     rows.filter_map(Row::node).collect()
+}
+
+/// The writers of a hostgroup that has several, if nothing tells which one is the primary. Co-primaries that replicate
+/// from each other are meant to be so.
+fn two_writers(observed: &Observed, decision: &Decision, managed: &Managed) -> Option<Condition> {
+    let LeaderView::Led(answer) = &observed.leader else { return None };
+    let nodes = &decision.memory.nodes;
+    let shown = answer.instances.iter().flatten();
+    let writable: BTreeMap<&Node, _> =
+        shown.filter(|i| i.valid && !i.read_only).map(|i| (nodes.identity.server(&i.node), i)).collect();
+    let is_judged = |node: &Node| {
+        nodes.second_writers.contains_key(node) || matches!(decision.verdicts.get(node), Some(Verdict::Fence { .. }))
+    };
+    managed.writers().find_map(|hostgroup| {
+        let online = observed.proxy.runtime.iter().filter(|row| row.key.hostgroup == hostgroup);
+        let online = online.filter(|row| row.status == Status::Online).filter_map(Row::node);
+        let writers: BTreeSet<Node> =
+            online.filter(|node| !is_judged(node)).map(|node| nodes.identity.server(&node).clone()).collect();
+        let writers: Vec<_> = writers.iter().filter_map(|node| writable.get(node)).collect();
+        let follows = |a: &Node, b: &Option<Node>| b.as_ref().is_some_and(|b| nodes.identity.server(b) == a);
+        let is_ring =
+            writers.iter().all(|i| writers.iter().any(|other| follows(nodes.identity.server(&other.node), &i.primary)));
+        (writers.len() > 1 && !is_ring).then(|| Condition::TwoWriters {
+            hostgroup,
+            nodes: NodeList::of(writers.iter().map(|i| nodes.identity.server(&i.node))),
+        })
+    })
 }
 
 fn of_leader(leader: &LeaderView) -> Option<Condition> {

@@ -31,6 +31,7 @@ impl fmt::Display for Condition {
             Self::LoadsUncounted => f.write_str(LOADS_UNCOUNTED),
             Self::NothingManaged => f.write_str(NOTHING_MANAGED),
             Self::NoWriterHostgroup => f.write_str(NO_WRITER_HOSTGROUP),
+            Self::TwoWriters { hostgroup, nodes } => two_writers(f, *hostgroup, nodes),
             Self::Unmatched(nodes) => write!(f, "Orchestrator lists {nodes} {UNMATCHED}"),
             Self::NothingProtected { served, listed } => nothing_protected(f, served, listed),
             Self::UnknownNodes { nodes, served } => {
@@ -40,6 +41,7 @@ impl fmt::Display for Condition {
             Self::WithoutWriter { hostgroup, hostname, node } => without_writer(f, *hostgroup, hostname, node),
             Self::Unarmed(reason) => write!(f, "isolation is not armed{reason}"),
             Self::Paused { by_agents } => f.write_str(if *by_agents { PAUSED } else { PAUSED_BY_OPERATOR }),
+            Self::PauseIsSlow(version) => write!(f, "ProxySQL {version} {PAUSE_IS_SLOW}"),
             Self::ResumeMayHang(version) => write!(f, "ProxySQL {version} {RESUME_MAY_HANG}"),
             Self::ReturnsByHand { check_type, writers } => by_hand(f, check_type, writers),
             Self::Isolated => write!(f, "out of service: there is no lease from Orchestrator's leader"),
@@ -94,6 +96,9 @@ const PAUSED: &str = "paused by this program (PROXYSQL PAUSE): it takes no clien
 const PAUSED_BY_OPERATOR: &str = "paused, and not by this program: it takes no clients until an operator runs \
                                   PROXYSQL RESUME";
 
+const PAUSE_IS_SLOW: &str = "is a member of a ProxySQL Cluster, and a pause takes up to 8 s in this version. A cut-off one \
+                             may take writes for 4 s longer than isolation.after";
+
 const RESUME_MAY_HANG: &str = "may hang and restart when it is resumed after an isolation, which pauses a member of a \
                                ProxySQL Cluster. From 2.7.2 on it does not";
 
@@ -127,6 +132,14 @@ fn skipped(f: &mut fmt::Formatter<'_>, count: usize, first: &str, nodes: &NodeLi
         0 => Ok(()),
         _ => write!(f, ". They name {nodes}"),
     }
+}
+
+fn two_writers(f: &mut fmt::Formatter<'_>, hostgroup: Hostgroup, nodes: &NodeList) -> fmt::Result {
+    write!(
+        f,
+        "{nodes} take writes through hostgroup {hostgroup}, and nothing tells which of them is the primary. They stay as \
+         they are; `fence` the ones that are not"
+    )
 }
 
 fn nothing_protected(f: &mut fmt::Formatter<'_>, served: &NodeList, listed: &NodeList) -> fmt::Result {

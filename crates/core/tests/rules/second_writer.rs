@@ -1,5 +1,6 @@
 //! Two nodes ONLINE in one writer hostgroup: the one that is not the primary goes out.
 
+use stonith_core::condition::conditions;
 use stonith_core::decide::{ProofGap, ReturnBlocker};
 use stonith_core::evidence::EvidenceKind::SecondWriter;
 use stonith_core::table::Status;
@@ -111,8 +112,15 @@ fn two_writers_of_which_the_leader_names_neither_are_left_alone() {
     for name in ["node01", "node02"] {
         lab.returns_writable(name);
     }
-    lab.dies("node03").run_s(60);
+    let decision = lab.dies("node03").run_s(60);
     assert_eq!(lab.writes, 0);
+    let said = conditions(&lab.observed(), &decision, &lab.policy);
+    let said = said.iter().find(|condition| condition.label() == "two-writers").expect("it is said");
+    assert_eq!(
+        said.to_string(),
+        "node01:3306, node02:3306 take writes through hostgroup 10, and nothing tells which of them is the primary. They \
+         stay as they are; `fence` the ones that are not"
+    );
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Version {
         self < Self::new(2, 5, 2)
     }
 
+    /// Whether `PROXYSQL PAUSE` takes several seconds: it also stops PostgreSQL's listeners (facts §6).
+    pub fn pauses_slowly(self) -> bool {
+        self >= Self::new(3, 0, 0)
+    }
+
     /// Whether `PROXYSQL RESUME` may hang (facts §6). An early 3.0.0 is older than 2.7.2.
     pub fn resume_may_hang(self) -> bool {
         self < Self::new(2, 7, 2) || self == Self::new(3, 0, 0)
@@ -103,6 +108,13 @@ mod tests {
         let may_hang = |text: &str| text.parse::<Version>().unwrap().resume_may_hang();
         assert!(["2.4.8", "2.7.1-16-g2726c27", "3.0.0-alpha"].into_iter().all(may_hang));
         assert!(!["2.7.2", "2.7.3", "3.0.1"].into_iter().any(may_hang));
+    }
+
+    #[test]
+    fn a_pause_is_slow_from_3_0_on() {
+        let is_slow = |text: &str| text.parse::<Version>().unwrap().pauses_slowly();
+        assert!(["3.0.0-alpha", "3.0.1", "3.1.0"].into_iter().all(is_slow));
+        assert!(!["2.5.5", "2.7.3"].into_iter().any(is_slow));
     }
 
     #[test]

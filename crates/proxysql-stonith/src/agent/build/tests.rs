@@ -191,6 +191,7 @@ fn shown(config: &Config) -> String {
     shown_of_the_first(config) + &of_the_last_proxy(config)
 }
 
+#[expect(clippy::too_many_lines, reason = "one value a line")]
 /// Every value that the first agent uses. The structs are taken apart by field, so a new field must be shown.
 fn shown_of_the_first(config: &Config) -> String {
     let orchestrator = orchestrator_settings(&config.orchestrators[0]).unwrap();
