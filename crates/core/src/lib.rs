@@ -106,7 +106,7 @@ pub mod condition;
 pub mod decide;
 pub mod evidence;
 pub mod lease;
-mod list;
+pub mod list;
 pub mod managed;
 pub mod memory;
 pub mod node;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 /// The first `most` items with commas between, and the number of the others. `count` is the number of all.
-pub(crate) fn first_few<T: Display>(items: impl IntoIterator<Item = T>, count: usize, most: usize) -> String {
+pub fn first_few<T: Display>(items: impl IntoIterator<Item = T>, count: usize, most: usize) -> String {
     let mut listed: Vec<String> = items.into_iter().take(most).map(|item| item.to_string()).collect();
     let more = count - listed.len();
     listed.extend((more > 0).then(|| format!("... and {more} more")));

@@ -34,7 +34,7 @@ impl Word for Level {
     max_term_width = 100,
     subcommand_required = true,
     after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file). plan also has 10 and 11, \
-                  status also 3: see their --help.\n\
+                  status also 3, doctor 3 and 4: see their --help.\n\
                   Start with `plan`: it only reads."
 )]
 pub struct Cli {
@@ -65,6 +65,12 @@ pub enum Command {
         failure."
     )]
     Status(StatusArgs),
+    /// Look for what would keep a failover from being fenced: each finding with its reason and its fix; changes nothing
+    ///
+    /// docs/doctor.md lists every finding.
+    #[command(after_help = "Exit codes, by the worst finding: 0 none, or notes only, 4 a warning, 3 an error, 1 the \
+        command failed, 2 bad input.")]
+    Doctor(DoctorArgs),
     /// Take a node out of traffic by hand
     #[command(
         after_help = "Exit codes: 0 the node is fenced on every configured ProxySQL that has it (with --wait: and \
@@ -117,6 +123,14 @@ pub struct PlanArgs {
 /// Arguments of `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -336,6 +350,8 @@ mod tests {
         for (line, command) in [
             ("run --interval 2s", Command::Run(RunArgs { once: false, interval: Some(seconds(2)) })),
             ("status --json", Command::Status(StatusArgs { json: true })),
+            ("doctor", Command::Doctor(DoctorArgs { json: false })),
+            ("doctor --json", Command::Doctor(DoctorArgs { json: true })),
             ("resume", Command::Resume),
             (
                 "config check",

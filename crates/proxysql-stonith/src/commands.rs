@@ -5,6 +5,7 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod fence;
 mod run;
 mod show;
@@ -102,6 +103,7 @@ fn carry_out(cli: Cli) -> Ended {
             Command::Run(_) => run::daemon(config, || Config::load(&cli.flags, &env)).await,
             Command::Plan(args) => show::plan(&config, &args).await,
             Command::Status(args) => show::status(&config, args.json).await,
+            Command::Doctor(args) => doctor::doctor(&config, args.json).await,
             Command::Fence(args) => fence::fence(&config, &args).await,
             Command::Unfence(args) => fence::unfence(&config, &args).await,
             Command::Suspend(args) => suspend::suspend(&cli.flags, &env, &args),

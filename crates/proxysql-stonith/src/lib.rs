@@ -4,10 +4,12 @@
 
 pub mod agent;
 pub mod bytes;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod files;
 pub mod http;
 pub mod logging;

@@ -21,6 +21,7 @@ mod endpoint;
 mod error;
 mod json;
 mod response;
+mod survey;
 mod tls;
 mod voices;
 mod way;
@@ -36,12 +37,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::secret::Credential;
 use crate::tls::ReadFiles;
+pub use answers::{BlockedRecovery, ClusterRecovery};
 use answers::{Raft, RaftStatus, WhyNot};
 use asking::{Asking, Question, Said};
 use came_back::{CameBack, nobody_can_lead};
 pub use check::check;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::RequestError;
+pub use survey::{EndpointSeen, Problem, RaftSeen, RecoverySeen, Survey, survey};
 pub use tls::{TlsError, TlsSettings};
 use way::{LeadCheck, Marks, Way};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use proxysql_stonith::doctor::CHECKS;
 use stonith_core::orchestrator::CameBackKind;
 
 fn root() -> PathBuf {
@@ -50,6 +51,20 @@ fn every_condition_has_its_row_in_the_docs_and_no_other_has_one() {
     let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(rows.iter().copied().collect::<BTreeSet<_>>(), labels);
     assert_eq!(rows.len(), labels.len(), "each once");
+}
+
+/// Programs that watch `doctor --json` go by the labels.
+#[test]
+fn every_finding_of_doctor_has_its_row_in_the_docs_and_no_other_has_one() {
+    let labels: BTreeSet<&str> = CHECKS.iter().flat_map(|check| check.labels).copied().collect();
+    let page = std::fs::read_to_string(root().join("docs/doctor.md")).unwrap();
+    let table = page.split_once("## Findings").unwrap().1.split_once("\n## ").unwrap().0;
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows.iter().copied().collect::<BTreeSet<_>>(), labels);
+    assert_eq!(rows.len(), labels.len(), "each once");
+    let folder = root().join("crates/proxysql-stonith/src/doctor");
+    let files = std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(files, CHECKS.len() + 2, "a file for each check, and those of the facts and of gathering them");
 }
 
 #[test]

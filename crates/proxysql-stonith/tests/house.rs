@@ -93,7 +93,7 @@ fn sql_is_written_in_one_file() {
 
 #[test]
 fn adapters_know_neither_each_other_nor_who_uses_them() {
-    let above = ["agent", "commands", "report", "scenario", "cli", "state"];
+    let above = ["agent", "commands", "doctor", "report", "scenario", "cli", "state"];
     does_not_use(&["orchestrator"], &[&above[..], &["proxysql"]].concat());
     does_not_use(&["proxysql"], &[&above[..], &["orchestrator"]].concat());
 }
@@ -101,8 +101,9 @@ fn adapters_know_neither_each_other_nor_who_uses_them() {
 #[test]
 fn commands_and_reports_go_through_the_agent() {
     does_not_use(&["commands", "report"], &["orchestrator", "proxysql", "state/lock"]);
-    does_not_use(&["agent"], &["commands", "cli", "scenario"]);
+    does_not_use(&["agent"], &["commands", "cli", "doctor", "scenario"]);
     does_not_use(&["report"], &["commands", "cli", "config", "state"]);
+    does_not_use(&["doctor"], &["commands", "cli", "report", "state"]);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use futures_util::future::try_join_all;
 use stonith_core::condition::{Condition, Untold, in_force};
 use stonith_core::decide::{Decision, HoldReason, Verdict};
 use stonith_core::node::Node;
-use stonith_core::observed::Observed;
-use stonith_core::orchestrator::LeaderView;
+use stonith_core::observed::{Observed, ProxyView};
+use stonith_core::orchestrator::{Identity, LeaderView};
 use stonith_core::orders::Orders;
+use stonith_core::policy::Policy;
 use tokio::time::Instant;
 
 use super::build::{BuildError, endpoints, looking_agent, orchestrator_settings, state_dir};
@@ -17,7 +18,7 @@ use super::kept::HEARTBEAT_MAX_MS;
 use super::snapshot::Suspended;
 use super::{Agent, TickError};
 use crate::clock::Now;
-use crate::config::{Config, ConfigError, Mode, ProxyConfig, ProxyTls};
+use crate::config::{Config, ConfigError, Mode, OrchestratorConfig, ProxyConfig, ProxyTls};
 use crate::snapshot::Snapshot;
 use crate::{orchestrator, proxysql};
 
@@ -129,6 +130,59 @@ async fn check(config: &Config, proxy: &ProxyConfig) -> Result<Checked, BuildErr
     let found = agent.probed().map(ToString::to_string);
     agent.close().await;
     Ok(Checked { snapshot, served, known, found })
+}
+
+/// What `doctor` sees of one ProxySQL.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// What was observed and decided.
+    pub snapshot: Snapshot,
+    /// The policy that decided.
+    pub policy: Policy,
+    /// ProxySQL's tables; `None` if it could not be read.
+    pub view: Option<ProxyView>,
+    /// Which names are one server.
+    pub identity: Identity,
+    /// What was read besides; `None` if it could not be read.
+    pub survey: Option<proxysql::Survey>,
+}
+
+/// Observes the ProxySQLs of one Orchestrator as a first tick does, side by side, and reads what `doctor` judges. Writes
+/// nothing.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn examine_all<'c>(
+    config: &'c Config,
+    of: &OrchestratorConfig,
+) -> Result<Vec<(&'c ProxyConfig, Examined)>, BuildError> {
+    let proxies = config.proxies.iter().filter(|proxy| *proxy.orchestrator == *of);
+    try_join_all(proxies.map(async |proxy| Ok((proxy, examine(config, proxy).await?)))).await
+}
+
+async fn examine(config: &Config, proxy: &ProxyConfig) -> Result<Examined, BuildError> {
+    let mut agent = looking_agent(config, proxy)?;
+    let looked = agent.look_once(Orders::default()).await;
+    let snapshot = seen(&agent, &looked, Suspended::default(), Vec::new());
+    let survey = match (&mut agent.admin, &agent.probed) {
+        (Some(admin), Some(probed)) => proxysql::survey(admin, probed).await.ok(),
+        _ => None,
+    };
+    let policy = agent.settings.policy.clone();
+    agent.close().await;
+    let (view, identity) = match looked {
+        Ok((observed, decision)) => (Some(observed.proxy), decision.memory.nodes.identity),
+        Err(_) => (None, Identity::default()),
+    };
+    Ok(Examined { snapshot, policy, view, identity, survey })
+}
+
+/// Asks every endpoint of one Orchestrator what `doctor` judges.
+///
+/// # Errors
+/// No client can be built from the config.
+pub async fn examine_orchestrator(of: &OrchestratorConfig) -> Result<orchestrator::Survey, BuildError> {
+    Ok(orchestrator::survey(&orchestrator_settings(of)?).await?)
 }
 
 /// How many nodes have rows in runtime, and how many of these Orchestrator knows.

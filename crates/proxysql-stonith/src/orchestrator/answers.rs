@@ -4,6 +4,7 @@
 //! that it concerns. An answer that is not a list of objects is refused whole.
 
 mod lead;
+mod recovery_settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ pub use lead::{
     Health, Raft, RaftStatus, WhyNot, health, is_json, is_own_error, proxy_hooks, raft_leader, raft_peers, raft_status,
     says_raft_is_off,
 };
+pub use recovery_settings::{BlockedRecovery, ClusterRecovery, blocked, clusters, global_recoveries, ignored_hosts};
 
 use crate::untrusted_text::{is_obeyed, line_of, one_line};
 

@@ -25,7 +25,8 @@ use crate::untrusted_text::whole_cause;
 /// The largest list of instances, in bytes: 20,000 instances of 3 KB, as recorded.
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
 
-/// The largest page of the recovery history, in bytes: 20 records, each with its replicas by name.
+/// The largest page of the recovery history, in bytes: 20 records, each with its replicas by name. A list of thousands of
+/// clusters fits too.
 const HISTORY_MAX_BYTES: usize = 8 << 20;
 
 /// The largest answer about the lead or the raft, and the largest error, in bytes.
@@ -34,7 +35,7 @@ const SMALL_MAX_BYTES: usize = 64 << 10;
 fn most_bytes(request: &str, status: u16) -> usize {
     match request.split('/').next() {
         Some("downtimed" | "all-instances") if status == 200 => INSTANCES_MAX_BYTES,
-        Some("audit-recovery") if status == 200 => HISTORY_MAX_BYTES,
+        Some("audit-recovery" | "clusters-info" | "blocked-recoveries") if status == 200 => HISTORY_MAX_BYTES,
         _ => SMALL_MAX_BYTES,
     }
 }

@@ -119,6 +119,90 @@ pub const DISK_SERVERS: &str = "SELECT * FROM disk.mysql_servers";
 pub const MONITOR_ROUND: [&str; 2] =
     ["SELECT @@mysql-monitor_read_only_interval", "SELECT @@mysql-monitor_read_only_timeout"];
 
+/// Reads variables as they are in force. They are named, since other variables are passwords.
+pub fn variables(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    format!(
+        "SELECT variable_name,variable_value FROM runtime_global_variables WHERE variable_name IN ({})",
+        names.join(",")
+    )
+}
+
+/// Reads the names of the variables whose value in memory is not in force. Values may be passwords.
+pub const STAGED_VARIABLES: &str = "SELECT m.variable_name FROM main.global_variables m \
+     JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
+     WHERE m.variable_value<>r.variable_value ORDER BY 1";
+
+/// Reads for each server that ProxySQL's monitor checked: the checks in its log, how many failed, the age of the last, s,
+/// and what that one said. SQLite takes the columns beside a `max()` from the record that has it.
+pub const READ_ONLY_LOG: &str = "SELECT hostname,port,count(*),count(error),\
+     CAST(strftime('%s','now') AS INTEGER)-max(time_start_us)/1000000 AS age_s,error,read_only \
+     FROM monitor.mysql_server_read_only_log GROUP BY hostname,port";
+
+/// Reads the same of the monitor's connects.
+pub const CONNECT_LOG: &str = "SELECT hostname,port,count(*),count(connect_error),\
+     CAST(strftime('%s','now') AS INTEGER)-max(time_start_us)/1000000 AS age_s,connect_error \
+     FROM monitor.mysql_server_connect_log GROUP BY hostname,port";
+
+/// Reads what ProxySQL's scheduler starts. The arguments may hold passwords.
+pub const SCHEDULED: &str = "SELECT id,interval_ms,filename,arg1,arg2,arg3,arg4,arg5 FROM runtime_scheduler \
+     WHERE active=1 ORDER BY id";
+
+/// Reads how many servers of a hostgroup may be ONLINE before ProxySQL uses none of them.
+pub const ONLINE_LIMITS: &str = "SELECT hostgroup_id,max_num_online_servers FROM runtime_mysql_hostgroup_attributes";
+
+/// Reads the hostgroups that clients reach without a query rule.
+pub const DEFAULT_HOSTGROUPS: &str =
+    "SELECT DISTINCT default_hostgroup FROM runtime_mysql_users WHERE frontend=1 AND active=1 ORDER BY 1";
+
+/// Counts the records of a table that memory and runtime do not both have, and those that memory and disk do not both
+/// have. `columns` are those of memory.
+pub fn differences(table: Table, columns: &[String]) -> String {
+    let records = |place| format!("SELECT {} FROM {}", all_or(columns), name(place, table));
+    let differ = |a: Place, b: Place| {
+        let [a, b] = [records(a), records(b)];
+        format!("(SELECT count(*) FROM ({a} EXCEPT {b}))+(SELECT count(*) FROM ({b} EXCEPT {a}))")
+    };
+    format!(
+        "SELECT {} AS staged,{} AS unsaved",
+        differ(Place::Memory, Place::Runtime),
+        differ(Place::Memory, Place::Disk)
+    )
+}
+
+/// What an operator runs to set the limit of a writer hostgroup.
+pub fn limit_for_people(hostgroup: u32) -> String {
+    format!(
+        "INSERT OR IGNORE INTO mysql_hostgroup_attributes (hostgroup_id) VALUES ({hostgroup}); \
+         UPDATE mysql_hostgroup_attributes SET max_num_online_servers=1 WHERE hostgroup_id={hostgroup}; \
+         LOAD MYSQL SERVERS TO RUNTIME; SAVE MYSQL SERVERS TO DISK"
+    )
+}
+
+/// What an operator runs to give a server's rows the name that others of its rows have.
+pub fn rename_for_people(from: &Node, to: &Node) -> String {
+    format!(
+        "UPDATE OR REPLACE mysql_servers SET hostname={},port={} WHERE hostname={} AND port={}; \
+         LOAD MYSQL SERVERS TO RUNTIME; SAVE MYSQL SERVERS TO DISK",
+        quote(to.host.as_str()),
+        to.port,
+        quote(from.host.as_str()),
+        from.port
+    )
+}
+
+/// What an operator runs so that the scheduler starts an entry no more.
+pub fn unschedule_for_people(id: &str) -> String {
+    format!("UPDATE scheduler SET active=0 WHERE id={}; {LOAD_SCHEDULER}", quote(id))
+}
+
+/// What an operator runs so that the scheduler starts an entry at another interval.
+pub fn reschedule_for_people(id: &str, interval_ms: u64) -> String {
+    format!("UPDATE scheduler SET interval_ms={interval_ms} WHERE id={}; {LOAD_SCHEDULER}", quote(id))
+}
+
+const LOAD_SCHEDULER: &str = "LOAD SCHEDULER TO RUNTIME; SAVE SCHEDULER TO DISK";
+
 /// Reads the sessions, with the default hostgroup of each one's user.
 const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
      p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";

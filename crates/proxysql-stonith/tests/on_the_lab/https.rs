@@ -12,7 +12,7 @@ use crate::pki::{Pki, VALID};
 use crate::stage::Stage;
 
 /// A relay to this endpoint; its URL.
-async fn in_front_of(endpoint: &str, tls: Arc<ServerConfig>) -> String {
+pub async fn in_front_of(endpoint: &str, tls: Arc<ServerConfig>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let behind = endpoint.trim_start_matches("http://").to_owned();

@@ -7,6 +7,7 @@ mod clusters;
 mod commands;
 mod crash;
 mod crash_returns;
+mod doctor;
 mod faults;
 mod first_start;
 mod hooks;

@@ -47,6 +47,7 @@ fn recorded() -> &'static BTreeSet<String> {
         let text = [
             "program.txt",
             "probe.txt",
+            "doctor.txt",
             "return.txt",
             "shared.txt",
             "pause.txt",

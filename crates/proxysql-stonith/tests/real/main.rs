@@ -4,6 +4,7 @@ mod apply;
 mod balancers;
 mod by_hand;
 mod cluster;
+mod doctor;
 mod failover;
 mod hooks;
 mod login;

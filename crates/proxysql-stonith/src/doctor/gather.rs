@@ -1,0 +1,76 @@
+//! Gathers the facts: one look at each ProxySQL, one at each node of each Orchestrator, and the files that are named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::facts::{Facts, ModeFacts, Program, ProxyFacts};
+use super::scheduler::traces;
+use crate::agent::BuildError;
+use crate::agent::look::{self, Examined};
+use crate::certificate::Certificate;
+use crate::clock;
+use crate::config::{Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig};
+use crate::files::{Links, Regular};
+use crate::loopback::is_this_host;
+use crate::tls;
+
+/// The largest script that is read, in bytes.
+const SCRIPT_MAX_BYTES: u64 = 256 * 1_024;
+
+/// Gathers everything that the checks judge: the facts of each Orchestrator, with those of its ProxySQLs. Writes nothing.
+///
+/// # Errors
+/// The config makes no agent of one ProxySQL.
+pub async fn gather(config: &Config) -> Result<Vec<Facts>, BuildError> {
+    try_join_all(config.orchestrators.iter().map(|one| of_orchestrator(config, one))).await
+}
+
+async fn of_orchestrator(config: &Config, of: &OrchestratorConfig) -> Result<Facts, BuildError> {
+    let proxies = look::examine_all(config, of).await?;
+    let orchestrator = look::examine_orchestrator(of).await?;
+    let client = of.tls.client.as_ref();
+    let certificates = client.and_then(|client| tls::certificates(&client.cert, "a certificate").ok());
+    Ok(Facts {
+        now_s: clock::wall_s(),
+        name: of.name.clone(),
+        verifies: of.tls.verify,
+        own_certificate: certificates.and_then(|list| Certificate::read(list.first()?)),
+        orchestrator,
+        proxies: proxies.into_iter().map(|(proxy, seen)| of_proxy(config, proxy, seen)).collect(),
+    })
+}
+
+fn of_proxy(config: &Config, proxy: &ProxyConfig, seen: Examined) -> ProxyFacts {
+    let Examined { snapshot, policy, view, identity, survey } = seen;
+    let mut found = BTreeMap::new();
+    // Only this host's files are those that ProxySQL starts.
+    if proxy.socket.is_some() || is_this_host(proxy.address.host.as_str()) {
+        for entry in survey.iter().flat_map(|survey| &survey.scheduled) {
+            let texts = entry.files.iter().filter_map(|file| read(Path::new(file)));
+            let of_entry: BTreeSet<&'static str> = texts.flat_map(|text| traces(&text)).collect();
+            found.insert(entry.id.clone(), of_entry);
+        }
+    }
+    let mode = |command, mode| ModeFacts {
+        command,
+        tick: Duration::from_millis(config.tick_ms(mode)),
+        isolation_after: proxy.isolation.in_force(config.tick_ms(mode)),
+        refusal: config.policy(proxy, mode).err().map(|error| error.to_string()),
+    };
+    let program = Program {
+        scope: proxy.isolation.scope,
+        observes: proxy.policy.mode == Enforcement::Observe,
+        scheduler_interval: config.run.scheduler_interval,
+        modes: vec![mode("run", Mode::Daemon), mode("run --once", Mode::Once)],
+    };
+    ProxyFacts { snapshot, program, policy, view, identity, survey, traces: found }
+}
+
+/// The text of a script; `None` if it is none.
+fn read(file: &Path) -> Option<String> {
+    let bytes = Regular::open(file, Links::Follow).ok()?.read(SCRIPT_MAX_BYTES).ok()?;
+    String::from_utf8(bytes.to_vec()).ok()
+}
