@@ -31,7 +31,7 @@ use crate::memory::{LeaseMemory, Memory};
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Answer, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology,
+    Answer, Identity, KnownTies, LOST_IN_RECOVERY, LeaderView, NewestRecoveries, Recovery, Topology, downtime_of_each,
 };
 use crate::orders::{Order, Orders, Release};
 use crate::plan::{PauseAction, Plan};
@@ -99,7 +99,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         memory: &before,
         lease_state,
         answer,
-        downtimes: &answer.iter().flat_map(|answer| &answer.downtimes).map(|d| (&d.node, d)).collect(),
+        downtimes: &downtime_of_each(answer.iter().flat_map(|answer| &answer.downtimes).map(|d| (&d.node, d))),
         newest: &NewestRecoveries::of_each(&records),
         ordered_releases: &ordered_releases,
         topology: topology.as_ref(),

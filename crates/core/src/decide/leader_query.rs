@@ -7,7 +7,9 @@ use crate::managed::{Managed, managed_rows};
 use crate::memory::{HookMemory, Memory};
 use crate::node::Node;
 use crate::observed::ProxyView;
-use crate::orchestrator::{Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries, ProxyHooks};
+use crate::orchestrator::{
+    Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries, ProxyHooks, downtime_of_each,
+};
 use crate::policy::{HISTORY_EVERY_MS, HOOKS_AGAIN_MS, HOOKS_EVERY_MS, Policy};
 use crate::table::{Comment, Hostgroup, Status};
 
@@ -137,7 +139,7 @@ fn has_suspect(proxy: &ProxyView, managed: &Managed, memory: &Memory, downtimes:
 fn downtimes_changed(before: &BTreeMap<Node, Downtime>, now: &[Downtime], identity: &Identity) -> bool {
     let slack = DOWNTIME_BEGIN_SLACK_S.unsigned_abs();
     let same = |a: &Downtime, b: &Downtime| a.reason == b.reason && a.begin_s.abs_diff(b.begin_s) <= slack;
-    let now: BTreeMap<&Node, &Downtime> = now.iter().map(|d| (identity.server(&d.node), d)).collect();
+    let now = downtime_of_each(now.iter().map(|d| (identity.server(&d.node), d)));
     let is_listed =
         |(server, downtime): (&&Node, &&Downtime)| before.get(*server).is_some_and(|listed| same(listed, downtime));
     before.len() != now.len() || !now.iter().all(is_listed)

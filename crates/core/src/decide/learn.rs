@@ -13,7 +13,7 @@ use crate::node::{Host, Node};
 use crate::observed::Observed;
 use crate::orchestrator::{
     Addresses, Analysis, Answer, AnswerPart, HistoryProgress, Identity, Instance, NewestRecoveries, Recovery, Topology,
-    supersedes,
+    downtime_of_each, supersedes,
 };
 use crate::orders::Release;
 use crate::policy::Policy;
@@ -85,7 +85,8 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
         memory.history.unreadable = unreadable
             .flat_map(|skipped| skipped.nodes.iter().map(|node| (node.clone(), skipped.what.clone())))
             .collect();
-        memory.history.downtimes = answer.downtimes.iter().map(|d| (d.node.clone(), d.clone())).collect();
+        let downtimes = downtime_of_each(answer.downtimes.iter().map(|d| (&d.node, d)));
+        memory.history.downtimes = downtimes.into_iter().map(|(node, d)| (node.clone(), d.clone())).collect();
         learn_records(memory, &history.records);
     }
     // Records of a node that was not known yet were not kept. The whole history is read again.

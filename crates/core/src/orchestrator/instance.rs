@@ -1,5 +1,7 @@
 //! Orchestrator's instances and downtimes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
@@ -50,6 +52,22 @@ pub struct Downtime {
     pub owner: String,
     /// The begin, in s since 1970 by the leader's clock (`Date` less `ElapsedDowntime`; exact to about 2 s).
     pub begin_s: i64,
+}
+
+/// The downtime of each server. One with several names may have several: a recovery's mark counts before the others, and
+/// then the latest.
+pub fn downtime_of_each<'a>(
+    listed: impl IntoIterator<Item = (&'a Node, &'a Downtime)>,
+) -> BTreeMap<&'a Node, &'a Downtime> {
+    let rank = |downtime: &Downtime| (downtime.reason == LOST_IN_RECOVERY, downtime.begin_s);
+    let mut of_each: BTreeMap<&Node, &Downtime> = BTreeMap::new();
+    for (server, downtime) in listed {
+        let known = of_each.entry(server).or_insert(downtime);
+        if (rank(downtime), &downtime.reason, &downtime.owner) > (rank(known), &known.reason, &known.owner) {
+            *known = downtime;
+        }
+    }
+    of_each
 }
 
 /// Instances for the unit tests of this crate.
