@@ -10,6 +10,9 @@ use crate::{statements, timeline};
 /// Columns that count or tell the time: ProxySQL's connections since it was started, a LOAD's second, a checksum.
 const VARY: [&str; 3] = ["ConnOK", "epoch", "checksum"];
 
+/// What the folders of other versions of ProxySQL begin with.
+const VERSIONS: &str = "27-proxysql-";
+
 /// A definition with its blanks made equal: SHOW CREATE TABLE lays it out in lines.
 fn plain(definition: &str) -> String {
     let words = definition.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -49,6 +52,32 @@ async fn every_table_that_the_lab_has_is_defined_as_in_the_real_one() {
         compared += 1;
     }
     println!("{compared} definitions of tables compared, of {} that the real ProxySQL has", real.len());
+}
+
+#[tokio::test]
+async fn each_version_that_the_lab_plays_has_the_covered_tables_and_checksums_of_the_real_one() {
+    let recorded: Vec<String> = of(Kind::Tables).into_iter().filter(|path| path.starts_with(VERSIONS)).collect();
+    assert_eq!(recorded.len(), 4, "{recorded:?}");
+    for path in recorded {
+        let version = path[VERSIONS.len()..].split_once('/').unwrap().0;
+        let (proxy, text) = (statements::lab(version).await, read(&path));
+        let (checksums, definitions): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("checksum: "));
+        let real = recorded_definitions(&definitions.join("\n"));
+        let in_lab: BTreeMap<(String, String), String> = tables_of(&proxy, "main")
+            .into_iter()
+            .map(|record| (record[0].clone().unwrap(), record[1].clone().unwrap()))
+            .filter(|(name, _)| real.contains_key(&("main".to_owned(), name.clone())) || name.contains("hostgroup"))
+            .map(|(name, definition)| (("main".to_owned(), name), plain(&definition)))
+            .collect();
+        assert_eq!(in_lab.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>(), "{version}");
+        for (table, definition) in &real {
+            assert_eq!(in_lab[table], *definition, "{version}: {table:?}");
+        }
+        let rows = proxy.query("SELECT name FROM runtime_checksums_values ORDER BY name").unwrap().records;
+        let names: Vec<String> = rows.into_iter().flatten().flatten().map(|name| format!("checksum: {name}")).collect();
+        assert_eq!(names, checksums, "{version}");
+    }
 }
 
 #[tokio::test]
