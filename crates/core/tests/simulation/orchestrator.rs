@@ -395,6 +395,13 @@ impl Cluster {
             && self.servers[n].life == Life::Up
             && self.leader.is_some_and(|orc| self.orcs[orc].polled.get(&n).is_some_and(|instance| instance.valid))
             && self.servers.iter().enumerate().filter(|(other, _)| *other != self.primary_before).any(runs)
+            && !self.leads_too(self.primary_before)
+    }
+
+    /// Whether a node takes writes and others replicate from it. Nothing tells it from a primary.
+    fn leads_too(&self, n: usize) -> bool {
+        let follows = |server: &Server| server.life == Life::Up && server.follows == Some(n);
+        self.servers[n].life == Life::Up && !self.servers[n].read_only && self.servers.iter().any(follows)
     }
 
     /// The lead is lost, and comes to another node after so long.

@@ -121,6 +121,10 @@ impl Rules {
                 }
                 continue;
             };
+            if *kind == EvidenceKind::Downtime && proxy.hostgroups == Hostgroups::OneForWrites {
+                // It is proven, and comes back as it was with the downtime's end: read-only beside the primary.
+                self.proxies[agent.proxy].waiting.remove(&n);
+            }
             let blamed = cluster.servers[n].blamed;
             if *kind != EvidenceKind::Isolation && !blamed {
                 self.violated(now_ms, format!("I9: {fenced} is fenced as {kind}, and nothing ever befell it"));
@@ -150,7 +154,10 @@ impl Rules {
             };
             let due_ms = &mut self.proxies[agent.proxy].due_ms;
             let is_old = decision.memory.watching_since_s.is_some_and(|since_s| at_s < since_s);
-            if is_old && !cluster.shows_that_it_is_unwell(n) {
+            let is_unread = answer.skipped.iter().any(|skipped| {
+                skipped.part == AnswerPart::Instances && skipped.nodes.iter().any(|node| number(node) == Some(n))
+            });
+            if is_old && (is_unread || !cluster.shows_that_it_is_unwell(n)) {
                 due_ms.remove(&(agent.id, n)); // it is held (design §5)
             } else {
                 due_ms.entry((agent.id, n)).or_insert(now_ms + APPLY_MS);
