@@ -63,7 +63,10 @@ pub async fn daemon(config: Config, load: impl Fn() -> Result<Config, ConfigErro
                     return Err(error);
                 }
             }
-            _ = pulse.tick() => systemd.tell(&board),
+            _ = pulse.tick() => {
+                guards.start_missing(); // one that was ending when a reload wanted it again
+                systemd.tell(&board);
+            }
         }
     };
     systemd.stopping();

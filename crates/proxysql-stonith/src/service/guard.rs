@@ -13,6 +13,10 @@ use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(20);
 
+/// So many ticks in a row may miss ProxySQL before it is tried less often. A restart takes less, and what it brings back
+/// into service is seen at once.
+const MISSED_MAX: u32 = 30;
+
 /// The longest wait before a ProxySQL that was not reached is tried again, unless the interval is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -109,9 +113,9 @@ impl Guard {
     }
 }
 
-/// The time until the next tick. It doubles with each tick that did not reach ProxySQL.
+/// The time until the next tick. It doubles with each tick that did not reach ProxySQL, from [`MISSED_MAX`] on.
 fn pause(interval: Duration, unreached: u32) -> Duration {
-    let doubled = interval.saturating_mul(2u32.saturating_pow(unreached.saturating_sub(1)));
+    let doubled = interval.saturating_mul(2u32.saturating_pow(unreached.saturating_sub(MISSED_MAX)));
     doubled.min(BACKOFF_MAX.max(interval))
 }
 
@@ -136,8 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn a_proxysql_that_is_not_reached_is_tried_less_often_but_every_five_seconds_at_least() {
-        let pauses = |interval_s| [0, 1, 2, 3, 4, 100].map(|n| pause(Duration::from_secs(interval_s), n).as_secs());
+    fn a_proxysql_that_is_not_reached_for_long_is_tried_less_often_but_every_five_seconds_at_least() {
+        let pauses = |interval_s| [0, 30, 31, 32, 33, 100].map(|n| pause(Duration::from_secs(interval_s), n).as_secs());
         assert_eq!(pauses(1), [1, 1, 2, 4, 5, 5]);
         assert_eq!(pauses(10), [10; 6], "a longer interval is kept");
     }
