@@ -29,6 +29,7 @@ mod names;
 mod processlist;
 mod recovery_filters;
 mod recovery_settings;
+pub mod report;
 mod scheduler;
 mod staged;
 mod timing;

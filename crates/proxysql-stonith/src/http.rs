@@ -23,10 +23,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use crate::board::{Board, Seen};
 use crate::config::HttpConfig;
 use crate::metrics;
 use crate::report;
-use crate::service::{Board, Seen};
 use crate::snapshot::Snapshot;
 
 /// A loop has verified its ProxySQL lately if that is no longer ago than this. Ticks are up to 5 s apart while

@@ -3,6 +3,7 @@
 #![warn(clippy::too_many_lines, clippy::mod_module_files)]
 
 pub mod agent;
+pub mod board;
 pub mod bytes;
 pub mod certificate;
 pub mod cli;

@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use stonith_core::node::Node;
 
-use crate::service::{Board, Seen};
+use crate::board::{Board, Seen};
 
 use definition::{Labels, Read};
 pub use definition::{METRICS, Metric, reference};

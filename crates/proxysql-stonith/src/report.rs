@@ -1,8 +1,7 @@
-//! Renders a [`Snapshot`](crate::snapshot::Snapshot) as log lines, text or JSON, and what `doctor` found as text or JSON.
+//! Renders a [`Snapshot`](crate::snapshot::Snapshot) as log lines, text or JSON.
 //!
 //! Reports decide nothing and read nothing else.
 
-pub mod doctor;
 pub mod json;
 pub mod log;
 pub mod text;

@@ -1,14 +1,12 @@
 //! `run` as a daemon: a loop per ProxySQL, signals, systemd, and HTTP.
 //!
 //! ```text
-//! guard      the loop of one ProxySQL: tick, put it on the board, wait
-//! board      what each loop saw last, for systemd, HTTP and metrics
+//! guard      the loop of one ProxySQL: tick, put it on the [`Board`], wait
 //! systemd    READY, WATCHDOG, STATUS, RELOADING and STOPPING
 //! ```
 //!
 //! Nothing here decides. Whoever reads the board delays no tick.
 
-mod board;
 mod guard;
 mod systemd;
 
@@ -21,10 +19,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::agent::{RunError, check, to_its_end};
+use crate::board::Board;
 use crate::config::{Config, ConfigError};
 use crate::http;
 
-pub use board::{Board, Entry, Seen, Totals};
 use guard::Guard;
 use systemd::Systemd;
 

@@ -111,8 +111,8 @@ fn http_and_metrics_reach_neither_agents_nor_servers() {
     let servers = ["orchestrator", "proxysql", "state", "commands", "cli", "scenario"];
     does_not_use(&["metrics"], &[&servers[..], &["agent", "http"]].concat());
     does_not_use(&["http"], &servers);
-    does_not_use(&["service"], &servers);
-    does_not_use(&["agent"], &["service", "http", "metrics"]);
+    does_not_use(&["service", "board"], &servers);
+    does_not_use(&["agent"], &["board", "service", "http", "metrics"]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use proxysql_stonith::board::Board;
 use proxysql_stonith::metrics::{Format, METRICS, render};
-use proxysql_stonith::service::Board;
 
 fn in_tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)

@@ -3,7 +3,6 @@
 use super::{DONE, Ended, Failure, UNPROTECTED, answer};
 use crate::config::Config;
 use crate::doctor::{self, Level};
-use crate::report;
 
 /// The exit code if the worst finding is a warning.
 const WARNED: u8 = 4;
@@ -12,7 +11,7 @@ const WARNED: u8 = 4;
 pub async fn doctor(config: &Config, as_json: bool) -> Ended {
     let facts = doctor::gather(config).await.map_err(Failure::bad_input)?;
     let found = doctor::examine(&facts);
-    answer(&if as_json { report::doctor::json(&found) } else { report::doctor::text(&found) });
+    answer(&if as_json { doctor::report::json(&found) } else { doctor::report::text(&found) });
     Ok(match found.findings.iter().map(|finding| finding.level).max() {
         None | Some(Level::Note) => DONE,
         Some(Level::Warning) => WARNED,

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
 
 use super::Shared;
+use crate::board::{Entry, Seen};
 use crate::config::{duration, read_whole_file};
-use crate::service::{Entry, Seen};
 use crate::snapshot::{NodeReport, Snapshot};
 
 /// The longest wait for a fence.

@@ -8,8 +8,8 @@ use prometheus_client::registry::Unit;
 use stonith_core::lease::LeaseState;
 
 use super::PREFIX;
+use crate::board::Seen;
 use crate::config::Enforcement;
-use crate::service::Seen;
 use crate::snapshot::Snapshot;
 
 /// Labels besides `proxysql`.

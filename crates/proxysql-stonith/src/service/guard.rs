@@ -6,8 +6,8 @@ use std::time::Duration;
 use stonith_core::node::Node;
 use tokio::sync::watch;
 
-use super::board::Entry;
 use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
+use crate::board::Entry;
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
 
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.

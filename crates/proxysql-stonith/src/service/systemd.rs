@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use stonith_core::condition::NodeList;
 
-use super::board::{Board, Seen};
+use crate::board::{Board, Seen};
 use crate::snapshot::NodeReport;
 
 /// A daemon whose ProxySQLs are not reached counts as started after this long. Otherwise systemd would end it.
