@@ -41,8 +41,16 @@ pub enum LeaseState {
 }
 
 impl LeaseState {
-    /// Every label.
-    pub const LABELS: &[&str] = &["led", "unconfirmed", "waiting", "unarmed", "held", "shared", "isolated"];
+    /// One state for each label.
+    pub const ALL: [Self; 7] = [
+        Self::Led { good: true },
+        Self::Unconfirmed,
+        Self::Waiting,
+        Self::Unarmed,
+        Self::Held,
+        Self::Shared,
+        Self::Isolated,
+    ];
 
     /// A stable name for programs.
     pub fn label(self) -> &'static str {

@@ -9,7 +9,7 @@ use crate::lease::LeaseState;
 use crate::managed::Managed;
 use crate::node::Node;
 use crate::observed::{Observed, ProxyView};
-use crate::orchestrator::LeaderView;
+use crate::orchestrator::{Instance, LeaderView};
 use crate::policy::{IsolationScope, Policy};
 use crate::role::Role;
 use crate::table::{CheckType, Hostgroup, Row, Status};
@@ -61,26 +61,28 @@ pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTre
 /// from each other are meant to be so.
 fn two_writers(observed: &Observed, decision: &Decision, managed: &Managed) -> Option<Condition> {
     let LeaderView::Led(answer) = &observed.leader else { return None };
+    let instances = answer.instances.as_ref()?;
     let nodes = &decision.memory.nodes;
-    let shown = answer.instances.iter().flatten();
-    let writable: BTreeMap<&Node, _> =
-        shown.filter(|i| i.valid && !i.read_only).map(|i| (nodes.identity.server(&i.node), i)).collect();
+    let identity = &nodes.identity;
+    let writable: BTreeMap<&Node, &Instance> =
+        instances.iter().filter(|i| i.valid && !i.read_only).map(|i| (identity.server(&i.node), i)).collect();
     let is_judged = |node: &Node| {
         nodes.second_writers.contains_key(node) || matches!(decision.verdicts.get(node), Some(Verdict::Fence { .. }))
     };
     managed.writers().find_map(|hostgroup| {
         let online = observed.proxy.runtime.iter().filter(|row| row.key.hostgroup == hostgroup);
         let online = online.filter(|row| row.status == Status::Online).filter_map(Row::node);
-        let writers: BTreeSet<Node> =
-            online.filter(|node| !is_judged(node)).map(|node| nodes.identity.server(&node).clone()).collect();
-        let writers: Vec<_> = writers.iter().filter_map(|node| writable.get(node)).collect();
-        let follows = |a: &Node, b: &Option<Node>| b.as_ref().is_some_and(|b| nodes.identity.server(b) == a);
-        let is_ring =
-            writers.iter().all(|i| writers.iter().any(|other| follows(nodes.identity.server(&other.node), &i.primary)));
-        (writers.len() > 1 && !is_ring).then(|| Condition::TwoWriters {
-            hostgroup,
-            nodes: NodeList::of(writers.iter().map(|i| nodes.identity.server(&i.node))),
-        })
+        let online: Vec<Node> = online.filter(|node| !is_judged(node)).collect();
+        let writers: BTreeMap<&Node, &Instance> = online
+            .iter()
+            .filter_map(|node| writable.get_key_value(identity.server(node)))
+            .map(|(node, i)| (*node, *i))
+            .collect();
+        let follows_one =
+            |i: &&Instance| i.primary.as_ref().is_some_and(|primary| writers.contains_key(identity.server(primary)));
+        let is_ring = writers.values().all(follows_one);
+        let nodes = || NodeList::of(writers.keys().copied());
+        (writers.len() > 1 && !is_ring).then(|| Condition::TwoWriters { hostgroup, nodes: nodes() })
     })
 }
 

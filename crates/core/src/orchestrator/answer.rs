@@ -33,6 +33,20 @@ pub enum Backing {
     Unconfirmed,
 }
 
+impl Backing {
+    /// Every support.
+    pub const ALL: [Self; 3] = [Self::Majority, Self::Single, Self::Unconfirmed];
+
+    /// A stable name for programs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Majority => "majority",
+            Self::Single => "single",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
 /// The verified leader's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {

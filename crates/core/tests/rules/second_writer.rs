@@ -77,7 +77,7 @@ fn i5_a_node_that_was_lost_in_a_recovery_is_no_primary_to_fence_its_successor_fo
 fn i5_a_node_promoted_without_reset_is_not_fenced_beside_its_returned_predecessor_while_its_record_is_unread() {
     let mut lab = Lab::healthy();
     lab.history = HistoryRead::Nothing;
-    // node03 follows node02, and node02 follows node01 again once that one is back. There is no mark.
+    // node03 follows node02. node02 follows node01 again after node01's return. There is no mark.
     lab.failover("node01", "node02").downtime_ends("node01").returns_writable("node01");
     lab.has_settings_left("node02", "node01").server("node02").replicating = true;
     for _ in 0..30 {

@@ -263,7 +263,7 @@ impl Agent {
         if self.order.is_some() {
             return;
         }
-        // He takes turns: one that has to wait for another does not hold that one up.
+        // The operator asks for each node in turn, so a node that has to wait delays no other.
         let well: Vec<usize> = self.unfence.iter().copied().filter(|n| cluster.is_well(*n)).collect();
         let turn = usize::try_from(self.ticks).expect("few ticks");
         if let Some(&n) = well.get(turn % well.len().max(1)) {

@@ -290,8 +290,8 @@ impl Rules {
         };
         self.applies += 1;
         // Without ProxySQL's count of LOADs nobody can tell whose LOAD took it live. A LOAD that is made up for takes along
-        // what was staged between it and the apply's end. After a LOAD by hand before the apply's own, an edit in the
-        // last moment before that one is told.
+        // what was staged between it and the apply's end. An edit between a LOAD by hand and the apply's own LOAD may go
+        // live with the latter, and the apply says so.
         let made_up = done.load_made_up == Some(true);
         let by_hand = proxy.loaded_ms >= began_ms;
         let told = |edit: &Edit| {

@@ -7,7 +7,7 @@ use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Backing, Identity, LeaderView};
+use stonith_core::orchestrator::{Identity, LeaderView};
 use stonith_core::plan::{PauseAction, Plan, RowChange};
 use stonith_core::policy::Policy;
 use stonith_core::table::{Hostgroup, Row, Status};
@@ -135,12 +135,7 @@ impl PlanReport {
 
 fn leader(leader: &LeaderView) -> Option<LeaderReport> {
     let LeaderView::Led(answer) = leader else { return None };
-    let backing = match answer.backing {
-        Backing::Majority => "majority",
-        Backing::Single => "single",
-        Backing::Unconfirmed => "unconfirmed",
-    };
-    Some(LeaderReport { name: answer.leader.clone(), backing })
+    Some(LeaderReport { name: answer.leader.clone(), backing: answer.backing.label() })
 }
 
 fn node(

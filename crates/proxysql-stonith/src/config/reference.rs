@@ -53,8 +53,8 @@ format = "json"
 
 /// The text before the example with several clusters.
 const SEVERAL: &str = "\
-Each cluster's Orchestrator decides for the ProxySQLs that name it, and for no other. Several clusters that one Orchestrator
-knows need only `[orchestrator]`.
+An Orchestrator decides only for the ProxySQLs that name it. `[orchestrator]` is enough where one Orchestrator knows all
+clusters.
 ";
 
 /// The example config file with two Orchestrators.

@@ -39,8 +39,9 @@ fn run(facts: &Facts) -> Vec<Finding> {
                 Some(limit) if u64::try_from(writers).is_ok_and(|writers| writers > limit) => {
                     let what =
                         format!("writer hostgroup {} has {writers} ONLINE servers, and may have {limit}", pair.writer);
-                    let fix =
-                        Fix::Shell("proxysql-stonith status   # and fence the one that is not the primary".to_owned());
+                    let fix = Fix::Shell(
+                        "proxysql-stonith status   # then fence the node that is not the primary".to_owned(),
+                    );
                     let finding = Finding::new(Level::Error, "backstop-in-force", what);
                     found.push(finding.why(IN_FORCE).fix(fix).at(proxy));
                 }

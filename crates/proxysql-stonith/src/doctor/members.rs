@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use stonith_core::orchestrator::Backing;
+
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
 use crate::orchestrator::RaftSeen;
 
@@ -73,7 +75,7 @@ fn run(facts: &Facts) -> Vec<Finding> {
 /// The leader, if a ProxySQL's look found that nobody confirms it.
 fn unconfirmed(facts: &Facts) -> Option<&str> {
     let leaders = facts.proxies.iter().filter_map(|proxy| proxy.snapshot.leader.as_ref());
-    let mut unconfirmed = leaders.filter(|leader| leader.backing == "unconfirmed");
+    let mut unconfirmed = leaders.filter(|leader| leader.backing == Backing::Unconfirmed.label());
     unconfirmed.next().map(|leader| leader.name.as_str())
 }
 

@@ -72,11 +72,7 @@ pub fn json(Diagnosis { findings: found, unseen }: &Diagnosis) -> String {
 /// Renders the findings by what they are about, the worst first, which checks are well, and a line that sums up.
 pub fn text(Diagnosis { findings: found, unseen }: &Diagnosis) -> String {
     let mut text = String::new();
-    let mut headings = BTreeSet::new();
-    for finding in found {
-        headings.insert(heading(finding));
-    }
-    for of in headings {
+    for of in found.iter().map(heading).collect::<BTreeSet<_>>() {
         let _ = writeln!(text, "{}", named(&of));
         let mut here: Vec<&Finding> = found.iter().filter(|finding| heading(finding) == of).collect();
         here.sort_by_key(|finding| std::cmp::Reverse(finding.level));

@@ -6,6 +6,7 @@ use std::time::Instant;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 use stonith_core::lease::LeaseState;
+use stonith_core::orchestrator::Backing;
 
 use super::PREFIX;
 use crate::board::Seen;
@@ -129,8 +130,7 @@ pub static METRICS: &[Metric] = &[
         labels: &["state"],
         read: Read::Gauge(|seen, _| {
             let Some(now) = shown(seen).and_then(|snapshot| snapshot.lease_state) else { return Vec::new() };
-            let states = LeaseState::LABELS.iter().map(|label| (*label, f64::from(u8::from(*label == now.label()))));
-            by("state", states)
+            one_of("state", LeaseState::ALL.map(LeaseState::label), Some(now.label()))
         }),
     },
     Metric {
@@ -173,7 +173,7 @@ pub static METRICS: &[Metric] = &[
         labels: &["backing"],
         read: Read::Gauge(|seen, _| {
             let backing = shown(seen).and_then(|snapshot| snapshot.leader.as_ref()).map(|leader| leader.backing);
-            by("backing", BACKINGS.iter().map(|word| (*word, f64::from(u8::from(backing == Some(*word))))))
+            one_of("backing", Backing::ALL.map(Backing::label), backing)
         }),
     },
     Metric {
@@ -292,9 +292,6 @@ pub static METRICS: &[Metric] = &[
     },
 ];
 
-/// The standings of a leader.
-const BACKINGS: &[&str] = &["majority", "single", "unconfirmed"];
-
 fn shown(seen: &Seen) -> Option<&Snapshot> {
     seen.last.as_deref().map(|ticked| &ticked.snapshot)
 }
@@ -316,6 +313,11 @@ fn aged(seen: &Seen, now: Instant, read: impl Fn(&Snapshot) -> Option<u64>, grow
 
 fn by<V>(label: &'static str, values: impl IntoIterator<Item = (&'static str, V)>) -> Samples<V> {
     values.into_iter().map(|(word, value)| (vec![(label, word.to_owned())], value)).collect()
+}
+
+/// 1 for the word in force, and 0 for the others.
+fn one_of(label: &'static str, words: impl IntoIterator<Item = &'static str>, in_force: Option<&str>) -> Samples<f64> {
+    by(label, words.into_iter().map(|word| (word, f64::from(u8::from(in_force == Some(word))))))
 }
 
 /// How often each word occurs. Those of `always` are shown if they do not occur, too.

@@ -1,5 +1,7 @@
 //! The two formats: OpenMetrics for who asks for it, and Prometheus' text format, which `curl` and `promtool` get.
 
+use std::collections::BTreeSet;
+
 /// A format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -29,16 +31,16 @@ impl Format {
         if self == Self::OpenMetrics {
             return text;
         }
-        let lines: Vec<&str> = text.lines().collect();
-        let is_counter = |name: &str| lines.iter().any(|line| *line == format!("# TYPE {name} counter"));
+        let counter = |line: &'_ str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
+        let counters: BTreeSet<String> = text.lines().filter_map(counter).collect();
         let mut classic = String::with_capacity(text.len());
-        for line in &lines {
-            if line.starts_with("# UNIT ") || *line == "# EOF" {
+        for line in text.lines() {
+            if line.starts_with("# UNIT ") || line == "# EOF" {
                 continue;
             }
             let described = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE "));
             match described.and_then(|rest| rest.split_once(' ')) {
-                Some((name, rest)) if is_counter(name) => {
+                Some((name, rest)) if counters.contains(name) => {
                     classic.push_str(&format!("{}{name}_total {rest}\n", &line[.."# HELP ".len()]));
                 }
                 _ => {

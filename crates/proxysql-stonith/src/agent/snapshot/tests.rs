@@ -8,7 +8,7 @@ use stonith_core::decide::{HoldReason, ProofGap};
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::{LeaseMemory, Memory};
 use stonith_core::observed::ProxyView;
-use stonith_core::orchestrator::{Addresses, Answer, BlindCause, CameBackKind, EndpointAnswer, SilentCause};
+use stonith_core::orchestrator::{Addresses, Answer, Backing, BlindCause, CameBackKind, EndpointAnswer, SilentCause};
 use stonith_core::orders::Orders;
 use stonith_core::role::Role;
 use stonith_core::table::{Change, CheckType, Hostgroup, Layer, Pair, RowKey};
