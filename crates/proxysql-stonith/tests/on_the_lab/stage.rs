@@ -297,8 +297,12 @@ impl Daemon {
         Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &self.id().to_string()]).status().unwrap().success());
     }
 
     /// How often its threads have gone to sleep.
