@@ -46,7 +46,9 @@ fn with_token(stage: &Stage) -> String {
 
 async fn wake(address: SocketAddr, query: &str, token: &str) -> (u16, String) {
     let (line, header) = (format!("POST /v1/wake{query}"), format!("Authorization: Bearer {token}\r\n"));
-    tokio::task::spawn_blocking(move || request(address, &line, &header)).await.unwrap()
+    let answer = tokio::task::spawn_blocking(move || request(address, &line, &header)).await.unwrap();
+    assert!(!answer.1.contains("radmin") && !answer.1.contains(TOKEN), "an answer shows a secret: {}", answer.1);
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,8 @@ async fn systemd_is_told_when_it_is_ready_what_it_guards_and_that_it_ends() {
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().await, Some(0));
     assert_eq!(systemd.told("STOPPING=1"), 1);
+    let told = systemd.told.lock().unwrap().join("\n");
+    assert!(told.contains("STATUS=") && !told.contains("radmin"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
