@@ -11,6 +11,9 @@ fn main() {
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = given.or_else(|| if is_release { from_git() } else { None }).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=PROXYSQL_STONITH_COMMIT={commit}");
+    let release = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let of = if commit == "unknown" { "commit unknown" } else { commit.as_str() };
+    println!("cargo:rustc-env=PROXYSQL_STONITH_VERSION={release} ({of})");
 }
 
 fn from_git() -> Option<String> {

@@ -30,7 +30,7 @@ impl Word for Level {
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "proxysql-stonith",
-    version,
+    version = env!("PROXYSQL_STONITH_VERSION"),
     max_term_width = 100,
     subcommand_required = true,
     after_help = "Exit codes: 0 done, 1 error, 2 bad input (flags, environment, config file). plan also has 10 and 11, \

@@ -273,6 +273,16 @@ fn a_secret_file_that_others_can_read_is_refused() {
     assert!(text.contains("chmod"), "{text}");
 }
 
+#[test]
+fn the_version_names_the_commit_or_says_that_it_is_unknown() {
+    let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith")).arg("--version").output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    let begin = concat!("proxysql-stonith ", env!("CARGO_PKG_VERSION"), " (");
+    let commit = text.strip_prefix(begin).and_then(|rest| rest.strip_suffix(")\n")).unwrap_or_else(|| panic!("{text}"));
+    let is_hash = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash || commit == "commit unknown", "{text}");
+}
+
 #[cfg(feature = "demo")]
 #[test]
 fn the_demo_lists_its_scenarios_and_plays_one_without_colours_in_a_pipe() {
