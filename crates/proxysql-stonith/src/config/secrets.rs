@@ -193,6 +193,21 @@ mod tests {
         }
     }
 
+    /// Kubernetes mounts a secret as two links and a file, which belongs to root and is readable by the pod's `fsGroup`.
+    #[test]
+    fn a_secret_that_kubernetes_mounts_is_read_and_one_with_its_default_mode_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let [real, data, path] = ["..2026_11_27", "..data", "password"].map(|name| dir.path().join(name));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("..2026_11_27", &data).unwrap();
+        std::os::unix::fs::symlink("..data/password", &path).unwrap();
+        fs::write(real.join("password"), "hunter2").unwrap();
+        for (mode, is_read) in [(0o440, true), (0o444, false)] {
+            fs::set_permissions(real.join("password"), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(source(SecretSource::File(path.clone())).read().is_ok(), is_read, "{mode:o}");
+        }
+    }
+
     #[test]
     fn a_rotated_password_is_read_again() {
         let (_dir, path) = file("old\n", 0o600);

@@ -110,6 +110,19 @@ fn files_are_closed_to_others_and_nothing_is_left_beside_them() {
     );
 }
 
+/// Kubernetes gives a volume's top to root and to a group that can write to it.
+#[test]
+fn a_directory_below_a_volume_that_a_group_can_write_to_is_closed() {
+    let volume = tempfile::tempdir().unwrap();
+    fs::set_permissions(volume.path(), Permissions::from_mode(0o2775)).unwrap();
+    let top = StateDir::new(volume.path(), &proxy());
+    assert!(matches!(top.try_lock(1_000), Err(StateError::OpenToOthers { .. })));
+    let mut below = StateDir::new(&volume.path().join("state"), &proxy());
+    let _lock = below.try_lock(1_000).unwrap().unwrap();
+    assert!(below.save(&armed()).unwrap());
+    assert_eq!(fs::metadata(&below.dir).unwrap().mode() & 0o777, 0o700);
+}
+
 #[test]
 fn a_corrupt_state_is_set_aside_and_the_agent_starts_afresh() {
     let (_root, mut state) = fresh();
