@@ -14,7 +14,8 @@
 //! | `Lent`, `Looking`, `Settled` | memory is the target to the byte, and nothing moved | `Loading`; put off |
 //! | `Loading` | the LOAD | `Looking(After)`, then `PuttingBack(Ours)` |
 //! | `Counting` | how many LOADs there were; one for somebody else goes through `Keeping` again | `Sessions` |
-//! | `Sessions`, `PossibleHolders` | no connection in use | `RowsRead` on disk |
+//! | `Sessions`, `PossibleHolders` | no connection in use | `LimitsRead`; `RowsRead` on disk |
+//! | `LimitsRead` | the backstop on disk | `RowsRead` on disk |
 //! | `Unlocking` | the lock dropped | `Resuming`; `Over` |
 //! | `Resuming` | ProxySQL resumed, and the note of the pause dropped | `Over` |
 //!
@@ -55,6 +56,7 @@ pub use statement::{Backend, LockSeen, Place, Reply, Session, Statement, Variabl
 
 use crate::lease::LeaseAction;
 use crate::node::Node;
+use crate::online_limit::ATTRIBUTES;
 use crate::plan::{Directive, Plan};
 use crate::role::Role;
 use crate::table::{Content, Layer, Record, Row, SERVERS, Status, Table};
@@ -146,6 +148,7 @@ enum Phase {
     ReturnsFinished,
     RowsRead(Writing),
     RowsWritten(Writing),
+    LimitsRead,
     Keeping,
     Lent,
     Counting,
@@ -410,6 +413,7 @@ impl Apply {
             Phase::Finishing => self.put_back_earlier(got),
             Phase::RowsRead(writing) => self.write_rows(writing, got),
             Phase::RowsWritten(writing) => self.rows_written(writing),
+            Phase::LimitsRead => self.write_limits(got),
             Phase::Keeping => self.lend(got),
             Phase::Lent => self.look(0, Look::Before),
             Phase::Looking { checks, look } => self.looked(got, checks, look),
@@ -444,7 +448,7 @@ impl Apply {
 
     /// Begins the plan itself, after the lock was taken and an earlier apply was finished.
     fn begin_plan(&mut self) -> Phase {
-        if self.plan.changes.is_empty() {
+        if self.plan.changes.is_empty() && self.plan.limits.is_empty() {
             return self.put_back();
         }
         // Fences go to disk first, so that a restart of ProxySQL at any moment keeps them (I10).
@@ -485,7 +489,7 @@ impl Apply {
 
     fn begin_lending(&mut self) -> Phase {
         self.ask([Statement::RenewLock { owner: self.owner.clone() }]);
-        if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) {
+        if self.plan.changes.iter().any(|change| change.layer == Layer::Runtime) || !self.plan.limits.is_empty() {
             let tables = self.tables.clone();
             self.copied = true;
             self.ask([Statement::Read { place: Place::Runtime, table: recheck::CHECKSUMS }]);
@@ -551,6 +555,7 @@ impl Apply {
             let wanted = match self.for_them {
                 true => self.wanted(table, &runtime).unwrap_or_else(|| runtime.clone()),
                 false if table == SERVERS => target.clone(),
+                false if table == ATTRIBUTES => self.plan.limits.carry_out(&runtime),
                 false => continue,
             };
             self.swap_content(Place::Target, table, &runtime, &wanted);
@@ -567,7 +572,28 @@ impl Apply {
     /// Writes the plan to disk, returns included: a restart before that finds the node still fenced. Fences are there
     /// already unless somebody saved to disk meanwhile.
     fn disk_last(&mut self) -> Phase {
-        if self.broken_off.is_some() || self.plan.changes.is_empty() {
+        if self.broken_off.is_some() {
+            return self.unlock();
+        }
+        if !self.plan.limits.is_empty() && self.tables.contains(&ATTRIBUTES) {
+            self.ask([Statement::Read { place: Place::Disk, table: ATTRIBUTES }]);
+            return Phase::LimitsRead;
+        }
+        self.disk_rows_last()
+    }
+
+    fn write_limits(&mut self, got: Vec<(Statement, Reply)>) -> Phase {
+        for (_, reply) in got {
+            if let Reply::Content(disk) = reply {
+                let limited = self.plan.limits.carry_out(&disk);
+                self.swap_content(Place::Disk, ATTRIBUTES, &disk, &limited);
+            }
+        }
+        self.disk_rows_last()
+    }
+
+    fn disk_rows_last(&mut self) -> Phase {
+        if self.plan.changes.is_empty() {
             return self.unlock();
         }
         self.read_rows(Writing { place: Place::Disk, fences: false, tries: 1 })

@@ -12,6 +12,7 @@ use crate::managed::Managed;
 use crate::memory::KeptRow;
 use crate::node::Node;
 use crate::observed::{PauseSeen, ProxyView};
+use crate::online_limit::LimitChanges;
 use crate::orders::Release;
 use crate::role::Role;
 use crate::table::{Change, Comment, Layer, Marker, Row, RowKey, Status, is_at_defaults, mark, unmarked};
@@ -168,6 +169,8 @@ pub struct Plan {
     pub lease_action: Option<LeaseAction>,
     /// The change to whether this ProxySQL takes clients.
     pub pause: Option<PauseAction>,
+    /// The changes to the backstop of writer hostgroups, which an order makes and no tick.
+    pub limits: LimitChanges,
 }
 
 impl Plan {
@@ -226,7 +229,7 @@ impl Plan {
 
     /// Whether rows, sessions or an earlier apply need an apply. A shared lease alone does not.
     pub fn changes_rows(&self) -> bool {
-        !self.changes.is_empty() || !self.sessions.is_empty() || self.finish
+        !self.changes.is_empty() || !self.sessions.is_empty() || self.finish || !self.limits.is_empty()
     }
 
     /// The nodes that may keep no session.

@@ -13,6 +13,7 @@
 //! ```
 
 mod build;
+pub mod install;
 mod kept;
 pub mod look;
 pub mod order;

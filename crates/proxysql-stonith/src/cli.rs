@@ -93,6 +93,10 @@ pub enum Command {
     /// End a suspension
     #[command(after_help = "Exit codes: 0 resumed, 1 error, 2 bad input or no agent state there.")]
     Resume,
+    /// Have ProxySQL's scheduler or systemd run this program, or set the backstop in ProxySQL
+    ///
+    /// Nobody's staged edits go live or get lost. A second install has nothing to do, and --remove takes it back.
+    Install(InstallArgs),
     /// Check the config, or print every config key
     Config(ConfigArgs),
     /// See a failover with and without this program, on embedded servers; touches nothing else
@@ -188,6 +192,60 @@ pub struct SuspendArgs {
     /// Reason for status and log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
+}
+
+/// Arguments of `install`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct InstallArgs {
+    /// The subcommand of `install`.
+    #[command(subcommand)]
+    pub command: InstallCommand,
+}
+
+/// The subcommands of `install`.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum InstallCommand {
+    /// Have ProxySQL's scheduler start `run --once`; flags that are typed here are passed on
+    ///
+    /// ProxySQL must be on this host. Begins in mode observe unless --mode or the config file says otherwise.
+    #[command(after_help = INSTALL_EXIT)]
+    Scheduler(SchedulerArgs),
+    /// Have systemd run the daemon
+    ///
+    /// The daemon reads the config file. Begins in mode observe unless --mode or the config file says otherwise. A
+    /// unit of a package is enabled as it is. --remove keeps state and fences.
+    #[command(after_help = INSTALL_EXIT)]
+    Systemd(HowArgs),
+    /// Let ProxySQL use no writer while a writer hostgroup with one primary has two
+    ///
+    /// Sets max_num_online_servers = 1. A hostgroup that has, or may have, several primaries is left as it is.
+    #[command(after_help = INSTALL_EXIT)]
+    Backstop(HowArgs),
+}
+
+/// The exit codes of `install`.
+const INSTALL_EXIT: &str = "Exit codes: 0 done, or nothing to do, 1 error, 2 bad input: nothing was changed.";
+
+/// How to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct HowArgs {
+    /// Take back what was installed
+    #[arg(long)]
+    pub remove: bool,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `install scheduler`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct SchedulerArgs {
+    /// Id of the scheduler's entry; a free one if none is given
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub id: Option<u32>,
+    /// How to install.
+    #[command(flatten)]
+    pub how: HowArgs,
 }
 
 /// Arguments of `config`.
@@ -353,6 +411,21 @@ mod tests {
             ("doctor", Command::Doctor(DoctorArgs { json: false })),
             ("doctor --json", Command::Doctor(DoctorArgs { json: true })),
             ("resume", Command::Resume),
+            (
+                "install scheduler --id 7 --dry-run",
+                Command::Install(InstallArgs {
+                    command: InstallCommand::Scheduler(SchedulerArgs {
+                        id: Some(7),
+                        how: HowArgs { remove: false, dry_run: true },
+                    }),
+                }),
+            ),
+            (
+                "install backstop --remove",
+                Command::Install(InstallArgs {
+                    command: InstallCommand::Backstop(HowArgs { remove: true, dry_run: false }),
+                }),
+            ),
             (
                 "config check",
                 Command::Config(ConfigArgs { command: ConfigCommand::Check(CheckArgs { connect: false }) }),

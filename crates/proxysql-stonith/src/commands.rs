@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod doctor;
 mod fence;
+mod install;
 mod run;
 mod show;
 mod suspend;
@@ -106,6 +107,7 @@ fn carry_out(cli: Cli) -> Ended {
             Command::Doctor(args) => doctor::doctor(&config, args.json).await,
             Command::Fence(args) => fence::fence(&config, &args).await,
             Command::Unfence(args) => fence::unfence(&config, &args).await,
+            Command::Install(args) => install::install(&config, &cli.flags, &env, &args).await,
             Command::Suspend(args) => suspend::suspend(&cli.flags, &env, &args),
             Command::Resume => suspend::resume(&cli.flags, &env),
             Command::Config(args) => match args.command {

@@ -11,7 +11,7 @@
 //!
 //! **Invariant:** no error, `Debug` output or [`Config::to_toml`] shows a secret (I11). Nothing here connects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub use reference::reference;
 pub use secrets::{CredentialSource, PasswordOf, SecretError, SecretSource, read_whole_file};
 use show::Shown;
 pub use value::{Value, Written, Wrong};
-pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word};
+pub use words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls, Word, mode_to_pass};
 
 /// The config file that is read if it exists and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/proxysql-stonith.toml";
@@ -310,6 +310,22 @@ impl Config {
     /// The origin of a value, by its full name: `isolation.after`, `proxysql[0].address`.
     pub fn origin(&self, key: &str) -> Origin {
         self.shown.get(key).map_or(Origin::Default, |shown| shown.origin.clone())
+    }
+
+    /// The environment variables that gave a value.
+    pub fn variables(&self) -> BTreeSet<&'static str> {
+        let of_shown = |shown: &Shown| match shown.origin {
+            Origin::Env(name) => Some(name),
+            _ => None,
+        };
+        self.shown.values().filter_map(of_shown).collect()
+    }
+
+    /// The mode that the config file says for a ProxySQL; `None` if it says none.
+    pub fn written_mode(&self, index: usize) -> Option<Enforcement> {
+        let name = keys::MODE.about.full_name();
+        let shown = self.shown.get(&format!("proxysql[{index}].{name}")).or_else(|| self.shown.get(&name))?;
+        matches!(shown.origin, Origin::File { .. }).then(|| self.proxies.get(index).map(|proxy| proxy.policy.mode))?
     }
 
     /// The effective config as a config file, every line with its origin, secrets hidden.

@@ -26,6 +26,7 @@ pub mod service;
 pub mod snapshot;
 pub mod state;
 pub mod tls;
+pub mod unit;
 pub mod untrusted_text;
 
 pub use commands::run;

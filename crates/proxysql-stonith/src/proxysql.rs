@@ -13,6 +13,7 @@ mod sql;
 mod survey;
 mod tls;
 mod version;
+mod whole_table;
 mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
@@ -24,4 +25,5 @@ pub use sql::{limit_for_people, rename_for_people, reschedule_for_people, unsche
 pub use survey::{Checked, Differences, Scheduled, Survey, survey};
 pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};
+pub use whole_table::{SCHEDULER, TableError, column_defaults, read_layers, read_scheduler, write_scheduler};
 pub use wire::Answer;

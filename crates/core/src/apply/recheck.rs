@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Apply, BrokenOff, Phase, Place, Reply, Statement, live_rows, merge};
+use crate::online_limit::ATTRIBUTES;
 use crate::plan::Directive;
 use crate::table::{Change, Content, Record, SERVERS, Table};
 
@@ -130,6 +131,11 @@ impl Apply {
             self.swap_content(Place::Kept, SERVERS, &kept, &planned);
             self.kept.insert(SERVERS, planned);
         }
+        if let Some(kept) = self.kept.get(&ATTRIBUTES).filter(|_| !self.plan.limits.is_empty()).cloned() {
+            let limited = self.plan.limits.carry_out(&kept);
+            self.swap_content(Place::Kept, ATTRIBUTES, &kept, &limited);
+            self.kept.insert(ATTRIBUTES, limited);
+        }
         self.put_back()
     }
 
@@ -191,6 +197,9 @@ impl Apply {
         }
         for (_, key) in self.undo.iter().filter(|(undone, _)| *undone == table) {
             merge::put(&mut wanted, key, self.target[&table].records.get(key).cloned());
+        }
+        if table == ATTRIBUTES {
+            wanted = self.plan.limits.carry_out(&wanted);
         }
         if table == SERVERS {
             let rows = wanted.rows().ok()?;

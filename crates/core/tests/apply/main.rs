@@ -2,6 +2,7 @@
 
 #[path = "../apply_world/mod.rs"]
 mod apply_world;
+mod backstop;
 mod crash;
 mod edits;
 mod limits;

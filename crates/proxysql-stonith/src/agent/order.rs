@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** "fenced" and "let back" are reported only if runtime showed it after the apply.
 
+mod backstop;
 mod end_isolation;
 mod fence;
 mod names;
@@ -37,6 +38,7 @@ use crate::report;
 use crate::snapshot::Snapshot;
 use crate::state::{StateDir, StateError};
 
+pub use backstop::{BackstopOrder, BackstopResult, OnBackstop};
 pub use end_isolation::IsolationEnd;
 pub use fence::FenceOrder;
 pub use names::NameError;
@@ -231,6 +233,14 @@ impl<'c> Targets<'c> {
         if let Some(proxy) = config.proxies.iter().find(|proxy| proxy.policy.mode == Enforcement::Observe) {
             return Err(OrderError::ObserveMode(proxy.address.clone()));
         }
+        Self::reach_to_read(config).await
+    }
+
+    /// The same in any mode, to change nothing.
+    ///
+    /// # Errors
+    /// No agent can be built from the config.
+    pub async fn reach_to_read(config: &'c Config) -> Result<Self, OrderError> {
         let mut agents = Vec::new();
         for proxy in &config.proxies {
             agents.push((proxy, looking_agent(config, proxy)?));

@@ -31,6 +31,28 @@ impl Flags {
         }
     }
 
+    /// The same without one flag.
+    #[must_use]
+    pub fn without<T>(mut self, key: &Key<T>) -> Self {
+        if let Some(name) = key.about.flag_name() {
+            self.0.remove(name);
+        }
+        self
+    }
+
+    /// Each flag that was typed, with the argument that says the same in another working directory.
+    pub fn typed(&self) -> Vec<(&'static str, String)> {
+        let argument = |name: &'static str, text: &String| match global().find(|key| key.flag_name() == Some(name)) {
+            Some(key) if is_switch(key) => name.to_owned(),
+            Some(key) if key.takes.kind == "path" => match std::path::absolute(text) {
+                Ok(path) => format!("{name}={}", path.display()),
+                Err(_) => format!("{name}={text}"),
+            },
+            _ => format!("{name}={text}"),
+        };
+        self.0.iter().map(|(name, text)| (*name, argument(name, text))).collect()
+    }
+
     /// The text that was typed for a key.
     pub(super) fn text(&self, key: &About) -> Option<Sourced<&str>> {
         let name = key.flag_name()?;

@@ -78,6 +78,21 @@ pub enum LogLevel {
     Trace,
 }
 
+/// The mode that an install passes to the program. Nothing is passed where the config file says a mode or the default is meant, so that
+/// the file stays the place to change it. Without any word the program begins by observing.
+pub fn mode_to_pass(
+    typed: Option<Enforcement>,
+    written: Option<Enforcement>,
+    kept: Option<Option<Enforcement>>,
+) -> Option<Enforcement> {
+    match (typed, kept) {
+        (Some(mode), _) => (mode != written.unwrap_or(Enforcement::Enforce)).then_some(mode),
+        (None, Some(kept)) => kept,
+        (None, None) if written.is_none() => Some(Enforcement::Observe),
+        (None, None) => None,
+    }
+}
+
 impl Word for Enforcement {
     const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("observe", Self::Observe)];
 }

@@ -176,7 +176,7 @@ impl Shared {
             true => returned(&ours(admin, sql::RETURNS).await?),
             false => BTreeSet::new(),
         };
-        let [shared_lease, released, paused_note, _] = sql::SHARED.map(|name| left.remove(name));
+        let [shared_lease, released, paused_note, ..] = sql::SHARED.map(|name| left.remove(name));
         let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
         let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
         Ok(Self { unfinished: !left.is_empty(), paused_note, returned, lease, released })

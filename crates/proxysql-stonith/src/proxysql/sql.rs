@@ -10,7 +10,7 @@ use stonith_core::apply::{
 use stonith_core::node::Node;
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
-use stonith_core::table::{Record, RowKey, SERVERS, Table};
+use stonith_core::table::{Change, Record, RowKey, SERVERS, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 
@@ -21,9 +21,9 @@ pub const LOCK_TTL_S: u64 = 30;
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The agents' own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions, and
-/// the note of a pause.
-pub const SHARED: [&str; 4] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, ENDED_NAME];
+/// The program's own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions,
+/// the note of a pause, and what an install keeps of the scheduler's table.
+pub const SHARED: [&str; 5] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, ENDED_NAME, SCHEDULER_KEPT];
 
 /// Reads the connections in use.
 pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
@@ -169,6 +169,37 @@ pub fn differences(table: Table, columns: &[String]) -> String {
         differ(Place::Memory, Place::Disk)
     )
 }
+
+/// Reads a whole table of one layer. `columns` are those to read; empty for all.
+pub fn whole(place: Place, table: Table, columns: &[String]) -> String {
+    format!("SELECT {} FROM {}", all_or(columns), name(place, table))
+}
+
+/// Reads the names and the defaults of a table's columns.
+pub fn column_defaults(table: Table) -> String {
+    format!("SELECT name,dflt_value FROM pragma_table_info({},'main')", quote(table.name()))
+}
+
+/// Changes one record that is still as it was read.
+pub fn swap_record(place: Place, table: Table, columns: &[String], change: &Change<Record>) -> String {
+    let keys = &columns[..table.key_columns.min(columns.len())];
+    swap(&name(place, table), columns, keys, change.from(), change.to())
+}
+
+/// The table in `main` that keeps the scheduler's table while it is lent.
+pub const SCHEDULER_KEPT: &str = "stonith_scheduler";
+
+/// Keeps the scheduler's table in memory before it is lent.
+pub const KEEP_SCHEDULER: &str = "CREATE TABLE main.stonith_scheduler AS SELECT * FROM main.scheduler";
+
+/// Reads what was kept.
+pub const READ_SCHEDULER_KEPT: &str = "SELECT * FROM main.stonith_scheduler";
+
+/// Drops it, after memory was put back.
+pub const DROP_SCHEDULER_KEPT: &str = "DROP TABLE IF EXISTS main.stonith_scheduler";
+
+/// Takes the scheduler's table live.
+pub const LOAD_SCHEDULER_NOW: &str = "LOAD SCHEDULER TO RUNTIME";
 
 /// What an operator runs to set the limit of a writer hostgroup.
 pub fn limit_for_people(hostgroup: u32) -> String {

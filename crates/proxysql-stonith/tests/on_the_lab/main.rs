@@ -14,6 +14,7 @@ mod first_start;
 mod hooks;
 mod http;
 mod https;
+mod install;
 mod layers;
 mod many;
 mod names;

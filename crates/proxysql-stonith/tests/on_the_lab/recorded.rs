@@ -55,6 +55,7 @@ fn recorded() -> &'static BTreeSet<String> {
             "sessions.txt",
             "operators.txt",
             "restore.txt",
+            "install.txt",
         ]
         .map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap())
         .concat();

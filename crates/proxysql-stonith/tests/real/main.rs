@@ -7,6 +7,7 @@ mod cluster;
 mod doctor;
 mod failover;
 mod hooks;
+mod install;
 mod login;
 mod matrix;
 mod mysql;

@@ -332,8 +332,8 @@ impl Proxy {
         command
     }
 
-    /// Lets ProxySQL's own scheduler start the program every second.
-    pub fn schedule(&self) {
+    /// A config file that has all that the program needs.
+    fn write_whole_config(&self) -> PathBuf {
         let config = self.file("stonith.toml");
         let text = format!(
             "[orchestrator]\nendpoints = [\"{}\"]\n[[proxysql]]\naddress = \"{}:{}\"\ndefaults_file = {:?}\n\
@@ -345,6 +345,23 @@ impl Proxy {
             self.file("state"),
         );
         fs::write(&config, text).expect("a config");
+        config
+    }
+
+    /// What a command of the program printed that is told nothing but this file, and its exit code.
+    #[must_use = "it may have failed"]
+    pub fn command_by_file(&self, args: &[&str]) -> (String, i32) {
+        let config = self.write_whole_config();
+        let mut command = self.network.command(self.part, env!("CARGO_BIN_EXE_proxysql-stonith"));
+        command.env_clear().args(args).arg(format!("--config={}", config.display()));
+        let done = command.stdin(Stdio::null()).output().expect("the program");
+        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (text, done.status.code().unwrap_or(-1))
+    }
+
+    /// Lets ProxySQL's own scheduler start the program every second.
+    pub fn schedule(&self) {
+        let config = self.write_whole_config();
         self.admin(&format!(
             "INSERT INTO scheduler(id,active,interval_ms,filename,arg1,arg2,arg3) VALUES \
              (1,1,1000,'{}','run','--once','--config={}')",
