@@ -3,7 +3,6 @@
 use stonith_core::table::Row;
 
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
-use crate::proxysql::limit_for_people;
 
 pub const CHECK: Check = Check {
     name: "backstop",
@@ -14,8 +13,7 @@ pub const CHECK: Check = Check {
 };
 
 const NONE: &str = "Without an agent nothing keeps a second writer out. Measured with max_num_online_servers = 1: ProxySQL uses \
-                    neither of two ONLINE writers until one is fenced (facts §5). It needs a hostgroup with one primary. Set it while memory \
-                    is what is in force: a LOAD takes staged rows live (facts §2)";
+                    neither of two ONLINE writers until one is fenced (facts §5). It needs a hostgroup with one primary";
 
 const IN_FORCE: &str = "ProxySQL uses none of them until one is out of service (facts §5)";
 
@@ -33,7 +31,8 @@ fn run(facts: &Facts) -> Vec<Finding> {
                 None if writers > 1 => {}
                 None => {
                     let what = format!("writer hostgroup {} has no max_num_online_servers", pair.writer);
-                    let fix = Fix::Admin(limit_for_people(pair.writer.0));
+                    let fix =
+                        Fix::Shell(format!("proxysql-stonith install backstop --proxysql={}", proxy.snapshot.proxysql));
                     found.push(Finding::new(Level::Note, "no-backstop", what).why(NONE).fix(fix).at(proxy));
                 }
                 Some(limit) if u64::try_from(writers).is_ok_and(|writers| writers > limit) => {

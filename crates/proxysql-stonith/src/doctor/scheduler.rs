@@ -26,6 +26,9 @@ const INTERVAL: &str = "The lease is counted by run.scheduler_interval. Where th
 
 const DAEMON: &str = "The scheduler starts the program again and again, and waits for none of them (facts §7)";
 
+/// The command that makes the entry as the config says.
+const INSTALL: &str = "proxysql-stonith install scheduler";
+
 const TWICE: &str = "One of them works, and the other leaves at once";
 
 /// The words in a script that does this program's work.
@@ -97,7 +100,11 @@ fn otherwise(proxy: &ProxyFacts, entry: &Scheduled) -> Option<Finding> {
     let interval = Duration::from_millis(entry.interval_ms);
     if !entry.words.contains("--once") {
         let what = format!("the scheduler starts the daemon (id {}), and not run --once", entry.id);
-        let fix = Fix::Admin(unschedule_for_people(&entry.id));
+        // What was made by hand is replaced by hand: an install keeps it.
+        let fix = match entry.is_installed {
+            true => Fix::Shell(INSTALL.to_owned()),
+            false => Fix::Admin(format!("{}; then in the shell: {INSTALL}", unschedule_for_people(&entry.id))),
+        };
         return Some(Finding::new(Level::Error, "scheduled-daemon", what).why(DAEMON).fix(fix));
     }
     if interval == configured {
@@ -109,7 +116,10 @@ fn otherwise(proxy: &ProxyFacts, entry: &Scheduled) -> Option<Finding> {
         duration::show(configured)
     );
     let level = if interval > configured { Level::Error } else { Level::Warning };
-    let fix = Fix::Admin(reschedule_for_people(&entry.id, duration::millis(configured)));
+    let fix = match entry.is_installed {
+        true => Fix::Shell(INSTALL.to_owned()),
+        false => Fix::Admin(reschedule_for_people(&entry.id, duration::millis(configured))),
+    };
     Some(Finding::new(level, "scheduler-interval", what).why(INTERVAL).fix(fix))
 }
 
@@ -131,6 +141,7 @@ mod tests {
             filename: "/bin/bash".to_owned(),
             files: vec!["/bin/bash".to_owned(), "/opt/failover.sh".to_owned()],
             words: words.iter().copied().collect(),
+            is_installed: false,
         }
     }
 
@@ -166,6 +177,11 @@ mod tests {
         assert_eq!(found(&with(&[entry("1", 10_000, &OURS)])), [(Level::Error, "scheduler-interval")]);
         assert_eq!(found(&with(&[entry("1", 1_000, &OURS)])), [(Level::Warning, "scheduler-interval")]);
         assert_eq!(found(&with(&[entry("1", 5_000, &OURS[..1])])), [(Level::Error, "scheduled-daemon")]);
+        let installed = Scheduled { is_installed: true, ..entry("1", 10_000, &OURS) };
+        let fix = |entry: Scheduled| run(&with(&[entry]))[0].fix.clone().unwrap();
+        assert_eq!(fix(installed.clone()), Fix::Shell(INSTALL.to_owned()));
+        assert_eq!(fix(Scheduled { words: ["proxysql-stonith"].into(), ..installed }), Fix::Shell(INSTALL.to_owned()));
+        assert!(matches!(fix(entry("1", 10_000, &OURS)), Fix::Admin(_)), "an install keeps what was made by hand");
         let twice = with(&[entry("1", 5_000, &OURS), entry("2", 5_000, &OURS)]);
         assert_eq!(found(&twice), [(Level::Note, "scheduled-twice")]);
     }

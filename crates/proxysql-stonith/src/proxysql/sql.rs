@@ -145,7 +145,7 @@ pub const CONNECT_LOG: &str = "SELECT hostname,port,count(*),count(connect_error
      FROM monitor.mysql_server_connect_log GROUP BY hostname,port";
 
 /// Reads what ProxySQL's scheduler starts. The arguments may hold passwords.
-pub const SCHEDULED: &str = "SELECT id,interval_ms,filename,arg1,arg2,arg3,arg4,arg5 FROM runtime_scheduler \
+pub const SCHEDULED: &str = "SELECT id,interval_ms,filename,arg1,arg2,arg3,arg4,arg5,comment FROM runtime_scheduler \
      WHERE active=1 ORDER BY id";
 
 /// Reads how many servers of a hostgroup may be ONLINE before ProxySQL uses none of them.
@@ -200,15 +200,6 @@ pub const DROP_SCHEDULER_KEPT: &str = "DROP TABLE IF EXISTS main.stonith_schedul
 
 /// Takes the scheduler's table live.
 pub const LOAD_SCHEDULER_NOW: &str = "LOAD SCHEDULER TO RUNTIME";
-
-/// What an operator runs to set the limit of a writer hostgroup.
-pub fn limit_for_people(hostgroup: u32) -> String {
-    format!(
-        "INSERT OR IGNORE INTO mysql_hostgroup_attributes (hostgroup_id) VALUES ({hostgroup}); \
-         UPDATE mysql_hostgroup_attributes SET max_num_online_servers=1 WHERE hostgroup_id={hostgroup}; \
-         LOAD MYSQL SERVERS TO RUNTIME; SAVE MYSQL SERVERS TO DISK"
-    )
-}
 
 /// What an operator runs to give a server's rows the name that others of its rows have.
 pub fn rename_for_people(from: &Node, to: &Node) -> String {

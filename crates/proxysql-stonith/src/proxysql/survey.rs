@@ -85,7 +85,12 @@ pub struct Scheduled {
     pub files: Vec<String>,
     /// The known words that stand in its file name or arguments.
     pub words: BTreeSet<&'static str>,
+    /// `install scheduler` made it, by its comment.
+    pub is_installed: bool,
 }
+
+/// The comment of the scheduler's entry that `install scheduler` makes.
+pub const SCHEDULER_COMMENT: &str = "proxysql-stonith";
 
 /// The words of a scheduler's entry that are looked for.
 const WORDS: [&str; 7] =
@@ -93,13 +98,14 @@ const WORDS: [&str; 7] =
 
 impl Scheduled {
     fn read(record: &Record) -> Option<Self> {
-        let [Some(id), Some(interval), Some(filename), args @ ..] = record.as_slice() else { return None };
+        let [Some(id), Some(interval), Some(filename), args @ .., comment] = record.as_slice() else { return None };
         let texts = || std::iter::once(filename).chain(args.iter().flatten());
         Some(Self {
             id: id.clone(),
             interval_ms: interval.parse().ok()?,
             filename: filename.clone(),
             files: texts().filter(|text| text.starts_with('/')).cloned().collect(),
+            is_installed: comment.as_deref() == Some(SCHEDULER_COMMENT),
             words: WORDS.into_iter().filter(|word| texts().any(|text| text.contains(word))).collect(),
         })
     }
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn i11_the_arguments_of_a_scheduled_program_are_not_kept() {
         let read =
-            record(&["1", "5000", "/bin/sh", "/opt/failover.sh", "-phunter2", "http://orchestrator:3000", "NULL"]);
+            record(&["1", "5000", "/bin/sh", "/opt/failover.sh", "-phunter2", "http://orchestrator:3000", "NULL", ""]);
         let scheduled = Scheduled::read(&read).unwrap();
         assert!(!format!("{scheduled:?}").contains("hunter2"));
         assert_eq!((scheduled.interval_ms, scheduled.words), (5_000, ["orchestrator"].into()));

@@ -7,10 +7,11 @@ use stonith_core::lending::{Layers, Lending};
 use stonith_core::table::{Content, Record};
 
 use crate::config::{Enforcement, Word, duration, mode_to_pass};
+use crate::proxysql::SCHEDULER_COMMENT as OURS;
 use crate::untrusted_text::one_line;
 
-/// The comment by which the entry is recognised.
-const OURS: &str = "proxysql-stonith";
+/// The file name of this program.
+const PROGRAM: &str = "proxysql-stonith";
 
 /// The most arguments of an entry.
 pub const ARGUMENTS_MAX: usize = 5;
@@ -145,7 +146,7 @@ fn is_ours(content: &Content, record: &Record) -> bool {
 
 /// An active entry without our comment that starts this program.
 fn is_by_hand(content: &Content, record: &Record) -> bool {
-    let of_program = |text: &str| Path::new(text).file_name().is_some_and(|name| name == OURS);
+    let of_program = |text: &str| Path::new(text).file_name().is_some_and(|name| name == PROGRAM);
     let mut texts = COLUMNS[3..9].iter().filter_map(|column| value(content, record, column));
     !is_ours(content, record) && value(content, record, "active") == Some("1") && texts.any(of_program)
 }
