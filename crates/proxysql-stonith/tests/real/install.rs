@@ -59,7 +59,8 @@ fn errors_of_a_life(with_backstop: bool) -> Vec<String> {
     assert_eq!(limit().trim(), if with_backstop { "1" } else { "" });
     let primary = fences_a_failover(&mut world);
     world.nodes.rebuild(1, primary);
-    eventually("the repaired node back", seconds(60), || world.proxy.is_online("20", 1));
+    world.downtime("end-downtime", 1, "");
+    eventually("the repaired node back", seconds(30), || world.proxy.is_online("20", 1));
     eventually("writes after the repair", seconds(10), || world.proxy.write());
     let before = writers.errors().len();
     world.take_over(primary, 1);
