@@ -122,7 +122,8 @@ async fn every_command_of_the_program_in_readme_and_docs_works() {
     let mut tried = 0;
     for Documented { page, text } in documented() {
         let line = text.replace("target/release/proxysql-stonith", "proxysql-stonith");
-        if !line.starts_with("proxysql-stonith ") {
+        // A systemd that runs here is left alone: the tests of `unit` have one of their own.
+        if !line.starts_with("proxysql-stonith ") || line.starts_with("proxysql-stonith install systemd") {
             continue;
         }
         let line = line
