@@ -418,11 +418,7 @@ impl Apply {
             Phase::Lent => self.look(0, Look::Before),
             Phase::Looking { checks, look } => self.looked(got, checks, look),
             Phase::Settled { checks, look } => self.look(checks, look),
-            Phase::Loading { checks } => {
-                self.live = true;
-                self.expected = self.expected.map(|version| version + 1);
-                self.look(checks, Look::After)
-            }
+            Phase::Loading { checks } => self.loaded(checks),
             Phase::Sessions(ending) => self.end_sessions(ending, got),
             Phase::PossibleHolders(ending) => self.end_possible_holders(ending, got),
             Phase::PuttingBack(back) => self.putting_back(back),
@@ -437,6 +433,12 @@ impl Apply {
             Phase::Resuming => self.resuming(&got),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
+    }
+
+    fn loaded(&mut self, checks: u32) -> Phase {
+        self.live = true;
+        self.expected = self.expected.map(|version| version + 1);
+        self.look(checks, Look::After)
     }
 
     /// Keeps the tables that this ProxySQL has.

@@ -412,21 +412,6 @@ mod tests {
             ("doctor --json", Command::Doctor(DoctorArgs { json: true })),
             ("resume", Command::Resume),
             (
-                "install scheduler --id 7 --dry-run",
-                Command::Install(InstallArgs {
-                    command: InstallCommand::Scheduler(SchedulerArgs {
-                        id: Some(7),
-                        how: HowArgs { remove: false, dry_run: true },
-                    }),
-                }),
-            ),
-            (
-                "install backstop --remove",
-                Command::Install(InstallArgs {
-                    command: InstallCommand::Backstop(HowArgs { remove: true, dry_run: false }),
-                }),
-            ),
-            (
                 "config check",
                 Command::Config(ConfigArgs { command: ConfigCommand::Check(CheckArgs { connect: false }) }),
             ),
@@ -467,6 +452,25 @@ mod tests {
             ),
         ] {
             assert_eq!(read(line).unwrap_or_else(|error| panic!("{line}: {error}")).command, command, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_install_reads_its_arguments() {
+        let install = |command| Command::Install(InstallArgs { command });
+        let how = |remove, dry_run| HowArgs { remove, dry_run };
+        for (line, command) in [
+            (
+                "install scheduler --id 7 --dry-run",
+                InstallCommand::Scheduler(SchedulerArgs { id: Some(7), how: how(false, true) }),
+            ),
+            ("install systemd", InstallCommand::Systemd(how(false, false))),
+            ("install backstop --remove", InstallCommand::Backstop(how(true, false))),
+        ] {
+            assert_eq!(read(line).unwrap().command, install(command), "{line}");
+        }
+        for line in ["install", "install scheduler --id 0", "install systemd --id 1"] {
+            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }
 

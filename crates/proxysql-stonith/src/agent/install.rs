@@ -189,7 +189,7 @@ async fn on_one(agent: &mut Agent, wanted: &Wanted, order: &SchedulerOrder) -> R
         match entry::install(&layers, wanted)? {
             Entry::ByHand { id, line } => return Ok(SchedulerResult::ByHand { id, line }),
             Entry::Ours { line, mode, lending } => {
-                (SchedulerResult::Installed { line, mode, changed: !lending.is_empty() }, lending)
+                (SchedulerResult::Installed { line, mode, changed: !lending.is_empty() }, *lending)
             }
         }
     };

@@ -73,7 +73,7 @@ pub enum Entry {
         /// The mode in which it runs, if the entry says it.
         mode: Option<Enforcement>,
         /// The steps; empty if it is there already.
-        lending: Lending,
+        lending: Box<Lending>,
     },
 }
 
@@ -116,7 +116,7 @@ pub fn install(layers: &Layers, wanted: &Wanted) -> Result<Entry, EntryError> {
         after.records.insert(vec![Some(id.clone())], record);
         after
     });
-    Ok(Entry::Ours { line: line(&lending.after.runtime, &id), mode, lending })
+    Ok(Entry::Ours { line: line(&lending.after.runtime, &id), mode, lending: Box::new(lending) })
 }
 
 /// What is left without the entries of ours, and the ids of entries by hand that stay.
@@ -167,9 +167,7 @@ fn mode_of(layers: &Layers, id: &str) -> Option<Enforcement> {
         .into_iter()
         .find_map(|content| Some((content, content.records.get(&key)?)))?;
     let mut arguments = COLUMNS[4..9].iter().filter_map(|column| value(content, record, column));
-    arguments.find_map(|argument| match argument.strip_prefix("--mode=")? {
-        word => Enforcement::from_word(word).ok(),
-    })
+    arguments.find_map(|argument| Enforcement::from_word(argument.strip_prefix("--mode=")?).ok())
 }
 
 /// The line that an entry runs, for people. Of an entry by hand only what is no secret: its file.
@@ -197,7 +195,7 @@ mod tests {
             values.chain(std::iter::repeat(None)).take(9).collect::<Vec<_>>()
         };
         let records = records.iter().map(|values| {
-            let comment = values[0].starts_with('*').then_some(OURS).unwrap_or_default();
+            let comment = if values[0].starts_with('*') { OURS } else { "" };
             let mut record = record(values);
             record[0] = Some(values[0].trim_start_matches('*').to_owned());
             record.push(Some(comment.to_owned()));
@@ -223,7 +221,7 @@ mod tests {
 
     fn ours(layers: &Layers, wanted: &Wanted) -> (String, Option<Enforcement>, Lending) {
         match install(layers, wanted).unwrap() {
-            Entry::Ours { line, mode, lending } => (line, mode, lending),
+            Entry::Ours { line, mode, lending } => (line, mode, *lending),
             by_hand => panic!("{by_hand:?}"),
         }
     }
