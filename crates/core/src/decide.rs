@@ -7,6 +7,7 @@
 //! **Invariant:** [`decide`] is pure. The same input gives the same decision. Every verdict carries its evidence as
 //! data.
 
+mod barrier;
 mod discharge;
 mod facts;
 mod guards;

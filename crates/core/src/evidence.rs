@@ -18,7 +18,7 @@ pub enum EvidenceKind {
     SecondWriter,
     /// An operator ordered the fence.
     Manual,
-    /// Orchestrator waits for the fence before it promotes. Nothing gives this evidence yet (design §13).
+    /// Orchestrator's hook waits for the fence before another node is promoted (the barrier's mark).
     Barrier,
     /// Orchestrator shows a downtime that is not a mark.
     Downtime,
@@ -172,6 +172,11 @@ impl Evidence {
     /// A downtime in Orchestrator: a recovery's mark or a plain downtime.
     pub fn downtime(kind: EvidenceKind, reason: &str, begin_s: i64) -> Self {
         Self { id: format!("{reason}@{begin_s}"), at_s: begin_s, ..Self::of(kind, Source::Downtimed) }
+    }
+
+    /// The mark of a barrier. `recovery` is the UID of the recovery that waits for it.
+    pub fn barrier(recovery: &str, begin_s: i64) -> Self {
+        Self { id: recovery.to_owned(), at_s: begin_s, ..Self::of(EvidenceKind::Barrier, Source::Downtimed) }
     }
 
     /// A node in service in a writer hostgroup beside `primary`. `since_s` is the time when both were first seen there.

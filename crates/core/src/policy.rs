@@ -98,6 +98,10 @@ pub const STEADY_SINGLE_MS: u64 = 5_000;
 /// The shortest time between the two proofs of a return, in ms (design §6).
 pub const PROOF_GAP_MS: u64 = 2_000;
 
+/// A recovery that a barrier was for counts as over this long after the mark began, if no record of its end is there,
+/// in s. An aborted recovery never gets one (facts §10).
+pub const BARRIER_LAST_S: i64 = 60;
+
 /// The longest time between two reads of the recovery history, in ms.
 pub const HISTORY_EVERY_MS: u64 = 30_000;
 

@@ -44,8 +44,10 @@ pub(crate) fn discharge(
     // All evidence has ended, and the role is not known yet: the node stays out for the evidence that it had.
     let evidence = if left.is_empty() { evidence } else { left };
     // Markers and the lease are read anew in each tick. Other evidence must outlive the leader that showed it.
+    // A barrier's marker alone is kept for the time when it was first seen.
     let keeps = |e: &Evidence| match e.kind.ends_by() {
         EndsBy::Lease | EndsBy::Order => false,
+        EndsBy::Proof if e.kind == EvidenceKind::Barrier => e.at_s != 0,
         EndsBy::Proof | EndsBy::DowntimeEnd | EndsBy::Promotion => e.source != Source::Marker,
     };
     let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
@@ -148,6 +150,10 @@ fn ended_by_proof(
     evidence: &ByKind,
     now_ms: u64,
 ) -> Result<Role, ReturnBlocker> {
+    if facts.barrier(node).is_some() {
+        next.proofs.remove(node);
+        return Err(ReturnBlocker::DowntimeEnd);
+    }
     let by = evidence.values().find_map(|e| e.by.as_ref());
     let role = match facts.live_proof(node, by) {
         Some(Ok(role)) => role,
@@ -171,6 +177,9 @@ fn ended_by_proof(
     let was_lost = evidence.contains_key(&EvidenceKind::LostInRecovery);
     if role == Role::Primary && was_lost && !successor_is_known && !facts.was_promoted_since(node, evidence) {
         return Err(ReturnBlocker::Operator);
+    }
+    if let (Role::Primary, Some(barrier)) = (role, evidence.get(&EvidenceKind::Barrier)) {
+        facts.barrier_is_over(node, barrier).inspect_err(|_| drop(next.proofs.remove(node)))?;
     }
     if !proven_twice(next, node, role, now_ms) {
         return Err(ReturnBlocker::SecondProof(role));
@@ -265,9 +274,11 @@ fn release(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node) {
 /// The ids of the kept evidence. Without an answer they are known from nowhere else.
 fn kept_ids(nodes: &NodeMemory, node: &Node) -> Release {
     let kept = || nodes.evidence.get(node).into_iter().flatten().map(|(_, fact)| fact);
+    let of_recovery = |fact: &&Evidence| fact.kind == EvidenceKind::Superseded;
     let of_downtime = |fact: &&Evidence| matches!(fact.kind, EvidenceKind::LostInRecovery | EvidenceKind::Downtime);
     Release {
-        recovery_ns: kept().filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
+        // A barrier names a recovery that may still supersede the node, so its end releases no recovery.
+        recovery_ns: kept().filter(of_recovery).filter_map(|fact| uid_ns(&fact.id)).max().unwrap_or(0),
         downtime_s: kept().filter(of_downtime).map(|fact| fact.at_s).max().unwrap_or(0),
         ordered_s: 0,
     }

@@ -12,8 +12,8 @@ use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Answer, AnswerPart, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology, UnsureName,
-    uid_ns,
+    Answer, AnswerPart, BARRIER, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology,
+    UnsureName, uid_ns,
 };
 use crate::orders::Release;
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
@@ -211,8 +211,10 @@ impl<'a> Facts<'a> {
             || (!rows.in_service() && !self.left_by_hooks(node, rows).is_empty());
         let mut found = RecoveryEvidence::default();
         let mut old = ByKind::new();
-        let known = self.kept(node).into_values().chain(marked.values().cloned());
+        let shown = marked.values().map(|fact| self.first_seen(fact));
+        let known = self.kept(node).into_values().chain(shown);
         let mut facts: Vec<Evidence> = known.filter(|fact| fact.kind.ends_by_proof()).collect();
+        facts.extend(self.barrier(node));
         facts.extend(self.superseding(node).map(|r| Evidence::superseded(r.successor.clone(), &r.uid, r.at_s())));
         facts.extend(self.lost_in_recovery(node, is_fenced || !facts.is_empty()));
         for fact in facts {
@@ -221,9 +223,10 @@ impl<'a> Facts<'a> {
                 fact.source != Source::RecoveryHistory || !self.memory.history.unreadable.contains_key(node);
             let counts = is_fenced || (is_newest && self.fences_in_service(node, &fact));
             let into = if counts { &mut found.evidence } else { &mut old };
-            // Live evidence has an id, and a marker has none.
+            // Live evidence has an id, and a marker has none. A later mark of a barrier replaces an earlier one.
             let known = into.entry(fact.kind).or_insert_with(|| fact.clone());
-            if known.id.is_empty() && !fact.id.is_empty() {
+            let is_later = fact.kind == EvidenceKind::Barrier && fact.at_s > known.at_s;
+            if !fact.id.is_empty() && (known.id.is_empty() || is_later) {
                 *known = fact;
             }
         }
@@ -241,6 +244,14 @@ impl<'a> Facts<'a> {
     /// Whether a fact fences a node that is in service. A marker that only memory or disk has comes from a fence that
     /// was cut off, and counts unless the live view shows the node well or contradicts the fact.
     fn fences_in_service(&self, node: &Node, fact: &Evidence) -> bool {
+        if fact.kind == EvidenceKind::Barrier {
+            if self.is_left_over(node, fact) {
+                return false;
+            }
+            if self.recovery_goes_on(node, fact) {
+                return true; // Orchestrator waits for this fence, however new the watch is
+            }
+        }
         if fact.source == Source::Marker {
             let is_well = matches!(self.live_proof(node, fact.by.as_ref()), Some(Ok(_)));
             return !is_well && !self.is_contradicted(node, fact.by.as_ref());
@@ -277,8 +288,9 @@ impl<'a> Facts<'a> {
     /// The plain downtime of a node, if the policy lets it fence. Guards are asked separately.
     pub fn of_downtime(&self, node: &Node) -> Option<Evidence> {
         let downtime = self.downtime(node)?;
-        let plain = downtime.reason != LOST_IN_RECOVERY && self.policy.fence_on == FenceOn::AnyDowntime;
-        plain.then(|| Evidence::downtime(EvidenceKind::Downtime, &downtime.reason, downtime.begin_s))
+        let is_plain = ![LOST_IN_RECOVERY, BARRIER].contains(&downtime.reason.as_str());
+        (is_plain && self.policy.fence_on == FenceOn::AnyDowntime)
+            .then(|| Evidence::downtime(EvidenceKind::Downtime, &downtime.reason, downtime.begin_s))
     }
 
     /// Isolation, if this agent isolates, the scope has the node, and its hostgroups are armed. A ProxySQL Cluster
@@ -338,7 +350,8 @@ impl<'a> Facts<'a> {
                 // In a named writer hostgroup, read-only replicas stand beside the primary without harm.
                 let is_harmless = !is_monitored && topology.instance(node).is_some_and(|i| i.read_only);
                 // The mark says that the other node is not the primary any more. Its record may still come.
-                let was_lost = self.lost_in_recovery(other, false).is_some();
+                let waits = self.barrier(other).is_some() || self.kept(other).contains_key(&EvidenceKind::Barrier);
+                let was_lost = self.lost_in_recovery(other, false).is_some() || waits;
                 if other == node || !online.contains(other) || topology.co_primaries(node, other) {
                     continue;
                 }

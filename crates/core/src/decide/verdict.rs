@@ -55,6 +55,8 @@ pub enum ReturnBlocker {
     SecondProof(Role),
     /// The downtime in Orchestrator has not ended.
     DowntimeEnd,
+    /// Orchestrator's recovery, which a barrier was for, may not be over.
+    Recovery,
     /// Only an operator's `unfence` lets the node back.
     Operator,
 }
@@ -85,6 +87,7 @@ impl ReturnBlocker {
             Self::UnsureName(_) => "unsure-name",
             Self::SecondProof(_) => "second-proof",
             Self::DowntimeEnd => "downtime-end",
+            Self::Recovery => "recovery",
             Self::Operator => "operator",
         }
     }
@@ -104,6 +107,7 @@ impl fmt::Display for ReturnBlocker {
             Self::UnsureName(unsure) => write!(f, "{unsure}"),
             Self::SecondProof(role) => write!(f, "it was seen once as {role} and must be seen again"),
             Self::DowntimeEnd => write!(f, "its downtime in Orchestrator must end"),
+            Self::Recovery => write!(f, "Orchestrator's recovery, which the fence was for, may not be over yet"),
             Self::Operator => write!(f, "an operator must `unfence` it"),
         }
     }

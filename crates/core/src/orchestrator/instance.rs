@@ -38,6 +38,10 @@ pub struct Instance {
 /// The reason of a mark: the downtime that Orchestrator itself sets at the end of a recovery (facts §8).
 pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 
+/// The reason of the barrier's mark: the short downtime that this program's hook sets before a promotion. Its owner is
+/// the UID of the recovery.
+pub const BARRIER: &str = "proxysql-stonith-barrier";
+
 /// The most by which two computed begins of one downtime differ, in s.
 pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
 
@@ -54,12 +58,12 @@ pub struct Downtime {
     pub begin_s: i64,
 }
 
-/// The downtime of each server. One with several names may have several: a recovery's mark counts before the others, and
-/// then the latest.
+/// The downtime of each server. One with several names may have several: a recovery's mark counts first, then a
+/// barrier's, and then the latest.
 pub fn downtime_of_each<'a>(
     listed: impl IntoIterator<Item = (&'a Node, &'a Downtime)>,
 ) -> BTreeMap<&'a Node, &'a Downtime> {
-    let rank = |downtime: &Downtime| (downtime.reason == LOST_IN_RECOVERY, downtime.begin_s);
+    let rank = |d: &Downtime| (d.reason == LOST_IN_RECOVERY, d.reason == BARRIER, d.begin_s);
     let mut of_each: BTreeMap<&Node, &Downtime> = BTreeMap::new();
     for (server, downtime) in listed {
         let known = of_each.entry(server).or_insert(downtime);

@@ -300,8 +300,10 @@ fn a_barrier_marker_of_another_agent_stays_until_proof() {
     };
     lab.edit(10, "node01", marked).edit(20, "node01", marked).dies("node01");
     assert_eq!(lab.run_s(20).kinds("node01"), [Barrier]);
-    // The recovery promoted nobody: it is alive as the primary, with replicas running from it.
-    lab.returns_writable("node01").follows("node02", "node01").run_s(5);
+    // It is alive as the primary, with replicas running from it. No record tells how the recovery ended.
+    lab.returns_writable("node01").follows("node02", "node01");
+    assert_eq!(lab.run_s(30).blocker("node01"), Some(&ReturnBlocker::Recovery));
+    lab.run_s(20);
     assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
 }
 

@@ -1,6 +1,7 @@
 //! The rules of the decision, told as stories in a small world.
 
 mod any;
+mod barrier;
 mod beside_pairs;
 mod clusters;
 mod co_primaries;

@@ -9,7 +9,7 @@ use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Addresses, Answer, LeaderView, RecoveryHistory};
+use stonith_core::orchestrator::{Addresses, Answer, BARRIER, LeaderView, RecoveryHistory};
 use stonith_core::orders::Order;
 use stonith_core::table::{Comment, Hostgroup, Row, Status};
 
@@ -23,6 +23,9 @@ enum Event {
     Fails(usize),
     HandsOver(usize),
     RecoversNobody,
+    BarrierRises,
+    BarrierPromotes(usize),
+    BarrierFalls,
     Dies(usize),
     ReturnsWritable(usize),
     IsRepaired(usize),
@@ -55,6 +58,9 @@ fn event() -> impl Strategy<Value = Event> {
         4 => node().prop_map(Fails),
         2 => node().prop_map(HandsOver),
         1 => Just(RecoversNobody),
+        2 => Just(BarrierRises),
+        2 => node().prop_map(BarrierPromotes),
+        1 => Just(BarrierFalls),
         1 => node().prop_map(Dies),
         4 => node().prop_map(ReturnsWritable),
         4 => node().prop_map(IsRepaired),
@@ -98,6 +104,15 @@ fn happens(lab: &mut Lab, event: Event) {
             lab.downtime(&primary, stonith_core::orchestrator::LOST_IN_RECOVERY).record(0, &primary, None).successful =
                 false;
         }
+        Event::BarrierRises => _ = lab.barrier(&primary),
+        Event::BarrierPromotes(to) if is_waited_for(lab) && NAMES[to] != primary => {
+            _ = lab
+                .barrier_promotes(&primary, NAMES[to])
+                .downtime(&primary, stonith_core::orchestrator::LOST_IN_RECOVERY);
+        }
+        Event::BarrierPromotes(_) => {}
+        // The mark runs out, or the hook takes it back. Nothing tells how the recovery ended.
+        Event::BarrierFalls => lab.downtimes.retain(|downtime| downtime.reason != BARRIER),
         Event::Dies(at) => _ = lab.dies(NAMES[at]),
         Event::ReturnsWritable(at) => _ = lab.returns_writable(NAMES[at]),
         Event::IsRepaired(at) if NAMES[at] != primary => _ = lab.repaired(NAMES[at]),
@@ -137,6 +152,11 @@ fn happens(lab: &mut Lab, event: Event) {
             }
         }
     }
+}
+
+/// The last record is that of a recovery of the present primary, which has not ended.
+fn is_waited_for(lab: &Lab) -> bool {
+    lab.records.last().is_some_and(|record| record.end_s.is_none() && record.failed == lab.primary)
 }
 
 /// Tells the story, and shows each tick: what it saw, what was decided, and the world after it.
@@ -242,8 +262,10 @@ proptest! {
 
     #[test]
     fn i5_the_healthy_present_primary_that_was_never_fenced_is_fenced_by_isolation_only(story in story()) {
-        // A mark of a recovery that promoted nobody is Orchestrator's own word against the primary.
-        let story: Vec<_> = story.into_iter().filter(|(event, _)| !matches!(event, Event::RecoversNobody)).collect();
+        // A mark of a recovery that promoted nobody, or has not promoted yet, is Orchestrator's own word against the
+        // primary.
+        let is_fair = |event: &Event| !matches!(event, Event::RecoversNobody | Event::BarrierRises);
+        let story: Vec<_> = story.into_iter().filter(|(event, _)| is_fair(event)).collect();
         let mut ever_fenced = BTreeSet::new();
         tell(&story, |_, decision, lab| {
             let primary = &lab.primary;
@@ -257,6 +279,42 @@ proptest! {
             }
             let out = decision.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Fence { .. }));
             ever_fenced.extend(out.map(|(node, _)| node.clone()));
+        });
+    }
+
+    #[test]
+    fn i5_no_barrier_ever_fences_the_node_that_was_promoted_since(story in story()) {
+        let mut out_before: BTreeSet<Node> = BTreeSet::new();
+        tell(&story, |_, decision, lab| {
+            for (node, verdict) in &decision.verdicts {
+                let Verdict::Fence { evidence, .. } = verdict else { continue };
+                let by_barrier = evidence.iter().all(|fact| fact.kind == EvidenceKind::Barrier);
+                let mark = lab.downtimes.iter().find(|mark| mark.node == *node && mark.reason == BARRIER);
+                let newest = decision.memory.history.records.values().max_by_key(|record| record.at_ns);
+                let is_promoted = newest.is_some_and(|record| record.successor.as_ref() == Some(node)
+                    && record.successful
+                    && mark.is_none_or(|mark| record.uid > mark.owner));
+                assert!(!by_barrier || !is_promoted || out_before.contains(node), "{node}: {evidence:?}");
+            }
+            let out = decision.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Fence { .. }));
+            out_before = out.map(|(node, _)| node.clone()).collect();
+        });
+    }
+
+    #[test]
+    fn i2_what_a_barrier_has_fenced_stays_out_until_its_recovery_is_over(story in story()) {
+        tell(&story, |_, decision, lab| {
+            for (node, verdict) in &decision.verdicts {
+                let Verdict::Unfence { evidence, .. } = verdict else { continue };
+                let by_barrier = evidence.iter().any(|fact| fact.kind == EvidenceKind::Barrier);
+                let stands = lab.downtimes.iter().any(|mark| {
+                    mark.node == *node
+                        && mark.reason == BARRIER
+                        && lab.records.iter().any(|record| record.uid == mark.owner)
+                        && is_waited_for(lab)
+                });
+                assert!(!by_barrier || !stands || *node != lab.primary, "{node} returns while its barrier stands");
+            }
         });
     }
 
@@ -311,7 +369,9 @@ proptest! {
             };
             lab.edit(20, name, settles);
         }
-        let decision = lab.run_s(15);
+        // A recovery that never tells its end counts as over after a minute.
+        let waits = story.iter().any(|(event, _)| *event == Event::BarrierRises);
+        let decision = lab.run_s(if waits { 80 } else { 15 });
         // Of a mark whose record nobody has any more only the operator can say what became of it.
         let nobody_knows = story.iter().any(|(event, _)| *event == Event::HistoryPurged);
         let mut fenced = lab.fenced();

@@ -9,7 +9,8 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{
-    Addresses, Analysis, Answer, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
+    Addresses, Analysis, Answer, BARRIER, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery,
+    RecoveryHistory,
 };
 use stonith_core::orders::Orders;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
@@ -182,7 +183,7 @@ fn instances() -> impl Strategy<Value = Vec<Instance>> {
 }
 
 fn downtimes() -> impl Strategy<Value = Vec<Downtime>> {
-    let reason = select(vec![LOST_IN_RECOVERY, "maintenance"]);
+    let reason = select(vec![LOST_IN_RECOVERY, BARRIER, "maintenance"]);
     prop::collection::btree_map(node(), (reason, around(-3600..3600)), 0..3).prop_map(|all| {
         let downtime = |(node, (reason, begin_s)): (Node, (&str, i64))| Downtime {
             node,

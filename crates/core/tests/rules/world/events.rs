@@ -3,7 +3,7 @@
 use stonith_core::decide::Decision;
 use stonith_core::evidence::Level;
 use stonith_core::memory::Memory;
-use stonith_core::orchestrator::{Analysis, Backing, Downtime, LOST_IN_RECOVERY, Recovery};
+use stonith_core::orchestrator::{Analysis, BARRIER, Backing, Downtime, LOST_IN_RECOVERY, Recovery};
 use stonith_core::orders::Order;
 use stonith_core::table::{Hostgroup, Row, Status};
 
@@ -57,6 +57,31 @@ impl Lab {
         self.dies(from).takes_over(from, to);
         self.record(0, from, Some(to));
         self.downtime(from, LOST_IN_RECOVERY)
+    }
+
+    /// The hook of a recovery of `failed` has marked it, and Orchestrator waits. The record is open.
+    pub fn barrier(&mut self, failed: &str) -> &mut Self {
+        let record = self.record(0, failed, None);
+        (record.end_s, record.successful) = (None, false);
+        let uid = record.uid.clone();
+        self.downtime(failed, BARRIER).downtimes.last_mut().unwrap().owner = uid;
+        self
+    }
+
+    /// The recovery that a barrier was for promotes `to`, this second. `from` is as it is.
+    pub fn barrier_promotes(&mut self, from: &str, to: &str) -> &mut Self {
+        self.takes_over(from, to);
+        let now_s = self.now_s();
+        let record = self.records.last_mut().unwrap();
+        (record.end_s, record.successful, record.successor) = (Some(now_s), true, Some(node(to)));
+        self
+    }
+
+    /// The recovery that a barrier was for ends, and nobody was promoted.
+    pub fn barrier_in_vain(&mut self) -> &mut Self {
+        let now_s = self.now_s();
+        self.records.last_mut().unwrap().end_s = Some(now_s);
+        self
     }
 
     /// A graceful takeover: it leaves what a failover leaves, but `from` follows `to` (facts §8).
