@@ -102,6 +102,7 @@
 #![warn(clippy::too_many_lines, clippy::mod_module_files)]
 
 pub mod apply;
+pub mod barrier;
 pub mod condition;
 pub mod decide;
 pub mod evidence;

@@ -41,6 +41,13 @@ pub enum Order {
         /// The role that the operator vouches for if the leader cannot prove it.
         role: Option<Role>,
     },
+    /// Take a node out of service for a barrier, as its mark does. The hook gives it for a ProxySQL without an agent.
+    Barrier {
+        /// The node.
+        node: Node,
+        /// The UID of the recovery that waits.
+        recovery: String,
+    },
     /// Let back, without a lease, all nodes that are out for an isolation alone. Their rows go back as they were.
     EndIsolation,
 }

@@ -34,7 +34,7 @@ use apply_world::scene::node;
 use run::{holds, matters};
 use state::{NODES, Names, State};
 use step::{Fault, Model, after, after_s};
-use stonith_core::orchestrator::{Analysis, Recovery};
+use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, Recovery};
 use without::Rule;
 
 use Fault::*;
@@ -291,6 +291,102 @@ fn failover_while_isolated() -> Model {
     Model { happens: &["isolated", "let back"], ..Model::new("failover while isolated", start, 9, &faults) }
 }
 
+/// The leader's hook marks the primary and waits; node01 hangs, or is back at any moment.
+fn barrier() -> Model {
+    let faults = [(Dies, 1), (Barrier, 1), (BarrierPromotes, 1), (Returns, 1), (MarkEnds, 1)];
+    Model { happens: &["fenced", "waited for"], ..Model::new("barrier", healthy(1), 8, &faults) }
+}
+
+/// node01 died, and the hook of its recovery has marked it: the proxy has the fence.
+fn barred(agents: usize) -> State {
+    let seen_dead = after_s(after(healthy(agents), &[Dies]), 1);
+    after_s(after(seen_dead, &[Barrier]), 2)
+}
+
+/// The mark runs out before anybody hears of the recovery's end, and the leader changes.
+fn barrier_and_a_late_record() -> Model {
+    let start = after(barred(1), &[BarrierPromotes]);
+    let faults = [(Returns, 1), (MarkEnds, 1), (LeaderForgets, 1), (Crashes, 1)];
+    Model { happens: &["waited for"], ..Model::new("barrier and a late record", start, 7, &faults) }
+}
+
+/// The primary is back before it is replaced, and its replicas run from it again.
+fn barrier_around_a_living_primary() -> Model {
+    let start = after(barred(1), &[Returns, MarkEnds]);
+    let faults = [(BarrierPromotes, 1), (Crashes, 1)];
+    Model { happens: &["waited for"], ..Model::new("barrier around a living primary", start, 8, &faults) }
+}
+
+/// node01 is back and may stand beside node02, which was promoted. Nobody knows that but MySQL, and node03 follows node01
+/// still. Then a minute passes.
+fn barrier_that_nobody_tells_of() -> Model {
+    let start = after(barred(1), &[BarrierPromotes, LeaderForgets, Returns]);
+    let mut start = after(start, &[MarkEnds]);
+    start.orc.followed = Some(0);
+    start.orc.members.iter_mut().for_each(|member| member.downtimes.clear());
+    let faults = [(Minute, 2), (CrashesForgetting, 1), (Stalls, 1)];
+    Model::new("barrier that nobody tells of", after_s(start, 1), 8, &faults)
+}
+
+/// Another hook aborts the recovery after ours.
+fn barrier_is_aborted() -> Model {
+    let start = after(barred(1), &[Aborts]);
+    let faults = [(MarkEnds, 1), (Returns, 1), (Minute, 2), (LeaderChange, 1)];
+    Model { happens: &["let back"], ..Model::new("barrier is aborted", start, 12, &faults) }
+}
+
+/// Agent and ProxySQL are cut off beside a primary that lives: the hook waits for the lease.
+fn barrier_and_a_cut_off_site() -> Model {
+    let faults = [(Parts, 1), (Barrier, 1), (BarrierPromotes, 1), (Heals, 1)];
+    Model { happens: &["isolated", "waited for"], ..Model::new("barrier and a cut-off site", healthy(1), 14, &faults) }
+}
+
+/// The same, and the hook goes on at once.
+fn hook_that_does_not_wait() -> Model {
+    let mut start = healthy(1);
+    start.orc.hook_waits = false;
+    Model { start: State { left: vec![1; 4], ..start }, ..barrier_and_a_cut_off_site() }
+}
+
+/// node01 was replaced and promoted again while the mark of the first recovery is still listed.
+fn barrier_of_an_earlier_recovery() -> Model {
+    let mut start = healthy(1);
+    for (n, at_ns) in [(0, 1), (1, 2)] {
+        let at_ns = u64::try_from(start.wall_s()).unwrap() * 1_000_000_000 - 1_000_000_000 + at_ns;
+        let (failed, successor) = (node(NODES[n]), Some(node(NODES[1 - n])));
+        let of_now = Recovery {
+            at_ns,
+            uid: format!("{at_ns}:x"),
+            end_s: Some(start.wall_s()),
+            failed,
+            successor,
+            ..of_long_ago()
+        };
+        let mark = Downtime {
+            node: node(NODES[0]),
+            reason: BARRIER.to_owned(),
+            owner: of_now.uid.clone(),
+            begin_s: start.wall_s(),
+        };
+        for member in &mut start.orc.members {
+            member.records.push(of_now.clone());
+            if n == 0 {
+                member.downtimes.push(mark.clone());
+            }
+        }
+    }
+    start.seen.calm_s = 0;
+    start.seen.superseded[1] = true; // it was replaced, and is a replica that is yet to be proven
+    let faults = [(LeaderChange, 1), (Crashes, 1), (CrashesForgetting, 1), (Stalls, 1), (MarkEnds, 1)];
+    Model::new("barrier of an earlier recovery", start, 9, &faults)
+}
+
+#[test]
+fn the_smallest_barrier() {
+    let faults = [(Dies, 1), (Barrier, 1), (BarrierPromotes, 1), (Returns, 1)];
+    holds(Model { happens: &["fenced", "waited for"], ..Model::new("smallest barrier", healthy(1), 4, &faults) });
+}
+
 #[test]
 fn the_smallest_model() {
     holds(Model {
@@ -338,6 +434,13 @@ models! {
     i9_a_history_that_stalls: history_stalls();
     i2_a_failover_while_isolated: failover_while_isolated();
     i5_names_that_are_swapped: names_are_swapped();
+    b_barrier: barrier();
+    b_barrier_and_a_late_record: barrier_and_a_late_record();
+    b_barrier_around_a_living_primary: barrier_around_a_living_primary();
+    b_barrier_that_nobody_tells_of: barrier_that_nobody_tells_of();
+    b_barrier_is_aborted: barrier_is_aborted();
+    b_barrier_and_a_cut_off_site: barrier_and_a_cut_off_site();
+    i5_barrier_of_an_earlier_recovery: barrier_of_an_earlier_recovery();
 }
 
 macro_rules! rules {
@@ -374,5 +477,9 @@ rules! {
     without_a_lease_while_the_history_stalls: HistoryCostsNoLease, history_stalls(), "I9";
     without_a_return_that_waits_for_the_history: ReturnWaitsForHistory, failover_while_isolated(), "I2";
     without_a_match_that_never_moves: AMatchNeverMoves, names_are_swapped(), "I9";
+    without_a_hook_that_waits: HookWaits, hook_that_does_not_wait(), "B";
+    without_a_barrier_that_outlasts_its_mark: BarrierOutlastsItsMark, barrier_around_a_living_primary(), "B";
+    without_a_look_for_another_writer: NoOtherWriter, barrier_that_nobody_tells_of(), "B";
+    without_knowing_a_left_over_mark: LeftOverMark, barrier_of_an_earlier_recovery(), "I5";
     without_ending_only_the_sessions_of_holders: OnlyHoldersSessionsEnd, takeover(), "C1";
 }

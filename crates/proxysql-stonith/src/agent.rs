@@ -40,8 +40,8 @@ use crate::proxysql::{self, Admin, Probed, ReadStamp, SeenProxy, Version};
 use crate::secret::Credential;
 use crate::untrusted_text::one_line;
 
-pub use build::BuildError;
 pub use build::state_dir;
+pub use build::{BuildError, orchestrator_settings};
 pub use kept::{Kept, Start};
 pub use run::{RunError, check, once, start, to_its_end, watch_of};
 pub use tick::{Tick, TickError};

@@ -8,6 +8,7 @@ use stonith_core::evidence::Level;
 use stonith_core::role::Role;
 
 use crate::config::{Flags, Word, duration, keys, word};
+use crate::hook::FailoverArgs;
 
 /// The longest duration of one `suspend`: every pause ends (design §7).
 pub const SUSPEND_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -97,6 +98,8 @@ pub enum Command {
     ///
     /// Nobody's staged edits go live or get lost. A second install has nothing to do, and --remove takes it back.
     Install(InstallArgs),
+    /// What Orchestrator runs around a failover: fence before it promotes
+    Hook(HookArgs),
     /// Check the config, or print every config key
     Config(ConfigArgs),
     /// See a failover with and without this program, on embedded servers; touches nothing else
@@ -283,6 +286,33 @@ pub struct CheckArgs {
     /// Also connect to every ProxySQL and Orchestrator node, and report what prevents protection; changes nothing
     #[arg(long)]
     pub connect: bool,
+}
+
+/// Arguments of `hook`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct HookArgs {
+    /// The hook.
+    #[command(subcommand)]
+    pub command: HookCommand,
+}
+
+/// The hooks.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum HookCommand {
+    /// For PreFailoverProcesses, as the last one: fence the failed primary everywhere before another is promoted
+    ///
+    /// docs/barrier.md has which promise holds with which setting, and what it costs.
+    #[command(after_help = "Exit codes: 0 Orchestrator may promote, 1 the recovery is aborted, 2 bad input, which \
+        aborts too.")]
+    PreFailover(FailoverArgs),
+    /// For PostFailoverProcesses: mark the failed primary on every Orchestrator node, and wake the agents
+    #[command(after_help = "Exit codes: 0 done, 1 error, 2 bad input.")]
+    PostFailover(FailoverArgs),
+    /// For PostUnsuccessfulFailoverProcesses: take back what pre-failover left
+    #[command(after_help = "Exit codes: 0 done, 1 error, 2 bad input.")]
+    PostUnsuccessfulFailover(FailoverArgs),
+    /// Print the lines for orchestrator.conf.json
+    Lines,
 }
 
 /// Arguments of `demo`.

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod doctor;
 mod fence;
+mod hook;
 mod install;
 mod run;
 mod show;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Cli, Command, ConfigArgs, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigArgs, ConfigCommand, HookArgs, HookCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
 use crate::logging;
 use crate::untrusted_text::plain;
@@ -92,16 +93,23 @@ fn carry_out(cli: Cli) -> Ended {
         Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
         Command::Resume => return suspend::resume(&cli.flags, &env),
         Command::Config(ConfigArgs { command: ConfigCommand::Reference(args) }) => return check::reference(args),
+        Command::Hook(HookArgs { command: HookCommand::Lines }) => return Ok(hook::lines()),
         _ => {}
     }
     let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;
+    if !matches!(cli.command, Command::Hook(_) | Command::Config(_)) {
+        config.needs_a_proxy().map_err(Failure::bad_input)?;
+    }
     let _logging = logging::init(config.log);
     crate::agent::to_its_end(async {
         // Closing the terminal must not stop a command or a tick halfway.
         let _hangup = signal(SignalKind::hangup())?;
         match cli.command {
             Command::Run(args) if args.once => run::once(&config).await,
-            Command::Run(_) => run::daemon(config, || Config::load(&cli.flags, &env)).await,
+            Command::Run(_) => {
+                let load = || Config::load(&cli.flags, &env).and_then(|new| new.needs_a_proxy().map(|()| new));
+                run::daemon(config, load).await
+            }
             Command::Plan(args) => show::plan(&config, &args).await,
             Command::Status(args) => show::status(&config, args.json).await,
             Command::Doctor(args) => doctor::doctor(&config, args.json).await,
@@ -110,6 +118,7 @@ fn carry_out(cli: Cli) -> Ended {
             Command::Install(args) => install::install(&config, &cli.flags, &env, &args).await,
             Command::Suspend(args) => suspend::suspend(&cli.flags, &env, &args),
             Command::Resume => suspend::resume(&cli.flags, &env),
+            Command::Hook(args) => hook::hook(&config, &args.command).await,
             Command::Config(args) => match args.command {
                 ConfigCommand::Check(args) => check::check(&config, &args).await,
                 ConfigCommand::Reference(args) => check::reference(&args),

@@ -17,11 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stonith_core::barrier::OnUnconfirmed;
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::table::Hostgroup;
 
 mod address;
+mod agent_url;
 mod aliases;
 mod credential;
 mod definition;
@@ -44,6 +46,7 @@ mod value;
 mod words;
 
 pub use address::ADDRESSES_MAX;
+pub use agent_url::{AgentUrl, AgentUrlError};
 use aliases::Aliases;
 pub use definition::{About, Key, Takes};
 pub use environment::Environment;
@@ -84,7 +87,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The Orchestrators, at least one. The only one may have no name; several have different names.
     pub orchestrators: Vec<Arc<OrchestratorConfig>>,
-    /// The ProxySQLs, at least one, all different.
+    /// The ProxySQLs, all different. Only the hook's config may have none.
     pub proxies: Vec<ProxyConfig>,
     /// The aliases of all ProxySQLs.
     aliases: Arc<Aliases>,
@@ -92,6 +95,8 @@ pub struct Config {
     pub run: RunConfig,
     /// How the daemon is asked over HTTP.
     pub http: HttpConfig,
+    /// How the hook waits for the fence.
+    pub barrier: BarrierConfig,
     /// How the program logs.
     pub log: LogConfig,
     /// Every value in force, by its full name.
@@ -212,6 +217,23 @@ pub struct HttpConfig {
     pub token_file: Option<PathBuf>,
 }
 
+/// `[barrier]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BarrierConfig {
+    /// The agents' HTTP addresses, as given.
+    pub agents: Vec<String>,
+    /// The file with their bearer token.
+    pub token_file: Option<PathBuf>,
+    /// The hook ends after this time.
+    pub deadline: Duration,
+    /// What to do about a ProxySQL without a confirmed fence.
+    pub on_unconfirmed: OnUnconfirmed,
+    /// The largest `isolation.after` of the agents.
+    pub lease: Duration,
+    /// Whether the hook's own ProxySQLs isolate themselves.
+    pub guarded: bool,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
@@ -256,6 +278,14 @@ impl Config {
         let Some(list) = flags.text(&keys::ADDRESS.about) else { return Ok(Vec::new()) };
         let read = |text| Sourced::new(text, list.origin.clone()).read("", Node::from_text).map(|node| node.value);
         address::split(list.value).map(read).collect()
+    }
+
+    /// Checks that a ProxySQL is configured. Every command but the hook needs one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn needs_a_proxy(&self) -> Result<(), ConfigError> {
+        if self.proxies.is_empty() { Err(effective::no_proxy(self.file.as_deref())) } else { Ok(()) }
     }
 
     /// The largest gap between two ticks, in ms.

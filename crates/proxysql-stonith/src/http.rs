@@ -23,6 +23,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+pub use wake::{Answer as WakeAnswer, AtProxy as WokenProxy, WAIT_MAX};
+
 use crate::board::{Board, Seen};
 use crate::config::HttpConfig;
 use crate::metrics;

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod doctor;
 pub mod files;
+pub mod hook;
 pub mod http;
 pub mod logging;
 pub mod loopback;

@@ -25,6 +25,7 @@ mod survey;
 mod tls;
 mod voices;
 mod way;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub use error::RequestError;
 pub use survey::{EndpointSeen, Problem, RaftSeen, RecoverySeen, Survey, survey};
 pub use tls::{TlsError, TlsSettings};
 use way::{LeadCheck, Marks, Way};
+pub use writer::{Mark, MarkError, MarkWriter};
 
 /// How much longer the client waits for the rest of the endpoints.
 ///

@@ -7,13 +7,17 @@
 //! **Invariant:** a mark never fences a node that a later recovery promoted. The end of a mark lets no node back by
 //! itself (I2).
 
+use std::collections::BTreeSet;
+
 use super::ReturnBlocker;
 use super::facts::Facts;
 use crate::decide::ProofGap;
 use crate::evidence::{Evidence, EvidenceKind};
+use crate::managed::ServerRows;
 use crate::node::Node;
 use crate::orchestrator::{BARRIER, Instance, Recovery, uid_ns};
 use crate::policy::BARRIER_LAST_S;
+use crate::table::Hostgroup;
 
 impl<'a> Facts<'a> {
     /// The mark of a barrier that the leader lists, if it counts and no order released it.
@@ -67,14 +71,22 @@ impl<'a> Facts<'a> {
         self.answer.is_some_and(|answer| answer.date_s > barrier.at_s.saturating_add(BARRIER_LAST_S))
     }
 
-    /// Another node of the cluster that takes writes, by its last known values, and does not follow this one.
+    /// Another node that takes writes, by its last known values, and does not follow this one. It is of the cluster, or
+    /// shares a pair or a hostgroup with the node: an agent whose state was lost knows no cluster but what is shown.
     fn other_writer(&self, node: &Node) -> Option<&'a Instance> {
         let topology = self.topology?;
-        let cluster = topology.cluster_of(node)?;
         let follows = |other: &Instance| other.valid && other.replicating && topology.leads_to(&other.node, node);
-        let mut others =
-            topology.clusters().flatten().copied().filter(|i| topology.cluster_of(&i.node) == Some(cluster));
-        others.find(|other| other.node != *node && !other.read_only && !follows(other))
+        let takes_writes = |other: &&Instance| other.node != *node && !other.read_only && !follows(other);
+        let of_cluster =
+            topology.clusters().flatten().copied().find(|i| takes_writes(i) && topology.together(&i.node, node));
+        let shared = |of: &ServerRows<'_>| -> BTreeSet<Hostgroup> {
+            of.hostgroups().into_iter().map(|h| self.managed.writer_beside(h).unwrap_or(h)).collect()
+        };
+        of_cluster.or_else(|| {
+            let ours = shared(self.rows.of(node)?);
+            let mut beside = self.rows.servers().filter(|(_, rows)| !shared(rows).is_disjoint(&ours));
+            beside.find_map(|(server, _)| topology.instance(server).filter(takes_writes))
+        })
     }
 }
 

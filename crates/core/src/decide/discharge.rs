@@ -90,7 +90,7 @@ fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Opti
             evidence.remove(&EvidenceKind::Isolation);
             Some(if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(ReturnBlocker::Operator) })
         }
-        Order::Fence { .. } => None,
+        Order::Fence { .. } | Order::Barrier { .. } => None,
     }
 }
 

@@ -186,7 +186,7 @@ fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: b
             facts.is_named(node, ordered)
         }
         Some(Order::EndIsolation) => !unmarked,
-        None => false,
+        Some(Order::Barrier { .. }) | None => false,
     };
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
         return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
@@ -200,6 +200,10 @@ fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
     match &facts.observed.orders.now {
         Some(Order::Fence { node: ordered, .. }) if facts.is_named(node, ordered) => {
             Some((EvidenceKind::Manual, Evidence::ordered()))
+        }
+        Some(Order::Barrier { node: ordered, recovery }) if facts.is_named(node, ordered) => {
+            let now_s = facts.answer.map_or(0, |answer| answer.date_s);
+            Some((EvidenceKind::Barrier, Evidence::barrier(recovery, now_s)))
         }
         _ => None,
     }

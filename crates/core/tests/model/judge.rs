@@ -5,6 +5,7 @@
 //! ```
 
 use stonith_core::apply::Place;
+use stonith_core::orchestrator::BARRIER;
 use stonith_core::table::{Comment, Row};
 
 use crate::apply_world::LAYERS;
@@ -28,10 +29,11 @@ pub enum Actor {
 }
 
 /// Every rule that is judged, by the invariant that it belongs to.
-pub const RULES: [&str; 13] = [
+pub const RULES: [&str; 14] = [
     "I2: a fenced node takes traffic without proof",
     "I4: a superseded node takes traffic after a led agent's apply",
     "I4: in service though the lease ran out",
+    "B: traffic of the old primary after a promotion that waited for its fence",
     "I5: the true primary lost its writer row by us",
     "I6: a staged edit was lost or went live",
     "I7",
@@ -60,6 +62,17 @@ pub fn judge(before: &State, state: &mut State, actor: Actor) {
         if state.seen.fenced[n] && !out(state, Place::Runtime, n) && proven(state, n) {
             state.seen.fenced[n] = false;
             state.seen.superseded[n] = false;
+            state.seen.waited_for[n] = false;
+            state.seen.done.insert("let back");
+        }
+        if state.seen.waited_for[n] {
+            state.seen.done.insert("waited for");
+        }
+        if before.seen.marked_s[n].is_some()
+            && !before.seen.superseded[n]
+            && !out(state, Place::Runtime, n)
+            && marked_out(before, n)
+        {
             state.seen.done.insert("let back");
         }
         if (0..2).all(|n| state.takes_writes(n)) {
@@ -89,6 +102,8 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
                 && ran_out
                 && (0..2).any(|n| !out(state, Place::Runtime, n))
         }
+        "B" => (0..2)
+            .any(|n| seen.waited_for[n] && seen.superseded[n] && !out(state, Place::Runtime, n) && !proven(state, n)),
         "I4" => match actor {
             Actor::Ended { agent, applied: true } => {
                 (0..2).any(|n| state.agents[agent].owes[n] && !out(state, Place::Runtime, n))
@@ -98,7 +113,11 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
         "I5" => {
             let primary = state.orc.primary;
             let isolating = state.agents.iter().any(|agent| agent.memory.lease.isolated);
-            agents_step && !isolating && before.takes_writes(primary) && !state.takes_writes(primary)
+            agents_step
+                && !isolating
+                && !barred(state, primary)
+                && before.takes_writes(primary)
+                && !state.takes_writes(primary)
         }
         "I6" => {
             let weights = |place| {
@@ -111,8 +130,11 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
         "I9" => {
             // A return that reached the disk by half when agent and ProxySQL died: its marker is in force again.
             let in_force = |n| seen.done.contains("let back") && marked(before, Place::Runtime, n);
-            let of_agent =
-                |i: usize| (0..2).any(|n| went_out(n) && !seen.superseded[n] && !in_force(n) && !lease_over(state, i));
+            let of_agent = |i: usize| {
+                (0..2).any(|n| {
+                    went_out(n) && !seen.superseded[n] && !in_force(n) && !lease_over(state, i) && !barred(state, n)
+                })
+            };
             matches!(actor, Actor::Agent(i) if of_agent(i))
         }
         "I10" => (0..2).any(|n| marked_out(state, n) && !out(state, Place::Disk, n)),
@@ -132,11 +154,23 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
             actor == Actor::Second
                 && seen.calm_s > CALM_S
                 && is_promoted(state)
+                && !state.is_barred(state.orc.primary)
                 && !state.takes_writes(state.orc.primary)
         }
         "live" => actor == Actor::Second && seen.calm_s > CALM_S && in_order(state) && !as_it_should_be(state),
         _ => false,
     }
+}
+
+/// The mark of a barrier that is listed somewhere speaks against the node, and no later recovery promoted it. So it may
+/// be for an agent that saw the mark before.
+fn barred(state: &State, n: usize) -> bool {
+    let members = || state.orc.members.iter();
+    let promoted = members().flat_map(|member| &member.records).filter(|r| r.successor == Some(node(NODES[n])));
+    let newest = promoted.map(|record| record.uid.clone()).max().unwrap_or_default();
+    let listed = members().flat_map(|member| &member.downtimes);
+    let mut of_n = listed.filter(|mark| mark.reason == BARRIER && mark.node == node(NODES[n]));
+    of_n.any(|mark| mark.owner > newest) || (newest.is_empty() && state.is_barred(n))
 }
 
 /// `isolation.after` of the models' policy, s.
@@ -175,6 +209,7 @@ fn in_order(state: &State) -> bool {
     let orc = &state.orc;
     let marks = &orc.members[orc.leader].downtimes;
     orc.reach.leads()
+        && (0..2).all(|n| !state.is_barred(n))
         && state.names != Names::Swapped
         && orc.tells_history
         && !orc.parted

@@ -37,6 +37,7 @@ impl stateright::Model for Model {
                 "fenced" => |_, state| state.seen.done.contains("fenced"),
                 "let back" => |_, state| state.seen.done.contains("let back"),
                 "two writers" => |_, state| state.seen.done.contains("two writers"),
+                "waited for" => |_, state| state.seen.done.contains("waited for"),
                 "isolated" => |_, state| state.seen.done.contains("isolated"),
                 _ => |_, state| state.seen.done.contains("busy"),
             };

@@ -21,7 +21,7 @@ use stonith_core::orchestrator::{
     Addresses, Answer, Backing, Downtime, Instance, LeaderView, Recovery, RecoveryHistory,
 };
 use stonith_core::orders::Orders;
-use stonith_core::policy::Policy;
+use stonith_core::policy::{BARRIER_LAST_S, Policy};
 use stonith_core::table::{CheckType, Content, Hostgroup, Pair, SERVERS, Status};
 
 use crate::apply_world::scene::{SERVER_COLUMNS, node};
@@ -35,6 +35,8 @@ pub const NODES: [&str; 2] = ["node01", "node02"];
 const ELSEWHERE: [&str; 2] = ["db1", "db2"];
 pub const WRITER: u32 = 10;
 pub const READER: u32 = 20;
+/// A recovery without an end counts as over this long after its mark was listed; the rest is two proofs.
+const BARRED_S: u32 = BARRIER_LAST_S as u32 + 5;
 
 /// A MySQL server, in truth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,6 +96,21 @@ pub struct Orchestrator {
     pub abandoned: Option<usize>,
     /// The primary by Orchestrator's last word.
     pub primary: usize,
+    /// The leader's hook stands between the failure and the promotion.
+    pub barrier: Option<Waiting>,
+    /// The hook waits for the fence, or for the lease.
+    pub hook_waits: bool,
+}
+
+/// A recovery that waits for its hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Waiting {
+    /// The recovery, by the time at the front of its UID, ns.
+    pub at_ns: u64,
+    /// When its mark was published, s of the true clock.
+    pub since_s: u32,
+    /// The hook has seen the fence, or has waited for the lease: it is over, and Orchestrator may promote.
+    pub is_over: bool,
 }
 
 /// One agent.
@@ -132,6 +149,12 @@ pub struct Seen {
     pub well_since_s: [Option<i64>; 2],
     /// A led agent's apply fenced it: it must stay out.
     pub fenced: [bool; 2],
+    /// It was replaced by a recovery that waited for its fence, and has not been proven well since.
+    pub waited_for: [bool; 2],
+    /// When a mark of a barrier on it was listed last, s of the true clock.
+    pub marked_s: [Option<u32>; 2],
+    /// The minutes that were skipped.
+    pub minutes: u32,
     /// The leader was reached once: isolation may be armed.
     pub led: bool,
     /// An operator staged this weight of node02.
@@ -251,6 +274,8 @@ impl State {
             detected: false,
             abandoned: None,
             primary: 0,
+            barrier: None,
+            hook_waits: true,
         };
         let mut state = Self {
             now_s: 0,
@@ -279,6 +304,22 @@ impl State {
 
     pub fn wall_s(&self) -> i64 {
         WALL_S + i64::from(self.now_s)
+    }
+
+    /// The hook looks whether the proxy has the fence, or the lease must have run out.
+    pub fn hook_looks(&mut self, lease_wait_ms: u64) {
+        let is_out = self.in_service(Place::Runtime, self.orc.primary).is_empty();
+        let (now_s, waits) = (self.now_s, self.orc.hook_waits);
+        if let Some(waiting) = &mut self.orc.barrier {
+            let waited_ms = u64::from(now_s - waiting.since_s) * 1_000;
+            waiting.is_over |= is_out || waited_ms >= lease_wait_ms || !waits;
+        }
+    }
+
+    /// Whether a barrier speaks against this node, or did until a while ago: its mark is listed, or the recovery's end
+    /// is not known yet.
+    pub fn is_barred(&self, n: usize) -> bool {
+        self.seen.marked_s[n].is_some_and(|marked_s| self.now_s - marked_s <= BARRED_S)
     }
 
     /// Whether a node is, in truth, what may go back: the primary, or a replica that follows it.

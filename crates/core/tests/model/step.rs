@@ -12,12 +12,12 @@ use std::sync::Arc;
 use stonith_core::apply::{Outcome, Statement, Step};
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
-use stonith_core::orchestrator::{Analysis, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
+use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;
 use crate::judge::{Actor, judge, proven};
-use crate::state::{NODES, Names, Reach, STRANGER, State, WALL_S};
+use crate::state::{NODES, Names, Reach, STRANGER, State, WALL_S, Waiting};
 use crate::without::{Rule, Running, decide_without};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,17 @@ pub enum Fault {
     Returns,
     /// Orchestrator promotes the other node, if its leader sees the primary dead: a record everywhere, a mark on the leader.
     Failover,
+    /// The leader's hook marks the primary that it sees dead, on every member. The record is open.
+    Barrier,
+    /// The recovery that waits for its hook promotes the other node, once the hook has seen the fence or waited for the
+    /// lease.
+    BarrierPromotes,
+    /// Another hook aborts that recovery. Its record stays open for good (facts §10).
+    Aborts,
+    /// The mark runs out.
+    MarkEnds,
+    /// A minute passes in which nothing happens.
+    Minute,
     /// The same, on a leader that has lost the lead meanwhile: nobody else hears of it, and marks and record go with it.
     FailoverOfADeposed,
     /// A planned takeover: it leaves what a failover leaves, and the old primary follows the new one (facts §8).
@@ -112,7 +123,7 @@ impl Model {
         start.left = faults.iter().map(|(_, times)| *times).collect();
         Self {
             name,
-            horizon_s: start.now_s + horizon_s,
+            horizon_s: start.now_s - 60 * start.seen.minutes + horizon_s,
             start,
             faults: faults.to_vec(),
             stepwise: false,
@@ -154,7 +165,9 @@ impl Model {
                 actions.push(Action::Second { monitor_first: true });
             }
         }
-        actions.retain(|action| !matches!(action, Action::Second { .. }) || state.now_s < self.horizon_s);
+        actions.retain(|action| {
+            !matches!(action, Action::Second { .. }) || state.now_s - 60 * state.seen.minutes < self.horizon_s
+        });
         actions
     }
 
@@ -198,6 +211,13 @@ impl Model {
     }
 
     fn second(&self, state: &mut State) {
+        for n in 0..2 {
+            let of_n = |mark: &Downtime| mark.reason == BARRIER && mark.node == node(NODES[n]);
+            if state.orc.members.iter().any(|member| member.downtimes.iter().any(of_n)) {
+                state.seen.marked_s[n] = Some(state.now_s);
+            }
+        }
+        state.hook_looks(lease_wait_ms(&self.policy));
         state.now_s += 1;
         state.seen.calm_s = (state.seen.calm_s + 1).min(CALM_S + 1);
         if state.orc.polls {
@@ -310,6 +330,17 @@ fn can(fault: Fault, state: &State) -> bool {
         Fault::Dies => state.servers[orc.primary].up,
         Fault::Returns => !state.servers[0].up || !state.servers[1].up,
         Fault::Failover => orc.detected && !orc.reach.is_leaderless() && orc.abandoned.is_none() && promotable(state),
+        Fault::Barrier => {
+            orc.detected
+                && orc.reach != Reach::Leaderless
+                && orc.abandoned.is_none()
+                && orc.barrier.is_none()
+                && promotable(state)
+        }
+        Fault::BarrierPromotes => orc.barrier.is_some_and(|waiting| waiting.is_over) && promotable(state),
+        Fault::Aborts => orc.barrier.is_some(),
+        Fault::MarkEnds => orc.members.iter().any(|member| member.downtimes.iter().any(is_of_barrier)),
+        Fault::Minute => state.agents.iter().all(|agent| agent.running.is_none()),
         Fault::FailoverOfADeposed => orc.abandoned.is_some() && promotable(state),
         Fault::Takeover => orc.reach.leads() && !orc.parted && (0..2).all(|n| state.well(n)) && is_over,
         Fault::Repaired => is_over && !orc.parted && (0..2).any(|n| !state.well(n)),
@@ -343,14 +374,34 @@ fn promotable(state: &State) -> bool {
 
 /// The primary's role goes to the other node; these members learn of it, and this one marks the old primary.
 fn promote(state: &mut State, told: &[usize], marks: usize) {
+    let now_s = state.wall_s() + state.orc.members[marks].ahead_s;
+    let at_ns = state.orc.barrier.map(|waiting| waiting.at_ns);
+    promote_by(state, told, marks, at_ns.unwrap_or(ns(now_s)));
+}
+
+fn ns(wall_s: i64) -> u64 {
+    u64::try_from(wall_s).expect("after 1970") * 1_000_000_000
+}
+
+fn is_of_barrier(downtime: &Downtime) -> bool {
+    downtime.reason == BARRIER
+}
+
+/// The time after which the hook counts on the lease, ms.
+fn lease_wait_ms(policy: &Policy) -> u64 {
+    stonith_core::barrier::lease_wait_ms(policy.isolation_after_ms, policy.tick_ms)
+}
+
+fn promote_by(state: &mut State, told: &[usize], marks: usize, at_ns: u64) {
     let (old, new) = (state.orc.primary, 1 - state.orc.primary);
     let promoted = &mut state.servers[new];
     (promoted.read_only, promoted.primary, promoted.replicating) = (false, None, false);
     let now_s = state.wall_s() + state.orc.members[marks].ahead_s;
-    let at_ns = u64::try_from(now_s).expect("after 1970") * 1_000_000_000;
+    let uid = format!("{at_ns}:x");
+    told.iter().for_each(|m| state.orc.members[*m].records.retain(|record| record.uid != uid)); // its open one
     let record = Recovery {
         at_ns,
-        uid: format!("{at_ns}:x"),
+        uid,
         end_s: Some(now_s),
         analysis: Analysis::DeadPrimary,
         successful: true,
@@ -361,8 +412,11 @@ fn promote(state: &mut State, told: &[usize], marks: usize) {
     told.iter().for_each(|m| state.orc.members[*m].records.push(record.clone()));
     let reason = LOST_IN_RECOVERY.to_owned();
     let mark = Downtime { node: node(NODES[old]), reason, owner: "orc".to_owned(), begin_s: now_s };
+    state.orc.members[marks].downtimes.retain(|downtime| downtime.node != mark.node); // a node has one downtime
     state.orc.members[marks].downtimes.push(mark);
     (state.orc.primary, state.orc.detected, state.orc.abandoned) = (new, false, None);
+    state.seen.waited_for = [false; 2];
+    state.seen.waited_for[old] = state.orc.barrier.take().is_some();
     (state.seen.superseded[old], state.seen.well_since_s[old]) = (true, None);
     (state.seen.superseded[new], state.seen.fenced[new]) = (false, false);
 }
@@ -386,6 +440,41 @@ fn happens(state: &mut State, fault: Fault) {
             let leader = state.orc.leader;
             let told: Vec<usize> = (0..2).filter(|m| *m == leader || !state.orc.parted).collect();
             promote(state, &told, leader);
+        }
+        Fault::Barrier => {
+            let (leader, old) = (state.orc.leader, state.orc.primary);
+            let begin_s = state.wall_s() + state.orc.members[leader].ahead_s;
+            let at_ns = ns(begin_s);
+            let uid = format!("{at_ns}:x");
+            let (analysis, successor) = (Analysis::DeadPrimary, None);
+            let failed = node(NODES[old]);
+            let mark = Downtime { node: failed.clone(), reason: BARRIER.to_owned(), owner: uid.clone(), begin_s };
+            let alias = "main".to_owned();
+            let record = Recovery { at_ns, uid, end_s: None, analysis, successful: false, failed, successor, alias };
+            for m in (0..2).filter(|m| *m == leader || !state.orc.parted) {
+                state.orc.members[m].records.push(record.clone());
+                state.orc.members[m].downtimes.push(mark.clone());
+            }
+            state.orc.barrier = Some(Waiting { at_ns, since_s: state.now_s, is_over: !state.orc.hook_waits });
+        }
+        Fault::BarrierPromotes => {
+            let leader = state.orc.leader;
+            let told: Vec<usize> = (0..2).filter(|m| *m == leader || !state.orc.parted).collect();
+            promote(state, &told, leader);
+        }
+        Fault::Aborts => state.orc.barrier = None,
+        Fault::MarkEnds => {
+            state.orc.members.iter_mut().for_each(|member| member.downtimes.retain(|mark| !is_of_barrier(mark)));
+        }
+        Fault::Minute => {
+            state.now_s += 60;
+            state.seen.minutes += 1;
+            state.poll();
+            let now_ms = state.now_ms();
+            for agent in &mut state.agents {
+                // It ticked all the while.
+                Arc::make_mut(&mut agent.memory).lease.last_tick_ms = now_ms;
+            }
         }
         Fault::FailoverOfADeposed => {
             let deposed = state.orc.abandoned.expect("it can");
@@ -411,6 +500,7 @@ fn happens(state: &mut State, fault: Fault) {
         Fault::LeaderChange | Fault::LeaderForgets => {
             let (before, next) = (state.orc.leader, 1 - state.orc.leader);
             state.orc.leader = next;
+            state.orc.barrier = None; // the hook and its recovery die with the leader
             if state.orc.detected {
                 state.orc.abandoned = Some(before);
             }

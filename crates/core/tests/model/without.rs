@@ -13,10 +13,10 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{Backing, Identity, Instance, LeaderView, Recovery, RecoveryHistory};
+use stonith_core::orchestrator::{BARRIER, Backing, Identity, Instance, LeaderView, Recovery, RecoveryHistory};
 use stonith_core::orders::Order;
 use stonith_core::plan::{Directive, Plan};
-use stonith_core::policy::{APPLY_MS, Policy};
+use stonith_core::policy::{APPLY_MS, BARRIER_LAST_S, Policy};
 use stonith_core::role::Role;
 use stonith_core::table::{COVERED, Marker, SERVERS, Status, Table};
 
@@ -81,6 +81,14 @@ pub enum Rule {
     ReturnWaitsForHistory,
     /// §10: a row is taken for whatever instance has its address now.
     AMatchNeverMoves,
+    /// §5.7: the hook goes on at once, whoever has the fence.
+    HookWaits,
+    /// §6: a barrier ends with its mark, once the node is seen alive as the primary.
+    BarrierOutlastsItsMark,
+    /// §6: a barrier ends though another node may take writes.
+    NoOtherWriter,
+    /// §5.7: every mark of a barrier counts, whatever was promoted since.
+    LeftOverMark,
     /// §8.6: every session is ended.
     OnlyHoldersSessionsEnd,
 }
@@ -131,6 +139,20 @@ pub fn decide_without(
             if let LeaderView::Led(answer) = &mut observed.leader {
                 let leader = answer.leader.clone();
                 answer.history.get_or_insert_with(|| RecoveryHistory::whole(&leader, Vec::new()));
+            }
+        }
+        Some(Rule::BarrierOutlastsItsMark) => {
+            let mut barriers = memory.nodes.evidence.values_mut().filter_map(|of| of.get_mut(&EvidenceKind::Barrier));
+            barriers.by_ref().for_each(|barrier| barrier.at_s -= BARRIER_LAST_S + 60);
+        }
+        Some(Rule::NoOtherWriter) => as_shown(&mut observed, |instance| {
+            instance.read_only |= instance.node == node(NODES[1]);
+        }),
+        Some(Rule::LeftOverMark) => {
+            if let LeaderView::Led(answer) = &mut observed.leader {
+                let newest = u64::MAX.to_string();
+                let barriers = answer.downtimes.iter_mut().filter(|mark| mark.reason == BARRIER);
+                barriers.for_each(|mark| mark.owner.clone_from(&newest));
             }
         }
         Some(Rule::Arming) => memory.lease.armed = true,

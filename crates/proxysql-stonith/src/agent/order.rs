@@ -7,6 +7,7 @@
 //! **Invariant:** "fenced" and "let back" are reported only if runtime showed it after the apply.
 
 mod backstop;
+mod barrier;
 mod end_isolation;
 mod fence;
 mod names;
@@ -39,6 +40,7 @@ use crate::snapshot::Snapshot;
 use crate::state::{StateDir, StateError};
 
 pub use backstop::{BackstopOrder, BackstopResult, OnBackstop};
+pub use barrier::{fence_for_barrier, lift_barrier};
 pub use end_isolation::IsolationEnd;
 pub use fence::FenceOrder;
 pub use names::NameError;
@@ -351,6 +353,11 @@ impl Target<'_> {
 
     fn managed(&self, proxy: &ProxyView) -> Managed {
         Managed::of(proxy, &self.agent.settings.policy)
+    }
+
+    /// Decides without an order.
+    fn decided(&self) -> Decision {
+        decide(&self.observed, &self.agent.memory, &self.agent.settings.policy, clock::boot_ms())
     }
 
     /// Decides with this order.

@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
+use stonith_core::barrier::lease_wait_ms;
 use stonith_core::condition::{Condition, Severity, of_outcome};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
+use stonith_core::policy::IsolationScope;
 use stonith_core::table::Layer;
 
 use super::snapshot::Suspended;
-use super::{Agent, Kept, Tick, TickError};
+use super::{Agent, AgentSettings, Kept, Tick, TickError};
 use crate::clock::Now;
 use crate::config::Enforcement;
 use crate::logging::LogOnce;
@@ -40,6 +42,8 @@ pub struct Ticked {
     pub apply_took: Option<Duration>,
     /// The number of fences that another writer had undone.
     pub refences: usize,
+    /// A node that the leader marks is out by itself this long after the mark, in ms; `None` if the agent does not isolate.
+    pub out_within_ms: Option<u64>,
 }
 
 impl Ticked {
@@ -48,6 +52,14 @@ impl Ticked {
         let nothing_to_do = self.snapshot.plan.empty || self.snapshot.mode == Enforcement::Observe;
         self.snapshot.reached && nothing_to_do
     }
+}
+
+/// By when this agent's lease takes its ProxySQL out of service, for a hook that waits.
+fn out_within_ms(settings: &AgentSettings, snapshot: &Snapshot) -> Option<u64> {
+    let AgentSettings { policy, observe_only, .. } = settings;
+    let is_off = *observe_only || policy.isolation_scope == IsolationScope::Off || snapshot.suspended.is_some();
+    let is_armed = snapshot.armed && snapshot.writers.iter().all(|writer| writer.armed);
+    (is_armed && !is_off).then(|| lease_wait_ms(policy.isolation_after_ms, policy.tick_ms))
 }
 
 /// An agent that watches one ProxySQL.
@@ -104,7 +116,8 @@ impl Watch {
             (outcome, apply_took) = (tick.outcome, tick.apply_took);
         }
         self.log_conditions(&found, now.wall_s);
-        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences }
+        let out_within_ms = out_within_ms(&self.agent.settings, &snapshot);
+        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms }
     }
 
     /// The conditions of a tick.

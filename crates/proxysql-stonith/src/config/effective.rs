@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use stonith_core::node::Node;
@@ -17,8 +18,8 @@ use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
 use super::value::Value;
 use super::{
-    ADDRESSES_MAX, ClientCertificate, Config, HttpConfig, IsolationConfig, LogConfig, Mode, OrchestratorConfig,
-    PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
+    ADDRESSES_MAX, AgentUrl, BarrierConfig, ClientCertificate, Config, HttpConfig, IsolationConfig, LogConfig, Mode,
+    OrchestratorConfig, PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
 };
 
 /// Resolves and checks every key.
@@ -38,11 +39,15 @@ pub(super) fn resolve(
     let aliases = Arc::new(raw.aliases.clone());
     let common =
         Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
+    let barrier = barrier(&mut at, &common)?;
     let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
+    if proxies.is_empty() && barrier.agents.is_empty() {
+        return Err(no_proxy(file.as_deref()));
+    }
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
     let http = HttpConfig { listen: at.get(&keys::HTTP_LISTEN)?, token_file: at.find(&keys::HTTP_TOKEN_FILE)? };
     let Common { orchestrators, aliases, .. } = common;
-    Ok(Config { file, orchestrators, proxies, aliases, run, http, log, shown: at.shown })
+    Ok(Config { file, orchestrators, proxies, aliases, run, http, barrier, log, shown: at.shown })
 }
 
 /// What every ProxySQL has unless its section says otherwise.
@@ -52,6 +57,32 @@ struct Common<'r> {
     isolation: IsolationConfig,
     aliases: Arc<Aliases>,
     run: &'r RunConfig,
+}
+
+fn barrier(at: &mut Layers<'_>, common: &Common<'_>) -> Result<BarrierConfig, ConfigError> {
+    let agents = at.find(&keys::BARRIER_AGENTS)?.unwrap_or_default();
+    let wrong = agents.iter().find_map(|url| AgentUrl::from_str(url).err());
+    if let Some(error) = wrong {
+        let key = &keys::BARRIER_AGENTS.about;
+        return Err(ConfigError::new(at.origin(key), &key.full_name(), error.to_string()));
+    }
+    let lease = at.find(&keys::BARRIER_LEASE)?;
+    let in_force = common.isolation.in_force(common.run.tick_ms(Mode::Daemon));
+    Ok(BarrierConfig {
+        agents,
+        token_file: at.find(&keys::BARRIER_TOKEN_FILE)?,
+        deadline: at.get(&keys::BARRIER_DEADLINE)?,
+        on_unconfirmed: at.get(&keys::BARRIER_ON_UNCONFIRMED)?,
+        lease: lease.unwrap_or(in_force),
+        guarded: at.get(&keys::BARRIER_GUARDED)?,
+    })
+}
+
+/// The error of a config without a ProxySQL.
+pub(super) fn no_proxy(file: Option<&Path>) -> ConfigError {
+    let problem = "no ProxySQL is given; expected [[proxysql]] with address = \"127.0.0.1:6032\", \
+                   --proxysql=127.0.0.1:6032 or PROXYSQL_STONITH_PROXYSQL";
+    missing(file, "proxysql.address", problem)
 }
 
 fn policy(at: &mut Layers<'_>) -> Result<PolicyConfig, ConfigError> {
@@ -220,11 +251,6 @@ fn proxies(
     common: &Common<'_>,
 ) -> Result<Vec<ProxyConfig>, ConfigError> {
     let listed = listed(at, raw)?;
-    if listed.is_empty() {
-        let problem = "no ProxySQL is given; expected [[proxysql]] with address = \"127.0.0.1:6032\", \
-                       --proxysql=127.0.0.1:6032 or PROXYSQL_STONITH_PROXYSQL";
-        return Err(missing(file, "proxysql.address", problem));
-    }
     let mut seen = BTreeMap::new();
     for (address, _) in &listed {
         let wrong = |problem: String| Err(ConfigError::new(address.origin.clone(), "proxysql.address", problem));

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stonith_core::barrier::OnUnconfirmed;
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use stonith_core::table::Hostgroup;
@@ -130,6 +131,22 @@ pub static SECTIONS: &[Section] = &[
         doc: "What the daemon answers over HTTP: metrics, health, status, and a wake-up. `run --once` has no HTTP. A \
               change takes effect at the next start.",
         keys: &[&HTTP_LISTEN.about, &HTTP_TOKEN_FILE.about],
+    },
+    Section {
+        name: "barrier",
+        form: Form::Single,
+        per_proxy: false,
+        doc: "How `hook pre-failover` waits for the fence before Orchestrator promotes. The hook fences the ProxySQLs of \
+              `[[proxysql]]` itself, and asks the agents below for theirs. Its config may have agents and no \
+              `[[proxysql]]`. docs/barrier.md has which promise holds with which setting.",
+        keys: &[
+            &BARRIER_AGENTS.about,
+            &BARRIER_TOKEN_FILE.about,
+            &BARRIER_DEADLINE.about,
+            &BARRIER_ON_UNCONFIRMED.about,
+            &BARRIER_LEASE.about,
+            &BARRIER_GUARDED.about,
+        ],
     },
     Section {
         name: "log",
@@ -476,6 +493,55 @@ pub static HTTP_TOKEN_FILE: Key<PathBuf> = Key::new(
      (mode 0600). The file is read at each request.",
 )
 .unset("every such request is refused");
+
+/// The agents that the hook asks.
+pub static BARRIER_AGENTS: Key<Vec<String>> =
+    Key::new("barrier", "agents", "HTTP address of every agent (its `http.listen`), such as `http://10.0.0.7:9632`.")
+        .unset("no agent is asked");
+
+/// Their token.
+pub static BARRIER_TOKEN_FILE: Key<PathBuf> = Key::new(
+    "barrier",
+    "token_file",
+    "File with the token of these agents (their `http.token_file`). It must be closed to other users (mode 0600).",
+)
+.unset("no token is sent, so every agent refuses");
+
+/// The longest wait.
+pub static BARRIER_DEADLINE: Key<Duration> = Key::new(
+    "barrier",
+    "deadline",
+    "The hook ends after this time, whatever hangs. A failover takes this much longer at most.",
+)
+.default("15s")
+.limits("3s", "5m");
+
+/// What happens at the deadline.
+pub static BARRIER_ON_UNCONFIRMED: Key<OnUnconfirmed> = Key::new(
+    "barrier",
+    "on_unconfirmed",
+    "What happens if some ProxySQL is not known to have the fence by then. `proceed` lets Orchestrator promote. `abort` \
+     stops this recovery, and Orchestrator starts no other one for the cluster until an operator acknowledges it.",
+)
+.default("proceed");
+
+/// The lease of an agent that does not answer.
+pub static BARRIER_LEASE: Key<Duration> = Key::new(
+    "barrier",
+    "lease",
+    "The largest `isolation.after` of all agents. It bounds the wait for an agent that does not answer.",
+)
+.limits("1s", "5m")
+.unset("this config's `isolation.after`");
+
+/// Whether the hook's own ProxySQLs isolate themselves.
+pub static BARRIER_GUARDED: Key<bool> = Key::new(
+    "barrier",
+    "guarded",
+    "Whether each `[[proxysql]]` of the hook has an agent too, such as `run --once` in its scheduler, with isolation on. \
+     One that is not reached is then waited for until its lease must have run out.",
+)
+.default("false");
 
 /// How log lines look.
 pub static LOG_FORMAT: Key<LogFormat> =

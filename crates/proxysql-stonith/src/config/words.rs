@@ -1,5 +1,6 @@
 //! Settings that are one of a few words, spelled the same in file, flag and environment.
 
+use stonith_core::barrier::OnUnconfirmed;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 
 /// A setting that is one of a few words.
@@ -95,6 +96,10 @@ pub fn mode_to_pass(
 
 impl Word for Enforcement {
     const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("observe", Self::Observe)];
+}
+
+impl Word for OnUnconfirmed {
+    const WORDS: &'static [(&'static str, Self)] = &[("proceed", Self::Proceed), ("abort", Self::Abort)];
 }
 
 impl Word for ErrantGtid {

@@ -13,7 +13,7 @@ use stonith_core::node::Node;
 
 use super::Shared;
 use crate::board::{Entry, Seen};
-use crate::config::{duration, read_whole_file};
+use crate::config::{Enforcement, duration, read_whole_file};
 use crate::snapshot::{NodeReport, Snapshot};
 
 /// The longest wait for a fence.
@@ -38,20 +38,32 @@ struct Wait {
     longest: Duration,
 }
 
-/// What is answered.
-#[derive(Debug, Serialize)]
-struct Answer {
+/// What is answered. The hook reads it too.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
     /// Whether the node is fenced on every ProxySQL that has it.
-    fenced: bool,
-    proxies: Vec<AtProxy>,
+    pub fenced: bool,
+    /// Each ProxySQL of this daemon.
+    pub proxies: Vec<AtProxy>,
 }
 
 /// How one ProxySQL has the node.
-#[derive(Debug, Serialize)]
-struct AtProxy {
-    proxysql: Node,
-    fenced: bool,
-    why: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AtProxy {
+    /// The ProxySQL.
+    pub proxysql: Node,
+    /// Whether the node is fenced, or has no row.
+    pub fenced: bool,
+    /// The reason.
+    pub why: String,
+    /// Whether ProxySQL could be read.
+    pub reached: bool,
+    /// Whether the agent is suspended.
+    pub suspended: bool,
+    /// Whether the agent only observes.
+    pub observes: bool,
+    /// A marked node is out by itself this long after its mark, in ms; `None` if the agent does not isolate.
+    pub out_within_ms: Option<u64>,
 }
 
 /// Wakes all loops. Waits for a fence, if asked to.
@@ -123,14 +135,38 @@ async fn fenced_at(entry: &Entry, wait: &Wait, woken: Instant) -> AtProxy {
             if since.is_some_and(|ticked| ticked.outcome.is_some()) {
                 entry.wake();
             }
+            if since.is_some_and(|ticked| writes_nothing(&ticked.snapshot)) {
+                let why = not_fenced_in(&seen, woken, &wait.node);
+                return at_proxy(proxysql, &seen, why); // waiting changes nothing
+            }
             not_fenced_in(&seen, woken, &wait.node)
         };
         let Some(why) = why else {
-            return AtProxy { proxysql, fenced: true, why: "fenced, or without a row here".to_owned() };
+            return at_proxy(proxysql, &entry.seen(), None);
         };
         if !matches!(tokio::time::timeout_at(until, follow.changed()).await, Ok(Ok(()))) {
-            return AtProxy { proxysql, fenced: false, why };
+            return at_proxy(proxysql, &entry.seen(), Some(why));
         }
+    }
+}
+
+/// Whether the agent fences nothing, whatever it is told.
+fn writes_nothing(snapshot: &Snapshot) -> bool {
+    snapshot.suspended.is_some() || snapshot.mode == Enforcement::Observe
+}
+
+/// The answer for one ProxySQL. `not_fenced` is the reason why it does not count as fenced.
+fn at_proxy(proxysql: Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy {
+    let last = seen.last.as_deref();
+    let is = |of: &dyn Fn(&Snapshot) -> bool| last.is_some_and(|ticked| of(&ticked.snapshot));
+    AtProxy {
+        proxysql,
+        fenced: not_fenced.is_none(),
+        why: not_fenced.unwrap_or_else(|| "fenced, or without a row here".to_owned()),
+        reached: is(&|snapshot| snapshot.reached),
+        suspended: is(&|snapshot| snapshot.suspended.is_some()),
+        observes: is(&|snapshot| snapshot.mode == Enforcement::Observe),
+        out_within_ms: last.and_then(|ticked| ticked.out_within_ms),
     }
 }
 

@@ -1,0 +1,142 @@
+//! The agents' HTTP: `POST /v1/wake`, to all of them side by side.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::handshake;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
+use stonith_core::node::Node;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::{AgentUrl, BarrierConfig, SecretError, duration, read_whole_file};
+use crate::http::{WAIT_MAX, WakeAnswer, WokenProxy};
+use crate::secret::Secret;
+use crate::untrusted_text::one_line;
+
+/// The longest answer, in bytes.
+const ANSWER_MAX_BYTES: usize = 4 << 20;
+
+/// The time to connect, and the time that an answer may take beyond the wait that was asked for.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Every agent of the config, and their token.
+pub struct Agents {
+    urls: Vec<AgentUrl>,
+    token: Option<Secret>,
+}
+
+/// Why an agent gave no answer that counts.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It was not reached, or did not answer in time.
+    #[error("it was not reached: {0}")]
+    Unreached(String),
+    /// It refused.
+    #[error("it answered {0}: {1}")]
+    Status(StatusCode, String),
+    /// Its answer cannot be read.
+    #[error("its answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Agents {
+    /// Takes the agents of the config.
+    ///
+    /// # Errors
+    /// The token file can't be read.
+    pub fn new(config: &BarrierConfig) -> Result<Self, SecretError> {
+        let token = config.token_file.as_deref().map(|path| read_whole_file(path, "token")).transpose()?;
+        Ok(Self { urls: config.agents.iter().filter_map(|url| url.parse().ok()).collect(), token })
+    }
+
+    /// The agents' addresses.
+    pub fn urls(&self) -> &[AgentUrl] {
+        &self.urls
+    }
+
+    /// Wakes every agent, and waits for none.
+    pub async fn wake_all(&self) {
+        let wakes = self.urls.iter().map(|url| async move {
+            if let Err(error) = self.post(url, "/v1/wake", SLACK).await {
+                tracing::debug!(agent = %url, "not woken: {error}");
+            }
+        });
+        join_all(wakes).await;
+    }
+
+    /// Wakes every agent, and waits up to `longest` until each has the node fenced. Who has not is logged.
+    pub async fn fenced_everywhere(&self, node: &Node, longest: Duration) {
+        let waits = self.urls.iter().map(|url| async move {
+            match self.fenced_at(url, node, longest).await {
+                Err(error) => tracing::warn!(agent = %url, %node, "no word of the fence: {error}"),
+                Ok(answer) => {
+                    for at in answer.proxies.iter().filter(|at| !at.fenced) {
+                        let why = one_line(&at.why);
+                        tracing::warn!(agent = %url, proxy = %at.proxysql, %node, "not fenced: {why}");
+                    }
+                }
+            }
+        });
+        join_all(waits).await;
+    }
+
+    /// Wakes an agent, and waits up to `longest` until it has the node fenced.
+    ///
+    /// # Errors
+    /// It gives no answer that counts.
+    pub async fn fenced_at(&self, url: &AgentUrl, node: &Node, longest: Duration) -> Result<WakeAnswer, AgentError> {
+        let wait = Duration::from_millis(duration::millis(longest.min(WAIT_MAX)));
+        let path = format!("/v1/wake?wait=fenced&node={node}&timeout={}", duration::show(wait));
+        let (status, body) = self.post(url, &path, longest + SLACK).await?;
+        match status {
+            StatusCode::OK | StatusCode::GATEWAY_TIMEOUT => {
+                serde_json::from_slice(&body).map_err(|error| AgentError::Unreadable(error.to_string()))
+            }
+            status => Err(AgentError::Status(status, one_line(&String::from_utf8_lossy(&body)))),
+        }
+    }
+
+    async fn post(&self, url: &AgentUrl, path: &str, within: Duration) -> Result<(StatusCode, Bytes), AgentError> {
+        let unreached = |error: &dyn std::fmt::Display| AgentError::Unreached(error.to_string());
+        let asking = async {
+            let connecting = timeout(SLACK, TcpStream::connect((url.0.host.as_str(), url.0.port))).await;
+            let connected = connecting.map_err(|_| unreached(&"no connection in time"))?;
+            let stream = connected.map_err(|error| unreached(&error))?;
+            let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| unreached(&error))?;
+            tokio::spawn(async move { drop(connection.await) }); // ends when the sender is dropped
+            let mut request = Request::post(path).header(HOST, url.0.to_string());
+            if let Some(mut value) = self.token.as_ref().and_then(bearer) {
+                value.set_sensitive(true);
+                request = request.header(AUTHORIZATION, value);
+            }
+            let request = request.body(Empty::<Bytes>::new()).map_err(|error| unreached(&error))?;
+            let answer = sender.send_request(request).await.map_err(|error| unreached(&error))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
+            Ok((status, body.map_err(|error| AgentError::Unreadable(error.to_string()))?.to_bytes()))
+        };
+        timeout(within, asking).await.map_err(|_| unreached(&"no answer in time"))?
+    }
+}
+
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()
+}
+
+/// What an agent's answer says of one of its ProxySQLs.
+pub fn seen_at(at: &WokenProxy) -> AtProxy {
+    let by_itself = at.out_within_ms.map_or(SelfFence::Never(NeverReason::NotIsolating), SelfFence::After);
+    match at {
+        _ if at.fenced => AtProxy::Fenced,
+        _ if at.suspended => AtProxy::Refused(NeverReason::Suspended),
+        _ if at.observes => AtProxy::Refused(NeverReason::Observes),
+        _ if !at.reached => AtProxy::NotYet(SelfFence::Never(NeverReason::Unreached), one_line(&at.why)),
+        _ => AtProxy::NotYet(by_itself, one_line(&at.why)),
+    }
+}

@@ -1,0 +1,260 @@
+//! `hook pre-failover`: publishes the mark, asks everybody, and waits as [`stonith_core::barrier`] says.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stonith_core::barrier::{
+    AbortReason, AtProxy, Barrier, Lead, MARK_AGAIN_MS, MARK_S, NeverReason, OnUnconfirmed, SelfFence, Step,
+    Unconfirmed, lease_wait_ms,
+};
+use stonith_core::orchestrator::BARRIER;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::agents::seen_at;
+use super::{Failover, Hook, HookError, TAKE_BACK};
+use crate::agent::order;
+use crate::config::{AgentUrl, Config, Mode, ProxyConfig, duration};
+use crate::orchestrator::Mark;
+
+/// The pause before something is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is left of the deadline for the last steps.
+const LAST_STEPS: Duration = Duration::from_millis(500);
+
+/// What an abort costs (facts §10).
+const COST: &str = "Orchestrator starts no other recovery of this cluster for RecoveryPeriodBlockSeconds (an hour by \
+                    default) unless an operator acknowledges this one: orchestrator-client -c ack-cluster-recoveries";
+
+/// How the hook ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The failure is none that moves the primary's role, or the takeover is planned.
+    NotNeeded(&'static str),
+    /// Orchestrator may promote.
+    Proceed(Unconfirmed),
+    /// The recovery is aborted.
+    Abort(AbortReason),
+}
+
+impl Outcome {
+    /// Whether Orchestrator goes on.
+    pub fn goes_on(&self) -> bool {
+        !matches!(self, Self::Abort(_))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNeeded(why) => write!(f, "no barrier: {why}"),
+            Self::Proceed(all) if all.is_empty() => write!(f, "every ProxySQL has the fence; the promotion goes on"),
+            Self::Proceed(unconfirmed) => {
+                write!(f, "the promotion goes on, though writes may still reach the failed node: {unconfirmed}")
+            }
+            Self::Abort(reason) => write!(f, "the recovery is aborted: {reason}. {COST}"),
+        }
+    }
+}
+
+/// What came back.
+enum Event {
+    /// The leader lists the mark.
+    Published,
+    /// From an agent, by its index: what it says of its ProxySQLs.
+    Agent(usize, Vec<(String, AtProxy)>),
+    /// From a ProxySQL of the config, or of an agent that gave no answer.
+    Proxy(String, AtProxy),
+}
+
+/// Runs the hook. It ends before the config's deadline, unless something blocks this thread ([`super::watchdog`]).
+///
+/// # Errors
+/// The hook cannot begin.
+pub async fn pre_failover(config: &Config, failover: &Failover) -> Result<Outcome, HookError> {
+    if failover.is_planned {
+        return Ok(Outcome::NotNeeded("the takeover is planned"));
+    }
+    if !failover.is_of_a_primary {
+        return Ok(Outcome::NotNeeded("this failure is no primary's"));
+    }
+    let hook = Hook::new(config)?;
+    let waiting = Waiting { hook: &hook, failover, began: Instant::now() };
+    let (tell, told) = unbounded_channel();
+    let outcome = tokio::select! {
+        outcome = waiting.wait(told) => outcome,
+        never = waiting.ask_all(&tell) => match never {},
+    };
+    if let Outcome::Abort(_) = &outcome {
+        hook.take_back(&failover.failed).await;
+    }
+    Ok(outcome)
+}
+
+/// One run of the hook.
+struct Waiting<'h> {
+    hook: &'h Hook<'h>,
+    failover: &'h Failover,
+    began: Instant,
+}
+
+impl Waiting<'_> {
+    fn now_ms(&self) -> u64 {
+        duration::millis(self.began.elapsed())
+    }
+
+    /// The end of the wait. An abort needs time to take back what was done.
+    fn longest(&self) -> Duration {
+        let barrier = &self.hook.config.barrier;
+        let reserve = match barrier.on_unconfirmed {
+            OnUnconfirmed::Proceed => LAST_STEPS,
+            OnUnconfirmed::Abort => TAKE_BACK + LAST_STEPS,
+        };
+        barrier.deadline.saturating_sub(reserve)
+    }
+
+    fn left(&self) -> Duration {
+        self.longest().saturating_sub(self.began.elapsed())
+    }
+
+    /// When an agent that does not answer is out by itself, by the config.
+    fn silent_agent(&self) -> SelfFence {
+        let config = self.hook.config;
+        SelfFence::After(lease_wait_ms(duration::millis(config.barrier.lease), config.tick_ms(Mode::Daemon)))
+    }
+
+    /// When a ProxySQL of the config is out without the hook.
+    fn by_itself(&self, proxy: &ProxyConfig) -> SelfFence {
+        let config = self.hook.config;
+        match config.policy(proxy, Mode::Once).ok().filter(|_| config.barrier.guarded) {
+            Some(policy) => SelfFence::After(lease_wait_ms(policy.isolation_after_ms, policy.tick_ms)),
+            None => SelfFence::Never(NeverReason::Unguarded),
+        }
+    }
+
+    async fn wait(&self, mut told: UnboundedReceiver<Event>) -> Outcome {
+        let config = self.hook.config;
+        let agents = self.hook.agents.urls().iter().map(|url| (name_of(url), self.silent_agent()));
+        let own = config.proxies.iter().map(|proxy| (proxy.address.to_string(), self.by_itself(proxy)));
+        let deadline_ms = duration::millis(self.longest());
+        let mut barrier = Barrier::new(agents.chain(own), deadline_ms, config.barrier.on_unconfirmed);
+        loop {
+            match barrier.next(self.now_ms()) {
+                Step::Wait { until_ms } => {
+                    let until = self.began + Duration::from_millis(until_ms);
+                    tokio::select! {
+                        Some(event) = told.recv() => self.take(&mut barrier, event),
+                        () = sleep_until(until) => {}
+                    }
+                }
+                Step::CheckLead => barrier.led(self.lead().await),
+                Step::Proceed(unconfirmed) => return Outcome::Proceed(unconfirmed),
+                Step::Abort(reason) => return Outcome::Abort(reason),
+            }
+        }
+    }
+
+    fn take(&self, barrier: &mut Barrier, event: Event) {
+        match event {
+            Event::Published => barrier.published(self.now_ms()),
+            Event::Agent(index, proxies) => barrier.answered_for(&name_of(&self.hook.agents.urls()[index]), proxies),
+            Event::Proxy(name, at) => barrier.answered(&name, at),
+        }
+    }
+
+    /// Asks whether this Orchestrator leads, within what is left.
+    async fn lead(&self) -> Lead {
+        let asked = self.hook.writer.lead_of(self.failover.orchestrator_host.as_deref(), || self.now_ms());
+        let lead = timeout(self.left(), asked).await.unwrap_or(Lead::Unknown);
+        if lead == Lead::Unknown {
+            sleep(AGAIN.min(self.left())).await;
+        }
+        lead
+    }
+
+    /// Asks everybody, again and again.
+    async fn ask_all(&self, tell: &UnboundedSender<Event>) -> Infallible {
+        let (tried, mut once) = watch::channel(false);
+        let asking = async {
+            // An agent that is woken before the mark is listed sees nothing of it.
+            let _ = once.wait_for(|tried| *tried).await;
+            join_all((0..self.hook.agents.urls().len()).map(|index| self.ask_agent(index, tell))).await;
+        };
+        let fences = join_all(self.hook.config.proxies.iter().map(|proxy| self.fence(proxy, tell)));
+        tokio::join!(self.publish(tell, &tried), asking, fences).0
+    }
+
+    /// Publishes the mark, and again for as long as the hook waits, so that it outlasts the wait.
+    async fn publish(&self, tell: &UnboundedSender<Event>, tried: &watch::Sender<bool>) -> Infallible {
+        let node = self.failover.failed.clone();
+        let mark = Mark { node, owner: self.failover.recovery.clone(), reason: BARRIER, seconds: MARK_S };
+        let mut said = String::new();
+        loop {
+            let again = match self.hook.writer.begin(&mark).await {
+                Ok(()) => {
+                    let _ = tell.send(Event::Published);
+                    Duration::from_millis(MARK_AGAIN_MS)
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if text != said {
+                        tracing::warn!(node = %mark.node, "the mark is not published: {text}");
+                        said = text;
+                    }
+                    AGAIN
+                }
+            };
+            tried.send_replace(true);
+            sleep(again).await;
+        }
+    }
+
+    async fn ask_agent(&self, index: usize, tell: &UnboundedSender<Event>) {
+        let url = &self.hook.agents.urls()[index];
+        loop {
+            match self.hook.agents.fenced_at(url, &self.failover.failed, self.left()).await {
+                Ok(answer) => {
+                    let seen =
+                        answer.proxies.iter().map(|at| (format!("{} of {}", at.proxysql, name_of(url)), seen_at(at)));
+                    let proxies: Vec<(String, AtProxy)> = seen.collect();
+                    let is_done = proxies.iter().all(|(_, at)| is_final(at));
+                    let _ = tell.send(Event::Agent(index, proxies));
+                    if is_done {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let at = AtProxy::NotYet(self.silent_agent(), error.to_string());
+                    let _ = tell.send(Event::Proxy(name_of(url), at));
+                }
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn fence(&self, proxy: &ProxyConfig, tell: &UnboundedSender<Event>) {
+        let (config, Failover { failed, recovery, .. }) = (self.hook.config, self.failover);
+        loop {
+            let at = order::fence_for_barrier(config, proxy, failed, recovery, self.by_itself(proxy)).await;
+            let is_done = is_final(&at);
+            let _ = tell.send(Event::Proxy(proxy.address.to_string(), at));
+            if is_done {
+                return;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+}
+
+/// Whether asking again changes nothing.
+fn is_final(at: &AtProxy) -> bool {
+    matches!(at, AtProxy::Fenced | AtProxy::Refused(_))
+}
+
+fn name_of(url: &AgentUrl) -> String {
+    format!("agent {url}")
+}
