@@ -97,7 +97,9 @@ pub enum OnUnconfirmed {
 /// What the leader check at this Orchestrator came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lead {
-    /// It was not asked, or gave no answer that counts.
+    /// It was not asked.
+    NotAsked,
+    /// It gave no answer that counts.
     Unknown,
     /// It led at this time, in ms.
     Held(u64),
@@ -123,7 +125,7 @@ pub enum Step {
         /// The time, in ms.
         until_ms: u64,
     },
-    /// Every ProxySQL has the fence. Ask once more whether this Orchestrator leads.
+    /// The wait for ProxySQLs is over. Ask whether this Orchestrator leads.
     CheckLead,
     /// Exit 0.
     Proceed(Unconfirmed),
@@ -181,7 +183,7 @@ impl Barrier {
         on_unconfirmed: OnUnconfirmed,
     ) -> Self {
         let proxies = proxies.into_iter().map(|(name, by_itself)| (name, AtProxy::Silent(by_itself))).collect();
-        Self { proxies, published_ms: None, lead: Lead::Unknown, deadline_ms, on_unconfirmed }
+        Self { proxies, published_ms: None, lead: Lead::NotAsked, deadline_ms, on_unconfirmed }
     }
 
     /// Takes in that the leader lists the mark. `at_ms` is the time when that was confirmed; the first time counts.
@@ -222,7 +224,7 @@ impl Barrier {
             return Step::Wait { until_ms: self.wait_until_ms(now_ms) };
         }
         let lead_unknown = !matches!(self.lead, Lead::Held(_));
-        if !is_over && lead_unknown {
+        if lead_unknown && (!is_over || self.lead == Lead::NotAsked) {
             return Step::CheckLead;
         }
         let unconfirmed = Unconfirmed { proxies: self.unconfirmed(now_ms), lead_unknown };
@@ -321,9 +323,13 @@ mod tests {
             let mut proceeding = barrier(by_itself, OnUnconfirmed::Proceed);
             proceeding.published(0);
             assert_eq!(proceeding.next(14_999), Step::Wait { until_ms: 15_000 });
+            assert_eq!(proceeding.next(15_000), Step::CheckLead, "asked once");
+            proceeding.led(Lead::Unknown);
             let Step::Proceed(unconfirmed) = proceeding.next(15_000) else { panic!() };
             assert_eq!((unconfirmed.proxies.len(), unconfirmed.lead_unknown), (2, true), "{unconfirmed}");
-            assert!(aborts(&barrier(by_itself, OnUnconfirmed::Abort).next(15_000)));
+            let mut strict = barrier(by_itself, OnUnconfirmed::Abort);
+            strict.led(Lead::Held(15_000));
+            assert!(aborts(&strict.next(15_000)));
         }
     }
 
@@ -354,6 +360,8 @@ mod tests {
         let mut strict = barrier(AFTER, OnUnconfirmed::Abort);
         ["a", "b"].into_iter().for_each(|name| strict.answered(name, AtProxy::Fenced));
         assert_eq!(strict.next(14_999), Step::CheckLead);
+        strict.led(Lead::Unknown);
+        assert_eq!(strict.next(14_999), Step::CheckLead, "asked again while there is time");
         assert!(aborts(&strict.next(15_000)));
     }
 

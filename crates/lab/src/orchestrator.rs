@@ -49,6 +49,8 @@ pub struct Settings {
     pub prefix: String,
     /// User and password for basic auth.
     pub auth: Option<(String, String)>,
+    /// Whether the user may only read, so that each change is refused (`isAuthorizedForAction`).
+    pub is_read_only: bool,
     /// Whether a dead primary is failed over automatically.
     pub auto_failover: bool,
     /// The shortest downtime after a recovery: 60 s (facts §8).
@@ -75,6 +77,7 @@ impl Default for Settings {
             listen: Ipv4Addr::LOCALHOST.into(),
             prefix: String::new(),
             auth: None,
+            is_read_only: false,
             auto_failover: false,
             downtime_ends_after: Duration::from_secs(60),
             raft: true,

@@ -135,7 +135,7 @@ impl Inner {
                 self.unknown.push(path.to_owned());
                 Reply::not_found()
             }
-            Some((By::Raft, ..)) if !self.leads(member) => Reply::error("Unauthorized"),
+            Some((By::Raft, ..)) if !self.leads(member) || self.settings.is_read_only => Reply::error("Unauthorized"),
             Some(_) if !self.settings.raft && route_path.starts_with("raft-") => no_raft(route_path),
             Some((By::Leader, ..)) if self.is_without_database && route_path != "routed-leader-check" => {
                 Reply::logged_error("dial tcp 127.0.0.1:3306: connect: connection refused")

@@ -91,8 +91,8 @@ impl Agents {
     /// # Errors
     /// It gives no answer that counts.
     pub async fn fenced_at(&self, url: &AgentUrl, node: &Node, longest: Duration) -> Result<WakeAnswer, AgentError> {
-        let wait = Duration::from_millis(duration::millis(longest.min(WAIT_MAX)));
-        let path = format!("/v1/wake?wait=fenced&node={node}&timeout={}", duration::show(wait));
+        let wait_ms = duration::millis(longest.min(WAIT_MAX));
+        let path = format!("/v1/wake?wait=fenced&node={node}&timeout={wait_ms}ms");
         let (status, body) = self.post(url, &path, longest + SLACK).await?;
         match status {
             StatusCode::OK | StatusCode::GATEWAY_TIMEOUT => {

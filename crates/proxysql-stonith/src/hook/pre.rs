@@ -169,7 +169,7 @@ impl Waiting<'_> {
     /// Asks whether this Orchestrator leads, within what is left.
     async fn lead(&self) -> Lead {
         let asked = self.hook.writer.lead_of(self.failover.orchestrator_host.as_deref(), || self.now_ms());
-        let lead = timeout(self.left(), asked).await.unwrap_or(Lead::Unknown);
+        let lead = timeout(self.left().max(AGAIN), asked).await.unwrap_or(Lead::Unknown);
         if lead == Lead::Unknown {
             sleep(AGAIN.min(self.left())).await;
         }

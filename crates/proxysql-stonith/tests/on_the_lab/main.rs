@@ -2,6 +2,7 @@
 
 #![cfg(feature = "demo")]
 
+mod barrier;
 mod bytes;
 mod clusters;
 mod commands;
