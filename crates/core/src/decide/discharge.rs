@@ -179,7 +179,9 @@ fn ended_by_proof(
         return Err(ReturnBlocker::Operator);
     }
     if let (Role::Primary, Some(barrier)) = (role, evidence.get(&EvidenceKind::Barrier)) {
-        facts.barrier_is_over(node, barrier).inspect_err(|_| drop(next.proofs.remove(node)))?;
+        facts.barrier_is_over(node, barrier).inspect_err(|_| {
+            next.proofs.remove(node);
+        })?;
     }
     if !proven_twice(next, node, role, now_ms) {
         return Err(ReturnBlocker::SecondProof(role));
