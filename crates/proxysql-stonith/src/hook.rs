@@ -135,19 +135,14 @@ pub async fn post_unsuccessful_failover(config: &Config, failover: &Failover) ->
     Ok(())
 }
 
-/// The lines for orchestrator.conf.json, in the order in which the hooks must run. `program` is how it is called.
+/// The lines for orchestrator.conf.json. The hook before a promotion is the last of its list: what runs after it delays
+/// the promotion beyond the mark. The variables `ORC_*` tell it all, so no placeholder is needed.
 pub fn orchestrator_lines(program: &str) -> String {
-    let line = |key: &str, hook: &str, more: &str| {
-        format!(
-            "\"{key}\": [\n  \"{program} hook {hook} --failed-host={{failedHost}} --failed-port={{failedPort}} \
-             --failure-type={{failureType}} --recovery-uid={{recoveryUID}} --command={{command}}{more}\"\n],\n"
-        )
-    };
-    let successor = " --successor-host={successorHost} --successor-port={successorPort}";
-    [
-        line("PreFailoverProcesses", "pre-failover", ""),
-        line("PostFailoverProcesses", "post-failover", successor),
-        line("PostUnsuccessfulFailoverProcesses", "post-unsuccessful-failover", ""),
-    ]
-    .concat()
+    let hooks = [
+        ("PreFailoverProcesses", "pre-failover"),
+        ("PostFailoverProcesses", "post-failover"),
+        ("PostUnsuccessfulFailoverProcesses", "post-unsuccessful-failover"),
+    ];
+    let line = |(key, hook): (&str, &str)| format!("\"{key}\": [\"{program} hook {hook}\"],\n");
+    hooks.map(line).concat()
 }

@@ -67,6 +67,24 @@ fn every_finding_of_doctor_has_its_row_in_the_docs_and_no_other_has_one() {
     assert_eq!(files, CHECKS.len() + 3, "a file for each check, and those that gather, hold the facts and report");
 }
 
+/// The agent only reads at Orchestrator.
+#[test]
+fn only_the_hook_reaches_the_requests_that_change_something_at_orchestrator() {
+    fn users(folder: &Path, into: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                users(&path, into);
+            } else if std::fs::read_to_string(&path).unwrap().contains("MarkWriter") {
+                into.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    users(&root().join("crates/proxysql-stonith/src"), &mut found);
+    assert_eq!(found, ["hook.rs", "orchestrator.rs", "writer.rs"].map(str::to_owned).into());
+}
+
 #[test]
 fn the_readmes_two_commands_and_ci_are_the_same() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();

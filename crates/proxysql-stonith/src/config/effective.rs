@@ -18,8 +18,8 @@ use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
 use super::value::Value;
 use super::{
-    ADDRESSES_MAX, AgentUrl, BarrierConfig, ClientCertificate, Config, HttpConfig, IsolationConfig, LogConfig, Mode,
-    OrchestratorConfig, PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
+    ADDRESSES_MAX, AgentUrl, BarrierConfig, ClientCertificate, Config, DEFAULT_ISOLATION_AFTER, HttpConfig,
+    IsolationConfig, LogConfig, Mode, OrchestratorConfig, PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
 };
 
 /// Resolves and checks every key.
@@ -39,8 +39,8 @@ pub(super) fn resolve(
     let aliases = Arc::new(raw.aliases.clone());
     let common =
         Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
-    let barrier = barrier(&mut at, &common)?;
     let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
+    let barrier = barrier(&mut at, &common, &proxies)?;
     if proxies.is_empty() && barrier.agents.is_empty() {
         return Err(no_proxy(file.as_deref()));
     }
@@ -59,7 +59,7 @@ struct Common<'r> {
     run: &'r RunConfig,
 }
 
-fn barrier(at: &mut Layers<'_>, common: &Common<'_>) -> Result<BarrierConfig, ConfigError> {
+fn barrier(at: &mut Layers<'_>, common: &Common<'_>, proxies: &[ProxyConfig]) -> Result<BarrierConfig, ConfigError> {
     let agents = at.find(&keys::BARRIER_AGENTS)?.unwrap_or_default();
     let wrong = agents.iter().find_map(|url| AgentUrl::from_str(url).err());
     if let Some(error) = wrong {
@@ -67,13 +67,14 @@ fn barrier(at: &mut Layers<'_>, common: &Common<'_>) -> Result<BarrierConfig, Co
         return Err(ConfigError::new(at.origin(key), &key.full_name(), error.to_string()));
     }
     let lease = at.find(&keys::BARRIER_LEASE)?;
-    let in_force = common.isolation.in_force(common.run.tick_ms(Mode::Daemon));
+    let isolations = proxies.iter().map(|proxy| &proxy.isolation).chain([&common.isolation]);
+    let largest = isolations.map(|isolation| isolation.in_force(common.run.tick_ms(Mode::Daemon))).max();
     Ok(BarrierConfig {
         agents,
         token_file: at.find(&keys::BARRIER_TOKEN_FILE)?,
         deadline: at.get(&keys::BARRIER_DEADLINE)?,
         on_unconfirmed: at.get(&keys::BARRIER_ON_UNCONFIRMED)?,
-        lease: lease.unwrap_or(in_force),
+        lease: lease.or(largest).unwrap_or(DEFAULT_ISOLATION_AFTER),
         guarded: at.get(&keys::BARRIER_GUARDED)?,
     })
 }

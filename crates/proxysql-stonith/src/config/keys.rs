@@ -532,14 +532,14 @@ pub static BARRIER_LEASE: Key<Duration> = Key::new(
     "The largest `isolation.after` of all agents. It bounds the wait for an agent that does not answer.",
 )
 .limits("1s", "5m")
-.unset("this config's `isolation.after`");
+.unset("the largest `isolation.after` of this config");
 
 /// Whether the hook's own ProxySQLs isolate themselves.
 pub static BARRIER_GUARDED: Key<bool> = Key::new(
     "barrier",
     "guarded",
-    "Whether each `[[proxysql]]` of the hook has an agent too, such as `run --once` in its scheduler, with isolation on. \
-     One that is not reached is then waited for until its lease must have run out.",
+    "Whether the `[[proxysql]]` of the hook isolate themselves. Each then has an agent too, such as `run --once` in its \
+     scheduler, with isolation on. One that is not reached is waited for until its lease must have run out.",
 )
 .default("false");
 
