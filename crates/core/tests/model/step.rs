@@ -211,10 +211,10 @@ impl Model {
     }
 
     fn second(&self, state: &mut State) {
-        for n in 0..2 {
-            let of_n = |mark: &Downtime| mark.reason == BARRIER && mark.node == node(NODES[n]);
-            if state.orc.members.iter().any(|member| member.downtimes.iter().any(of_n)) {
-                state.seen.marked_s[n] = Some(state.now_s);
+        for (name, marked_s) in NODES.into_iter().zip(&mut state.seen.marked_s) {
+            let is_mark = |mark: &Downtime| mark.reason == BARRIER && mark.node == node(name);
+            if state.orc.members.iter().any(|member| member.downtimes.iter().any(is_mark)) {
+                *marked_s = Some(state.now_s);
             }
         }
         state.hook_looks(lease_wait_ms(&self.policy));
