@@ -224,6 +224,10 @@ pub enum InstallCommand {
     /// Sets max_num_online_servers = 1. A hostgroup that has, or may have, several primaries is left as it is.
     #[command(after_help = INSTALL_EXIT)]
     Backstop(HowArgs),
+    /// Print the lines of the hooks for orchestrator.conf.json; changes nothing
+    ///
+    /// docs/barrier.md says what else the barrier needs.
+    Hooks,
 }
 
 /// The exit codes of `install`.
@@ -311,8 +315,6 @@ pub enum HookCommand {
     /// For PostUnsuccessfulFailoverProcesses: take back what pre-failover left
     #[command(after_help = "Exit codes: 0 done, 1 error, 2 bad input.")]
     PostUnsuccessfulFailover(FailoverArgs),
-    /// Print the lines for orchestrator.conf.json
-    Lines,
 }
 
 /// Arguments of `demo`.
@@ -496,6 +498,7 @@ mod tests {
             ),
             ("install systemd", InstallCommand::Systemd(how(false, false))),
             ("install backstop --remove", InstallCommand::Backstop(how(true, false))),
+            ("install hooks", InstallCommand::Hooks),
         ] {
             assert_eq!(read(line).unwrap().command, install(command), "{line}");
         }

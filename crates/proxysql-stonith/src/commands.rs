@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Cli, Command, ConfigArgs, ConfigCommand, HookArgs, HookCommand};
+use crate::cli::{Cli, Command, ConfigArgs, ConfigCommand, InstallArgs, InstallCommand};
 use crate::config::{Config, EXIT_BAD_INPUT, Environment};
 use crate::logging;
 use crate::untrusted_text::plain;
@@ -93,7 +93,7 @@ fn carry_out(cli: Cli) -> Ended {
         Command::Suspend(args) => return suspend::suspend(&cli.flags, &env, args),
         Command::Resume => return suspend::resume(&cli.flags, &env),
         Command::Config(ConfigArgs { command: ConfigCommand::Reference(args) }) => return check::reference(args),
-        Command::Hook(HookArgs { command: HookCommand::Lines }) => return Ok(hook::lines()),
+        Command::Install(InstallArgs { command: InstallCommand::Hooks }) => return Ok(hook::lines()),
         _ => {}
     }
     let config = Config::load(&cli.flags, &env).map_err(Failure::bad_input)?;

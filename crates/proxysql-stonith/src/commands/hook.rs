@@ -10,7 +10,6 @@ use crate::hook::{self, Failover, FailoverArgs, Outcome};
 /// Runs one hook.
 pub async fn hook(config: &Config, command: &HookCommand) -> Ended {
     let args = match command {
-        HookCommand::Lines => return Ok(lines()),
         HookCommand::PreFailover(args) => return pre_failover(config, &read(args)?).await,
         HookCommand::PostFailover(args) | HookCommand::PostUnsuccessfulFailover(args) => args,
     };

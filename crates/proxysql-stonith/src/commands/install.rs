@@ -28,6 +28,7 @@ pub async fn install(config: &Config, flags: &Flags, env: &Environment, args: &I
         InstallCommand::Backstop(how) => {
             backstop(config, BackstopOrder { remove: how.remove, dry_run: how.dry_run }).await
         }
+        InstallCommand::Hooks => Ok(super::hook::lines()),
     }
 }
 

@@ -310,8 +310,8 @@ async fn bad_input_is_told_and_the_lines_for_orchestrator_name_each_hook_in_orde
     let mut command = scene.command("pre-failover", &[], "");
     command.env_remove("ORC_FAILED_HOST").args(["--failed-host=node01", "--failed-port=3306"]);
     assert_eq!(scene.run(command).await.code, 0, "placeholders work too");
-    let ended = scene.hook("lines", "").await;
-    let at = |hook: &str| ended.text.find(hook).unwrap_or_else(|| panic!("{hook}: {}", ended.text));
+    let text = scene.stage.succeeds("install hooks").await;
+    let at = |hook: &str| text.find(hook).unwrap_or_else(|| panic!("{hook}: {text}"));
     assert!(at("hook pre-failover") < at("hook post-failover"));
     assert!(at("hook post-failover") < at("hook post-unsuccessful-failover"));
 }
