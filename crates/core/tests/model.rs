@@ -331,8 +331,8 @@ fn barrier_that_nobody_tells_of() -> Model {
 /// Another hook aborts the recovery after ours.
 fn barrier_is_aborted() -> Model {
     let start = after(barred(1), &[Aborts]);
-    let faults = [(MarkEnds, 1), (Returns, 1), (Minute, 2), (LeaderChange, 1)];
-    Model { happens: &["let back"], ..Model::new("barrier is aborted", start, 12, &faults) }
+    let faults = [(MarkEnds, 1), (Returns, 1), (Minute, 1), (LeaderChange, 1)];
+    Model { happens: &["let back"], ..Model::new("barrier is aborted", start, 10, &faults) }
 }
 
 /// Agent and ProxySQL are cut off beside a primary that lives: the hook waits for the lease.
@@ -378,7 +378,7 @@ fn barrier_of_an_earlier_recovery() -> Model {
     start.seen.calm_s = 0;
     start.seen.superseded[1] = true; // it was replaced, and is a replica that is yet to be proven
     let faults = [(LeaderChange, 1), (Crashes, 1), (CrashesForgetting, 1), (Stalls, 1), (MarkEnds, 1)];
-    Model::new("barrier of an earlier recovery", start, 9, &faults)
+    Model::new("barrier of an earlier recovery", start, 8, &faults)
 }
 
 #[test]
