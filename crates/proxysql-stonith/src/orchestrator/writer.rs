@@ -1,15 +1,18 @@
 //! The only requests that change something at Orchestrator: the begin and the end of a downtime. Only the hook has them.
 //!
 //! ```text
-//! leader-check at all endpoints -> begin-downtime at the leader -> downtimed, leader-check -> listed
+//! leader-check at all endpoints -> begin-downtime at the first that leads -> downtimed, leader-check -> listed
 //! ```
+//!
+//! An endpoint that hangs delays nothing: its site may be the one that failed.
 //!
 //! **Invariant:** a mark counts as published only if the leader lists it afterwards, and still leads.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use stonith_core::barrier::Lead;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::Downtime;
@@ -138,19 +141,24 @@ impl MarkWriter {
         let all = 0..self.settings.endpoints.len();
         let ours: Vec<usize> = all.clone().filter(ours).collect();
         let asked = if ours.is_empty() { all.collect() } else { ours.clone() };
-        let checks = join_all(asked.into_iter().map(|index| self.checked(index))).await;
-        if checks.iter().any(|checked| matches!(checked, Ok((_, true)))) {
-            return Lead::Held(now_ms());
+        let mut checks: FuturesUnordered<_> = asked.into_iter().map(|index| self.checked(index)).collect();
+        let mut all_say_no = true;
+        while let Some((_, checked)) = checks.next().await {
+            match checked {
+                Ok((_, true)) => return Lead::Held(now_ms()),
+                Ok((_, false)) => {}
+                Err(_) => all_say_no = false,
+            }
         }
-        let says_no = checks.iter().all(|checked| matches!(checked, Ok((_, false))));
-        if says_no && !ours.is_empty() { Lead::Lost } else { Lead::Unknown }
+        if all_say_no && !ours.is_empty() { Lead::Lost } else { Lead::Unknown }
     }
 
-    /// A way to the endpoint that leads.
+    /// A way to the first endpoint that answers that it leads.
     async fn leader(&self) -> Result<Way, MarkError> {
-        let checks = join_all((0..self.settings.endpoints.len()).map(|index| self.checked(index))).await;
+        let mut checks: FuturesUnordered<_> =
+            (0..self.settings.endpoints.len()).map(|index| self.checked(index)).collect();
         let mut why = Vec::new();
-        for (index, checked) in checks.into_iter().enumerate() {
+        while let Some((index, checked)) = checks.next().await {
             match checked {
                 Ok((connection, true)) => {
                     let (settings, tls) = (self.settings.clone(), self.tls.clone());
@@ -163,11 +171,14 @@ impl MarkWriter {
         Err(MarkError::NoLeader(why))
     }
 
-    async fn checked(&self, index: usize) -> Result<(Connection, bool), RequestError> {
+    async fn checked(&self, index: usize) -> (usize, Result<(Connection, bool), RequestError>) {
         let endpoint = &self.settings.endpoints[index];
-        let mut connection = Connection::open(endpoint, &self.settings, self.tls.as_ref()).await?;
-        let leads = connection.get("leader-check").await?.leads()?;
-        Ok((connection, leads))
+        let checking = async {
+            let mut connection = Connection::open(endpoint, &self.settings, self.tls.as_ref()).await?;
+            let leads = connection.get("leader-check").await?.leads()?;
+            Ok((connection, leads))
+        };
+        (index, checking.await)
     }
 }
 

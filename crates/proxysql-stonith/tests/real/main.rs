@@ -2,6 +2,7 @@
 
 mod apply;
 mod balancers;
+mod barrier;
 mod by_hand;
 mod cluster;
 mod doctor;

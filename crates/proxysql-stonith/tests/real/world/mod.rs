@@ -5,6 +5,7 @@
 
 mod balancer;
 mod between;
+mod hooks;
 mod namespaces;
 mod network;
 mod nodes;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use balancer::{Balancer, Front, Haproxy};
 pub use between::Relay;
+pub use hooks::{Hooks, Ran};
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};
@@ -80,10 +82,15 @@ impl World {
 
     /// The same at three sites, with a ProxySQL at the first two; says in one line why there is none.
     pub fn at_three_sites(binaries: Binaries) -> Option<Self> {
+        Self::at_three_sites_with(binaries, Access::plain())
+    }
+
+    /// The same, with this Orchestrator.
+    pub fn at_three_sites_with(binaries: Binaries, access: Access) -> Option<Self> {
         let mut parts = [site(1), site(2), site(3)].concat();
         parts.retain(|part| *part != Part::Proxy(3));
         let network = Network::namespaces(Namespaces::of(&parts)?);
-        Some(Self::set_up(binaries, network, 2, (&Backend::Raft, Access::plain())).discovered())
+        Some(Self::set_up(binaries, network, 2, (&Backend::Raft, access)).discovered())
     }
 
     /// The same as at `start`, with an Orchestrator that was told of the primary and need not

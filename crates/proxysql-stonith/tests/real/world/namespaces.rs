@@ -35,7 +35,7 @@ pub struct Namespaces {
     subnet: String,
     parts: Vec<Part>,
     /// The rules that cut, as they were added.
-    cuts: RefCell<String>,
+    cuts: RefCell<Vec<String>>,
 }
 
 impl Namespaces {
@@ -89,15 +89,26 @@ impl Namespaces {
 
     /// Drops all packets from the first to the second of each pair.
     pub fn drop_between(&self, pairs: Vec<(String, String)>) {
-        let rules: String = pairs.iter().map(|(from, to)| format!("from {from} to {to} blackhole\n")).collect();
-        self.in_namespace(&self.hub(), &rules.lines().map(|rule| format!("rule add {rule}\n")).collect::<String>());
-        self.cuts.borrow_mut().push_str(&rules);
+        let rules = rules(&pairs);
+        self.change("add", &rules);
+        self.cuts.borrow_mut().extend(rules);
+    }
+
+    /// The end of what [`Self::drop_between`] began for these pairs.
+    pub fn drop_no_more(&self, pairs: Vec<(String, String)>) {
+        let rules = rules(&pairs);
+        self.change("del", &rules);
+        self.cuts.borrow_mut().retain(|cut| !rules.contains(cut));
     }
 
     /// The end of all drops.
     pub fn heal(&self) {
-        let cuts = self.cuts.take();
-        self.in_namespace(&self.hub(), &cuts.lines().map(|rule| format!("rule del {rule}\n")).collect::<String>());
+        self.change("del", &self.cuts.take());
+    }
+
+    fn change(&self, how: &str, rules: &[String]) {
+        let lines: String = rules.iter().map(|rule| format!("rule {how} {rule}\n")).collect();
+        self.in_namespace(&self.hub(), &lines);
     }
 
     /// Gives this machine an address on the hub. The subnet's route is its lock: no two worlds have the same.
@@ -159,6 +170,10 @@ impl Namespaces {
         let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; ");
         if done.status.success() { Ok(()) } else { Err(format!("ip {}: {said}", args.join(" "))) }
     }
+}
+
+fn rules(pairs: &[(String, String)]) -> Vec<String> {
+    pairs.iter().map(|(from, to)| format!("from {from} to {to} blackhole")).collect()
 }
 
 impl Drop for Namespaces {

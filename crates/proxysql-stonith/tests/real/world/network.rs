@@ -92,9 +92,19 @@ impl Network {
 
     /// From now on nothing gets from these to those; what those send still arrives.
     pub fn lose(&self, from: &[Part], to: &[Part]) {
+        self.0.as_ref().expect("namespaces").drop_between(self.pairs(from, to));
+    }
+
+    fn pairs(&self, from: &[Part], to: &[Part]) -> Vec<(String, String)> {
         let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
-        let pairs = pairs.map(|(from, to)| (self.address(from), self.address(to))).collect();
-        self.0.as_ref().expect("namespaces").drop_between(pairs);
+        pairs.map(|(from, to)| (self.address(from), self.address(to))).collect()
+    }
+
+    /// What was cut between these is whole again.
+    pub fn mend(&self, one: &[Part], other: &[Part]) {
+        let namespaces = self.0.as_ref().expect("namespaces");
+        namespaces.drop_no_more(self.pairs(one, other));
+        namespaces.drop_no_more(self.pairs(other, one));
     }
 
     /// Everybody reaches everybody again.

@@ -188,6 +188,11 @@ impl Nodes {
         self.count(n, &format!("sent > {moment:.3}"))
     }
 
+    /// Those that it wrote after a moment, though they were sent before.
+    pub fn under_way_at(&self, n: usize, moment: f64) -> usize {
+        self.count(n, &format!("sent <= {moment:.3} and at > from_unixtime({moment:.3})"))
+    }
+
     /// Those that came through this proxy.
     pub fn written_through(&self, n: usize, proxy: &Proxy) -> usize {
         self.count(n, &through(proxy))

@@ -1,0 +1,153 @@
+//! What the barrier costs a failover: the time of `hook pre-failover` where every agent answers. The lab stands for
+//! ProxySQL and Orchestrator, in this process.
+//!
+//! `cargo bench --bench barrier`
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::nodes::Nodes;
+use lab::orchestrator::Orchestrator;
+use lab::proxysql::{self, ProxySql};
+
+/// A process that ends with this one.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for (agents, proxies_each, runs, goal) in [(3, 1, 5, 300), (10, 10, 3, 1_000)] {
+        let mut took: Vec<Duration> = (0..runs).map(|_| runtime.block_on(hook(agents, proxies_each))).collect();
+        took.sort();
+        println!(
+            "{} ProxySQLs, {agents} agents: median {:.0?}, longest {:.0?} (goal {goal} ms)",
+            agents * proxies_each,
+            took[runs / 2],
+            took[runs - 1]
+        );
+    }
+}
+
+/// Sets everything up, lets the primary die, and times the hook.
+async fn hook(agents: usize, proxies_each: usize) -> Duration {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nodes = Nodes::new(&["node01", "node02", "node03"]);
+    let orchestrator = Orchestrator::start(nodes.clone(), Default::default()).await.expect("the lab");
+    let token = dir.path().join("token");
+    write(&token, "sesame-token");
+    let mut all = Vec::new();
+    let mut running = Vec::new();
+    for n in 0..agents {
+        let mut proxies = Vec::new();
+        for _ in 0..proxies_each {
+            proxies.push(proxysql(&nodes).await);
+        }
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let config = config(dir.path(), &format!("agent{n}"), &orchestrator, &proxies, &token);
+        let log = fs::File::create(dir.path().join(format!("agent{n}.log"))).expect("a log");
+        let daemon = program(&["run", &format!("--http={address}")], &config).stderr(log).spawn().expect("the program");
+        running.push(Running(daemon));
+        all.push((address, proxies));
+    }
+    for (address, proxies) in &all {
+        let began = Instant::now();
+        while armed(*address) < proxies.len() {
+            assert!(began.elapsed() < Duration::from_secs(60), "the agents are not armed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let urls: Vec<String> = all.iter().map(|(address, _)| format!("http://{address}")).collect();
+    let hook = dir.path().join("hook.toml");
+    write(
+        &hook,
+        &format!(
+            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\n[barrier]\nagents = {urls:?}\ntoken_file = {token:?}\n",
+            orchestrator.endpoints(),
+            dir.path().join("hook"),
+        ),
+    );
+    nodes.kill("node01");
+    let mut command = program(&["hook", "pre-failover"], &hook);
+    for (name, value) in [
+        ("ORC_FAILED_HOST", "node01"),
+        ("ORC_FAILED_PORT", "3306"),
+        ("ORC_FAILURE_TYPE", "DeadMaster"),
+        ("ORC_RECOVERY_UID", "1750000000000000000:abc"),
+    ] {
+        command.env(name, value);
+    }
+    let began = Instant::now();
+    let done = tokio::task::spawn_blocking(move || command.stderr(Stdio::piped()).output()).await;
+    let took = began.elapsed();
+    let done = done.expect("a thread").expect("the hook");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("every ProxySQL has the fence"), "{said}");
+    for proxysql in all.iter().flat_map(|(_, proxies)| proxies) {
+        assert!(proxysql.rows().iter().all(|row| row.host != "node01" || row.status == "OFFLINE_SOFT"));
+    }
+    took
+}
+
+async fn proxysql(nodes: &Nodes) -> ProxySql {
+    let settings = proxysql::Settings { monitor_interval: Duration::from_secs(1), ..Default::default() };
+    let proxysql = ProxySql::start(nodes.clone(), settings).await.expect("the lab");
+    for sql in [
+        "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02'),(20,'node03')",
+        "LOAD MYSQL SERVERS TO RUNTIME",
+        "SAVE MYSQL SERVERS TO DISK",
+    ] {
+        proxysql.query(sql).expect("a row");
+    }
+    proxysql
+}
+
+fn config(dir: &Path, name: &str, orchestrator: &Orchestrator, proxies: &[ProxySql], token: &Path) -> PathBuf {
+    let of = |proxy: &ProxySql| {
+        format!("[[proxysql]]\naddress = \"{}\"\nuser = \"radmin\"\npassword = \"radmin\"\n", proxy.address())
+    };
+    let proxies: String = proxies.iter().map(of).collect();
+    let path = dir.join(format!("{name}.toml"));
+    write(
+        &path,
+        &format!(
+            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\nhttp.token_file = {token:?}\n{proxies}",
+            orchestrator.endpoints(),
+            dir.join(name)
+        ),
+    );
+    path
+}
+
+fn program(args: &[&str], config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+    command.env_clear().args(args).arg(format!("--config={}", config.display())).stdin(Stdio::null());
+    command.stdout(Stdio::null());
+    command
+}
+
+fn write(file: &Path, text: &str) {
+    fs::write(file, text).expect("a file");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+/// How many ProxySQLs of an agent it is armed for.
+fn armed(agent: SocketAddr) -> usize {
+    let Ok(mut stream) = TcpStream::connect(agent) else { return 0 };
+    let mut text = String::new();
+    let asked = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    if asked.and_then(|()| stream.read_to_string(&mut text)).is_err() {
+        return 0;
+    }
+    text.lines().filter(|line| line.contains("_armed{proxysql=") && !line.ends_with(" 0.0")).count()
+}
