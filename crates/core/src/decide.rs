@@ -16,6 +16,7 @@ mod leader_query;
 mod learn;
 mod per_node;
 mod proof;
+mod takeover;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

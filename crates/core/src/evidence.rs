@@ -20,6 +20,8 @@ pub enum EvidenceKind {
     Manual,
     /// Orchestrator's hook waits for the fence before another node is promoted (the barrier's mark).
     Barrier,
+    /// Orchestrator's hook drains the node before a planned takeover (the takeover's mark).
+    Takeover,
     /// Orchestrator shows a downtime that is not a mark.
     Downtime,
     /// This agent has no lease.
@@ -29,12 +31,13 @@ pub enum EvidenceKind {
     Replica,
 }
 
-const KINDS: [(EvidenceKind, &str); 8] = [
+const KINDS: [(EvidenceKind, &str); 9] = [
     (EvidenceKind::Superseded, "superseded"),
     (EvidenceKind::LostInRecovery, "lost-in-recovery"),
     (EvidenceKind::SecondWriter, "second-writer"),
     (EvidenceKind::Manual, "manual"),
     (EvidenceKind::Barrier, "barrier"),
+    (EvidenceKind::Takeover, "takeover"),
     (EvidenceKind::Downtime, "downtime"),
     (EvidenceKind::Isolation, "isolation"),
     (EvidenceKind::Replica, "replica"),
@@ -51,6 +54,7 @@ impl EvidenceKind {
         match self {
             Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier => EndsBy::Proof,
             Self::Manual => EndsBy::Order,
+            Self::Takeover => EndsBy::TakeoverEnd,
             Self::Downtime => EndsBy::DowntimeEnd,
             Self::Isolation => EndsBy::Lease,
             Self::Replica => EndsBy::Promotion,
@@ -68,7 +72,7 @@ impl EvidenceKind {
             Self::Superseded | Self::LostInRecovery | Self::SecondWriter | Self::Barrier | Self::Isolation => {
                 Level::Sessions
             }
-            Self::Manual | Self::Downtime | Self::Replica => Level::Soft,
+            Self::Manual | Self::Takeover | Self::Downtime | Self::Replica => Level::Soft,
         }
     }
 }
@@ -86,6 +90,8 @@ pub enum EndsBy {
     Proof,
     /// Orchestrator shows the node valid and without its downtime.
     DowntimeEnd,
+    /// The takeover's mark is over, and the node is the primary still, or a record or replication says it is not.
+    TakeoverEnd,
     /// The leader is confirmed, and the agent has a lease again.
     Lease,
     /// An operator lets the node back.

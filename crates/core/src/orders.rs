@@ -48,6 +48,13 @@ pub enum Order {
         /// The UID of the recovery that waits.
         recovery: String,
     },
+    /// Drain a node for a planned takeover, as its mark does. The hook gives it for a ProxySQL that it reaches.
+    Drain {
+        /// The node.
+        node: Node,
+        /// Soft for as long as transactions may finish; then the sessions that are left are ended.
+        level: Level,
+    },
     /// Let back, without a lease, all nodes that are out for an isolation alone. Their rows go back as they were.
     EndIsolation,
 }

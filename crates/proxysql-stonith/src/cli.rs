@@ -309,6 +309,11 @@ pub enum HookCommand {
     #[command(after_help = "Exit codes: 0 Orchestrator may promote, 1 the recovery is aborted, 2 bad input, which \
         aborts too.")]
     PreFailover(FailoverArgs),
+    /// For PreGracefulTakeoverProcesses, as the last one: drain the old primary before a planned takeover
+    ///
+    /// Running transactions finish, and new ones wait inside ProxySQL for the new primary.
+    #[command(after_help = "Exit codes: 0 the takeover goes on, 1 it is aborted, 2 bad input, which aborts too.")]
+    PreGracefulTakeover(FailoverArgs),
     /// For PostFailoverProcesses: mark the failed primary on every Orchestrator node, and wake the agents
     #[command(after_help = "Exit codes: 0 done, 1 error, 2 bad input.")]
     PostFailover(FailoverArgs),

@@ -228,6 +228,8 @@ pub struct BarrierConfig {
     pub deadline: Duration,
     /// What to do about a ProxySQL without a confirmed fence.
     pub on_unconfirmed: OnUnconfirmed,
+    /// How long running transactions may take before a planned takeover.
+    pub drain_timeout: Duration,
     /// The largest `isolation.after` of the agents.
     pub lease: Duration,
     /// Whether the hook's own ProxySQLs isolate themselves.

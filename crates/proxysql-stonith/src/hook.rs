@@ -4,6 +4,7 @@
 //! PreFailover           mark -> wake agents, fence the others -> wait -> exit 0, or take back and exit 1
 //! PostFailover          mark as lost-in-recovery on all members -> wake agents
 //! PostUnsuccessful...   take back mark and fences -> wake agents
+//! PreGracefulTakeover   drain: mark -> rows soft, transactions finish -> exit 0
 //! ```
 //!
 //! When to wait and when to go on is [`stonith_core::barrier`]'s. Here is what it takes from the network.
@@ -13,13 +14,14 @@
 mod agents;
 mod failover;
 mod pre;
+mod takeover;
 mod watchdog;
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use stonith_core::node::Node;
-use stonith_core::orchestrator::{BARRIER, LOST_IN_RECOVERY};
+use stonith_core::orchestrator::{BARRIER, LOST_IN_RECOVERY, TAKEOVER};
 use tokio::time::timeout;
 
 use crate::agent::{BuildError, orchestrator_settings, order};
@@ -28,6 +30,7 @@ use crate::orchestrator::{Mark, MarkError, MarkWriter};
 use agents::Agents;
 pub use failover::{Failover, FailoverArgs, FailoverError};
 pub use pre::{Outcome, pre_failover};
+pub use takeover::{Takeover, drain, resume};
 pub use watchdog::watchdog;
 
 /// The owner of what the hook marks after a failover.
@@ -71,14 +74,18 @@ impl<'c> Hook<'c> {
         Ok(Self { config, writer, agents: Agents::new(&config.barrier)? })
     }
 
+    async fn end_marks(&self, node: &Node) -> Result<bool, MarkError> {
+        Ok(self.writer.end(node, BARRIER).await? || self.writer.end(node, TAKEOVER).await?)
+    }
+
     /// Takes back the mark and this hook's own fences, and wakes the agents. Agents end their fences by themselves.
     async fn take_back(&self, node: &Node) {
-        let ended = timeout(TAKE_BACK, self.writer.end(node, BARRIER)).await;
+        let ended = timeout(TAKE_BACK, self.end_marks(node)).await;
         match ended {
-            Ok(Ok(true)) => tracing::info!(%node, "the barrier's mark is taken back"),
+            Ok(Ok(true)) => tracing::info!(%node, "the hook's mark is taken back"),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!(%node, "the barrier's mark ends by itself: {error}"),
-            Err(_) => tracing::warn!(%node, "the barrier's mark ends by itself: Orchestrator did not answer in time"),
+            Ok(Err(error)) => tracing::warn!(%node, "the hook's mark ends by itself: {error}"),
+            Err(_) => tracing::warn!(%node, "the hook's mark ends by itself: Orchestrator did not answer in time"),
         }
         let lifts = self.config.proxies.iter().map(|proxy| async move {
             let lifted = timeout(TAKE_BACK, order::lift_barrier(self.config, proxy, node)).await;
@@ -101,6 +108,9 @@ impl<'c> Hook<'c> {
 /// # Errors
 /// The hook cannot begin, or Orchestrator did not take the mark.
 pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), HookError> {
+    if failover.is_planned {
+        return resume(config).await;
+    }
     let hook = Hook::new(config)?;
     let node = &failover.failed;
     if let Some(successor) = &failover.successor {
@@ -139,6 +149,7 @@ pub async fn post_unsuccessful_failover(config: &Config, failover: &Failover) ->
 /// the promotion beyond the mark. The variables `ORC_*` tell it all, so no placeholder is needed.
 pub fn orchestrator_lines(program: &str) -> String {
     let hooks = [
+        ("PreGracefulTakeoverProcesses", "pre-graceful-takeover"),
         ("PreFailoverProcesses", "pre-failover"),
         ("PostFailoverProcesses", "post-failover"),
         ("PostUnsuccessfulFailoverProcesses", "post-unsuccessful-failover"),

@@ -5,6 +5,7 @@
 
 mod admin;
 pub mod answers;
+mod drain;
 mod drive;
 mod error;
 mod observe;
@@ -17,6 +18,7 @@ mod whole_table;
 mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
+pub use drain::{Extended, Holders, end, hide_transactions, holders, longest_wait_ms, show_transactions, wake_monitor};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use error::ObserveError;
 pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};

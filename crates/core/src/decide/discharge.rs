@@ -48,7 +48,7 @@ pub(crate) fn discharge(
     let keeps = |e: &Evidence| match e.kind.ends_by() {
         EndsBy::Lease | EndsBy::Order => false,
         EndsBy::Proof if e.kind == EvidenceKind::Barrier => e.at_s != 0,
-        EndsBy::Proof | EndsBy::DowntimeEnd | EndsBy::Promotion => e.source != Source::Marker,
+        EndsBy::Proof | EndsBy::DowntimeEnd | EndsBy::TakeoverEnd | EndsBy::Promotion => e.source != Source::Marker,
     };
     let mut kept: ByKind = evidence.iter().filter(|(_, e)| keeps(e)).map(|(kind, e)| (*kind, e.clone())).collect();
     kept.extend(order_that_no_marker_will_name(facts, node, &evidence).map(|fact| (fact.kind, fact)));
@@ -57,7 +57,7 @@ pub(crate) fn discharge(
     } else {
         next.evidence.insert(node.clone(), kept)
     };
-    let level = evidence.values().map(|e| level(facts, e)).max().unwrap_or(Level::Soft);
+    let level = evidence.values().map(|e| level(facts, node, e)).max().unwrap_or(Level::Soft);
     Verdict::Fence { level, evidence: evidence.into_values().collect(), blocker }
 }
 
@@ -90,7 +90,7 @@ fn ended_by_order(facts: &Facts<'_>, node: &Node, evidence: &mut ByKind) -> Opti
             evidence.remove(&EvidenceKind::Isolation);
             Some(if evidence.is_empty() { Ok(Role::AsBefore) } else { Err(ReturnBlocker::Operator) })
         }
-        Order::Fence { .. } | Order::Barrier { .. } => None,
+        Order::Fence { .. } | Order::Barrier { .. } | Order::Drain { .. } => None,
     }
 }
 
@@ -131,6 +131,7 @@ fn ended(
         match ends_by {
             EndsBy::Proof => proven = Some(ended_by_proof(facts, next, node, evidence, now_ms)?),
             EndsBy::DowntimeEnd => downtime_is_over(facts, &judge, node)?,
+            EndsBy::TakeoverEnd => facts.takeover_is_over(&judge, node)?,
             EndsBy::Lease => {}
             EndsBy::Order | EndsBy::Promotion => continue,
         }
@@ -378,9 +379,14 @@ fn track_up_throughout(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node, ev
     }
 }
 
-fn level(facts: &Facts<'_>, evidence: &Evidence) -> Level {
+fn level(facts: &Facts<'_>, node: &Node, evidence: &Evidence) -> Level {
     match &facts.observed.orders.now {
         Some(Order::Fence { level, .. }) if evidence.source == Source::Operator => *level,
+        Some(Order::Drain { node: ordered, level })
+            if evidence.kind == EvidenceKind::Takeover && facts.is_named(node, ordered) =>
+        {
+            *level
+        }
         _ => evidence.kind.default_level(),
     }
 }

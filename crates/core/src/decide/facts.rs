@@ -12,8 +12,8 @@ use crate::memory::Memory;
 use crate::node::Node;
 use crate::observed::Observed;
 use crate::orchestrator::{
-    Answer, AnswerPart, BARRIER, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, Topology,
-    UnsureName, uid_ns,
+    Answer, AnswerPart, BARRIER, Downtime, LOST_IN_RECOVERY, NewestRecoveries, Recovery, SkippedEntry, TAKEOVER,
+    Topology, UnsureName, uid_ns,
 };
 use crate::orders::Release;
 use crate::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
@@ -195,9 +195,11 @@ impl<'a> Facts<'a> {
             EvidenceKind::LostInRecovery | EvidenceKind::Downtime => !released.has_downtime(evidence.at_s),
             // An order ends by an order. Both times are from this host's clock.
             EvidenceKind::Manual => evidence.at_s > self.released_by_order(node).ordered_s,
-            EvidenceKind::SecondWriter | EvidenceKind::Barrier | EvidenceKind::Isolation | EvidenceKind::Replica => {
-                evidence.at_s > released.ordered_s
-            }
+            EvidenceKind::SecondWriter
+            | EvidenceKind::Barrier
+            | EvidenceKind::Takeover
+            | EvidenceKind::Isolation
+            | EvidenceKind::Replica => evidence.at_s > released.ordered_s,
         };
         let kept = self.memory.nodes.evidence.get(node).into_iter().flatten();
         kept.filter(|(_, evidence)| counts(evidence)).map(|(kind, evidence)| (*kind, evidence.clone())).collect()
@@ -288,7 +290,7 @@ impl<'a> Facts<'a> {
     /// The plain downtime of a node, if the policy lets it fence. Guards are asked separately.
     pub fn of_downtime(&self, node: &Node) -> Option<Evidence> {
         let downtime = self.downtime(node)?;
-        let is_plain = ![LOST_IN_RECOVERY, BARRIER].contains(&downtime.reason.as_str());
+        let is_plain = ![LOST_IN_RECOVERY, BARRIER, TAKEOVER].contains(&downtime.reason.as_str());
         (is_plain && self.policy.fence_on == FenceOn::AnyDowntime)
             .then(|| Evidence::downtime(EvidenceKind::Downtime, &downtime.reason, downtime.begin_s))
     }

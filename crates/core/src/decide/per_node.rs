@@ -10,6 +10,7 @@ use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
 use crate::managed::ServerRows;
 use crate::memory::NodeMemory;
 use crate::node::Node;
+use crate::orchestrator::TAKEOVER;
 use crate::orders::Order;
 use crate::plan::Directive;
 use crate::table::{Comment, Row, Status};
@@ -101,13 +102,14 @@ fn other_evidence(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, marked:
     let was_let_back = marked.is_empty() && rows.in_service();
     let is_other = |kind: &EvidenceKind| match kind.ends_by() {
         EndsBy::Proof | EndsBy::Promotion => false,
-        EndsBy::DowntimeEnd => !was_let_back,
+        EndsBy::DowntimeEnd | EndsBy::TakeoverEnd => !was_let_back,
         EndsBy::Lease | EndsBy::Order => true,
     };
     let mut evidence: ByKind = facts.kept(node).into_iter().filter(|(kind, _)| is_other(kind)).collect();
     for (kind, fact) in marked.iter().filter(|(kind, _)| is_other(kind)) {
         evidence.entry(*kind).or_insert_with(|| fact.clone());
     }
+    evidence.extend(facts.takeover(node).map(|fact| (fact.kind, fact)));
     evidence.extend(facts.of_isolation(node).map(|fact| (fact.kind, fact)));
     evidence.extend(ordered(facts, node));
     evidence
@@ -186,7 +188,7 @@ fn left_alone(facts: &Facts<'_>, node: &Node, rows: &ServerRows<'_>, unmarked: b
             facts.is_named(node, ordered)
         }
         Some(Order::EndIsolation) => !unmarked,
-        Some(Order::Barrier { .. }) | None => false,
+        Some(Order::Barrier { .. } | Order::Drain { .. }) | None => false,
     };
     if let Some(reason) = facts.observed.orders.suspended.as_ref().filter(|_| !ordered) {
         return Some(Verdict::Hold(HoldReason::Suspended(reason.clone())));
@@ -204,6 +206,10 @@ fn ordered(facts: &Facts<'_>, node: &Node) -> Option<(EvidenceKind, Evidence)> {
         Some(Order::Barrier { node: ordered, recovery }) if facts.is_named(node, ordered) => {
             let now_s = facts.answer.map_or(0, |answer| answer.date_s);
             Some((EvidenceKind::Barrier, Evidence::barrier(recovery, now_s)))
+        }
+        Some(Order::Drain { node: ordered, .. }) if facts.is_named(node, ordered) => {
+            let now_s = facts.answer.map_or(0, |answer| answer.date_s);
+            Some((EvidenceKind::Takeover, Evidence::downtime(EvidenceKind::Takeover, TAKEOVER, now_s)))
         }
         _ => None,
     }

@@ -42,6 +42,9 @@ pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
 /// the UID of the recovery.
 pub const BARRIER: &str = "proxysql-stonith-barrier";
 
+/// The reason of a planned takeover's mark: the shorter downtime that the hook sets while it drains the old primary.
+pub const TAKEOVER: &str = "proxysql-stonith-takeover";
+
 /// The most by which two computed begins of one downtime differ, in s.
 pub const DOWNTIME_BEGIN_SLACK_S: i64 = 5;
 
@@ -59,11 +62,11 @@ pub struct Downtime {
 }
 
 /// The downtime of each server. One with several names may have several: a recovery's mark counts first, then a
-/// barrier's, and then the latest.
+/// barrier's, a takeover's, and then the latest.
 pub fn downtime_of_each<'a>(
     listed: impl IntoIterator<Item = (&'a Node, &'a Downtime)>,
 ) -> BTreeMap<&'a Node, &'a Downtime> {
-    let rank = |d: &Downtime| (d.reason == LOST_IN_RECOVERY, d.reason == BARRIER, d.begin_s);
+    let rank = |d: &Downtime| (d.reason == LOST_IN_RECOVERY, d.reason == BARRIER, d.reason == TAKEOVER, d.begin_s);
     let mut of_each: BTreeMap<&Node, &Downtime> = BTreeMap::new();
     for (server, downtime) in listed {
         let known = of_each.entry(server).or_insert(downtime);

@@ -22,6 +22,7 @@ mod properties;
 mod round_trips;
 mod second_writer;
 mod superseded;
+mod takeover;
 mod two_agents;
 mod unreadable;
 mod unwatched;

@@ -8,6 +8,7 @@
 
 mod backstop;
 mod barrier;
+mod drain;
 mod end_isolation;
 mod fence;
 mod names;
@@ -41,6 +42,7 @@ use crate::state::{StateDir, StateError};
 
 pub use backstop::{BackstopOrder, BackstopResult, OnBackstop};
 pub use barrier::{fence_for_barrier, lift_barrier};
+pub use drain::{Drained, drain, wake_monitor};
 pub use end_isolation::IsolationEnd;
 pub use fence::FenceOrder;
 pub use names::NameError;

@@ -288,8 +288,30 @@ impl Agent {
     /// # Errors
     /// ProxySQL could not be read.
     pub async fn monitor_round(&mut self) -> Result<Duration, TickError> {
-        let admin = self.admin.as_mut().ok_or_else(|| TickError::NotConnected(self.settings.proxy.address.clone()))?;
-        Ok(proxysql::monitor_round(admin).await?)
+        Ok(proxysql::monitor_round(self.connected()?).await?)
+    }
+
+    /// How long a statement waits inside ProxySQL for a server, if it tells.
+    ///
+    /// # Errors
+    /// ProxySQL could not be read.
+    pub async fn longest_wait(&mut self) -> Result<Option<Duration>, TickError> {
+        Ok(proxysql::longest_wait_ms(self.connected()?).await?.map(Duration::from_millis))
+    }
+
+    /// Makes the monitor check every server now. Returns whether it was done.
+    ///
+    /// # Errors
+    /// ProxySQL could not be read or changed.
+    pub async fn wake_monitor(&mut self) -> Result<bool, TickError> {
+        if self.admin.is_none() {
+            self.admin = Some(Admin::connect(&self.settings.proxy).await.map_err(proxysql::ObserveError::from)?);
+        }
+        Ok(proxysql::wake_monitor(self.connected()?).await?)
+    }
+
+    pub(super) fn connected(&mut self) -> Result<&mut Admin, TickError> {
+        self.admin.as_mut().ok_or_else(|| TickError::NotConnected(self.settings.proxy.address.clone()))
     }
 
     /// The connections in use on a node, summed over the managed hostgroups.

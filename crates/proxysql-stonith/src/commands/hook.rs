@@ -11,6 +11,7 @@ use crate::hook::{self, Failover, FailoverArgs, Outcome};
 pub async fn hook(config: &Config, command: &HookCommand) -> Ended {
     let args = match command {
         HookCommand::PreFailover(args) => return pre_failover(config, &read(args)?).await,
+        HookCommand::PreGracefulTakeover(args) => return drain(config, &read(args)?, true).await,
         HookCommand::PostFailover(args) | HookCommand::PostUnsuccessfulFailover(args) => args,
     };
     let failover = read(args)?;
@@ -24,7 +25,33 @@ pub async fn hook(config: &Config, command: &HookCommand) -> Ended {
     Ok(DONE)
 }
 
+/// Drains before a planned takeover. `waits`: running transactions may finish.
+async fn drain(config: &Config, failover: &Failover, waits: bool) -> Ended {
+    let unconfirmed = match config.barrier.on_unconfirmed {
+        OnUnconfirmed::Proceed => DONE,
+        OnUnconfirmed::Abort => FAILED,
+    };
+    watch(config, unconfirmed)?;
+    let Failover { failed, cluster, .. } = failover;
+    let takeover = match hook::drain(config, failover, waits).await {
+        Ok(takeover) => takeover,
+        Err(error) => {
+            tracing::error!(node = %failed, cluster, "nothing is drained: {error}");
+            return Ok(unconfirmed);
+        }
+    };
+    match (takeover.open.is_empty(), takeover.goes_on) {
+        (true, _) => tracing::info!(node = %failed, cluster, "{takeover}"),
+        (false, true) => tracing::warn!(node = %failed, cluster, "{takeover}"),
+        (false, false) => tracing::error!(node = %failed, cluster, "{takeover}"),
+    }
+    Ok(if takeover.goes_on { DONE } else { FAILED })
+}
+
 async fn pre_failover(config: &Config, failover: &Failover) -> Ended {
+    if failover.is_planned {
+        return drain(config, failover, false).await;
+    }
     let unconfirmed = match config.barrier.on_unconfirmed {
         OnUnconfirmed::Proceed => DONE,
         OnUnconfirmed::Abort => FAILED,

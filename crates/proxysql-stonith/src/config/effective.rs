@@ -74,6 +74,7 @@ fn barrier(at: &mut Layers<'_>, common: &Common<'_>, proxies: &[ProxyConfig]) ->
         token_file: at.find(&keys::BARRIER_TOKEN_FILE)?,
         deadline: at.get(&keys::BARRIER_DEADLINE)?,
         on_unconfirmed: at.get(&keys::BARRIER_ON_UNCONFIRMED)?,
+        drain_timeout: at.get(&keys::BARRIER_DRAIN_TIMEOUT)?,
         lease: lease.or(largest).unwrap_or(DEFAULT_ISOLATION_AFTER),
         guarded: at.get(&keys::BARRIER_GUARDED)?,
     })

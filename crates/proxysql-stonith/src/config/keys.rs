@@ -144,6 +144,7 @@ pub static SECTIONS: &[Section] = &[
             &BARRIER_TOKEN_FILE.about,
             &BARRIER_DEADLINE.about,
             &BARRIER_ON_UNCONFIRMED.about,
+            &BARRIER_DRAIN_TIMEOUT.about,
             &BARRIER_LEASE.about,
             &BARRIER_GUARDED.about,
         ],
@@ -524,6 +525,17 @@ pub static BARRIER_ON_UNCONFIRMED: Key<OnUnconfirmed> = Key::new(
      stops this recovery, and Orchestrator starts no other one for the cluster until an operator acknowledges it.",
 )
 .default("proceed");
+
+/// The longest drain.
+pub static BARRIER_DRAIN_TIMEOUT: Key<Duration> = Key::new(
+    "barrier",
+    "drain_timeout",
+    "How long running transactions may take before a planned takeover. Sessions that are left then are ended. New \
+     transactions wait inside ProxySQL meanwhile, so the drain takes at most half of its \
+     `mysql-connect_timeout_server_max`.",
+)
+.default("2s")
+.limits("100ms", "30s");
 
 /// The lease of an agent that does not answer.
 pub static BARRIER_LEASE: Key<Duration> = Key::new(

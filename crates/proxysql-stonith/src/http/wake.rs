@@ -62,6 +62,9 @@ pub struct AtProxy {
     pub suspended: bool,
     /// Whether the agent only observes.
     pub observes: bool,
+    /// The node's connections in use, if they were counted.
+    #[serde(default)]
+    pub connections_used: Option<u64>,
     /// A marked node is out by itself this long after its mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
 }
@@ -137,15 +140,15 @@ async fn fenced_at(entry: &Entry, wait: &Wait, woken: Instant) -> AtProxy {
             }
             if since.is_some_and(|ticked| writes_nothing(&ticked.snapshot)) {
                 let why = not_fenced_in(&seen, woken, &wait.node);
-                return at_proxy(proxysql, &seen, why); // waiting changes nothing
+                return at_proxy(proxysql, &wait.node, &seen, why); // waiting changes nothing
             }
             not_fenced_in(&seen, woken, &wait.node)
         };
         let Some(why) = why else {
-            return at_proxy(proxysql, &entry.seen(), None);
+            return at_proxy(proxysql, &wait.node, &entry.seen(), None);
         };
         if !matches!(tokio::time::timeout_at(until, follow.changed()).await, Ok(Ok(()))) {
-            return at_proxy(proxysql, &entry.seen(), Some(why));
+            return at_proxy(proxysql, &wait.node, &entry.seen(), Some(why));
         }
     }
 }
@@ -156,7 +159,7 @@ fn writes_nothing(snapshot: &Snapshot) -> bool {
 }
 
 /// The answer for one ProxySQL. `not_fenced` is the reason why it does not count as fenced.
-fn at_proxy(proxysql: Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy {
+fn at_proxy(proxysql: Node, node: &Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy {
     let last = seen.last.as_deref();
     let is = |of: &dyn Fn(&Snapshot) -> bool| last.is_some_and(|ticked| of(&ticked.snapshot));
     AtProxy {
@@ -166,8 +169,14 @@ fn at_proxy(proxysql: Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy 
         reached: is(&|snapshot| snapshot.reached),
         suspended: is(&|snapshot| snapshot.suspended.is_some()),
         observes: is(&|snapshot| snapshot.mode == Enforcement::Observe),
+        connections_used: last.and_then(|ticked| connections_used(&ticked.snapshot, node)),
         out_within_ms: last.and_then(|ticked| ticked.out_within_ms),
     }
+}
+
+fn connections_used(snapshot: &Snapshot, node: &Node) -> Option<u64> {
+    let named = |report: &&NodeReport| report.node == *node || report.instance.as_ref() == Some(node);
+    snapshot.nodes.iter().filter(named).filter_map(|report| report.connections_used).reduce(|a, b| a + b)
 }
 
 fn not_fenced_in(seen: &Seen, woken: Instant, node: &Node) -> Option<String> {

@@ -108,6 +108,15 @@ impl MarkWriter {
         }
     }
 
+    /// Whether the leader lists a node's downtime with this reason.
+    ///
+    /// # Errors
+    /// See [`MarkError`].
+    pub async fn lists(&self, node: &Node, reason: &str) -> Result<bool, MarkError> {
+        let mut way = self.leader().await?;
+        Ok(way.marks().await?.downtimes.read.iter().any(|d| d.node == *node && d.reason == reason))
+    }
+
     /// Ends a node's downtime if it has this reason. Returns whether it had.
     ///
     /// # Errors

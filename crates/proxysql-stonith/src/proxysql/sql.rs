@@ -229,6 +229,10 @@ const LOAD_SCHEDULER: &str = "LOAD SCHEDULER TO RUNTIME; SAVE SCHEDULER TO DISK"
 const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.command,u.default_hostgroup,\
      p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";
 
+/// Reads the sessions with what they hold.
+pub const HOLDERS: &str =
+    "SELECT SessionID,srv_host,srv_port,command,extended_info FROM stats_mysql_processlist WHERE srv_host IS NOT NULL";
+
 /// Renders a statement. `columns` are those of its table, as last read. Where runtime is read, they are those to read;
 /// empty for all.
 pub fn render(statement: &Statement, columns: &[String]) -> String {

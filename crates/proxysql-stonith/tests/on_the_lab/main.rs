@@ -33,6 +33,7 @@ mod side_by_side;
 mod sigkill;
 mod soak;
 mod stage;
+mod takeover;
 mod two_agents;
 mod versions;
 mod ways_to_orchestrator;

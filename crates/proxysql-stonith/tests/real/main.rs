@@ -20,6 +20,7 @@ mod pki;
 mod rows;
 #[cfg(feature = "demo")]
 mod stage;
+mod takeover;
 mod way_to_the_leader;
 mod world;
 

@@ -10,7 +10,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{
     Addresses, Analysis, Answer, BARRIER, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery,
-    RecoveryHistory,
+    RecoveryHistory, TAKEOVER,
 };
 use stonith_core::orders::Orders;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
@@ -56,6 +56,7 @@ pub fn marker() -> impl Strategy<Value = Marker> {
         EvidenceKind::SecondWriter,
         EvidenceKind::Manual,
         EvidenceKind::Barrier,
+        EvidenceKind::Takeover,
         EvidenceKind::Downtime,
         EvidenceKind::Isolation,
     ];
@@ -183,7 +184,7 @@ fn instances() -> impl Strategy<Value = Vec<Instance>> {
 }
 
 fn downtimes() -> impl Strategy<Value = Vec<Downtime>> {
-    let reason = select(vec![LOST_IN_RECOVERY, BARRIER, "maintenance"]);
+    let reason = select(vec![LOST_IN_RECOVERY, BARRIER, TAKEOVER, "maintenance"]);
     prop::collection::btree_map(node(), (reason, around(-3600..3600)), 0..3).prop_map(|all| {
         let downtime = |(node, (reason, begin_s)): (Node, (&str, i64))| Downtime {
             node,

@@ -43,7 +43,7 @@ pub async fn fence_for_barrier(
     at
 }
 
-/// Takes a barrier's fence back on one ProxySQL, and leaves any other fence. Returns whether there was one.
+/// Takes the fence of a barrier or of a takeover back on one ProxySQL, and leaves any other fence. Returns whether there was one.
 ///
 /// # Errors
 /// ProxySQL could not be read or changed, in words.
@@ -54,7 +54,7 @@ pub async fn lift_barrier(config: &Config, proxy: &ProxyConfig, node: &Node) -> 
     lifted
 }
 
-async fn target<'c>(config: &'c Config, proxy: &'c ProxyConfig) -> Result<Target<'c>, String> {
+pub(super) async fn target<'c>(config: &'c Config, proxy: &'c ProxyConfig) -> Result<Target<'c>, String> {
     let mut agent = looking_agent(config, proxy).map_err(|error| error.to_string())?;
     let (state, now) = (state_dir(config, proxy), Now::read());
     let standing = state.orders(&now);
@@ -92,10 +92,12 @@ impl Target<'_> {
 
     async fn lift_barrier(&mut self, node: &Node) -> Result<bool, TickError> {
         let kinds = match self.decided().verdicts.get(node) {
-            Some(Verdict::Fence { evidence, .. }) => evidence.iter().map(|fact| fact.kind).collect(),
+            Some(Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. }) => {
+                evidence.iter().map(|fact| fact.kind).collect()
+            }
             _ => Vec::new(),
         };
-        if kinds != [EvidenceKind::Barrier] {
+        if ![EvidenceKind::Barrier, EvidenceKind::Takeover].iter().any(|kind| kinds == [*kind]) {
             return Ok(false); // not fenced, or something else keeps it out
         }
         let decision = self.ordered(Order::Unfence { node: node.clone(), without_lease: true, role: None });

@@ -1,0 +1,135 @@
+//! A planned takeover: the old primary is drained, and its sessions' new transactions wait inside ProxySQL for the new one.
+//!
+//! ```text
+//! mark (soft for every agent) -> own ProxySQLs: rows soft, transactions finish -> exit 0 -> read_only, promotion
+//! ```
+//!
+//! The mark is as short as the drain. An agent ends a takeover that came to nothing as soon as the mark is over.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stonith_core::barrier::OnUnconfirmed;
+use stonith_core::orchestrator::TAKEOVER;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::agents::Agents;
+use super::{Failover, Hook, HookError, OWNER};
+use crate::agent::order;
+use crate::config::{AgentUrl, Config, duration};
+use crate::orchestrator::Mark;
+
+/// The time that the mark outlasts the drain, in s. Orchestrator sets read_only meanwhile.
+const AFTER_S: u64 = 3;
+
+/// The pause before an agent is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The time to publish the mark.
+const PUBLISH: Duration = Duration::from_secs(2);
+
+/// The time beyond the drain for connecting and for the applies.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// How the drain went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// Where the old primary is not known to be drained, and why.
+    pub open: Vec<String>,
+    /// Whether the takeover goes on.
+    pub goes_on: bool,
+}
+
+impl fmt::Display for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.open.is_empty(), self.goes_on) {
+            (true, _) => write!(f, "every ProxySQL is drained; the takeover goes on"),
+            (false, true) => write!(f, "the takeover goes on, and clients may see errors: {}", self.open.join("; ")),
+            (false, false) => write!(f, "the takeover is aborted: {}", self.open.join("; ")),
+        }
+    }
+}
+
+/// Drains the old primary before a planned takeover. With `waits`, running transactions may finish. Without, Orchestrator
+/// has set read_only already.
+///
+/// # Errors
+/// The hook cannot begin.
+pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<Takeover, HookError> {
+    let (hook, node) = (Hook::new(config)?, &failover.failed);
+    if !waits && matches!(timeout(PUBLISH, hook.writer.lists(node, TAKEOVER)).await, Ok(Ok(true))) {
+        return Ok(Takeover { open: Vec::new(), goes_on: true }); // pre-graceful-takeover has drained it
+    }
+    let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK);
+    let longest = if waits { config.barrier.drain_timeout.min(most) } else { Duration::ZERO };
+    let mark = Mark {
+        node: node.clone(),
+        owner: OWNER.to_owned(),
+        reason: TAKEOVER,
+        seconds: longest.as_secs().saturating_add(AFTER_S),
+    };
+    let open = match timeout(PUBLISH, hook.writer.begin(&mark)).await {
+        Ok(Ok(())) => {
+            let own = config.proxies.iter().map(|proxy| async move {
+                let drained = timeout(longest + SLACK, order::drain(config, proxy, node, longest)).await;
+                let proxy = &proxy.address;
+                match drained.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+                    Ok(order::Drained { ended_between, ended_late, took }) => {
+                        tracing::info!(%proxy, %node, ended_between, ended_late, took_ms = duration::millis(took), "drained");
+                        None
+                    }
+                    Err(why) => Some(format!("{proxy}: {why}")),
+                }
+            });
+            let agents = hook.agents.urls().iter().map(|url| at_agent(&hook.agents, url, failover, longest));
+            let (own, agents) = tokio::join!(join_all(own), join_all(agents));
+            own.into_iter().chain(agents).flatten().collect()
+        }
+        Ok(Err(error)) => vec![format!("the mark is not published, so nothing is drained: {error}")],
+        Err(_) => vec!["the mark is not published in time, so nothing is drained".to_owned()],
+    };
+    let goes_on = open.is_empty() || config.barrier.on_unconfirmed == OnUnconfirmed::Proceed;
+    if !goes_on {
+        hook.take_back(node).await;
+    }
+    Ok(Takeover { open, goes_on })
+}
+
+/// Waits until the ProxySQLs of an agent are drained.
+async fn at_agent(agents: &Agents, url: &AgentUrl, failover: &Failover, longest: Duration) -> Option<String> {
+    let until = Instant::now() + longest;
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).max(SLACK / 2);
+        let answer = match agents.fenced_at(url, &failover.failed, left).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(format!("agent {url}: {error}")),
+        };
+        let busy = answer.proxies.iter().find(|at| !at.fenced || at.connections_used.is_some_and(|used| used > 0));
+        let at = busy?;
+        if Instant::now() >= until {
+            let why = if at.fenced { "sessions hold the old primary still" } else { at.why.as_str() };
+            return (!at.fenced || !longest.is_zero()).then(|| format!("{} of agent {url}: {why}", at.proxysql));
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// After a planned takeover: every monitor checks at once, so that the new primary's row moves without a wait.
+///
+/// # Errors
+/// The hook cannot begin.
+pub async fn resume(config: &Config) -> Result<(), HookError> {
+    let hook = Hook::new(config)?;
+    let monitors = config.proxies.iter().map(|proxy| async move {
+        let woken = timeout(SLACK, order::wake_monitor(config, proxy)).await;
+        let proxy = &proxy.address;
+        match woken.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+            Ok(true) => tracing::info!(%proxy, "its monitor checks at once"),
+            Ok(false) => tracing::info!(%proxy, "a variable is staged, so its monitor is not made to check at once"),
+            Err(why) => tracing::warn!(%proxy, "its monitor is not made to check at once: {why}"),
+        }
+    });
+    tokio::join!(join_all(monitors), hook.agents.wake_all());
+    Ok(())
+}

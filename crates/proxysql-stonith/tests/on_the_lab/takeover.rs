@@ -1,0 +1,105 @@
+//! A planned takeover's hooks: the old primary is drained, and comes back if the takeover comes to nothing.
+
+use std::process::Command;
+use std::time::Duration;
+
+use stonith_core::orchestrator::TAKEOVER;
+
+use super::barrier::{Ended, Scene, hung};
+use super::stage::{eventually, eventually_in};
+
+const DRAINED: &str = "10:OFFLINE_SOFT[ [stonith:1 takeover was=ONLINE]]";
+
+/// The hook as Orchestrator runs it before a planned takeover: there is no recovery yet.
+fn planned(scene: &Scene, hook: &str, agents: &[std::net::SocketAddr], barrier: &str) -> Command {
+    let mut command = scene.command(hook, agents, barrier);
+    command.env("ORC_COMMAND", "graceful-master-takeover").env("ORC_RECOVERY_UID", "");
+    command.env("ORC_SUCCESSOR_HOST", "node02").env("ORC_SUCCESSOR_PORT", "3306");
+    command
+}
+
+async fn drain(scene: &Scene, barrier: &str) -> Ended {
+    scene.run(planned(scene, "pre-graceful-takeover", &[], barrier)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_transaction_finishes_before_the_takeover_goes_on() {
+    let scene = Scene::set().await;
+    let session = scene.alone.connect();
+    session.begin();
+    assert_eq!(session.write(), Ok("node01".to_owned()));
+    let command = planned(&scene, "pre-graceful-takeover", &[], "drain_timeout = \"5s\"");
+    let finish = async {
+        eventually("the row is soft", || scene.alone() == DRAINED).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        session.commit()
+    };
+    let (ended, committed) = tokio::join!(scene.run(command), finish);
+    assert_eq!((ended.code, committed), (0, Ok(())), "{}", ended.text);
+    assert!(ended.text.contains("every ProxySQL is drained"), "{}", ended.text);
+    assert!(ended.text.contains("ended_late=0"), "{}", ended.text);
+    assert!(ended.took > Duration::from_millis(500), "{:?}", ended.took);
+    assert!(scene.stage.runtime().contains("[stonith:1 takeover was=ONLINE]"), "the agent's ProxySQL has it too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_never_leaves_is_ended_at_the_deadline() {
+    let scene = Scene::set().await;
+    let session = scene.alone.connect();
+    session.begin();
+    assert_eq!(session.write(), Ok("node01".to_owned()));
+    let ended = drain(&scene, "drain_timeout = \"500ms\"").await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("ended_late=1"), "{}", ended.text);
+    assert!(session.write().is_err(), "it is ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_pre_failover_alone_nobody_waits_since_read_only_is_set_already() {
+    let scene = Scene::set().await;
+    let idle = scene.alone.connect();
+    assert_eq!(idle.write(), Ok("node01".to_owned()));
+    let ended = scene.run(planned(&scene, "pre-failover", &[], "drain_timeout = \"30s\"")).await;
+    assert_eq!((ended.code, scene.alone().as_str()), (0, DRAINED), "{}", ended.text);
+    assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
+    // The second hook finds the mark of the first, and does nothing.
+    let ended = scene.run(planned(&scene, "pre-failover", &[], "")).await;
+    assert!(ended.code == 0 && !ended.text.contains("drained proxy"), "{}", ended.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_comes_to_nothing_ends_by_itself_where_an_agent_is() {
+    let scene = Scene::set().await;
+    let before = scene.stage.runtime();
+    assert_eq!(drain(&scene, "").await.code, 0);
+    assert!(scene.stage.is_fenced("node01"));
+    let asked = scene.stage.orchestrator.requests();
+    let begun = format!("begin-downtime/node01/3306/proxysql-stonith/{TAKEOVER}/5s");
+    assert!(asked.contains(&begun), "{asked:?}");
+    // No other hook runs, and node01 stays the primary.
+    eventually_in(15, "node01 is back", || scene.stage.runtime() == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_that_promoted_nobody_puts_back_at_once() {
+    let scene = Scene::set().await;
+    assert_eq!(drain(&scene, "").await.code, 0);
+    assert_eq!(scene.alone(), DRAINED);
+    let ended = scene.run(planned(&scene, "post-unsuccessful-failover", &[], "")).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(!scene.is_marked());
+    assert_eq!(scene.alone(), "10:ONLINE[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_is_told_in_time_and_an_abort_puts_back_what_was_drained() {
+    let scene = Scene::set().await;
+    let (_listener, silent) = hung();
+    for (on_unconfirmed, code, row) in [("abort", 1, "10:ONLINE[]"), ("proceed", 0, DRAINED)] {
+        let barrier = format!("drain_timeout = \"500ms\"\non_unconfirmed = \"{on_unconfirmed}\"");
+        let ended = scene.run(planned(&scene, "pre-graceful-takeover", &[silent], &barrier)).await;
+        assert_eq!((ended.code, scene.alone().as_str()), (code, row), "{}", ended.text);
+        assert!(ended.text.contains(&format!("agent http://{silent}: ")), "{}", ended.text);
+        assert!(ended.took < Duration::from_secs(6), "{:?}: {}", ended.took, ended.text);
+    }
+}
