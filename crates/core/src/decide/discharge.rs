@@ -370,8 +370,9 @@ fn no_second_writer(judge: &Judge<'_>, node: &Node, role: Role) -> Result<(), Pr
 fn track_up_throughout(facts: &Facts<'_>, next: &mut NodeMemory, node: &Node, evidence: &ByKind) {
     let Some(topology) = facts.topology else { return };
     let up = topology.instance(node).is_some_and(|instance| instance.valid);
-    let is_new =
-        !facts.memory.nodes.evidence.contains_key(node) && evidence.values().all(|e| e.source != Source::Marker);
+    // The marker of a takeover tells of no failure.
+    let is_of_now = |e: &Evidence| e.source != Source::Marker || e.kind == EvidenceKind::Takeover;
+    let is_new = !facts.memory.nodes.evidence.contains_key(node) && evidence.values().all(is_of_now);
     if !up {
         next.up_throughout.remove(node);
     } else if is_new {

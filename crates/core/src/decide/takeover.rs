@@ -13,6 +13,7 @@ use super::{Judge, ProofGap, ReturnBlocker};
 use crate::evidence::{Evidence, EvidenceKind};
 use crate::node::Node;
 use crate::orchestrator::TAKEOVER;
+use crate::orders::Order;
 
 impl Facts<'_> {
     /// The mark of a planned takeover that the leader lists, if it counts.
@@ -25,7 +26,8 @@ impl Facts<'_> {
     /// `Ok` if a takeover of this node is over. A node that is read-only and replicates from nobody was demoted a moment
     /// ago, and the record of its successor may still come.
     pub fn takeover_is_over(&self, judge: &Judge<'_>, node: &Node) -> Result<(), ReturnBlocker> {
-        if self.takeover(node).is_some() {
+        let drains_now = |order: &Order| matches!(order, Order::Drain { node: of, .. } if self.is_named(node, of));
+        if self.takeover(node).is_some() || self.observed.orders.now.as_ref().is_some_and(drains_now) {
             return Err(ReturnBlocker::DowntimeEnd);
         }
         let gap = |gap| Err(ReturnBlocker::Proof(vec![gap]));

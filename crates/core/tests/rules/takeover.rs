@@ -34,7 +34,7 @@ fn the_mark_takes_the_healthy_primary_out_softly_and_ends_no_session() {
 #[test]
 fn the_hooks_order_at_the_deadline_ends_the_sessions_that_are_left() {
     for (level, sessions) in [(Level::Soft, false), (Level::Sessions, true)] {
-        let mut lab = Lab::healthy();
+        let mut lab = marked();
         let decision = lab.order(Order::Drain { node: node("node01"), level });
         let fence = Directive::Fence { kind: Takeover, by: None, sessions };
         assert_eq!(decision.plan.directives[&node("node01")], fence);
@@ -82,6 +82,17 @@ fn a_takeover_that_succeeds_is_superseded_without_a_gap_and_the_old_primary_come
     lab.takeover("node01", "node02");
     assert_eq!(lab.next().kinds("node01")[0], Superseded);
     lab.run_s(8);
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+}
+
+#[test]
+fn an_agent_that_sees_the_marker_before_the_mark_lets_the_demoted_node_serve_reads_as_soon() {
+    let mut lab = marked();
+    // The hook's own fence came between two ticks of the agent; then the record.
+    lab.memory.nodes.evidence.clear();
+    lab.memory.nodes.up_throughout.clear();
+    lab.takeover("node01", "node02").run_s(8);
+    assert!(!lab.downtimes.is_empty(), "the recovery's mark stays for a minute");
     assert_eq!(lab.rows("node01"), "20:ONLINE");
 }
 

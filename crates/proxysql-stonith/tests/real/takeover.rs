@@ -24,7 +24,8 @@ const KINDS: [(&str, usize, &str, &[&str]); 3] = [
     ("pinned autocommit=0", 3, "set autocommit=0, @pinned=1", &[INSERT, "commit"]),
 ];
 
-const INSERT: &str = "insert into t.a (host) select @@report_host";
+/// Without `@`, which would pin the session to its connection.
+const INSERT: &str = "insert into t.a (host) values ('client')";
 
 /// What the clients of one kind saw.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl Clients {
         let mut threads = Vec::new();
         for (kind, count, opening, work) in KINDS {
             for _ in 0..count {
-                let (end, seen, login) = (end.clone(), seen.clone(), login(proxy));
+                let (end, seen, login) = (end.clone(), seen.clone(), unpinned(proxy));
                 threads.push(std::thread::spawn(move || {
                     let runtime =
                         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -81,6 +82,12 @@ impl Clients {
         self.threads.into_iter().for_each(|thread| thread.join().expect("a client"));
         Arc::try_unwrap(self.seen).expect("its only owner").into_inner().expect("what was seen")
     }
+}
+
+/// A login that asks nothing of the server: `SELECT @@max_allowed_packet` would pin the session to its connection.
+fn unpinned(proxy: &Proxy) -> mysql_async::Opts {
+    let builder = mysql_async::OptsBuilder::from_opts(login(proxy));
+    builder.max_allowed_packet(Some(16 << 20)).wait_timeout(Some(600)).into()
 }
 
 fn note(seen: &Mutex<BTreeMap<&'static str, Seen>>, kind: &'static str, last: &mut Instant) {
@@ -173,6 +180,7 @@ fn there_and_back(binaries: Binaries, hooked: bool) -> Vec<BTreeMap<&'static str
         println!("--- takeover {from} -> {to}, {}", if hooked { "with the hooks" } else { "without hooks" });
         seen.iter().for_each(|(kind, seen)| println!("---   {kind}: {seen:?}"));
         all.push(seen);
+        println!("--- the hooks\n{}", fs::read_to_string(dir.path().join("hook.log")).unwrap_or_default());
         eventually("the old one as a reader", seconds(40), || {
             world.proxy.row("10", from).is_none() && world.proxy.is_online("20", from)
         });
@@ -181,7 +189,6 @@ fn there_and_back(binaries: Binaries, hooked: bool) -> Vec<BTreeMap<&'static str
         });
         std::thread::sleep(seconds(2));
     }
-    println!("--- the hooks\n{}", fs::read_to_string(dir.path().join("hook.log")).unwrap_or_default());
     println!("--- the daemon's log\n{}", world.proxy.stonith_log());
     all
 }
