@@ -96,6 +96,7 @@ agents = ["http://10.0.0.7:9632"]
 token_file = "their-token"
 deadline = "16s"
 on_unconfirmed = "abort"
+drain_timeout = "3s"
 lease = "17s"
 guarded = true
 
@@ -132,7 +133,7 @@ interval: 2s
 state_dir: DIR/state
 http: "127.0.0.2:9633" DIR/token
 log: Json Debug
-barrier: http://10.0.0.7:9632 DIR/their-token 16s Abort 17s true
+barrier: http://10.0.0.7:9632 DIR/their-token 16s Abort 3s 17s true
 of_the_last_proxy: excluded 33, writers 32, aliases 10.0.0.5:3306=db1:3307 10.0.0.6:3306=db2:3308, isolation 99000
 "#;
 
@@ -245,7 +246,8 @@ fn shown_of_the_first(config: &Config) -> String {
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
     let IsolationConfig { after: _, scope: _ } = &config.proxies[0].isolation; // the policy's
     let LogConfig { format, level } = config.log;
-    let BarrierConfig { agents, token_file: agents_token, deadline, on_unconfirmed, lease, guarded } = &config.barrier;
+    let BarrierConfig { agents, token_file: agents_token, deadline, on_unconfirmed, drain_timeout, lease, guarded } =
+        &config.barrier;
     let HttpConfig { listen, token_file } = &config.http;
     let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
     format!(
@@ -256,7 +258,7 @@ fn shown_of_the_first(config: &Config) -> String {
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
          state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n\
-         barrier: {} {} {deadline:?} {on_unconfirmed:?} {lease:?} {guarded}\n",
+         barrier: {} {} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
         list(&endpoints),
         path(ca_file.as_deref()),
         list(addresses),
