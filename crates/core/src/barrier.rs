@@ -33,6 +33,21 @@ pub fn lease_wait_ms(isolation_after_ms: u64, gap_ms: u64) -> u64 {
     isolation_after_ms.saturating_add(gap_ms).saturating_add(APPLY_MS).saturating_add(LEADER_STALE_MS)
 }
 
+/// The longest time that an abort takes back what was done, in ms.
+pub const TAKE_BACK_MS: u64 = 2_000;
+
+/// What is left of the deadline for the last steps, in ms.
+const LAST_STEPS_MS: u64 = 500;
+
+/// The longest wait within a deadline, in ms. An abort needs time to take back what was done.
+pub fn longest_wait_ms(deadline_ms: u64, on_unconfirmed: OnUnconfirmed) -> u64 {
+    let reserve_ms = match on_unconfirmed {
+        OnUnconfirmed::Proceed => LAST_STEPS_MS,
+        OnUnconfirmed::Abort => TAKE_BACK_MS + LAST_STEPS_MS,
+    };
+    deadline_ms.saturating_sub(reserve_ms)
+}
+
 /// The most unconfirmed ProxySQLs that a text names.
 const UNCONFIRMED_SHOWN: usize = 20;
 

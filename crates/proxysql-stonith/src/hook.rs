@@ -20,6 +20,7 @@ mod watchdog;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use stonith_core::barrier::TAKE_BACK_MS;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{BARRIER, LOST_IN_RECOVERY, TAKEOVER};
 use tokio::time::timeout;
@@ -40,7 +41,7 @@ const OWNER: &str = "proxysql-stonith";
 const LOST_S: u64 = 3_600;
 
 /// The longest time that taking something back may take.
-const TAKE_BACK: Duration = Duration::from_secs(2);
+const TAKE_BACK: Duration = Duration::from_millis(TAKE_BACK_MS);
 
 /// Why a hook cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +81,17 @@ impl<'c> Hook<'c> {
 
     /// Takes back the mark and this hook's own fences, and wakes the agents. Agents end their fences by themselves.
     async fn take_back(&self, node: &Node) {
-        let ended = timeout(TAKE_BACK, self.end_marks(node)).await;
-        match ended {
-            Ok(Ok(true)) => tracing::info!(%node, "the hook's mark is taken back"),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!(%node, "the hook's mark ends by itself: {error}"),
-            Err(_) => tracing::warn!(%node, "the hook's mark ends by itself: Orchestrator did not answer in time"),
-        }
+        let mark = async {
+            match timeout(TAKE_BACK, self.end_marks(node)).await {
+                Ok(Ok(true)) => tracing::info!(%node, "the hook's mark is taken back"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%node, "the hook's mark ends by itself: {error}"),
+                Err(_) => {
+                    tracing::warn!(%node, "the hook's mark ends by itself: Orchestrator did not answer in time")
+                }
+            }
+            self.agents.wake_all().await;
+        };
         let lifts = self.config.proxies.iter().map(|proxy| async move {
             let lifted = timeout(TAKE_BACK, order::lift_barrier(self.config, proxy, node)).await;
             let proxy = &proxy.address;
@@ -99,7 +104,7 @@ impl<'c> Hook<'c> {
                 }
             }
         });
-        tokio::join!(join_all(lifts), self.agents.wake_all());
+        tokio::join!(join_all(lifts), mark);
     }
 }
 

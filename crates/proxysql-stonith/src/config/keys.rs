@@ -514,7 +514,7 @@ pub static BARRIER_DEADLINE: Key<Duration> = Key::new(
     "deadline",
     "The hook ends after this time, whatever hangs. A failover takes this much longer at most.",
 )
-.default("15s")
+.default("20s")
 .limits("3s", "5m");
 
 /// What happens at the deadline.

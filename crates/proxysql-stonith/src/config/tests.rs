@@ -95,3 +95,18 @@ fn refused(text: &str) -> String {
 fn after_minimal(more: &str) -> String {
     format!("{MINIMAL}{more}")
 }
+
+/// The time that a publication of the mark may take.
+const PUBLICATION_MS: u64 = 3_000;
+
+#[test]
+fn a_default_lease_of_a_cut_off_agent_fits_the_default_deadline_of_the_barrier() {
+    use stonith_core::barrier::{OnUnconfirmed, lease_wait_ms, longest_wait_ms};
+    let config = Case::with(MINIMAL).load().unwrap();
+    let deadline_ms = duration::millis(config.barrier.deadline);
+    let lease_ms = lease_wait_ms(duration::millis(config.barrier.lease), config.tick_ms(Mode::Daemon));
+    for on_unconfirmed in [OnUnconfirmed::Proceed, OnUnconfirmed::Abort] {
+        let wait_ms = longest_wait_ms(deadline_ms, on_unconfirmed);
+        assert!(wait_ms >= lease_ms + PUBLICATION_MS, "{on_unconfirmed:?}: {wait_ms} ms for {lease_ms} ms");
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stonith_core::barrier::{
-    AbortReason, AtProxy, Barrier, Lead, MARK_AGAIN_MS, MARK_S, NeverReason, OnUnconfirmed, SelfFence, Step,
-    Unconfirmed, lease_wait_ms,
+    AbortReason, AtProxy, Barrier, Lead, MARK_AGAIN_MS, MARK_S, NeverReason, SelfFence, Step, Unconfirmed,
+    lease_wait_ms, longest_wait_ms,
 };
 use stonith_core::orchestrator::BARRIER;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,16 +15,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::agents::seen_at;
-use super::{Failover, Hook, HookError, TAKE_BACK};
+use super::{Failover, Hook, HookError};
 use crate::agent::order;
 use crate::config::{AgentUrl, Config, Mode, ProxyConfig, duration};
 use crate::orchestrator::Mark;
 
 /// The pause before something is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// What is left of the deadline for the last steps.
-const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// What an abort costs (facts §10).
 const COST: &str = "Orchestrator starts no other recovery of this cluster for RecoveryPeriodBlockSeconds (an hour by \
@@ -107,14 +104,10 @@ impl Waiting<'_> {
         duration::millis(self.began.elapsed())
     }
 
-    /// The end of the wait. An abort needs time to take back what was done.
+    /// The end of the wait.
     fn longest(&self) -> Duration {
         let barrier = &self.hook.config.barrier;
-        let reserve = match barrier.on_unconfirmed {
-            OnUnconfirmed::Proceed => LAST_STEPS,
-            OnUnconfirmed::Abort => TAKE_BACK + LAST_STEPS,
-        };
-        barrier.deadline.saturating_sub(reserve)
+        Duration::from_millis(longest_wait_ms(duration::millis(barrier.deadline), barrier.on_unconfirmed))
     }
 
     fn left(&self) -> Duration {

@@ -239,6 +239,18 @@ async fn an_agent_that_only_observes_is_named_and_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_that_hangs_delays_neither_the_mark_nor_the_leader_check() {
+    let scene = Scene::set().await;
+    let leader = scene.stage.orchestrator.leader().unwrap();
+    let hanging = (0..3).find(|member| *member != leader).unwrap();
+    scene.stage.orchestrator.hang(hanging);
+    // It is given up after 2 s. Two such waits, one after the other, would be too long.
+    let ended = scene.hook("pre-failover", "deadline = \"6s\"\non_unconfirmed = \"abort\"").await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    println!("the hook took {:?}", ended.took);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_agent_is_named_and_not_waited_for() {
     let scene = Scene::set().await;
     let config = scene.stage.dir.path().join("stonith.toml");

@@ -201,7 +201,7 @@ struct Series {
 
 impl Series {
     fn fail_over(&mut self, guard: Guard, nth: usize) -> Late {
-        let (way, cut_off) = (self.random.choice(WAYS).expect("a way"), nth.is_multiple_of(2));
+        let (way, cut_off) = (WAYS[nth / 2 % WAYS.len()], nth.is_multiple_of(2));
         let cut = cut_off.then(|| [Part::Proxy(self.random.usize(1..=2))]);
         let waits = guard == Guard::Barrier && cut_off;
         let back_after = Duration::from_millis(self.random.u64(0..if waits { 16_000 } else { 4_000 }));
@@ -291,7 +291,8 @@ fn amount(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// `FAILOVERS` with the barrier, and `CONTROLS` with the agents alone and with the backstop. `FAILOVER_SEED` repeats a run.
+/// `FAILOVERS` with the barrier, and `CONTROLS` with the agents alone and with the backstop. Eight have each way once with all
+/// proxies led, and once with one cut off. The moments are random: `FAILOVER_SEED` repeats them.
 #[test]
 #[ignore = "a minute for each failover: .ci/nightly runs it"]
 fn of_many_failovers_none_routes_a_write_to_the_old_primary_after_the_promotion() {
@@ -312,5 +313,5 @@ fn of_many_failovers_none_routes_a_write_to_the_old_primary_after_the_promotion(
     let without = series.run(Guard::Agents, controls);
     series.run(Guard::AgentsAndBackstop, controls);
     assert!(with.iter().all(|late| late.routed == 0), "{}", series.hooks.log());
-    assert!(controls == 0 || without.iter().any(|late| late.routed > 0), "the control");
+    assert!(controls < 2 * WAYS.len() || without.iter().any(|late| late.routed > 0), "the control");
 }
