@@ -131,6 +131,9 @@ async fn every_command_of_the_program_in_readme_and_docs_works() {
             .replace("127.0.0.1:6032", &stage.proxysql.address().to_string())
             .replace("/etc/proxysql-stonith.cnf", &secret.display().to_string())
             .replace("NODE", "node03");
+        // SIGTERM ends the daemon well, and any other command that hangs with a failure.
+        let limit_s = if line == "proxysql-stonith run" { 3 } else { 60 };
+        let line = format!("timeout --preserve-status {limit_s} {line}");
         let mut shell = Command::new("sh");
         shell.args(["-c", &line]).env_clear().env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
         shell.env("PROXYSQL_STONITH_CONFIG", config.trim_start_matches("--config="));
