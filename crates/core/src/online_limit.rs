@@ -16,7 +16,7 @@ const COMMENT: &str = "comment";
 const NOTE: &str = "[stonith-backstop was=";
 
 /// The value of the limit without any record.
-const NO_LIMIT: &str = "1000000";
+pub const NO_LIMIT: &str = "1000000";
 
 /// What becomes of a hostgroup's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use stonith_core::apply::Outcome;
 use stonith_core::condition::of_outcome;
-use stonith_core::decide::{Decision, HoldReason, decide};
+use stonith_core::decide::{Decision, HoldReason, Verdict, decide};
 use stonith_core::managed::{Managed, served};
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
@@ -40,7 +40,7 @@ use crate::report;
 use crate::snapshot::Snapshot;
 use crate::state::{StateDir, StateError};
 
-pub use backstop::{BackstopOrder, BackstopResult, OnBackstop};
+pub use backstop::{BackstopOrder, BackstopResult};
 pub use barrier::{fence_for_barrier, lift_barrier};
 pub use drain::{Drained, drain, wake_monitor};
 pub use end_isolation::IsolationEnd;
@@ -200,13 +200,13 @@ pub enum OrderResult {
 
 /// The result of an order on one ProxySQL, with remarks for the operator.
 #[derive(Debug)]
-pub struct OnProxy<T> {
+pub struct OnProxy<T, E = TargetError> {
     /// The ProxySQL.
     pub proxy: Node,
     /// What was unexpected, or is useful to know.
     pub remarks: Vec<String>,
     /// The result.
-    pub result: Result<T, TargetError>,
+    pub result: Result<T, E>,
 }
 
 /// Every ProxySQL that was reached, and what was observed there.
@@ -249,14 +249,7 @@ impl<'c> Targets<'c> {
         for proxy in &config.proxies {
             agents.push((proxy, looking_agent(config, proxy)?));
         }
-        let looks = agents.into_iter().map(|(proxy, mut agent)| async move {
-            let (state, now) = (state_dir(config, proxy), Now::read());
-            let standing = state.orders(&now);
-            let suspended = Suspended::by(&standing, &now);
-            let (observed, decision) = agent.look_once(standing.orders).await?;
-            let identity = decision.memory.nodes.identity;
-            Ok::<_, TickError>(Target { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
-        });
+        let looks = agents.into_iter().map(|(proxy, agent)| Target::look(config, proxy, agent));
         let mut targets = Self { reached: Vec::new(), unreached: Vec::new() };
         for looked in join_all(looks).await {
             match looked {
@@ -316,7 +309,7 @@ impl<'c> Targets<'c> {
     }
 
     /// Pairs each result with its ProxySQL and the remarks.
-    fn reports<T>(&mut self, results: Vec<Result<T, TargetError>>) -> Vec<OnProxy<T>> {
+    fn reports<T, E>(&mut self, results: Vec<Result<T, E>>) -> Vec<OnProxy<T, E>> {
         let reports = self.reached.iter_mut().zip(results).map(|(target, result)| OnProxy {
             proxy: target.proxy.address.clone(),
             remarks: std::mem::take(&mut target.remarks),
@@ -345,6 +338,18 @@ fn find_among(targets: &[&Target<'_>], name: &str) -> Result<Node, NameError> {
     let known = rows.iter().chain(by_instance.keys()).cloned().collect();
     let found = names::find(name, &known)?;
     Ok(by_instance.get(&found).filter(|_| !rows.contains(&found)).cloned().unwrap_or(found))
+}
+
+impl<'c> Target<'c> {
+    /// Observes one ProxySQL.
+    async fn look(config: &Config, proxy: &'c ProxyConfig, mut agent: Agent) -> Result<Self, TickError> {
+        let (state, now) = (state_dir(config, proxy), Now::read());
+        let standing = state.orders(&now);
+        let suspended = Suspended::by(&standing, &now);
+        let (observed, decision) = agent.look_once(standing.orders).await?;
+        let identity = decision.memory.nodes.identity;
+        Ok(Self { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
+    }
 }
 
 impl Target<'_> {
@@ -415,6 +420,16 @@ impl Target<'_> {
         let managed = self.managed(proxy);
         proxy.runtime.iter().filter(move |row| managed.contains(row.key.hostgroup) && row.node().as_ref() == Some(node))
     }
+}
+
+/// Why a verdict does not fence the node, if it does not.
+fn not_fenced(node: &Node, verdict: &Verdict) -> Option<TargetError> {
+    let why = match verdict {
+        Verdict::Fence { .. } => return None,
+        Verdict::Hold(why) | Verdict::Ignore(why) => why.to_string(),
+        Verdict::Keep | Verdict::Unfence { .. } => "the decision lets it stay in service".to_owned(),
+    };
+    Some(TargetError::NotFenced { node: node.clone(), why })
 }
 
 fn row_text(row: &Row) -> String {

@@ -312,6 +312,28 @@ async fn a_recovery_without_a_successor_takes_back_what_the_hook_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxysql_that_has_the_node_under_another_name_is_fenced_and_let_back_by_the_hook_itself() {
+    let scene = Scene::set().await;
+    for (other, name) in [("10.0.0.1", "node01"), ("10.0.0.2", "node02"), ("10.0.0.3", "node03")] {
+        scene.alone.query(&format!("UPDATE mysql_servers SET hostname='{other}' WHERE hostname='{name}'")).unwrap();
+    }
+    scene.alone.query("LOAD MYSQL SERVERS TO RUNTIME").unwrap();
+    scene.alone.query("SAVE MYSQL SERVERS TO DISK").unwrap();
+    let status = || {
+        let sql = "SELECT group_concat(status) FROM runtime_mysql_servers WHERE hostname='10.0.0.1' \
+                   AND status<>'OFFLINE_HARD'";
+        scene.alone.query(sql).unwrap().records[0][0].clone().unwrap()
+    };
+    let aliases = "[aliases]\n\"10.0.0.1\" = \"node01\"\n\"10.0.0.2\" = \"node02\"\n\"10.0.0.3\" = \"node03\"";
+    let ended = scene.hook("pre-failover", aliases).await;
+    assert!(ended.code == 0 && ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
+    assert!(status().split(',').all(|status| status == "OFFLINE_SOFT"), "{}", status());
+    let ended = scene.hook("post-unsuccessful-failover", aliases).await;
+    assert!(ended.code == 0 && ended.text.contains("fence is taken back"), "{}", ended.text);
+    assert!(status().contains("ONLINE"), "{}", status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_told_and_the_lines_for_orchestrator_name_each_hook_in_order() {
     let scene = Scene::set().await;
     let mut command = scene.command("pre-failover", &[], "");

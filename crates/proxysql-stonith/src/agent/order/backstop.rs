@@ -5,24 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use stonith_core::apply::Outcome;
-use stonith_core::decide::decide;
+use stonith_core::decide::Decision;
 use stonith_core::lending::Layers;
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
-use stonith_core::online_limit::{ATTRIBUTES, LimitChange, LimitChanges, is_noted, limit};
+use stonith_core::online_limit::{ATTRIBUTES, LimitChange, LimitChanges, NO_LIMIT, is_noted, limit};
 use stonith_core::orchestrator::{Identity, Instance};
 use stonith_core::plan::Plan;
-use stonith_core::table::{Hostgroup, Row};
+use stonith_core::table::{Content, Hostgroup, Row};
 
-use super::{Target, Targets};
-use crate::agent::TickError;
+use super::{OnProxy, Target, Targets};
 use crate::agent::look::examine_orchestrator;
-use crate::clock;
 use crate::proxysql::{TableError, column_defaults, read_layers};
-
-/// The limit of a hostgroup without one.
-const NO_LIMIT: &str = "1000000";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -44,27 +39,11 @@ pub struct BackstopResult {
     pub left: BTreeMap<Hostgroup, String>,
 }
 
-/// The result of one ProxySQL.
-#[derive(Debug)]
-pub struct OnBackstop {
-    /// The ProxySQL.
-    pub proxy: Node,
-    /// What was unexpected.
-    pub remarks: Vec<String>,
-    /// The result, or why there is none.
-    pub result: Result<BackstopResult, String>,
-}
-
 impl Targets<'_> {
     /// Sets the backstop, or takes it back, on every ProxySQL that was reached.
-    pub async fn backstop(&mut self, order: BackstopOrder) -> Vec<OnBackstop> {
+    pub async fn backstop(&mut self, order: BackstopOrder) -> Vec<OnProxy<BackstopResult, String>> {
         let results = join_all(self.reached.iter_mut().map(|target| target.backstop(order))).await;
-        let on = |(target, result): (&mut Target<'_>, Result<_, String>)| OnBackstop {
-            proxy: target.proxy.address.clone(),
-            remarks: std::mem::take(&mut target.remarks),
-            result,
-        };
-        self.reached.iter_mut().zip(results).map(on).collect()
+        self.reports(results)
     }
 }
 
@@ -90,30 +69,23 @@ impl Target<'_> {
             changes: result.changed.iter().map(|hostgroup| (*hostgroup, change)).collect(),
             defaults: self.defaults().await?,
         };
-        let wanted = [&layers.runtime, &layers.memory, &layers.disk].map(|layer| changes.carry_out(layer));
-        let mut decision = decide(&self.observed, &self.agent.memory, &self.agent.settings.policy, clock::boot_ms());
-        decision.plan = Plan { limits: changes, ..Plan::new(managed, BTreeMap::new(), &self.observed.proxy) };
-        let outcome = self.apply(&decision).await.map_err(|error| error.to_string())?;
-        let after = self.attributes().await?;
-        let is = |layer: &stonith_core::table::Content, wanted: &stonith_core::table::Content| {
-            result.changed.iter().all(|hostgroup| {
-                limit(layer, *hostgroup) == limit(wanted, *hostgroup)
-                    && is_noted(layer, *hostgroup) == is_noted(wanted, *hostgroup)
-            })
-        };
-        match outcome {
+        let plan = Plan { limits: changes.clone(), ..Plan::new(managed, BTreeMap::new(), &self.observed.proxy) };
+        let decision = Decision { plan, ..self.decided() };
+        match self.apply(&decision).await.map_err(|error| error.to_string())? {
             Outcome::PutOff => {
                 Err("somebody edits the server tables at this moment. Nothing was changed: try again".to_owned())
             }
             Outcome::Applied(_) => {
-                let seen = [&after.runtime, &after.memory, &after.disk];
-                let names = ["runtime", "memory", "disk"];
-                let wrong: Vec<&str> = names
-                    .into_iter()
-                    .zip(seen.into_iter().zip(&wanted))
-                    .filter(|(_, (a, b))| !is(a, b))
-                    .map(|(n, _)| n)
-                    .collect();
+                let after = self.attributes().await?;
+                let wrong: Vec<&str> = [
+                    ("runtime", &layers.runtime, &after.runtime),
+                    ("memory", &layers.memory, &after.memory),
+                    ("disk", &layers.disk, &after.disk),
+                ]
+                .into_iter()
+                .filter(|(_, before, after)| !is_carried_out(&changes, before, after))
+                .map(|(layer, ..)| layer)
+                .collect();
                 if wrong.is_empty() {
                     Ok(result)
                 } else {
@@ -126,8 +98,7 @@ impl Target<'_> {
     }
 
     async fn attributes(&mut self) -> Result<Layers, String> {
-        let proxy = self.proxy.address.clone();
-        let admin = self.agent.admin.as_mut().ok_or_else(|| TickError::NotConnected(proxy).to_string())?;
+        let admin = self.agent.connected().map_err(|error| error.to_string())?;
         match read_layers(admin, ATTRIBUTES).await {
             Ok(layers) => Ok(layers),
             Err(TableError::Admin(error)) if error.to_string().contains("no such table") => {
@@ -139,10 +110,16 @@ impl Target<'_> {
     }
 
     async fn defaults(&mut self) -> Result<BTreeMap<String, Option<String>>, String> {
-        let proxy = self.proxy.address.clone();
-        let admin = self.agent.admin.as_mut().ok_or_else(|| TickError::NotConnected(proxy).to_string())?;
+        let admin = self.agent.connected().map_err(|error| error.to_string())?;
         Ok(column_defaults(admin, ATTRIBUTES).await.map_err(|error| error.to_string())?.collect())
     }
+}
+
+/// Whether a layer has the limits and the notes that these changes make of what it had before.
+fn is_carried_out(changes: &LimitChanges, before: &Content, after: &Content) -> bool {
+    let wanted = changes.carry_out(before);
+    let seen = |layer: &Content, hostgroup| (limit(layer, hostgroup).to_owned(), is_noted(layer, hostgroup));
+    changes.changes.keys().all(|hostgroup| seen(after, *hostgroup) == seen(&wanted, *hostgroup))
 }
 
 /// The hostgroups whose limit this program set.

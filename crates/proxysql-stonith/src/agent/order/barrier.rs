@@ -2,17 +2,18 @@
 //!
 //! **Invariant:** the marker says `barrier`, so that any agent ends the fence as it ends an agent's own.
 
+use std::collections::BTreeSet;
+
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::decide::Verdict;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::orders::Order;
+use stonith_core::table::Row;
 
-use super::{Target, TargetError, row_text};
+use super::{Target, TargetError, not_fenced, row_text};
 use crate::agent::TickError;
-use crate::agent::build::{looking_agent, state_dir};
-use crate::agent::snapshot::Suspended;
-use crate::clock::Now;
+use crate::agent::build::looking_agent;
 use crate::config::{Config, Enforcement, ProxyConfig};
 
 /// Fences a node on one ProxySQL for a recovery that waits. `by_itself` tells when it is out without the hook.
@@ -55,34 +56,32 @@ pub async fn lift_barrier(config: &Config, proxy: &ProxyConfig, node: &Node) -> 
 }
 
 pub(super) async fn target<'c>(config: &'c Config, proxy: &'c ProxyConfig) -> Result<Target<'c>, String> {
-    let mut agent = looking_agent(config, proxy).map_err(|error| error.to_string())?;
-    let (state, now) = (state_dir(config, proxy), Now::read());
-    let standing = state.orders(&now);
-    let suspended = Suspended::by(&standing, &now);
-    let (observed, decision) = agent.look_once(standing.orders).await.map_err(|error: TickError| error.to_string())?;
-    let identity = decision.memory.nodes.identity;
-    Ok(Target { proxy, agent, state, observed, identity, suspended, remarks: Vec::new() })
+    let agent = looking_agent(config, proxy).map_err(|error| error.to_string())?;
+    Target::look(config, proxy, agent).await.map_err(|error| error.to_string())
 }
 
 impl Target<'_> {
     async fn fence_for_barrier(&mut self, node: &Node, recovery: &str) -> Result<(), TargetError> {
-        let decision = self.ordered(Order::Barrier { node: node.clone(), recovery: recovery.to_owned() });
-        match decision.verdicts.get(node) {
-            None => return Ok(()),
-            Some(Verdict::Fence { .. }) => {}
-            Some(Verdict::Hold(why) | Verdict::Ignore(why)) => {
-                return Err(TargetError::NotFenced { node: node.clone(), why: why.to_string() });
-            }
-            Some(Verdict::Keep | Verdict::Unfence { .. }) => {
-                let why = "the decision lets it stay in service".to_owned();
-                return Err(TargetError::NotFenced { node: node.clone(), why });
-            }
-        }
-        let decision = self.plan_for_node(node, decision);
+        self.take_out(node, Order::Barrier { node: node.clone(), recovery: recovery.to_owned() }).await
+    }
+
+    /// The names of the node's rows here. Orchestrator may have the node under another name.
+    pub(super) fn names_of(&self, node: &Node) -> BTreeSet<Node> {
+        let names = self.observed.proxy.runtime.iter().filter_map(Row::node);
+        names.filter(|name| name == node || self.identity.instance_of(name) == Some(node)).collect()
+    }
+
+    /// Carries out an order that fences the node, under each of its names here. `Ok` once runtime shows no row of it in
+    /// service.
+    pub(super) async fn take_out(&mut self, node: &Node, order: Order) -> Result<(), TargetError> {
+        let (names, decision) = (self.names_of(node), self.ordered(order));
+        let refused = names.iter().find_map(|name| not_fenced(node, decision.verdicts.get(name)?));
+        refused.map_or(Ok(()), Err)?;
+        let decision = self.plan_for_nodes(&names, decision);
         let outcome = self.apply(&decision).await?;
         let seen = self.look_again(&format!("{node} was"), "fenced").await?;
-        let in_service = self.rows_of(&seen, node).filter(|row| row.status.in_service()).map(row_text);
-        let left: Vec<String> = in_service.map(|row| format!("{row} is still in service")).collect();
+        let in_service = names.iter().flat_map(|name| self.rows_of(&seen, name)).filter(|row| row.status.in_service());
+        let left: Vec<String> = in_service.map(|row| format!("{} is still in service", row_text(row))).collect();
         if !left.is_empty() {
             return Err(TargetError::NotAsOrdered(left));
         }
@@ -91,19 +90,21 @@ impl Target<'_> {
     }
 
     async fn lift_barrier(&mut self, node: &Node) -> Result<bool, TickError> {
-        let kinds = match self.decided().verdicts.get(node) {
-            Some(Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. }) => {
-                evidence.iter().map(|fact| fact.kind).collect()
-            }
-            _ => Vec::new(),
-        };
-        if ![EvidenceKind::Barrier, EvidenceKind::Takeover].iter().any(|kind| kinds == [*kind]) {
+        let (mut names, decided) = (self.names_of(node), self.decided());
+        names.retain(|name| decided.verdicts.get(name).is_some_and(is_of_the_hook_alone));
+        if names.is_empty() {
             return Ok(false); // not fenced, or something else keeps it out
         }
         let decision = self.ordered(Order::Unfence { node: node.clone(), without_lease: true, role: None });
-        let decision = self.plan_for_node(node, decision);
+        let decision = self.plan_for_nodes(&names, decision);
         let outcome = self.apply(&decision).await?;
         self.log(&decision, &outcome);
         Ok(true)
     }
+}
+
+/// Whether a node is out for a barrier or for a takeover, and for nothing else.
+fn is_of_the_hook_alone(verdict: &Verdict) -> bool {
+    let (Verdict::Fence { evidence, .. } | Verdict::Unfence { evidence, .. }) = verdict else { return false };
+    matches!(&evidence[..], [fact] if matches!(fact.kind, EvidenceKind::Barrier | EvidenceKind::Takeover))
 }

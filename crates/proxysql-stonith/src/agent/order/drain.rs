@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stonith_core::decide::Verdict;
 use stonith_core::evidence::Level;
 use stonith_core::node::Node;
 use stonith_core::orders::Order;
@@ -15,8 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::barrier::target;
 use super::{Target, TargetError};
-use crate::agent::TickError;
+use crate::agent::build::looking_agent;
+use crate::agent::{Agent, TickError};
 use crate::config::{Config, Enforcement, ProxyConfig};
+use crate::proxysql;
 
 /// The pause between two looks at the sessions.
 const LOOK: Duration = Duration::from_millis(30);
@@ -54,7 +55,7 @@ pub async fn drain(config: &Config, proxy: &ProxyConfig, node: &Node, longest: D
 /// # Errors
 /// ProxySQL could not be read or changed, in words.
 pub async fn wake_monitor(config: &Config, proxy: &ProxyConfig) -> Result<bool, String> {
-    let mut agent = super::looking_agent(config, proxy).map_err(|error| error.to_string())?;
+    let mut agent = looking_agent(config, proxy).map_err(|error| error.to_string())?;
     let woken = agent.wake_monitor().await.map_err(|error: TickError| error.to_string());
     agent.close().await;
     woken
@@ -63,68 +64,35 @@ pub async fn wake_monitor(config: &Config, proxy: &ProxyConfig) -> Result<bool, 
 impl Target<'_> {
     async fn drain(&mut self, node: &Node, longest: Duration) -> Result<Drained, TargetError> {
         let began = Instant::now();
-        let names = self.names_of(node);
-        self.take_out(node, &names, Level::Soft).await?;
+        self.take_out(node, Order::Drain { node: node.clone(), level: Level::Soft }).await?;
         let waits = self.agent.longest_wait().await?.map(|longest| longest / 2);
         let until = began + waits.map_or(longest, |waits| waits.min(longest));
-        let (ended, left) = self.agent.drained(&names, until).await?;
+        let (ended, left) = self.agent.drained(&self.names_of(node), until).await?;
         if left > 0 {
-            self.take_out(node, &names, Level::Sessions).await?;
+            self.observed.proxy = self.look_again(&format!("{node} was"), "fenced").await?;
+            self.take_out(node, Order::Drain { node: node.clone(), level: Level::Sessions }).await?;
         }
         Ok(Drained { ended_between: ended.len(), ended_late: left, took: began.elapsed() })
     }
-
-    /// The names of its rows here.
-    fn names_of(&self, node: &Node) -> BTreeSet<Node> {
-        let rows = self.observed.proxy.runtime.iter().filter_map(stonith_core::table::Row::node);
-        rows.filter(|name| name == node || self.identity.instance_of(name) == Some(node)).collect()
-    }
-
-    async fn take_out(&mut self, node: &Node, names: &BTreeSet<Node>, level: Level) -> Result<(), TargetError> {
-        if level > Level::Soft {
-            self.observed.proxy = self.look_again(&format!("{node} was"), "fenced").await?;
-        }
-        let decision = self.ordered(Order::Drain { node: node.clone(), level });
-        let not_fenced = |why: String| TargetError::NotFenced { node: node.clone(), why };
-        for name in names {
-            match decision.verdicts.get(name) {
-                None | Some(Verdict::Fence { .. }) => {}
-                Some(Verdict::Hold(why) | Verdict::Ignore(why)) => return Err(not_fenced(why.to_string())),
-                Some(Verdict::Keep | Verdict::Unfence { .. }) => {
-                    return Err(not_fenced("the decision lets it stay in service".to_owned()));
-                }
-            }
-        }
-        let decision = self.plan_for_nodes(names, decision);
-        let outcome = self.apply(&decision).await?;
-        let seen = self.look_again(&format!("{node} was"), "fenced").await?;
-        let in_service = names.iter().flat_map(|name| self.rows_of(&seen, name)).filter(|row| row.status.in_service());
-        let left: Vec<String> = in_service.map(|row| format!("{} is still in service", super::row_text(row))).collect();
-        if !left.is_empty() {
-            return Err(TargetError::NotAsOrdered(left));
-        }
-        self.log(&decision, &outcome);
-        Ok(())
-    }
 }
 
-impl crate::agent::Agent {
+impl Agent {
     /// Waits until no session needs a node of these names. One that is pinned to it is ended between two of its
     /// transactions. Returns the ended sessions, and the connections in use that are left.
     async fn drained(&mut self, names: &BTreeSet<Node>, until: Instant) -> Result<(BTreeSet<u64>, u64), TickError> {
         let admin = self.connected()?;
         let mut ended = BTreeSet::new();
-        let extended = crate::proxysql::show_transactions(admin).await?;
+        let extended = proxysql::show_transactions(admin).await?;
         let left = loop {
-            let held = crate::proxysql::holders(admin, names).await?;
+            let held = proxysql::holders(admin, names).await?;
             if held.in_use == 0 || Instant::now() >= until {
                 break held.in_use;
             }
-            crate::proxysql::end(admin, &held.pinned).await?;
+            proxysql::end(admin, &held.pinned).await?;
             ended.extend(held.pinned);
             sleep(LOOK).await;
         };
-        crate::proxysql::hide_transactions(admin, extended).await?;
+        proxysql::hide_transactions(admin, extended).await?;
         Ok((ended, left))
     }
 }

@@ -13,7 +13,7 @@ use stonith_core::plan::Directive;
 use stonith_core::table::{Hostgroup, Status};
 use tokio::time::Instant;
 
-use super::{OnProxy, OrderError, OrderResult, Target, TargetError, Targets, row_text};
+use super::{OnProxy, OrderError, OrderResult, Target, TargetError, Targets, not_fenced, row_text};
 use crate::agent::look::LOOK_AGAIN;
 
 /// An order to fence a node.
@@ -80,19 +80,12 @@ impl Target<'_> {
         let decision = self.ordered(Order::Fence { node: node.clone(), level: order.level });
         match decision.verdicts.get(node) {
             None => return Ok(OrderResult::Absent),
-            Some(Verdict::Fence { .. }) => {}
             Some(Verdict::Hold(why)) => {
                 let rows = self.rows_of(&self.observed.proxy, node).filter(|row| row.status.in_service());
                 let (in_service, why) = (rows.map(row_text).collect(), Box::new(why.clone()));
                 return Err(TargetError::Held { node: node.clone(), why, in_service });
             }
-            Some(Verdict::Ignore(why)) => {
-                return Err(TargetError::NotFenced { node: node.clone(), why: why.to_string() });
-            }
-            Some(Verdict::Keep | Verdict::Unfence { .. }) => {
-                let why = "the decision lets it stay in service".to_owned();
-                return Err(TargetError::NotFenced { node: node.clone(), why });
-            }
+            Some(verdict) => not_fenced(node, verdict).map_or(Ok(()), Err)?,
         }
         if let Some(Directive::Fence { kind, .. }) = decision.plan.directives.get(node)
             && *kind < EvidenceKind::Manual
