@@ -220,8 +220,8 @@ pub struct HttpConfig {
 /// `[barrier]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BarrierConfig {
-    /// The agents' HTTP addresses, as given.
-    pub agents: Vec<String>,
+    /// The agents' HTTP addresses.
+    pub agents: Vec<AgentUrl>,
     /// The file with their bearer token.
     pub token_file: Option<PathBuf>,
     /// The hook ends after this time.
@@ -285,7 +285,7 @@ impl Config {
     /// Checks that a ProxySQL is configured. Every command but the hook needs one.
     ///
     /// # Errors
-    /// There is none.
+    /// The config has no ProxySQL.
     pub fn needs_a_proxy(&self) -> Result<(), ConfigError> {
         if self.proxies.is_empty() { Err(effective::no_proxy(self.file.as_deref())) } else { Ok(()) }
     }

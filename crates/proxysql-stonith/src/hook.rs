@@ -75,14 +75,10 @@ impl<'c> Hook<'c> {
         Ok(Self { config, writer, agents: Agents::new(&config.barrier)? })
     }
 
-    async fn end_marks(&self, node: &Node) -> Result<bool, MarkError> {
-        Ok(self.writer.end(node, BARRIER).await? || self.writer.end(node, TAKEOVER).await?)
-    }
-
     /// Takes back the mark and this hook's own fences, and wakes the agents. Agents end their fences by themselves.
     async fn take_back(&self, node: &Node) {
         let mark = async {
-            match timeout(TAKE_BACK, self.end_marks(node)).await {
+            match timeout(TAKE_BACK, self.writer.end(node, &[BARRIER, TAKEOVER])).await {
                 Ok(Ok(true)) => tracing::info!(%node, "the hook's mark is taken back"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%node, "the hook's mark ends by itself: {error}"),
@@ -120,7 +116,7 @@ pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), H
     let node = &failover.failed;
     if let Some(successor) = &failover.successor {
         // A mark of an earlier recovery must not outlive the promotion.
-        if let Err(error) = hook.writer.end(successor, BARRIER).await {
+        if let Err(error) = hook.writer.end(successor, &[BARRIER]).await {
             tracing::warn!(%successor, "its mark of an earlier recovery may be left: {error}");
         }
     }

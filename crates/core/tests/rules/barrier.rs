@@ -162,7 +162,7 @@ fn a_left_over_mark_never_fences_the_node_that_a_later_recovery_promoted() {
         let decision = lab.next();
         assert_eq!(decision.kinds("node01"), [], "its mark is from an earlier recovery");
         assert_eq!(decision.kinds("node02")[0], Superseded);
-        // The control: a mark of a recovery after that one.
+        // The control: the mark of a later recovery.
         lab.now_ms += 2_000;
         lab.barrier("node01");
         assert_eq!(lab.next().kinds("node01"), [Barrier]);
@@ -212,8 +212,8 @@ fn a_mark_is_no_plain_downtime_and_ends_as_a_barrier_does() {
     assert_eq!(BARRIER, "proxysql-stonith-barrier");
 }
 
-/// The promoted node is no second writer beside a node that has the mark, though the old rows still show that one as the
-/// primary and its fence is not done yet.
+/// The promoted node stands beside the marked node, which the rows still show as the primary, since its fence is not done
+/// yet. It is no second writer.
 #[test]
 fn the_promoted_node_is_no_second_writer_beside_the_marked_one() {
     for is_marked in [true, false] {

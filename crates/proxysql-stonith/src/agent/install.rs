@@ -178,9 +178,7 @@ fn check_executable(program: &Path) -> Result<(), InstallError> {
 
 async fn on_one(agent: &mut Agent, wanted: &Wanted, order: &SchedulerOrder) -> Result<SchedulerResult, EntryFailure> {
     agent.look_once(Orders::default()).await?;
-    let Some(admin) = &mut agent.admin else {
-        return Err(TickError::NotConnected(agent.settings.proxy.address.clone()).into());
-    };
+    let admin = agent.connected()?;
     let layers = if order.dry_run { read_layers(admin, SCHEDULER).await? } else { read_scheduler(admin).await? };
     let (result, lending) = if order.remove {
         let (lending, by_hand) = entry::remove(&layers);

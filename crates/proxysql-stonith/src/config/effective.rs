@@ -61,11 +61,10 @@ struct Common<'r> {
 
 fn barrier(at: &mut Layers<'_>, common: &Common<'_>, proxies: &[ProxyConfig]) -> Result<BarrierConfig, ConfigError> {
     let agents = at.find(&keys::BARRIER_AGENTS)?.unwrap_or_default();
-    let wrong = agents.iter().find_map(|url| AgentUrl::from_str(url).err());
-    if let Some(error) = wrong {
+    let agents = agents.iter().map(|url| AgentUrl::from_str(url)).collect::<Result<_, _>>().map_err(|error| {
         let key = &keys::BARRIER_AGENTS.about;
-        return Err(ConfigError::new(at.origin(key), &key.full_name(), error.to_string()));
-    }
+        ConfigError::new(at.origin(key), &key.full_name(), error.to_string())
+    })?;
     let lease = at.find(&keys::BARRIER_LEASE)?;
     let isolations = proxies.iter().map(|proxy| &proxy.isolation).chain([&common.isolation]);
     let largest = isolations.map(|isolation| isolation.in_force(common.run.tick_ms(Mode::Daemon))).max();

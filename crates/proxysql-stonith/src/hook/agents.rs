@@ -52,7 +52,7 @@ impl Agents {
     /// The token file can't be read.
     pub fn new(config: &BarrierConfig) -> Result<Self, SecretError> {
         let token = config.token_file.as_deref().map(|path| read_whole_file(path, "token")).transpose()?;
-        Ok(Self { urls: config.agents.iter().filter_map(|url| url.parse().ok()).collect(), token })
+        Ok(Self { urls: config.agents.clone(), token })
     }
 
     /// The agents' addresses.

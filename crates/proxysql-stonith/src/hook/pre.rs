@@ -30,7 +30,7 @@ const COST: &str = "Orchestrator starts no other recovery of this cluster for Re
 /// How the hook ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The failure is none that moves the primary's role, or the takeover is planned.
+    /// The failure does not move the primary's role, or the takeover is planned.
     NotNeeded(&'static str),
     /// Orchestrator may promote.
     Proceed(Unconfirmed),

@@ -175,8 +175,12 @@ fn at_proxy(proxysql: Node, node: &Node, seen: &Seen, not_fenced: Option<String>
 }
 
 fn connections_used(snapshot: &Snapshot, node: &Node) -> Option<u64> {
-    let named = |report: &&NodeReport| report.node == *node || report.instance.as_ref() == Some(node);
-    snapshot.nodes.iter().filter(named).filter_map(|report| report.connections_used).reduce(|a, b| a + b)
+    reports_of(snapshot, node).filter_map(|report| report.connections_used).reduce(|a, b| a + b)
+}
+
+/// What is reported of a node, whether this is its name in ProxySQL or in Orchestrator.
+fn reports_of<'s>(snapshot: &'s Snapshot, node: &'s Node) -> impl Iterator<Item = &'s NodeReport> {
+    snapshot.nodes.iter().filter(move |report| report.node == *node || report.instance.as_ref() == Some(node))
 }
 
 fn not_fenced_in(seen: &Seen, woken: Instant, node: &Node) -> Option<String> {
@@ -191,9 +195,8 @@ fn not_fenced(snapshot: &Snapshot, node: &Node) -> Option<String> {
     if !snapshot.reached {
         return Some("ProxySQL is not reached".to_owned());
     }
-    let named = |report: &&NodeReport| report.node == *node || report.instance.as_ref() == Some(node);
     let in_service = |status: &str| !matches!(status, "OFFLINE_SOFT" | "OFFLINE_HARD");
-    snapshot.nodes.iter().filter(named).find_map(|report| {
+    reports_of(snapshot, node).find_map(|report| {
         if report.verdict != "fence" {
             return Some(format!("{}: {}", report.word(), report.why));
         }

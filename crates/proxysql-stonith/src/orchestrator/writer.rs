@@ -102,7 +102,7 @@ impl MarkWriter {
         let path = format!("begin-downtime/{}/{owner_in_path}/{reason_in_path}/{length}", of(node));
         change(&mut way, &path).await?;
         let is_it = |d: &Downtime| d.node == *node && d.reason == *reason && d.owner == safe(owner);
-        match way.marks().await?.downtimes.read.iter().any(is_it) {
+        match lists(&mut way, is_it).await? {
             true => Ok(()),
             false => Err(MarkError::NotListed(way.endpoint().to_string())),
         }
@@ -113,22 +113,21 @@ impl MarkWriter {
     /// # Errors
     /// See [`MarkError`].
     pub async fn lists(&self, node: &Node, reason: &str) -> Result<bool, MarkError> {
-        let mut way = self.leader().await?;
-        Ok(way.marks().await?.downtimes.read.iter().any(|d| d.node == *node && d.reason == reason))
+        lists(&mut self.leader().await?, |d| d.node == *node && d.reason == reason).await
     }
 
-    /// Ends a node's downtime if it has this reason. Returns whether it had.
+    /// Ends a node's downtime if it has one of these reasons. Returns whether it had.
     ///
     /// # Errors
     /// See [`MarkError`].
-    pub async fn end(&self, node: &Node, reason: &str) -> Result<bool, MarkError> {
+    pub async fn end(&self, node: &Node, reasons: &[&str]) -> Result<bool, MarkError> {
         let mut way = self.leader().await?;
-        let is_it = |d: &Downtime| d.node == *node && d.reason == reason;
-        if !way.marks().await?.downtimes.read.iter().any(is_it) {
+        let is_it = |d: &Downtime| d.node == *node && reasons.contains(&d.reason.as_str());
+        if !lists(&mut way, is_it).await? {
             return Ok(false);
         }
         change(&mut way, &format!("end-downtime/{}", of(node))).await?;
-        match way.marks().await?.downtimes.read.iter().any(is_it) {
+        match lists(&mut way, is_it).await? {
             true => Err(MarkError::NotListed(way.endpoint().to_string())),
             false => Ok(true),
         }
@@ -189,6 +188,11 @@ impl MarkWriter {
         };
         (index, checking.await)
     }
+}
+
+/// Whether the leader lists such a downtime.
+async fn lists(way: &mut Way, is_it: impl Fn(&Downtime) -> bool) -> Result<bool, MarkError> {
+    Ok(way.marks().await?.downtimes.read.iter().any(is_it))
 }
 
 /// Sends one request that changes something.

@@ -14,7 +14,7 @@ use super::error::ObserveError;
 use super::{answers, sql};
 
 /// What keeps a session on its connection (code: mysql_connection.cpp). `MultiplexDisabled` also counts a session that waits
-/// for `LAST_INSERT_ID()`, which goes elsewhere with its next statement.
+/// for `LAST_INSERT_ID()`, which leaves some statements later.
 const PINS: [&str; 10] = [
     "user_variable",
     "prepared_statement",
@@ -94,7 +94,7 @@ pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>) -> Result<Holder
         let (true, "Sleep", Ok(id)) = (is_node(host, port), command.as_str(), id.parse()) else { continue };
         match between_transactions(extended) {
             Some(true) => drop(found.pinned.insert(id)),
-            // Its next statement goes to another server.
+            // It leaves by itself: with its next statement, or some statements after an insert (facts §5).
             Some(false) => found.in_use = found.in_use.saturating_sub(1),
             None => {}
         }

@@ -67,6 +67,17 @@ fn a_primary_that_is_back_during_its_own_failover_takes_no_write_after_the_promo
     assert!(without > 0, "the control");
 }
 
+/// Both agents run, clients write through both proxies, and site 1 is cut off from the others. Returns the writers, the time
+/// of the cut, and the run of the hook.
+fn cut_site_1_off(world: &mut World, hooks: &Hooks) -> (Vec<Writers>, f64, Ran) {
+    world.proxy.start_daemon();
+    world.far_proxy.as_mut().expect("a second proxy").start_daemon();
+    let writers = writers(world);
+    let cut = now();
+    world.network.cut(&site(1), &[site(2), site(3)].concat());
+    (writers, cut, ran(hooks, cut))
+}
+
 /// Site 1, where the primary is, is cut off from the others. Says how many writes the old primary took after the promotion.
 fn cut_off_site(binaries: Binaries, barrier: Option<&str>) -> Option<usize> {
     let hooks = Hooks::new();
@@ -76,12 +87,7 @@ fn cut_off_site(binaries: Binaries, barrier: Option<&str>) -> Option<usize> {
     if let Some(barrier) = barrier {
         hooks.with(&world, barrier);
     }
-    world.proxy.start_daemon();
-    world.far_proxy.as_mut().expect("a second proxy").start_daemon();
-    let writers = writers(&world);
-    let cut = now();
-    world.network.cut(&site(1), &[site(2), site(3)].concat());
-    let ran = ran(&hooks, cut);
+    let (writers, cut, ran) = cut_site_1_off(&mut world, &hooks);
     println!("--- barrier {barrier:?}: hook from {:.1} s to {:.1} s after the cut", ran.began - cut, ran.ended - cut);
     assert_eq!(ran.code, 0, "{}", hooks.log());
     eventually("site 2 writes to node 2", seconds(60), || world.nodes.written_through(2, far(&world)) > 20);
@@ -121,12 +127,7 @@ fn where_the_lease_does_not_fit_an_abort_promotes_nobody_and_the_site_writes_aga
     let Some(mut world) = World::at_three_sites_with(binaries, hooks.orchestrator()) else { return };
     hooks.wake(&world);
     hooks.with(&world, "deadline = \"5s\"\non_unconfirmed = \"abort\"");
-    world.proxy.start_daemon();
-    world.far_proxy.as_mut().expect("a second proxy").start_daemon();
-    let writers = writers(&world);
-    let cut = now();
-    world.network.cut(&site(1), &[site(2), site(3)].concat());
-    let ran = ran(&hooks, cut);
+    let (writers, _, ran) = cut_site_1_off(&mut world, &hooks);
     println!("--- the hook took {:.1} s\n{}", ran.ended - ran.began, hooks.log());
     assert!(ran.code == 1 && ran.ended - ran.began < 5.5, "{ran:?}");
     world.network.heal();
