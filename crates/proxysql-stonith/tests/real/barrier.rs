@@ -44,8 +44,10 @@ fn back_at_once(binaries: Binaries, is_guarded: bool) -> usize {
     world.nodes.start(1);
     let up = now();
     let ran = ran(&hooks, killed);
-    let others = || (2..=3).map(|n| world.nodes.written_after(n, ran.ended)).sum::<usize>();
-    eventually("writes on the new primary", seconds(40), || others() > 100);
+    // Without an agent the sessions may all stay on the old primary.
+    let expected = if is_guarded { 2..=3 } else { 1..=3 };
+    let written = || expected.clone().map(|n| world.nodes.written_after(n, ran.ended)).sum::<usize>();
+    eventually("writes after the promotion", seconds(40), || written() > 100);
     println!(
         "--- killed, back {:.2} s after the end of the hook; it took {:.3} s",
         up - ran.ended,
@@ -62,9 +64,10 @@ fn a_primary_that_is_back_during_its_own_failover_takes_no_write_after_the_promo
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
     assert_eq!(back_at_once(binaries.clone(), true), 0);
-    let without = back_at_once(binaries, false);
-    println!("--- without barrier and agent: {without} writes on the old primary after the promotion");
-    assert!(without > 0, "the control");
+    // The sessions find the old primary only if it is back at the right moment.
+    let without = (0..5).map(|_| back_at_once(binaries.clone(), false)).find(|late| *late > 0);
+    println!("--- without barrier and agent: {without:?} writes on the old primary after the promotion");
+    assert!(without.is_some(), "the control");
 }
 
 /// Both agents run, clients write through both proxies, and site 1 is cut off from the others. Returns the writers, the time
