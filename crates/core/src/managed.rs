@@ -209,6 +209,12 @@ impl<'a> ManagedRows<'a> {
         online.map(|(server, _)| server).collect()
     }
 
+    /// The servers that ProxySQL may send traffic to in a hostgroup, now or later.
+    pub fn in_service(&self, hostgroup: Hostgroup) -> BTreeSet<&Node> {
+        let in_service = self.in_runtime(hostgroup).filter(|(_, row)| row.status.in_service());
+        in_service.map(|(server, _)| server).collect()
+    }
+
     /// Whether any row has a marker of this kind.
     pub fn any_marker(&self, kind: EvidenceKind) -> bool {
         let layers = Layer::ALL;

@@ -344,13 +344,16 @@ impl<'a> Facts<'a> {
             return (self.memory.nodes.second_writers.clone(), count);
         };
         for hostgroup in self.managed.writers() {
-            let online = self.rows.online(hostgroup);
             let is_monitored = self.managed.pair_of_writer(hostgroup).is_some();
-            for node in online.iter().copied() {
+            let online = self.rows.online(hostgroup);
+            // ProxySQL takes a SHUNNED server back by itself, and may do so before the next tick (facts §5).
+            for node in self.rows.in_service(hostgroup) {
                 let Some(primary) = topology.present_primary(node) else { continue };
                 let other = &primary.node;
-                // In a named writer hostgroup, read-only replicas stand beside the primary without harm.
-                let is_harmless = !is_monitored && topology.instance(node).is_some_and(|i| i.read_only);
+                // The monitor moves a read-only node. Until then it does harm only if it is in use. In a named writer
+                // hostgroup, read-only replicas stand beside the primary without harm.
+                let takes_none = topology.instance(node).is_some_and(|i| i.read_only);
+                let is_harmless = takes_none && !(is_monitored && online.contains(node));
                 // The mark says that the other node is not the primary any more. Its record may still come.
                 let waits = self.barrier(other).is_some() || self.kept(other).contains_key(&EvidenceKind::Barrier);
                 let was_lost = self.lost_in_recovery(other, false).is_some() || waits;

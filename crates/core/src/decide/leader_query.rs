@@ -11,7 +11,7 @@ use crate::orchestrator::{
     Addresses, DOWNTIME_BEGIN_SLACK_S, Downtime, Identity, NewestRecoveries, ProxyHooks, downtime_of_each,
 };
 use crate::policy::{HISTORY_EVERY_MS, HOOKS_AGAIN_MS, HOOKS_EVERY_MS, Policy};
-use crate::table::{Comment, Hostgroup, Status};
+use crate::table::{Comment, Hostgroup};
 
 /// The questions of one tick, besides the downtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,13 +110,13 @@ fn has_row_of(proxy: &ProxyView, managed: &Managed, memory: &Memory, is_meant: i
 }
 
 fn has_two_writers(proxy: &ProxyView, managed: &Managed, identity: &Identity) -> bool {
-    let mut online: BTreeMap<Hostgroup, Node> = BTreeMap::new();
+    let mut found: BTreeMap<Hostgroup, Node> = BTreeMap::new();
     let mut writers =
-        proxy.runtime.iter().filter(|row| row.status == Status::Online && managed.is_writer(row.key.hostgroup));
+        proxy.runtime.iter().filter(|row| row.status.in_service() && managed.is_writer(row.key.hostgroup));
     writers.any(|row| {
         let Some(name) = row.node() else { return false };
         let server = identity.server(&name);
-        online.entry(row.key.hostgroup).or_insert_with(|| server.clone()) != server
+        found.entry(row.key.hostgroup).or_insert_with(|| server.clone()) != server
     })
 }
 

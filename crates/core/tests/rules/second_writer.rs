@@ -27,6 +27,25 @@ fn a_returned_primary_beside_the_present_one_is_fenced_without_any_record() {
 }
 
 #[test]
+fn a_returned_primary_is_fenced_while_proxysql_still_shuns_it() {
+    let mut lab = promoted_by_hand();
+    lab.returns_writable("node01").put(row(10, "node01", Status::Shunned));
+    assert_eq!(lab.run_s(3).kinds("node01"), [SecondWriter]);
+    assert_eq!((lab.fenced(), lab.rows("node03")), (vec!["node01".to_owned()], "10:ONLINE 20:ONLINE".to_owned()));
+}
+
+#[test]
+fn a_shunned_row_is_left_alone_while_its_node_is_down_or_read_only() {
+    let mut lab = promoted_by_hand();
+    lab.put(row(10, "node01", Status::Shunned)).run_s(30);
+    assert!(lab.fenced().is_empty(), "it is down");
+    // The monitor moves it as soon as it reaches it.
+    lab.returns_writable("node01").put(row(10, "node01", Status::Shunned)).server("node01").read_only = true;
+    lab.run_s(30);
+    assert!(lab.fenced().is_empty(), "it is read-only");
+}
+
+#[test]
 fn a_second_writer_stays_out_until_it_is_a_replica() {
     let mut lab = promoted_by_hand();
     let decision = lab.returns_writable("node01").run_s(60);

@@ -16,7 +16,7 @@ fn is_cut_off_and_comes_back(world: &mut World, before: &str) {
 }
 
 /// Orchestrator's word on a node.
-fn instance(world: &World, n: usize) -> serde_json::Value {
+pub fn instance(world: &World, n: usize) -> serde_json::Value {
     let path = format!("/api/instance/{}/{}", world.nodes.address(n), world.nodes.port);
     serde_json::from_str(&world.raft.get(world.leader(), &path).1).unwrap_or_default()
 }

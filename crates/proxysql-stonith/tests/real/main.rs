@@ -18,6 +18,7 @@ mod partitions;
 #[path = "../pki/mod.rs"]
 mod pki;
 mod rows;
+mod second_writer;
 #[cfg(feature = "demo")]
 mod stage;
 mod takeover;

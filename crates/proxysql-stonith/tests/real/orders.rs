@@ -13,7 +13,7 @@ use crate::{one_at_a_time, seconds};
 const UNRELATED: usize = 20;
 
 /// Another application on the same ProxySQL: hostgroup 30, a server and a user of its own.
-fn add_another_application(world: &mut World) {
+pub fn add_another_application(world: &mut World) {
     world.nodes.add(OUTSIDER);
     world.nodes.root(
         OUTSIDER,
