@@ -38,6 +38,7 @@
 //! from then, and the driver sends no statement later than 20 s after the first (`APPLY_DEADLINE`). So `DropLock`,
 //! which cannot name an owner in SQL, drops this applier's lock or none.
 
+mod drain;
 mod merge;
 mod pause;
 mod put_back;
@@ -48,6 +49,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use drain::{DELAY_MS, DRAIN_NAME, DRAIN_RENEWS_S};
 pub use pause::PAUSED_NAME;
 pub use put_back::{SCRATCH_NAME, WATCHED_NAME, copy_name};
 pub use return_journal::RETURNS_NAME;

@@ -18,7 +18,7 @@ mod whole_table;
 mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
-pub use drain::{Extended, Holders, end, hide_transactions, holders, longest_wait_ms, show_transactions, wake_monitor};
+pub use drain::{Holders, Lent, end, holders, lend, longest_wait_ms, put_back, wake_monitor};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
 pub use error::ObserveError;
 pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::recheck;
 use super::statement::key_record;
-use super::{Apply, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
+use super::{Apply, DRAIN_NAME, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
 use crate::table::{Content, Record, SERVERS, Table};
 
 /// The table in `main` that notes the mark of the disk table, by which a SAVE is seen.
@@ -54,6 +54,9 @@ impl Apply {
             self.ask([Statement::SetExtended(false), Statement::Variables]);
             self.done.finished_earlier = true;
         }
+        if names.contains(DRAIN_NAME) {
+            self.ask([Statement::ReadDrain]);
+        }
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
         for table in self.tables.clone() {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {
@@ -76,6 +79,10 @@ impl Apply {
         for (statement, reply) in got {
             if let Reply::Variables(seen) = reply {
                 self.hide_holders(Some(seen));
+            } else if let Reply::Drain { left_over, staged } = reply {
+                if left_over {
+                    self.end_drain(staged);
+                }
             } else if let (Statement::Read { place, table }, Reply::Content(content)) = (statement, reply) {
                 match place {
                     Place::Kept => drop(self.kept.insert(table, content)),

@@ -164,6 +164,18 @@ pub enum Statement {
     LoadVariables,
     /// Drops the note of the extended processlist.
     DropExtended,
+    /// Notes a drain, with the values that it lends. Replies [`Reply::Exists`] if there is such a note.
+    NoteDrain,
+    /// Gives the lent variables their values for a drain, in memory.
+    LendDrain,
+    /// Gives them the noted values again, in memory.
+    PutBackDrain,
+    /// Renews the note of a drain.
+    RenewDrain,
+    /// Reads the note of a drain. Replies [`Reply::Drain`].
+    ReadDrain,
+    /// Drops the note of a drain.
+    DropDrain,
     /// Notes the fenced nodes whose hidden sessions were looked for.
     NoteEnded(BTreeSet<Node>),
     /// Reads those nodes. Replies [`Reply::Nodes`].
@@ -265,6 +277,12 @@ impl fmt::Display for Statement {
             Self::SetExtended(false) => f.write_str("switch the extended processlist off"),
             Self::LoadVariables => f.write_str("LOAD MYSQL VARIABLES TO RUNTIME"),
             Self::DropExtended => f.write_str("drop the note of the extended processlist"),
+            Self::NoteDrain => f.write_str("note the drain"),
+            Self::LendDrain => f.write_str("set the variables for a drain"),
+            Self::PutBackDrain => f.write_str("set the variables as before the drain"),
+            Self::RenewDrain => f.write_str("renew the note of the drain"),
+            Self::ReadDrain => f.write_str("read the note of the drain"),
+            Self::DropDrain => f.write_str("drop the note of the drain"),
             Self::NoteEnded(nodes) => write!(f, "note {} nodes whose sessions were ended", nodes.len()),
             Self::ReadEnded => f.write_str("read the nodes whose sessions were ended"),
             Self::DropEnded => f.write_str("drop the note of nodes whose sessions were ended"),
@@ -291,6 +309,12 @@ impl Statement {
                 | Self::SetExtended(_)
                 | Self::LoadVariables
                 | Self::DropExtended
+                | Self::NoteDrain
+                | Self::LendDrain
+                | Self::PutBackDrain
+                | Self::RenewDrain
+                | Self::ReadDrain
+                | Self::DropDrain
                 | Self::NoteEnded(_)
                 | Self::ReadEnded
                 | Self::DropEnded
@@ -360,6 +384,13 @@ pub enum Reply {
     Sessions(Vec<Session>),
     /// The state of ProxySQL's MySQL variables.
     Variables(Variables),
+    /// Whether the note of a drain is left over, and how many variables besides those that it lent are staged.
+    Drain {
+        /// Its drain was cut off.
+        left_over: bool,
+        /// The number of variables that a LOAD would take live.
+        staged: u64,
+    },
     /// Whether somebody saved to disk since the disk table was marked.
     Saved(bool),
     /// The nodes of a note.

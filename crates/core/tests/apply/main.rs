@@ -4,6 +4,7 @@
 mod apply_world;
 mod backstop;
 mod crash;
+mod drain;
 mod edits;
 mod limits;
 mod locks;

@@ -9,8 +9,8 @@ pub mod scene;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    Backend, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, SCRATCH_NAME, Session, Statement,
-    Variables, WATCHED_NAME, copy_name,
+    Backend, DRAIN_NAME, ENDED_NAME, EXTENDED_NAME, LockSeen, Place, RETURNS_NAME, Reply, SCRATCH_NAME, Session,
+    Statement, Variables, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
 use stonith_core::observed::{PauseSeen, SharedLease};
@@ -75,6 +75,10 @@ pub struct World {
     pub variables: [u64; 2],
     /// The notes that it is on for a moment, and whose hidden sessions were looked for.
     pub extended_note: bool,
+    /// The note of a drain: when it was renewed, and whether the extended processlist was on.
+    pub drain_note: Option<(u64, bool)>,
+    /// Sessions leave their server soon after an insert, as during a drain: in runtime, and in memory.
+    pub delay_lowered: [bool; 2],
     pub ended: Option<BTreeSet<Node>>,
     /// It is paused: a new client is refused. ProxySQL says so from 2.6 on.
     pub paused: bool,
@@ -171,6 +175,7 @@ impl World {
             || self.copies() > 0
             || self.returns.is_some()
             || self.extended_note
+            || self.drain_left_over()
             || self.watched.is_some()
             || self.scratch
     }
@@ -360,7 +365,11 @@ impl World {
                 Reply::Changed(0)
             }
             Statement::Variables => {
-                Reply::Variables(Variables { extended: self.extended.contains(&true), staged: self.variables[0] })
+                let lowered = u64::from(self.delay_lowered[0] != self.delay_lowered[1]);
+                Reply::Variables(Variables {
+                    extended: self.extended.contains(&true),
+                    staged: self.variables[0] + lowered,
+                })
             }
             Statement::NoteExtended if self.extended_note => Reply::Exists,
             Statement::NoteExtended | Statement::DropExtended => {
@@ -373,7 +382,33 @@ impl World {
             }
             Statement::LoadVariables => {
                 self.extended[0] = self.extended[1];
+                self.delay_lowered[0] = self.delay_lowered[1];
                 self.variables = [0, self.variables[1] + self.variables[0]];
+                Reply::Changed(0)
+            }
+            Statement::NoteDrain if self.drain_note.is_some() => Reply::Exists,
+            Statement::NoteDrain => {
+                self.drain_note = Some((self.now_ms, self.extended[1]));
+                Reply::Changed(0)
+            }
+            Statement::LendDrain => {
+                (self.extended[1], self.delay_lowered[1]) = (true, true);
+                Reply::Changed(2)
+            }
+            Statement::PutBackDrain => match self.drain_note {
+                Some((_, extended)) => {
+                    (self.extended[1], self.delay_lowered[1]) = (extended, false);
+                    Reply::Changed(2)
+                }
+                None => Reply::Refused("ProxySQL Admin Error: no such table: main.stonith_drain".to_owned()),
+            },
+            Statement::RenewDrain => {
+                self.drain_note = self.drain_note.map(|(_, extended)| (self.now_ms, extended));
+                Reply::Changed(1)
+            }
+            Statement::ReadDrain => Reply::Drain { left_over: self.drain_left_over(), staged: self.variables[0] },
+            Statement::DropDrain => {
+                self.drain_note = None;
                 Reply::Changed(0)
             }
             Statement::NoteEnded(_) if self.ended.is_some() => Reply::Exists,
@@ -429,11 +464,17 @@ impl World {
             (self.lock.is_some(), "stonith_lock"),
             (self.returns.is_some(), RETURNS_NAME),
             (self.extended_note, EXTENDED_NAME),
+            (self.drain_note.is_some(), DRAIN_NAME),
             (self.ended.is_some(), ENDED_NAME),
             (self.watched.is_some(), WATCHED_NAME),
             (self.scratch, SCRATCH_NAME),
         ];
         tables.chain(ours.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name.to_owned())).collect()
+    }
+
+    /// A drain renews its note every second.
+    fn drain_left_over(&self) -> bool {
+        self.drain_note.is_some_and(|(noted_ms, _)| self.now_ms > noted_ms + 3_000)
     }
 
     fn lock_expired(&self) -> bool {
@@ -583,6 +624,7 @@ impl World {
         self.extended_note = false;
         self.scratch = false;
         self.extended = [false; 2];
+        (self.drain_note, self.delay_lowered) = (None, [false; 2]);
         self.clients.clear();
         (self.paused, self.pause_note) = (false, None);
         self.version = 1;

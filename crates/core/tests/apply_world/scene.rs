@@ -194,6 +194,8 @@ impl Scene {
             extended: [true; 2],
             variables: [0; 2],
             extended_note: false,
+            drain_note: None,
+            delay_lowered: [false; 2],
             ended: None,
             paused: false,
             pause_note: None,

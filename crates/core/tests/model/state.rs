@@ -516,6 +516,8 @@ fn proxy() -> World {
         extended: [false; 2],
         variables: [0; 2],
         extended_note: false,
+        drain_note: None,
+        delay_lowered: [false; 2],
         ended: None,
         paused: false,
         pause_note: None,

@@ -137,6 +137,8 @@ impl Proxy {
             extended: [rng.one_in(2); 2],
             variables: [0; 2],
             extended_note: false,
+            drain_note: None,
+            delay_lowered: [false; 2],
             ended: None,
             paused: false,
             pause_note: None,

@@ -42,7 +42,7 @@ use crate::state::{StateDir, StateError};
 
 pub use backstop::{BackstopOrder, BackstopResult};
 pub use barrier::{fence_for_barrier, lift_barrier};
-pub use drain::{Drained, drain, wake_monitor};
+pub use drain::{Course, Drained, drain, wake_monitor};
 pub use end_isolation::IsolationEnd;
 pub use fence::FenceOrder;
 pub use names::NameError;

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stonith_core::barrier::OnUnconfirmed;
+use stonith_core::node::Node;
 use stonith_core::orchestrator::TAKEOVER;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::agents::Agents;
 use super::{Failover, Hook, HookError, OWNER};
-use crate::agent::order;
-use crate::config::{AgentUrl, Config, duration};
+use crate::agent::order::{self, Course};
+use crate::config::{AgentUrl, Config, ProxyConfig, duration};
 use crate::orchestrator::Mark;
 
 /// The time that the mark outlasts the drain, in s. Orchestrator sets read_only meanwhile.
@@ -63,37 +65,62 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
     }
     let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK);
     let longest = if waits { config.barrier.drain_timeout.min(most) } else { Duration::ZERO };
-    let mark = Mark {
-        node: node.clone(),
-        owner: OWNER.to_owned(),
-        reason: TAKEOVER,
-        seconds: longest.as_secs().saturating_add(AFTER_S),
-    };
-    let open = match timeout(PUBLISH, hook.writer.begin(&mark)).await {
-        Ok(Ok(())) => {
-            let own = config.proxies.iter().map(|proxy| async move {
-                let drained = timeout(longest + SLACK, order::drain(config, proxy, node, longest)).await;
-                let proxy = &proxy.address;
-                match drained.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
-                    Ok(order::Drained { ended_between, ended_late, took }) => {
-                        tracing::info!(%proxy, %node, ended_between, ended_late, took_ms = duration::millis(took), "drained");
-                        None
-                    }
-                    Err(why) => Some(format!("{proxy}: {why}")),
-                }
-            });
-            let agents = hook.agents.urls().iter().map(|url| at_agent(&hook.agents, url, failover, longest));
-            let (own, agents) = tokio::join!(join_all(own), join_all(agents));
-            own.into_iter().chain(agents).flatten().collect()
+    let prepare = if waits { most.saturating_sub(longest + 2 * SLACK) } else { Duration::ZERO };
+    let (mut preparing, mut goes) = (Vec::new(), Vec::new());
+    let own: Vec<_> = config
+        .proxies
+        .iter()
+        .map(|proxy| {
+            let ((prepared, is_prepared), (go, goes_on)) = (oneshot::channel(), oneshot::channel());
+            preparing.push(is_prepared);
+            goes.push(go);
+            at_own(config, proxy, node, prepare + longest + 2 * SLACK, Course { prepare, prepared, go: goes_on })
+        })
+        .collect();
+    let conduct = async {
+        // Who fails to prepare says so by its result.
+        let _ = timeout(prepare + SLACK, join_all(preparing)).await;
+        publish(&hook, node, longest).await?;
+        for go in goes {
+            let _ = go.send(longest); // who failed hears nothing
         }
-        Ok(Err(error)) => vec![format!("the mark is not published, so nothing is drained: {error}")],
-        Err(_) => vec!["the mark is not published in time, so nothing is drained".to_owned()],
+        let agents = hook.agents.urls().iter().map(|url| at_agent(&hook.agents, url, failover, longest));
+        Ok(join_all(agents).await)
+    };
+    let (own, agents) = tokio::join!(join_all(own), conduct);
+    let open: Vec<String> = match agents {
+        Ok(agents) => own.into_iter().chain(agents).flatten().collect(),
+        Err(unpublished) => vec![unpublished],
     };
     let goes_on = open.is_empty() || config.barrier.on_unconfirmed == OnUnconfirmed::Proceed;
     if !goes_on {
         hook.take_back(node).await;
     }
     Ok(Takeover { open, goes_on })
+}
+
+/// Publishes the mark by which every agent takes the rows out softly.
+async fn publish(hook: &Hook<'_>, node: &Node, longest: Duration) -> Result<(), String> {
+    let seconds = longest.as_secs().saturating_add(AFTER_S);
+    let mark = Mark { node: node.clone(), owner: OWNER.to_owned(), reason: TAKEOVER, seconds };
+    match timeout(PUBLISH, hook.writer.begin(&mark)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("the mark is not published, so nothing is drained: {error}")),
+        Err(_) => Err("the mark is not published in time, so nothing is drained".to_owned()),
+    }
+}
+
+/// Drains the node on a ProxySQL of the config. Returns what is open there.
+async fn at_own(config: &Config, proxy: &ProxyConfig, node: &Node, within: Duration, course: Course) -> Option<String> {
+    let drained = timeout(within, order::drain(config, proxy, node, course)).await;
+    let proxy = &proxy.address;
+    match drained.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+        Ok(order::Drained { ended_between, ended_late, took }) => {
+            tracing::info!(%proxy, %node, ended_between, ended_late, took_ms = duration::millis(took), "drained");
+            None
+        }
+        Err(why) => Some(format!("{proxy}: {why}")),
+    }
 }
 
 /// Waits until the ProxySQLs of an agent are drained.

@@ -213,6 +213,12 @@ pub fn variables(answer: &Answer) -> Option<Variables> {
     Some(Variables { extended: extended.as_deref()? != "0", staged: staged.as_ref()?.parse().ok()? })
 }
 
+/// Parses whether a drain was cut off, and how many variables besides those that it lent are staged.
+pub fn drain(records: &[Record]) -> Option<(bool, u64)> {
+    let [left_over, staged] = records.first()?.as_slice() else { return None };
+    Some((left_over.as_deref()? != "0", staged.as_ref()?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use stonith_core::observed::ProxyView;

@@ -1,20 +1,24 @@
-//! The drain of a node before a planned takeover: who holds it, and the monitor's round after it.
+//! The drain of a node before a planned takeover: what it lends, who holds the node, and the monitor's round after it.
 //!
-//! ProxySQL tells of a session's transaction only while `mysql-show_processlist_extended` is on (facts §5). It is switched
-//! on for the drain, as an apply does for one look, and only if no other variable is staged.
+//! ProxySQL tells of a session's transaction only while `mysql-show_processlist_extended` is on, and keeps a session on its
+//! server for 10 s after an insert with an auto_increment key (facts §5). The drain switches the one on and lowers the
+//! other, if no variable is staged ([`stonith_core::apply`] puts them back if it is cut off).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
-use stonith_core::apply::Statement;
+use stonith_core::apply::{DRAIN_NAME, DRAIN_RENEWS_S, Statement};
 use stonith_core::node::Node;
+use tokio::time::Instant;
 
 use super::admin::{Admin, AdminError};
+use super::answers::{self, first_column};
 use super::error::ObserveError;
-use super::{answers, sql};
+use super::sql;
 
-/// What keeps a session on its connection (code: mysql_connection.cpp). `MultiplexDisabled` also counts a session that waits
-/// for `LAST_INSERT_ID()`, which leaves some statements later.
+/// What keeps a session on its connection for good (code: mysql_connection.cpp). `MultiplexDisabled` also counts a session
+/// that stays for some time after an insert.
 const PINS: [&str; 10] = [
     "user_variable",
     "prepared_statement",
@@ -28,6 +32,13 @@ const PINS: [&str; 10] = [
     "has_warnings",
 ];
 
+/// No session has this id. The KILL of one makes each worker of ProxySQL look at its sessions at once, where it otherwise
+/// does so once a second (code: `kill_session`, `signal_all_threads`).
+const NO_SESSION: u64 = u32::MAX as u64;
+
+/// The times of idle sessions are this exact, if workers look at them at once.
+const IDLE_EXACT: Duration = Duration::from_millis(100);
+
 /// The sessions that hold a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holders {
@@ -35,49 +46,90 @@ pub struct Holders {
     pub in_use: u64,
     /// Idle sessions without a transaction that keep their connection. They never leave.
     pub pinned: BTreeSet<u64>,
+    /// Idle sessions without a transaction that stay for some time after an insert: for how long each has been idle.
+    pub after_insert: Vec<Duration>,
 }
 
-/// Whether the extended processlist was switched on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extended(bool);
+/// What a drain lends, and since when.
+#[derive(Debug)]
+pub struct Lent {
+    is_ours: bool,
+    since: Option<Instant>,
+    renewed: Instant,
+}
 
-/// Switches the extended processlist on, if that takes no staged variable live.
+impl Lent {
+    /// Nothing is lent.
+    pub fn nothing() -> Self {
+        Self { is_ours: false, since: None, renewed: Instant::now() }
+    }
+
+    /// Whether a session that stays after an insert leaves soon by itself, since that insert came after the lending.
+    fn lets_go(&self, idle: Duration) -> bool {
+        self.since.is_some_and(|since| idle + IDLE_EXACT < since.elapsed())
+    }
+
+    /// Whether some session may see an error that waiting for its next statement spares it.
+    pub fn waits_for_old(&self, holders: &Holders) -> bool {
+        self.since.is_some() && holders.after_insert.iter().any(|idle| !self.lets_go(*idle))
+    }
+
+    /// Whether somebody uses the node who is waited for.
+    pub fn waits_for(&self, holders: &Holders) -> bool {
+        holders.in_use > 0 || holders.after_insert.iter().any(|idle| self.lets_go(*idle))
+    }
+}
+
+/// Lends the variables, unless another variable is staged. Another drain may have lent them.
 ///
 /// # Errors
 /// ProxySQL could not be read or changed.
-pub async fn show_transactions(admin: &mut Admin) -> Result<Extended, ObserveError> {
+pub async fn lend(admin: &mut Admin) -> Result<Lent, ObserveError> {
+    let lent = |is_ours, since| Lent { is_ours, since, renewed: Instant::now() };
+    if first_column(&admin.query(sql::NAMES).await?).contains(DRAIN_NAME) {
+        return Ok(lent(false, Some(Instant::now())));
+    }
     let seen = answers::variables(&run(admin, &Statement::Variables).await?);
-    let may = seen.is_some_and(|seen| !seen.extended && seen.staged == 0);
-    if may {
-        use Statement::{LoadVariables, NoteExtended, SetExtended};
-        // It is off again in memory at once, so that the next LOAD switches it off even if the drain is cut off.
-        for statement in [NoteExtended, SetExtended(true), LoadVariables, SetExtended(false)] {
-            run(admin, &statement).await?;
-        }
+    if seen.is_none_or(|seen| seen.staged > 0) {
+        return Ok(Lent::nothing());
     }
-    Ok(Extended(may))
+    for statement in &Statement::LEND_FOR_DRAIN {
+        run(admin, statement).await?;
+    }
+    Ok(lent(true, Some(Instant::now())))
 }
 
-/// Switches it off again.
+/// Puts back what was lent. Returns whether it is in force; otherwise the next LOAD of the variables makes it so.
 ///
 /// # Errors
 /// ProxySQL could not be read or changed.
-pub async fn hide_transactions(admin: &mut Admin, extended: Extended) -> Result<(), ObserveError> {
-    if extended.0 && answers::variables(&run(admin, &Statement::Variables).await?).is_some_and(|seen| seen.staged == 0)
-    {
-        run(admin, &Statement::LoadVariables).await?;
-        run(admin, &Statement::DropExtended).await?;
+pub async fn put_back(admin: &mut Admin, lent: &Lent) -> Result<bool, ObserveError> {
+    if !lent.is_ours {
+        return Ok(true);
     }
-    Ok(())
+    run(admin, &Statement::PutBackDrain).await?;
+    let seen = answers::drain(&run(admin, &Statement::ReadDrain).await?.records);
+    let may = seen.is_some_and(|(_, staged)| staged == 0);
+    if may {
+        run(admin, &Statement::LoadVariables).await?;
+    }
+    run(admin, &Statement::DropDrain).await?;
+    Ok(may)
 }
 
-/// Who holds a node by one of these names.
+/// Who holds a node by one of these names. ProxySQL's workers look at their sessions first, so that who may leave is gone
+/// at the next look. The note of the drain is renewed.
 ///
 /// # Errors
 /// ProxySQL could not be read.
-pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>) -> Result<Holders, ObserveError> {
+pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>, lent: &mut Lent) -> Result<Holders, ObserveError> {
+    if lent.is_ours && lent.renewed.elapsed() >= Duration::from_secs(DRAIN_RENEWS_S) {
+        run(admin, &Statement::RenewDrain).await?;
+        lent.renewed = Instant::now();
+    }
     let used = admin.query(sql::USED).await?;
     let sessions = admin.query(sql::HOLDERS).await?;
+    end(admin, &[NO_SESSION].into()).await?;
     let is_node = |host: &Option<String>, port: &Option<String>| {
         let node = host.as_ref().zip(port.as_ref()).and_then(|(host, port)| Node::new(host, port.parse().ok()?).ok());
         node.is_some_and(|node| names.contains(&node))
@@ -90,28 +142,48 @@ pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>) -> Result<Holder
         }
     }
     for record in &sessions.records {
-        let [Some(id), host, port, Some(command), Some(extended)] = record.as_slice() else { continue };
+        let [Some(id), host, port, Some(command), idle_ms, Some(extended)] = record.as_slice() else { continue };
         let (true, "Sleep", Ok(id)) = (is_node(host, port), command.as_str(), id.parse()) else { continue };
-        match between_transactions(extended) {
-            Some(true) => drop(found.pinned.insert(id)),
-            // It leaves by itself: with its next statement, or some statements after an insert (facts §5).
-            Some(false) => found.in_use = found.in_use.saturating_sub(1),
+        match held_by(extended) {
+            Some(Hold::Pinned) => drop(found.pinned.insert(id)),
+            Some(hold) => {
+                found.in_use = found.in_use.saturating_sub(1);
+                if hold == Hold::AfterInsert {
+                    let idle_ms = idle_ms.as_ref().and_then(|ms| ms.parse().ok()).unwrap_or(u64::MAX);
+                    found.after_insert.push(Duration::from_millis(idle_ms));
+                }
+            }
             None => {}
         }
     }
     Ok(found)
 }
 
-/// Of an idle session: whether it keeps its connection though it has no transaction. `None`: it has one, or ProxySQL does
-/// not tell.
-fn between_transactions(extended: &str) -> Option<bool> {
+/// How an idle session without a transaction holds its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// For good.
+    Pinned,
+    /// For some time, or for some statements.
+    AfterInsert,
+    /// Until its next statement.
+    Loose,
+}
+
+/// `None`: the session has a transaction, or ProxySQL does not tell.
+fn held_by(extended: &str) -> Option<Hold> {
     let info: Value = serde_json::from_str(extended).ok()?;
     if info["active_transactions"].as_u64()? > 0 {
         return None;
     }
     let backends = info["backends"].as_array()?;
     let pins = |of: &Value| PINS.iter().any(|pin| of["conn"]["status"][pin].as_bool() == Some(true));
-    Some(backends.iter().any(pins))
+    let stays = |of: &Value| of["conn"]["auto_increment_delay_token"].as_u64().is_some_and(|statements| statements > 0);
+    Some(match () {
+        () if backends.iter().any(pins) => Hold::Pinned,
+        () if backends.iter().any(stays) => Hold::AfterInsert,
+        () => Hold::Loose,
+    })
 }
 
 /// Ends these sessions.
@@ -159,15 +231,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_session_is_pinned_leaves_by_itself_or_has_a_transaction() {
-        let of = |transactions: u32, keeps: bool| {
-            between_transactions(&format!(
-                "{{\"active_transactions\":{transactions},\"backends\":[{{\"conn\":{{\"MultiplexDisabled\":true,\"status\":{{\"get_lock\":false,\"user_variable\":{keeps}}}}}}}]}}"
+    fn an_idle_session_is_pinned_stays_after_an_insert_leaves_by_itself_or_has_a_transaction() {
+        let of = |transactions: u32, statements: u32, keeps: bool| {
+            held_by(&format!(
+                "{{\"active_transactions\":{transactions},\"backends\":[{{\"conn\":{{\"auto_increment_delay_token\":{statements},\"status\":{{\"get_lock\":false,\"user_variable\":{keeps}}}}}}}]}}"
             ))
         };
-        assert_eq!((of(0, true), of(0, false), of(1, true)), (Some(true), Some(false), None));
+        assert_eq!(of(0, 0, false), Some(Hold::Loose));
+        assert_eq!(of(0, 5, false), Some(Hold::AfterInsert));
+        assert_eq!(of(0, 5, true), Some(Hold::Pinned));
+        assert_eq!(of(1, 5, true), None);
         for unclear in ["", "{}", "{\"active_transactions\":0}", "{\"active_transactions\":\"0\",\"backends\":[]}"] {
-            assert_eq!(between_transactions(unclear), None, "{unclear}");
+            assert_eq!(held_by(unclear), None, "{unclear}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_last_statement_came_before_the_lending_is_waited_for_before_the_rows_are_out_only() {
+        let lent = Lent { is_ours: true, since: Some(Instant::now()), renewed: Instant::now() };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let idle = |ms| Holders { after_insert: vec![Duration::from_millis(ms)], ..Holders::default() };
+        assert_eq!((lent.waits_for_old(&idle(2_000)), lent.waits_for(&idle(2_000))), (true, false));
+        assert_eq!((lent.waits_for_old(&idle(300)), lent.waits_for(&idle(300))), (false, true));
+        let not = Lent { is_ours: false, since: None, renewed: Instant::now() };
+        assert_eq!((not.waits_for_old(&idle(2_000)), not.waits_for(&idle(300))), (false, false));
     }
 }

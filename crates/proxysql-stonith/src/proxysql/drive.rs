@@ -9,7 +9,7 @@ use stonith_core::plan::Plan;
 use stonith_core::table::{SERVERS, Table};
 
 use super::admin::{Admin, AdminError};
-use super::answers::{NotUnderstood, content, first_column, lock, returned, returns, sessions, used, variables};
+use super::answers::{NotUnderstood, content, drain, first_column, lock, returned, returns, sessions, used, variables};
 use super::probe::Probed;
 use super::sql;
 use super::wire::Answer;
@@ -116,6 +116,10 @@ fn answered(
             Some(seen) => Reply::Variables(seen),
             None => Reply::Refused(format!("{:?}", NotUnderstood::of(&answer.records))),
         },
+        Statement::ReadDrain => match drain(&answer.records) {
+            Some((left_over, staged)) => Reply::Drain { left_over, staged },
+            None => Reply::Refused(format!("{:?}", NotUnderstood::of(&answer.records))),
+        },
         Statement::WasSaved => Reply::Saved(!answer.records.is_empty()),
         Statement::ReadEnded => Reply::Nodes(returned(&answer.records)),
         _ => Reply::Changed(answer.affected),
@@ -130,6 +134,7 @@ fn refused(statement: &Statement, cause: String) -> Reply {
         | Statement::LeaveLease { .. }
         | Statement::NoteReturns(_)
         | Statement::NoteExtended
+        | Statement::NoteDrain
         | Statement::NoteEnded(_)
         | Statement::NoteWatch
             if cause.contains("already exists") =>

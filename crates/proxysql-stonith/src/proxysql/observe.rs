@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stonith_core::apply::RETURNS_NAME;
+use stonith_core::apply::{RETURNS_NAME, Statement};
 use stonith_core::managed::Managed;
 use stonith_core::node::Node;
 use stonith_core::observed::{PauseSeen, ProxyView, SharedLease};
@@ -13,7 +13,8 @@ use stonith_core::table::{Comment, Record, Row, SERVERS, Status};
 
 use super::admin::{Admin, AdminError};
 use super::answers::{
-    NotUnderstood, content, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used, value,
+    NotUnderstood, content, drain, first_column, hostgroups, lease, named_hostgroups, pairs, releases, returned, used,
+    value,
 };
 use super::error::ObserveError;
 use super::probe::Probed;
@@ -176,10 +177,11 @@ impl Shared {
             true => returned(&ours(admin, sql::RETURNS).await?),
             false => BTreeSet::new(),
         };
-        let [shared_lease, released, paused_note, ..] = sql::SHARED.map(|name| left.remove(name));
+        let [shared_lease, released, paused_note, drain_note, ..] = sql::SHARED.map(|name| left.remove(name));
         let lease = if shared_lease { lease(&ours(admin, sql::LEASE).await?, owner) } else { None };
         let released = if released { releases(&ours(admin, sql::RELEASED).await?) } else { BTreeMap::new() };
-        Ok(Self { unfinished: !left.is_empty(), paused_note, returned, lease, released })
+        let drain_left = drain_note && drain_is_left_over(admin).await?;
+        Ok(Self { unfinished: drain_left || !left.is_empty(), paused_note, returned, lease, released })
     }
 
     fn put_into(self, view: &mut ProxyView) {
@@ -188,6 +190,12 @@ impl Shared {
         view.lease = self.lease;
         view.released = self.released;
     }
+}
+
+/// Whether a drain was cut off. One that ends just now has no note any more.
+async fn drain_is_left_over(admin: &mut Admin) -> Result<bool, ObserveError> {
+    let read = sql::render(&Statement::ReadDrain, &[]);
+    Ok(drain(&ours(admin, &read).await?).is_some_and(|(left_over, _)| left_over))
 }
 
 /// Reads runtime, and the hostgroups in force.

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    ENDED_NAME, EXTENDED_NAME, PAUSED_NAME, Place, RETURNS_NAME, SCRATCH_NAME, Statement, WATCHED_NAME, copy_name,
+    DELAY_MS, DRAIN_NAME, DRAIN_RENEWS_S, ENDED_NAME, EXTENDED_NAME, PAUSED_NAME, Place, RETURNS_NAME, SCRATCH_NAME,
+    Statement, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
 use stonith_core::orders::Release;
@@ -22,14 +23,17 @@ pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
 /// The program's own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions,
-/// the note of a pause, and what an install keeps of the scheduler's table.
-pub const SHARED: [&str; 5] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, ENDED_NAME, SCHEDULER_KEPT];
+/// the notes of a pause and of a drain, and what an install keeps of the scheduler's table.
+pub const SHARED: [&str; 6] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, DRAIN_NAME, ENDED_NAME, SCHEDULER_KEPT];
 
 /// Reads the connections in use.
 pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
 
 /// The variable that makes the processlist name every server that a session holds.
 const EXTENDED: &str = "mysql-show_processlist_extended";
+
+/// The variable that tells how long a session stays on its server after an insert with an auto_increment key.
+const INSERT_DELAY: &str = "mysql-auto_increment_delay_multiplex_timeout_ms";
 
 const LOCK_NAME: &str = "stonith_lock";
 const LEASE_NAME: &str = "stonith_lease";
@@ -230,8 +234,8 @@ const SESSIONS: &str = "SELECT p.SessionID,p.hostgroup,p.srv_host,p.srv_port,p.c
      p.extended_info FROM stats_mysql_processlist p LEFT JOIN runtime_mysql_users u ON u.username=p.user AND u.frontend=1";
 
 /// Reads the sessions with what they hold.
-pub const HOLDERS: &str =
-    "SELECT SessionID,srv_host,srv_port,command,extended_info FROM stats_mysql_processlist WHERE srv_host IS NOT NULL";
+pub const HOLDERS: &str = "SELECT SessionID,srv_host,srv_port,command,time_ms,extended_info FROM stats_mysql_processlist \
+     WHERE srv_host IS NOT NULL";
 
 /// Renders a statement. `columns` are those of its table, as last read. Where runtime is read, they are those to read;
 /// empty for all.
@@ -279,6 +283,15 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::SetExtended(on) => format!("SET {EXTENDED}='{}'", u8::from(*on)),
         Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
         Statement::DropExtended => drop_ours(EXTENDED_NAME),
+        Statement::NoteDrain => format!(
+            "CREATE TABLE main.{DRAIN_NAME} AS SELECT {NOW} AS noted,variable_name,variable_value \
+             FROM main.global_variables WHERE variable_name IN ('{EXTENDED}','{INSERT_DELAY}')"
+        ),
+        Statement::LendDrain => lend_drain(),
+        Statement::PutBackDrain => put_back_drain(),
+        Statement::RenewDrain => format!("UPDATE main.{DRAIN_NAME} SET noted={NOW}"),
+        Statement::ReadDrain => read_drain(),
+        Statement::DropDrain => drop_ours(DRAIN_NAME),
         Statement::NoteEnded(nodes) => note_ended(nodes),
         Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
         Statement::DropEnded => drop_ours(ENDED_NAME),
@@ -418,6 +431,46 @@ fn compare_variables() -> String {
          sum(m.variable_name<>'{EXTENDED}' AND m.variable_value<>r.variable_value) \
          FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
          WHERE m.variable_name LIKE 'mysql-%'"
+    )
+}
+
+/// Gives the lent variables their values for a drain. A delay of 0 is none by time, which is what somebody wants.
+fn lend_drain() -> String {
+    format!(
+        "UPDATE main.global_variables SET variable_value=CASE variable_name WHEN '{EXTENDED}' THEN '1' ELSE '{DELAY_MS}' END \
+         WHERE (variable_name='{EXTENDED}' AND variable_value='0') \
+         OR (variable_name='{INSERT_DELAY}' AND CAST(variable_value AS INTEGER)>{DELAY_MS})"
+    )
+}
+
+/// Whether a variable of this table has the value that a drain lends it.
+fn has_lent_value(table: &str) -> String {
+    format!(
+        "(({table}.variable_name='{EXTENDED}' AND {table}.variable_value='1') OR \
+         ({table}.variable_name='{INSERT_DELAY}' AND {table}.variable_value='{DELAY_MS}'))"
+    )
+}
+
+fn put_back_drain() -> String {
+    let noted = format!("FROM main.{DRAIN_NAME} n WHERE n.variable_name=global_variables.variable_name");
+    format!(
+        "UPDATE main.global_variables SET variable_value=(SELECT n.variable_value {noted}) \
+         WHERE EXISTS (SELECT 1 {noted}) AND {}",
+        has_lent_value("global_variables")
+    )
+}
+
+/// Reads whether nobody renews the note of a drain, and how many variables a LOAD would take live besides those that were
+/// lent.
+fn read_drain() -> String {
+    format!(
+        "SELECT NOT EXISTS (SELECT 1 FROM main.{DRAIN_NAME} WHERE noted BETWEEN {NOW}-{stale_s} AND {NOW}),count(*) \
+         FROM main.global_variables m JOIN runtime_global_variables r ON r.variable_name=m.variable_name \
+         LEFT JOIN main.{DRAIN_NAME} n ON n.variable_name=m.variable_name \
+         WHERE m.variable_name LIKE 'mysql-%' AND m.variable_value<>ifnull(n.variable_value,r.variable_value) \
+         AND NOT (n.variable_name IS NOT NULL AND {lent})",
+        stale_s = 3 * DRAIN_RENEWS_S,
+        lent = has_lent_value("m"),
     )
 }
 

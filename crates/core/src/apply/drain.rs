@@ -1,0 +1,43 @@
+//! What a drain lends of ProxySQL's variables, and how that is put back (facts §5).
+//!
+//! ```text
+//! note -> lower in memory -> LOAD -> memory as before -> ... -> LOAD -> drop the note
+//! ```
+//!
+//! After an insert with an auto_increment key ProxySQL keeps a session on its server, for `LAST_INSERT_ID()` in a later
+//! statement. During a drain it does so for [`DELAY_MS`] only. The extended processlist is on meanwhile, since it tells
+//! which session has a transaction.
+//!
+//! **Invariant:** lent values are in memory only between two statements, and never on disk. A note that its drain renews
+//! no more is a drain that was cut off, and the next apply puts back what it lent (I10).
+
+use super::{Apply, Statement};
+
+/// The table in `main` that notes the values before a drain.
+pub const DRAIN_NAME: &str = "stonith_drain";
+
+/// The time for which a session stays on its server after an insert, while a drain lasts, in ms. ProxySQL warns up to 60.
+pub const DELAY_MS: u64 = 70;
+
+/// A drain renews its note at least this often, in s. A note that is older than three times that is left over.
+pub const DRAIN_RENEWS_S: u64 = 1;
+
+impl Statement {
+    /// The statements that lend, in their order. They take every staged variable live, so none may be staged.
+    pub const LEND_FOR_DRAIN: [Self; 4] = [Self::NoteDrain, Self::LendDrain, Self::LoadVariables, Self::PutBackDrain];
+}
+
+impl Apply {
+    /// Puts back what a drain lent that was cut off. `staged` other variables are staged: if any, they must not go live,
+    /// and the lent values end with their LOAD.
+    pub(super) fn end_drain(&mut self, staged: u64) {
+        self.ask([Statement::PutBackDrain]);
+        if staged == 0 {
+            self.ask([Statement::LoadVariables]);
+        } else {
+            self.done.extended_left = true;
+        }
+        self.ask([Statement::DropDrain]);
+        self.done.finished_earlier = true;
+    }
+}
