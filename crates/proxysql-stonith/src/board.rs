@@ -8,9 +8,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use stonith_core::apply::Outcome;
 use stonith_core::condition::Severity;
 use stonith_core::node::Node;
-use tokio::sync::{Notify, watch};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
 
 use crate::agent::Ticked;
+use crate::agent::order::{Course, Drained};
 
 /// A loop that has not finished a tick for this long hangs. A tick with an apply takes far less.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
@@ -57,6 +59,24 @@ pub struct Entry {
     proxy: Node,
     seen: watch::Sender<Seen>,
     wake: Notify,
+    ask: UnboundedSender<Asked>,
+    asked: AsyncMutex<UnboundedReceiver<Asked>>,
+}
+
+/// What a loop is asked for beside its ticks.
+#[derive(Debug)]
+pub enum Asked {
+    /// Drain a node before a planned takeover.
+    Drain {
+        /// The node.
+        node: Node,
+        /// What the drain and its caller tell each other.
+        course: Course,
+        /// Gets how it went.
+        done: oneshot::Sender<Result<Drained, String>>,
+    },
+    /// Make ProxySQL's monitor check every server now.
+    WakeMonitor(oneshot::Sender<Result<bool, String>>),
 }
 
 /// What the loop of one ProxySQL saw.
@@ -113,7 +133,8 @@ impl Entry {
             tick_s: histogram(),
             apply_s: histogram(),
         };
-        Self { proxy, seen: watch::channel(seen).0, wake: Notify::new() }
+        let (ask, asked) = unbounded_channel();
+        Self { proxy, seen: watch::channel(seen).0, wake: Notify::new(), ask, asked: AsyncMutex::new(asked) }
     }
 
     /// The ProxySQL.
@@ -139,6 +160,19 @@ impl Entry {
     /// Makes the loop tick at once. A tick that has begun is finished, and another one follows it.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Asks the loop for something beside its ticks.
+    pub fn ask(&self, asked: Asked) {
+        let _ = self.ask.send(asked); // the receiver is ours
+    }
+
+    /// Waits until somebody asks for something.
+    pub async fn asked(&self) -> Asked {
+        match self.asked.lock().await.recv().await {
+            Some(asked) => asked,
+            None => std::future::pending().await, // the sender is ours
+        }
     }
 
     /// Waits until somebody wakes the loop.

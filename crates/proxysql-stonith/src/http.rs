@@ -7,10 +7,13 @@
 //! GET  /readyz        200 while each loop has verified its ProxySQL lately
 //! GET  /status.json   what `status --json` prints, of the last ticks
 //! POST /v1/wake       a tick at once; ?wait=fenced&node=HOST:PORT answers once that node is fenced everywhere
+//! POST /v1/drain      ?node=HOST:PORT&step=prepare, then step=go: a planned takeover begins
+//! POST /v1/resume     the monitor checks at once, after a planned takeover
 //! ```
 //!
 //! **Invariant:** no answer contains a secret (I11). Requests, headers, times and connections are bounded.
 
+mod drain;
 mod server;
 mod wake;
 
@@ -23,6 +26,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+pub use drain::{Answer as DrainAnswer, AtProxy as DrainedProxy};
 pub use wake::{Answer as WakeAnswer, AtProxy as WokenProxy, WAIT_MAX};
 
 use crate::board::{Board, Seen};
@@ -40,17 +44,18 @@ const VERIFIED_LATELY: Duration = Duration::from_secs(15);
 struct Shared {
     board: Arc<Board>,
     http: Arc<HttpConfig>,
+    drains: drain::Drains,
 }
 
 /// Starts the service in a thread of its own, if the config has it. A failure is logged and tried again: what guards
 /// ProxySQL goes on without HTTP.
 pub fn start(http: &HttpConfig, board: Arc<Board>) {
     let Some(address) = http.listen.0 else { return };
-    let token = if http.token_file.is_some() { "" } else { "; POST /v1/wake is off without http.token_file" };
+    let token = if http.token_file.is_some() { "" } else { "; every POST is off without http.token_file" };
     if !http.listen.is_local() {
         tracing::warn!(%address, "HTTP is open to other hosts: they can read the names and states of all nodes");
     }
-    let routes = routes(Shared { board, http: Arc::new(http.clone()) });
+    let routes = routes(Shared { board, http: Arc::new(http.clone()), drains: drain::Drains::default() });
     let thread = std::thread::Builder::new().name("http".to_owned());
     let serve = move || server::serve(address, routes, token);
     if let Err(error) = thread.spawn(serve) {
@@ -65,6 +70,8 @@ fn routes(shared: Shared) -> Router {
         .route("/readyz", get(readyz))
         .route("/status.json", get(status))
         .route("/v1/wake", post(wake::wake))
+        .route("/v1/drain", post(drain::drain))
+        .route("/v1/resume", post(drain::resume))
         .with_state(shared)
 }
 

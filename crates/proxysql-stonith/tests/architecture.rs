@@ -132,7 +132,7 @@ fn the_pages_name_tests_that_exist() {
     for (name, at_least) in [("security.md", 10), ("facts.md", 5), ("design.md", 0), ("packages.md", 2)] {
         let page = std::fs::read_to_string(root().join("docs").join(name)).unwrap();
         let named: Vec<&str> =
-            quoted(&page).filter(|word| word.matches('_').count() >= 5 && !word.contains(' ')).collect();
+            quoted(&page).filter(|word| word.matches('_').count() >= 5 && !word.contains([' ', '-'])).collect();
         assert!(named.len() >= at_least, "docs/{name}: {named:?}");
         for test in named {
             assert!(code.contains(&format!("fn {test}(")), "docs/{name} names {test}, which is no test");

@@ -22,6 +22,8 @@ pub(super) fn all(settings: &Settings) -> Vec<(&'static str, String)> {
         ("mysql-monitor_writer_is_also_reader", settings.writer_is_also_reader.to_string()),
         ("mysql-shun_recovery_time_sec", settings.shun_recovery.as_secs().to_string()),
         ("mysql-show_processlist_extended", "0".to_owned()),
+        ("mysql-auto_increment_delay_multiplex_timeout_ms", "10000".to_owned()),
+        ("mysql-connect_timeout_server_max", "10000".to_owned()),
     ]
 }
 

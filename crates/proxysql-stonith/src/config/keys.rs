@@ -490,7 +490,7 @@ pub static HTTP_LISTEN: Key<Listen> = Key::new(
 pub static HTTP_TOKEN_FILE: Key<PathBuf> = Key::new(
     "http",
     "token_file",
-    "File with the token that `POST /v1/wake` needs (`Authorization: Bearer TOKEN`). It must be closed to other users \
+    "File with the token that each POST needs (`Authorization: Bearer TOKEN`). It must be closed to other users \
      (mode 0600). The file is read at each request.",
 )
 .unset("every such request is refused");

@@ -9,13 +9,14 @@ use hyper::client::conn::http1::handshake;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::node::Node;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::{AgentUrl, BarrierConfig, SecretError, duration, read_whole_file};
-use crate::http::{WAIT_MAX, WakeAnswer, WokenProxy};
+use crate::http::{DrainAnswer, WAIT_MAX, WakeAnswer, WokenProxy};
 use crate::secret::Secret;
 use crate::untrusted_text::one_line;
 
@@ -29,6 +30,15 @@ const SLACK: Duration = Duration::from_secs(1);
 pub struct Agents {
     urls: Vec<AgentUrl>,
     token: Option<Secret>,
+}
+
+/// A step of a drain, as `/v1/drain` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainStep {
+    /// Lets go of sessions that stay after an insert, while no client waits.
+    Prepare,
+    /// Takes the rows out, and waits for transactions.
+    Go,
 }
 
 /// Why an agent gave no answer that counts.
@@ -93,13 +103,53 @@ impl Agents {
     pub async fn fenced_at(&self, url: &AgentUrl, node: &Node, longest: Duration) -> Result<WakeAnswer, AgentError> {
         let wait_ms = duration::millis(longest.min(WAIT_MAX));
         let path = format!("/v1/wake?wait=fenced&node={node}&timeout={wait_ms}ms");
-        let (status, body) = self.post(url, &path, longest + SLACK).await?;
-        match status {
-            StatusCode::OK | StatusCode::GATEWAY_TIMEOUT => {
-                serde_json::from_slice(&body).map_err(|error| AgentError::Unreadable(error.to_string()))
+        read(&self.post(url, &path, longest + SLACK).await?)
+    }
+
+    /// Has an agent carry out a step of a drain, within `longest`.
+    ///
+    /// # Errors
+    /// It gives no answer that counts.
+    pub async fn drain(
+        &self,
+        url: &AgentUrl,
+        step: DrainStep,
+        node: &Node,
+        longest: Duration,
+    ) -> Result<DrainAnswer, AgentError> {
+        // One that hangs must not hold up the others for as long as an answer may take.
+        self.post(url, "/v1/wake", SLACK).await?;
+        let step = match step {
+            DrainStep::Prepare => "prepare",
+            DrainStep::Go => "go",
+        };
+        let path = format!("/v1/drain?node={node}&step={step}&timeout={}ms", duration::millis(longest.min(WAIT_MAX)));
+        read(&self.post(url, &path, longest + 2 * SLACK).await?)
+    }
+
+    /// Makes the monitor of every agent's ProxySQLs check at once. Where that fails is logged.
+    pub async fn resume_all(&self) {
+        let all = self.urls.iter().map(|url| async move {
+            let answer = match self.post(url, "/v1/resume", 2 * SLACK).await {
+                Ok(answer) => read::<DrainAnswer>(&answer),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) => tracing::warn!(agent = %url, "its monitors are not made to check at once: {error}"),
+                Ok(answer) => {
+                    for at in answer.proxies {
+                        match at.why {
+                            None => tracing::info!(agent = %url, proxy = %at.proxysql, "its monitor checks at once"),
+                            Some(why) => {
+                                let why = one_line(&why);
+                                tracing::warn!(agent = %url, proxy = %at.proxysql, "its monitor is not made to check at once: {why}");
+                            }
+                        }
+                    }
+                }
             }
-            status => Err(AgentError::Status(status, one_line(&String::from_utf8_lossy(&body)))),
-        }
+        });
+        join_all(all).await;
     }
 
     async fn post(&self, url: &AgentUrl, path: &str, within: Duration) -> Result<(StatusCode, Bytes), AgentError> {
@@ -122,6 +172,15 @@ impl Agents {
             Ok((status, body.map_err(|error| AgentError::Unreadable(error.to_string()))?.to_bytes()))
         };
         timeout(within, asking).await.map_err(|_| unreached(&"no answer in time"))?
+    }
+}
+
+fn read<T: DeserializeOwned>((status, body): &(StatusCode, Bytes)) -> Result<T, AgentError> {
+    match *status {
+        StatusCode::OK | StatusCode::GATEWAY_TIMEOUT => {
+            serde_json::from_slice(body).map_err(|error| AgentError::Unreadable(error.to_string()))
+        }
+        status => Err(AgentError::Status(status, one_line(&String::from_utf8_lossy(body)))),
     }
 }
 

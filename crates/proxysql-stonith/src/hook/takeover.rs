@@ -1,35 +1,38 @@
 //! A planned takeover: the old primary is drained, and its sessions' new transactions wait inside ProxySQL for the new one.
 //!
 //! ```text
-//! mark (soft for every agent) -> own ProxySQLs: rows soft, transactions finish -> exit 0 -> read_only, promotion
+//! prepare everywhere -> mark -> everywhere: rows soft, transactions finish -> exit 0 -> read_only, promotion
 //! ```
 //!
-//! The mark is as short as the drain. An agent ends a takeover that came to nothing as soon as the mark is over.
+//! The ProxySQLs of the config are drained here ([`order::drain`]), those of an agent by its HTTP, and both do the same. The
+//! mark is as short as the drain. An agent ends a takeover that came to nothing as soon as the mark is over.
 
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use stonith_core::barrier::OnUnconfirmed;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::TAKEOVER;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::agents::Agents;
+use super::agents::{Agents, DrainStep};
 use super::{Failover, Hook, HookError, OWNER};
 use crate::agent::order::{self, Course};
 use crate::config::{AgentUrl, Config, ProxyConfig, duration};
+use crate::http::DrainedProxy;
 use crate::orchestrator::Mark;
+use crate::untrusted_text::one_line;
 
 /// The time that the mark outlasts the drain, in s. Orchestrator sets read_only meanwhile.
 const AFTER_S: u64 = 3;
 
-/// The pause before an agent is asked again.
-const AGAIN: Duration = Duration::from_millis(100);
-
 /// The time to publish the mark.
 const PUBLISH: Duration = Duration::from_secs(2);
+
+/// The longest time to prepare. ProxySQL keeps a session for 10 s after an insert by default.
+const PREPARE_MAX: Duration = Duration::from_secs(10);
 
 /// The time beyond the drain for connecting and for the applies.
 const SLACK: Duration = Duration::from_secs(2);
@@ -65,7 +68,7 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
     }
     let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK);
     let longest = if waits { config.barrier.drain_timeout.min(most) } else { Duration::ZERO };
-    let prepare = if waits { most.saturating_sub(longest + 2 * SLACK) } else { Duration::ZERO };
+    let prepare = if waits { most.saturating_sub(longest + 2 * SLACK).min(PREPARE_MAX) } else { Duration::ZERO };
     let (mut preparing, mut goes) = (Vec::new(), Vec::new());
     let own: Vec<_> = config
         .proxies
@@ -74,22 +77,32 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
             let ((prepared, is_prepared), (go, goes_on)) = (oneshot::channel(), oneshot::channel());
             preparing.push(is_prepared);
             goes.push(go);
-            at_own(config, proxy, node, prepare + longest + 2 * SLACK, Course { prepare, prepared, go: goes_on })
+            at_own(
+                config,
+                proxy,
+                node,
+                prepare + longest + 2 * SLACK,
+                Course { needs_mark: false, prepare, prepared, go: goes_on },
+            )
         })
         .collect();
+    let agents = &hook.agents;
     let conduct = async {
-        // Who fails to prepare says so by its result.
-        let _ = timeout(prepare + SLACK, join_all(preparing)).await;
+        if !prepare.is_zero() {
+            // Who is not prepared says so by its result in the end.
+            let ask = |url| agents.drain(url, DrainStep::Prepare, node, prepare);
+            let all = join(join_all(preparing), join_all(agents.urls().iter().map(ask)));
+            let _ = timeout(prepare + SLACK, all).await;
+        }
         publish(&hook, node, longest).await?;
         for go in goes {
             let _ = go.send(longest); // who failed hears nothing
         }
-        let agents = hook.agents.urls().iter().map(|url| at_agent(&hook.agents, url, failover, longest));
-        Ok(join_all(agents).await)
+        Ok(join_all(agents.urls().iter().map(|url| at_agent(agents, url, node, longest))).await.concat())
     };
     let (own, agents) = tokio::join!(join_all(own), conduct);
     let open: Vec<String> = match agents {
-        Ok(agents) => own.into_iter().chain(agents).flatten().collect(),
+        Ok(agents) => own.into_iter().flatten().chain(agents).collect(),
         Err(unpublished) => vec![unpublished],
     };
     let goes_on = open.is_empty() || config.barrier.on_unconfirmed == OnUnconfirmed::Proceed;
@@ -123,23 +136,20 @@ async fn at_own(config: &Config, proxy: &ProxyConfig, node: &Node, within: Durat
     }
 }
 
-/// Waits until the ProxySQLs of an agent are drained.
-async fn at_agent(agents: &Agents, url: &AgentUrl, failover: &Failover, longest: Duration) -> Option<String> {
-    let until = Instant::now() + longest;
-    loop {
-        let left = until.saturating_duration_since(Instant::now()).max(SLACK / 2);
-        let answer = match agents.fenced_at(url, &failover.failed, left).await {
-            Ok(answer) => answer,
-            Err(error) => return Some(format!("agent {url}: {error}")),
-        };
-        let busy = answer.proxies.iter().find(|at| !at.fenced || at.connections_used.is_some_and(|used| used > 0));
-        let at = busy?;
-        if Instant::now() >= until {
-            let why = if at.fenced { "sessions hold the old primary still" } else { at.why.as_str() };
-            return (!at.fenced || !longest.is_zero()).then(|| format!("{} of agent {url}: {why}", at.proxysql));
+/// Drains the node on an agent's ProxySQLs. Returns what is open there.
+async fn at_agent(agents: &Agents, url: &AgentUrl, node: &Node, longest: Duration) -> Vec<String> {
+    let proxies = match agents.drain(url, DrainStep::Go, node, longest).await {
+        Ok(answer) => answer.proxies,
+        Err(error) => return vec![format!("agent {url}: {error}")],
+    };
+    let mut open = Vec::new();
+    for DrainedProxy { proxysql: proxy, why, ended_between, ended_late, took_ms } in proxies {
+        match why {
+            Some(why) => open.push(format!("{proxy} of agent {url}: {}", one_line(&why))),
+            None => tracing::info!(agent = %url, %proxy, %node, ended_between, ended_late, took_ms, "drained"),
         }
-        sleep(AGAIN).await;
     }
+    open
 }
 
 /// After a planned takeover: every monitor checks at once, so that the new primary's row moves without a wait.
@@ -157,6 +167,6 @@ pub async fn resume(config: &Config) -> Result<(), HookError> {
             Err(why) => tracing::warn!(%proxy, "its monitor is not made to check at once: {why}"),
         }
     });
-    tokio::join!(join_all(monitors), hook.agents.wake_all());
+    tokio::join!(join_all(monitors), hook.agents.resume_all());
     Ok(())
 }

@@ -89,12 +89,12 @@ pub async fn wake(State(shared): State<Shared>, headers: HeaderMap, asked: Query
 }
 
 /// Checks the token of a request.
-fn authorize(token_file: Option<&Path>, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+pub(super) fn authorize(token_file: Option<&Path>, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let Some(path) = token_file else {
         return Err((StatusCode::FORBIDDEN, "this request is off; http.token_file in the config turns it on\n"));
     };
     let token = read_whole_file(path, "token").map_err(|error| {
-        tracing::error!("POST /v1/wake is refused: {error}");
+        tracing::error!("a POST is refused: {error}");
         (StatusCode::SERVICE_UNAVAILABLE, "the token file cannot be read; the log says why\n")
     })?;
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));

@@ -1,13 +1,17 @@
 //! The loop of one ProxySQL.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use stonith_core::node::Node;
 use tokio::sync::watch;
 
+use crate::agent::order::{drain, wake_monitor};
 use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
-use crate::board::Entry;
+use crate::board::{Asked, Entry};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
 
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.
@@ -45,7 +49,15 @@ impl Guard {
     ///
     /// # Errors
     /// No agent can be built from the config, or another agent keeps its lock.
-    pub async fn run(mut self) -> Result<(), RunError> {
+    pub async fn run(self) -> Result<(), RunError> {
+        let serving = serve(self.entry.clone(), self.config.clone());
+        tokio::select! {
+            ended = self.watch() => ended,
+            never = serving => match never {},
+        }
+    }
+
+    async fn watch(mut self) -> Result<(), RunError> {
         let mut kept: Option<Kept> = None;
         loop {
             let config = self.config.borrow_and_update().clone();
@@ -110,6 +122,34 @@ impl Guard {
                 _ = self.ending.changed() => return Ok(None),
             }
         }
+    }
+}
+
+/// Carries out what is asked for, beside the ticks: over a connection of its own, under ProxySQL's lock, as an operator's
+/// order is.
+async fn serve(entry: Arc<Entry>, config: watch::Receiver<Arc<Config>>) -> Infallible {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            asked = entry.asked() => under_way.push(carry_out(config.borrow().clone(), entry.proxy(), asked)),
+            Some(()) = under_way.next() => {}
+        }
+    }
+}
+
+async fn carry_out(config: Arc<Config>, address: &Node, asked: Asked) {
+    let Some(proxy) = config.proxies.iter().find(|proxy| proxy.address == *address) else { return };
+    // Who asked may have left.
+    match asked {
+        Asked::Drain { node, course, done } => {
+            let drained = drain(&config, proxy, &node, course).await;
+            match &drained {
+                Ok(drained) => tracing::info!(proxy = %address, %node, ?drained, "drained for a planned takeover"),
+                Err(why) => tracing::warn!(proxy = %address, %node, "not drained for a planned takeover: {why}"),
+            }
+            let _ = done.send(drained);
+        }
+        Asked::WakeMonitor(done) => drop(done.send(wake_monitor(&config, proxy).await)),
     }
 }
 

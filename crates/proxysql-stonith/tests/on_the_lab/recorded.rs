@@ -53,6 +53,7 @@ fn recorded() -> &'static BTreeSet<String> {
             "pause.txt",
             "bytes.txt",
             "sessions.txt",
+            "drain.txt",
             "operators.txt",
             "restore.txt",
             "install.txt",

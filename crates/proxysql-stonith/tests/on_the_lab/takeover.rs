@@ -103,3 +103,28 @@ async fn an_agent_that_hangs_is_told_in_time_and_an_abort_puts_back_what_was_dra
         assert!(ended.took < Duration::from_secs(6), "{:?}: {}", ended.took, ended.text);
     }
 }
+
+/// The agent's ProxySQL is in no config of the hook.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_lets_transactions_finish_and_ends_what_is_left_as_the_hook_does_itself() {
+    let scene = Scene::set().await;
+    let (finishes, stays) = (scene.stage.proxysql.connect(), scene.stage.proxysql.connect());
+    for session in [&finishes, &stays] {
+        session.begin();
+        assert_eq!(session.write(), Ok("node01".to_owned()));
+    }
+    let command = planned(&scene, "pre-graceful-takeover", &[], "drain_timeout = \"2s\"");
+    let finish = async {
+        eventually("the row is soft", || scene.stage.runtime().contains("[stonith:1 takeover was=ONLINE]")).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        finishes.commit()
+    };
+    let (ended, committed) = tokio::join!(scene.run(command), finish);
+    assert_eq!((ended.code, committed), (0, Ok(())), "{}", ended.text);
+    assert!(ended.text.contains("ended_late=1"), "{}", ended.text);
+    assert!(ended.took > Duration::from_millis(300), "{:?}", ended.took);
+    assert!(stays.write().is_err(), "it is ended at the deadline");
+    let ended = scene.run(planned(&scene, "post-failover", &[], "")).await;
+    let woken = ended.text.matches("its monitor checks at once").count();
+    assert_eq!((ended.code, woken), (0, 2), "the hook's own, and the agent's: {}", ended.text);
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use stonith_core::evidence::Level;
 use stonith_core::node::Node;
+use stonith_core::orchestrator::{LeaderView, TAKEOVER};
 use stonith_core::orders::Order;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -30,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(30);
 const LOOK_BEFORE: Duration = Duration::from_millis(100);
 
 /// How a drain went on one ProxySQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drained {
     /// The sessions that were ended between two of their transactions.
     pub ended_between: usize,
@@ -40,9 +41,14 @@ pub struct Drained {
     pub took: Duration,
 }
 
+/// The longest wait of a drain that is prepared. Its caller may have died.
+const GO_MAX: Duration = Duration::from_secs(20);
+
 /// What a drain and its caller tell each other.
 #[derive(Debug)]
 pub struct Course {
+    /// Nothing is taken out before the leader lists the mark of a planned takeover of the node. Whoever has published it knows.
+    pub needs_mark: bool,
     /// The longest time until it is prepared; zero if it prepares nothing.
     pub prepare: Duration,
     /// It is prepared.
@@ -81,7 +87,8 @@ pub async fn wake_monitor(config: &Config, proxy: &ProxyConfig) -> Result<bool, 
 
 impl Target<'_> {
     async fn drain(&mut self, node: &Node, course: Course) -> Result<Drained, String> {
-        let lent = match course.prepare.is_zero() {
+        let needless = course.prepare.is_zero() || self.names_of(node).is_empty();
+        let lent = match needless {
             true => Ok(Lent::nothing()),
             false => self.agent.lend().await,
         };
@@ -102,18 +109,33 @@ impl Target<'_> {
     }
 
     async fn drain_with(&mut self, node: &Node, course: Course, lent: &mut Lent) -> Result<Drained, String> {
-        let Course { prepare, prepared, mut go } = course;
+        let Course { needs_mark, prepare, prepared, mut go } = course;
         let names = self.names_of(node);
         self.agent.prepared(&names, lent, prepare).await.map_err(|error| error.to_string())?;
         let _ = prepared.send(()); // nobody may wait for it
+        let until = Instant::now() + GO_MAX;
         let longest = loop {
+            if Instant::now() > until {
+                return Err("nobody said to go on".to_owned());
+            }
             tokio::select! {
                 said = &mut go => break said.map_err(|_| "it was called off".to_owned())?,
                 () = sleep(LOOK_BEFORE) => {}
             }
             self.agent.holders(&names, lent).await.map_err(|error| error.to_string())?;
         };
+        if needs_mark && !self.is_marked(node).await.map_err(|error| error.to_string())? {
+            return Err("Orchestrator's leader lists no planned takeover of it".to_owned());
+        }
         self.take_out_slowly(node, &names, longest, lent).await.map_err(|error| error.to_string())
+    }
+
+    /// Whether the leader lists a planned takeover of the node now.
+    async fn is_marked(&mut self, node: &Node) -> Result<bool, TickError> {
+        let orders = self.observed.orders.clone();
+        self.observed = self.agent.look(orders).await?.0;
+        let LeaderView::Led(answer) = &self.observed.leader else { return Ok(false) };
+        Ok(answer.downtimes.iter().any(|downtime| downtime.node == *node && downtime.reason == TAKEOVER))
     }
 
     async fn take_out_slowly(

@@ -25,7 +25,7 @@ pub use hooks::{Hooks, Ran};
 pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};
-use process::free_port;
+pub use process::free_port;
 pub use process::{Binaries, eventually, say, skipped, version};
 pub use proxy::Proxy;
 pub use raft::{Access, Backend, Raft};
