@@ -1,5 +1,5 @@
-//! What the barrier costs a failover: the time of `hook pre-failover` where every agent answers. The lab stands for
-//! ProxySQL and Orchestrator, in this process.
+//! What the barrier costs a failover: the time of `hook pre-failover` where every ProxySQL is fenced, by agents or by the hook
+//! itself. The lab stands for ProxySQL and Orchestrator, in this process.
 //!
 //! `cargo bench --bench barrier`
 
@@ -25,22 +25,51 @@ impl Drop for Running {
     }
 }
 
+/// Who fences how many ProxySQLs.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    agents: usize,
+    /// So many ProxySQLs each.
+    of_each: usize,
+    /// ProxySQLs that the hook fences itself.
+    of_hook: usize,
+    runs: usize,
+    goal_ms: u64,
+}
+
+const CASES: [Case; 7] = [
+    Case { agents: 1, of_each: 1, of_hook: 0, runs: 9, goal_ms: 300 },
+    Case { agents: 3, of_each: 1, of_hook: 0, runs: 9, goal_ms: 300 },
+    Case { agents: 0, of_each: 0, of_hook: 3, runs: 9, goal_ms: 300 },
+    Case { agents: 10, of_each: 1, of_hook: 0, runs: 5, goal_ms: 1_000 },
+    Case { agents: 10, of_each: 3, of_hook: 0, runs: 5, goal_ms: 1_000 },
+    Case { agents: 10, of_each: 10, of_hook: 0, runs: 5, goal_ms: 1_000 },
+    Case { agents: 0, of_each: 0, of_hook: 100, runs: 5, goal_ms: 1_000 },
+];
+
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for (agents, proxies_each, runs, goal) in [(3, 1, 5, 300), (10, 10, 3, 1_000)] {
-        let mut took: Vec<Duration> = (0..runs).map(|_| runtime.block_on(hook(agents, proxies_each))).collect();
+    let only = std::env::var("PROXYSQLS").ok().map(|text| text.parse::<usize>().expect("a number"));
+    for case in CASES {
+        let proxies = case.agents * case.of_each + case.of_hook;
+        if only.is_some_and(|only| only != proxies) {
+            continue;
+        }
+        let mut took: Vec<Duration> = (0..case.runs).map(|_| runtime.block_on(hook(case))).collect();
         took.sort();
         println!(
-            "{} ProxySQLs, {agents} agents: median {:.0?}, longest {:.0?} (goal {goal} ms)",
-            agents * proxies_each,
-            took[runs / 2],
-            took[runs - 1]
+            "{proxies} ProxySQLs, {} agents: median {:.0?}, from {:.0?} to {:.0?} (goal {} ms)",
+            case.agents,
+            took[case.runs / 2],
+            took[0],
+            took[case.runs - 1],
+            case.goal_ms,
         );
     }
 }
 
 /// Sets everything up, lets the primary die, and times the hook.
-async fn hook(agents: usize, proxies_each: usize) -> Duration {
+async fn hook(Case { agents, of_each: proxies_each, of_hook, .. }: Case) -> Duration {
     let dir = tempfile::tempdir().expect("a directory");
     let nodes = Nodes::new(&["node01", "node02", "node03"]);
     let orchestrator = Orchestrator::start(nodes.clone(), Default::default()).await.expect("the lab");
@@ -67,14 +96,19 @@ async fn hook(agents: usize, proxies_each: usize) -> Duration {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+    let mut own = Vec::new();
+    for _ in 0..of_hook {
+        own.push(proxysql(&nodes).await);
+    }
     let urls: Vec<String> = all.iter().map(|(address, _)| format!("http://{address}")).collect();
     let hook = dir.path().join("hook.toml");
     write(
         &hook,
         &format!(
-            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\n[barrier]\nagents = {urls:?}\ntoken_file = {token:?}\n",
+            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\n[barrier]\nagents = {urls:?}\ntoken_file = {token:?}\n{}",
             orchestrator.endpoints(),
             dir.path().join("hook"),
+            sections(&own),
         ),
     );
     nodes.kill("node01");
@@ -93,7 +127,7 @@ async fn hook(agents: usize, proxies_each: usize) -> Duration {
     let done = done.expect("a thread").expect("the hook");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.contains("every ProxySQL has the fence"), "{said}");
-    for proxysql in all.iter().flat_map(|(_, proxies)| proxies) {
+    for proxysql in all.iter().flat_map(|(_, proxies)| proxies).chain(&own) {
         assert!(proxysql.rows().iter().all(|row| row.host != "node01" || row.status == "OFFLINE_SOFT"));
     }
     took
@@ -113,10 +147,7 @@ async fn proxysql(nodes: &Nodes) -> ProxySql {
 }
 
 fn config(dir: &Path, name: &str, orchestrator: &Orchestrator, proxies: &[ProxySql], token: &Path) -> PathBuf {
-    let of = |proxy: &ProxySql| {
-        format!("[[proxysql]]\naddress = \"{}\"\nuser = \"radmin\"\npassword = \"radmin\"\n", proxy.address())
-    };
-    let proxies: String = proxies.iter().map(of).collect();
+    let proxies = sections(proxies);
     let path = dir.join(format!("{name}.toml"));
     write(
         &path,
@@ -127,6 +158,13 @@ fn config(dir: &Path, name: &str, orchestrator: &Orchestrator, proxies: &[ProxyS
         ),
     );
     path
+}
+
+fn sections(proxies: &[ProxySql]) -> String {
+    let of = |proxy: &ProxySql| {
+        format!("[[proxysql]]\naddress = \"{}\"\nuser = \"radmin\"\npassword = \"radmin\"\n", proxy.address())
+    };
+    proxies.iter().map(of).collect()
 }
 
 fn program(args: &[&str], config: &Path) -> Command {

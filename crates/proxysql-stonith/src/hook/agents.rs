@@ -124,7 +124,7 @@ impl Agents {
             DrainStep::Go => "go",
         };
         let path = format!("/v1/drain?node={node}&step={step}&timeout={}ms", duration::millis(longest.min(WAIT_MAX)));
-        read(&self.post(url, &path, longest + 2 * SLACK).await?)
+        read(&self.post(url, &path, longest + 4 * SLACK).await?)
     }
 
     /// Makes the monitor of every agent's ProxySQLs check at once. Where that fails is logged.

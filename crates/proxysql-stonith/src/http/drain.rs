@@ -28,7 +28,7 @@ use crate::board::{Asked, Entry};
 use crate::config::duration;
 
 /// The time that a loop may take beyond what it was given, to connect and to apply.
-const SLACK: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(3);
 
 /// The drains that are prepared, by ProxySQL.
 pub type Drains = Arc<Mutex<BTreeMap<Node, Prepared>>>;
