@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `Pausing` | ProxySQL paused, and no session left | `Start` |
 //! | `Start` | the tables in `main` | `Locking` |
-//! | `Locking`, `LockTaken` | the lock, or whose it is | `Locked`; `Busy` |
+//! | `Locking` | the lock, or whose it is | `Locked`; `Busy` |
 //! | `Locked`, `Finishing` | what an earlier apply left | `PuttingBack(Earlier)` |
 //! | `PuttingBack`, `Missed` | memory put back; records that somebody changed are read again | `Watched` |
 //! | `Watched`, `Dropped` | whether somebody SAVEd; the copies dropped | `ReturnsRead` (earlier), `Counting` (ours) |
@@ -39,7 +39,8 @@
 //! which cannot name an owner in SQL, drops this applier's lock or none.
 
 mod drain;
-mod merge;
+pub(crate) mod lock;
+pub(crate) mod merge;
 mod pause;
 mod put_back;
 mod recheck;
@@ -62,13 +63,13 @@ use crate::online_limit::ATTRIBUTES;
 use crate::plan::{Directive, Plan};
 use crate::role::Role;
 use crate::table::{Content, Layer, Record, Row, SERVERS, Status, Table};
+use lock::LockStep;
 use put_back::{PutBack, Whose};
 use recheck::Look;
 use sessions::Ending;
 
-/// The most attempts at a lock that vanishes before it is read, and the most times that another applier's copies are
-/// put back first.
-const LOCK_TRIES_MAX: u32 = 3;
+/// The most times that another applier's copies are put back first.
+const IN_THE_WAY_MAX: u32 = 3;
 
 /// How an apply ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -131,11 +132,11 @@ pub struct Done {
 
 /// The driver's next step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum Step<O = Outcome> {
     /// Send this statement, and call [`Apply::next`] with the reply.
     Ask(Statement),
-    /// The apply is over.
-    Done(Outcome),
+    /// It is over.
+    Done(O),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -143,7 +144,6 @@ enum Phase {
     Pausing { looks: u32 },
     Start,
     Locking { tries: u32 },
-    LockTaken { tries: u32 },
     Locked,
     Finishing,
     ReturnsRead,
@@ -329,7 +329,7 @@ impl Apply {
                 (self.copied, self.watched) = (false, false);
                 self.in_the_way += 1;
                 self.phase =
-                    if self.in_the_way > LOCK_TRIES_MAX { Phase::Over(Outcome::LostLock) } else { Phase::Locked };
+                    if self.in_the_way > IN_THE_WAY_MAX { Phase::Over(Outcome::LostLock) } else { Phase::Locked };
                 if self.phase == Phase::Locked {
                     self.ask([Statement::RenewLock { owner: self.owner.clone() }, Statement::Names]);
                 }
@@ -355,10 +355,7 @@ impl Apply {
         if !again {
             self.broken_off = Some(failed);
         }
-        let locked = !matches!(
-            self.phase,
-            Phase::Pausing { .. } | Phase::Start | Phase::Locking { .. } | Phase::LockTaken { .. }
-        );
+        let locked = !matches!(self.phase, Phase::Pausing { .. } | Phase::Start | Phase::Locking { .. });
         self.phase = if again || !locked { self.over() } else { self.put_back() };
     }
 
@@ -383,33 +380,16 @@ impl Apply {
                 self.ask([Statement::TakeLock { owner: self.owner.clone() }]);
                 Phase::Locking { tries: 1 }
             }
-            Phase::Locking { tries } => match got.first() {
-                Some((Statement::TakeLock { .. }, Reply::Exists)) => {
-                    self.ask([Statement::ReadLock]);
-                    Phase::LockTaken { tries }
-                }
-                // The takeover changed nothing, since another applier was faster.
-                Some((Statement::TakeOverLock { from, .. }, Reply::Changed(0))) => {
-                    Phase::Over(Outcome::Busy { owner: from.clone() })
-                }
-                Some((Statement::TakeLock { .. } | Statement::TakeOverLock { .. }, Reply::Changed(_))) => {
+            Phase::Locking { tries } => match lock::next(&self.owner, tries, got.into_iter().next()) {
+                LockStep::Held => {
                     self.ask([Statement::Names]);
                     Phase::Locked
                 }
-                // Any other reply does not show that the lock is this applier's.
-                Some(_) | None => Phase::Over(Outcome::Busy { owner: "unknown".to_owned() }),
-            },
-            Phase::LockTaken { tries } => match got.into_iter().next() {
-                Some((_, Reply::Lock(Some(seen)))) if seen.expired || seen.owner == self.owner => {
-                    self.ask([Statement::TakeOverLock { owner: self.owner.clone(), from: seen.owner }]);
+                LockStep::Ask(statement, tries) => {
+                    self.ask([statement]);
                     Phase::Locking { tries }
                 }
-                Some((_, Reply::Lock(None))) if tries < LOCK_TRIES_MAX => {
-                    self.ask([Statement::TakeLock { owner: self.owner.clone() }]);
-                    Phase::Locking { tries: tries + 1 }
-                }
-                Some((_, Reply::Lock(Some(seen)))) => Phase::Over(Outcome::Busy { owner: seen.owner }),
-                _ => Phase::Over(Outcome::Busy { owner: "unknown".to_owned() }),
+                LockStep::Busy(owner) => Phase::Over(Outcome::Busy { owner }),
             },
             Phase::Locked => self.finish_earlier(&got),
             Phase::Finishing => self.put_back_earlier(got),

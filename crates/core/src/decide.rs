@@ -14,6 +14,7 @@ mod guards;
 mod hooks;
 mod leader_query;
 mod learn;
+mod past;
 mod per_node;
 mod proof;
 mod takeover;
@@ -43,6 +44,7 @@ use crate::table::{Hostgroup, RowKey};
 pub use discharge::release_by_order;
 pub use guards::Guard;
 pub use leader_query::{LeaderQuery, leader_query};
+pub use past::{PastFence, past_fences};
 pub use proof::{Judge, ProofGap, ProofGaps, prove_bad};
 pub use verdict::{HoldReason, ReturnBlocker, Verdict};
 

@@ -8,7 +8,7 @@ mod marker;
 mod row;
 
 pub use change::Change;
-pub use content::{COVERED, Content, Record, SERVERS, Table, Unreadable};
+pub use content::{COVERED, Content, Record, SCHEDULER, SERVERS, Table, Unreadable};
 pub use defaults::is_at_defaults;
 pub use hostgroup::{CheckType, Hostgroup, Pair};
 pub use marker::{Comment, Marker, mark, unmarked};

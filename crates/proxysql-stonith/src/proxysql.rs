@@ -19,7 +19,7 @@ mod wire;
 
 pub use admin::{Admin, AdminError, Settings, unverified};
 pub use drain::{Holders, Lent, end, holders, lend, longest_wait_ms, put_back, wake_monitor};
-pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive};
+pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive, drive_lending};
 pub use error::ObserveError;
 pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};
 pub use probe::{Covered, Lack, LoadCounter, Probed, Writing, probe, try_writing};
@@ -27,5 +27,5 @@ pub use sql::{rename_for_people, reschedule_for_people, unschedule_for_people};
 pub use survey::{Checked, Differences, SCHEDULER_COMMENT, Scheduled, Survey, survey};
 pub use tls::{ServerCheck, Tls};
 pub use version::{TRIED, Version};
-pub use whole_table::{SCHEDULER, TableError, column_defaults, read_layers, read_scheduler, write_scheduler};
+pub use whole_table::{TableError, column_defaults, read_layers};
 pub use wire::Answer;

@@ -23,6 +23,9 @@ const WRITTEN: &str = "# Written by `proxysql-stonith install systemd`, which `-
 /// Where packages put units.
 const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 
+/// What `ProtectHome` and `PrivateTmp` hide.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+
 /// Where this host's own units are.
 const OWN: &str = "/etc/systemd/system";
 
@@ -33,11 +36,13 @@ pub struct Host {
     pub root: PathBuf,
     /// The command that talks to systemd.
     pub systemctl: PathBuf,
+    /// The command that runs another one as a user.
+    pub runuser: PathBuf,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { root: PathBuf::from("/"), systemctl: PathBuf::from("systemctl") }
+        Self { root: PathBuf::from("/"), systemctl: "systemctl".into(), runuser: "runuser".into() }
     }
 }
 
@@ -56,6 +61,8 @@ pub struct Seen {
     pub has_user: bool,
     /// The config file is there.
     pub has_config: bool,
+    /// systemd remembers that the daemon failed.
+    pub has_failed: bool,
 }
 
 /// One step.
@@ -99,6 +106,22 @@ pub enum UnitError {
     /// The config file is missing.
     #[error("the unit reads {DEFAULT_FILE}, which is not there; nothing was changed. Write it first")]
     NoConfig,
+    /// The unit's sandbox hides the program.
+    #[error(
+        "the unit starts the program in a sandbox that hides {0}; nothing was changed. Install it to /usr/local/bin"
+    )]
+    HiddenProgram(PathBuf),
+    /// The unit's user can't run the program with its config.
+    #[error(
+        "user {user} of the unit cannot run the program with this config: {said}. Nothing was changed. For a file that it may \
+         not read: chgrp {user} FILE; chmod 0640 FILE"
+    )]
+    UserFails {
+        /// The user.
+        user: &'static str,
+        /// What the program said.
+        said: String,
+    },
 }
 
 /// Why a step failed. Those before it were carried out.
@@ -146,6 +169,9 @@ pub fn install(seen: &Seen, program: &Path, mode: Option<Enforcement>) -> Result
     if !seen.has_config {
         return Err(UnitError::NoConfig);
     }
+    if !seen.has_packaged && HIDDEN.iter().any(|folder| program.starts_with(folder)) {
+        return Err(UnitError::HiddenProgram(program.to_owned()));
+    }
     let mut steps = Vec::new();
     let text = text(program);
     let is_ours = seen.unit.as_deref().is_none_or(|unit| unit.starts_with(WRITTEN));
@@ -183,6 +209,9 @@ pub fn remove(seen: &Seen) -> Result<Vec<Step>, UnitError> {
     let mut steps = Vec::new();
     if is_installed(seen) {
         steps.push(Step::Systemctl(vec!["disable", "--now", NAME]));
+        if seen.has_failed {
+            steps.push(Step::Systemctl(vec!["reset-failed", NAME]));
+        }
     }
     if seen.drop_in.is_some() {
         steps.push(Step::Delete(path_of_drop_in()));
@@ -208,6 +237,25 @@ impl Host {
             drop_in: read(path_of_drop_in()),
             has_user: passwd.lines().any(|line| line.split(':').next() == Some(user())),
             has_config: self.at(Path::new(DEFAULT_FILE)).exists(),
+            has_failed: self.says("is-failed"),
+        }
+    }
+
+    /// Runs `config check` as the unit's user. Where no `runuser` is, nothing is checked.
+    ///
+    /// # Errors
+    /// That user cannot run the program, or not with its config.
+    pub fn check_user(&self, program: &Path) -> Result<(), UnitError> {
+        let mut command = Command::new(&self.runuser);
+        command.args(["-u", user(), "--"]).arg(program).args(["config", "check"]);
+        // As systemd does: nothing of this shell's environment.
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        match command.output() {
+            Ok(ended) if !ended.status.success() => {
+                let said = crate::untrusted_text::one_line(&String::from_utf8_lossy(&ended.stderr));
+                Err(UnitError::UserFails { user: user(), said })
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -226,7 +274,14 @@ impl Host {
                 at.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed(path))?;
                 std::fs::write(&at, text).map_err(failed(path))
             }
-            Step::Delete(path) => std::fs::remove_file(self.at(path)).map_err(failed(path)),
+            Step::Delete(path) => {
+                std::fs::remove_file(self.at(path)).map_err(failed(path))?;
+                if *path == path_of_drop_in() {
+                    // Its folder goes too, unless somebody has other drop-ins there.
+                    let _ = self.at(path).parent().map(std::fs::remove_dir);
+                }
+                Ok(())
+            }
             Step::Systemctl(words) => {
                 let ended = Command::new(&self.systemctl).args(words).output();
                 let ended = ended.map_err(|error| StepError::NotRun(words.join(" "), error))?;
@@ -241,7 +296,11 @@ impl Host {
 
     /// Whether systemd says that the daemon runs.
     pub fn is_active(&self) -> bool {
-        let asked = Command::new(&self.systemctl).args(["is-active", "--quiet", NAME]).status();
+        self.says("is-active")
+    }
+
+    fn says(&self, question: &str) -> bool {
+        let asked = Command::new(&self.systemctl).args([question, "--quiet", NAME]).status();
         asked.is_ok_and(|status| status.success())
     }
 
@@ -341,6 +400,8 @@ mod tests {
                 .contains(&format!("useradd --system --no-create-home {}", user()))
         );
         assert!(refused(&Seen { has_config: false, ..ready() }).contains(DEFAULT_FILE));
+        let hidden = install(&ready(), Path::new("/root/proxysql-stonith"), None).unwrap_err().to_string();
+        assert!(hidden.contains("hides /root/proxysql-stonith"), "{hidden}");
         assert!(remove(&Seen::default()).is_err());
         assert_eq!(remove(&ready()).unwrap(), []);
     }
@@ -357,10 +418,25 @@ mod tests {
         write("run/systemd/system/x", "");
         write("etc/passwd", &format!("root:x:0:0::/:/bin/sh\n{}:x:9:9::/:/bin/false\n", user()));
         write(DEFAULT_FILE.trim_start_matches('/'), "");
-        write("systemctl", &format!("#!/bin/sh\necho \"$@\" >> {}\n[ \"$1\" != restart ]\n", said.display()));
-        let systemctl = dir.path().join("systemctl");
-        std::fs::set_permissions(&systemctl, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let host = Host { root: dir.path().to_owned(), systemctl };
+        write(
+            "systemctl",
+            &format!(
+                "#!/bin/sh\necho \"$@\" >> {}\n[ \"$1\" = enable ] || [ \"$1\" = disable ] || [ \"$1\" = daemon-reload ]\n",
+                said.display()
+            ),
+        );
+        write(
+            "runuser",
+            "#!/bin/sh\n[ \"$4\" != /opt/unreadable ] || { echo 'password_file: Permission denied' >&2; exit 2; }\n",
+        );
+        let [systemctl, runuser] = ["systemctl", "runuser"].map(|name| dir.path().join(name));
+        for program in [&systemctl, &runuser] {
+            std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let host = Host { root: dir.path().to_owned(), systemctl, runuser };
+        host.check_user(program()).unwrap();
+        let refused = host.check_user(Path::new("/opt/unreadable")).unwrap_err().to_string();
+        assert!(refused.contains("password_file: Permission denied") && refused.contains("chgrp"), "{refused}");
         let before = host.seen();
         assert_eq!(before, ready());
         let all = |steps: Vec<Step>| steps.iter().try_for_each(|step| host.carry_out(step));
@@ -372,6 +448,10 @@ mod tests {
         all(remove(&host.seen()).unwrap()).unwrap();
         assert_eq!(host.seen(), before);
         let said = std::fs::read_to_string(said).unwrap();
-        assert!(said.starts_with("daemon-reload\nenable --now") && said.contains("disable --now"), "{said}");
+        let changing: Vec<&str> = said.lines().filter(|line| !line.starts_with("is-")).collect();
+        assert!(changing[0] == "daemon-reload" && changing[1].starts_with("enable --now"), "{said}");
+        assert!(said.contains("disable --now") && !dir.path().join(format!("etc/systemd/system/{NAME}.d")).exists());
+        let failed = Seen { has_failed: true, ..installed };
+        assert!(shown(&remove(&failed).unwrap()).contains(&format!("systemctl reset-failed {NAME}")));
     }
 }

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::table::{Comment, Content, Hostgroup, Record, Row, RowKey, SERVERS, Table, mark, unmarked};
 
 /// The record that memory must have in the end. It was lent as `ours`, is found as `theirs`, and was `kept` before.
-pub(super) fn merged(
+pub(crate) fn merged(
     table: Table,
     columns: &[String],
     ours: Option<&Record>,
@@ -27,6 +27,23 @@ pub(super) fn merged(
         settle_marker(columns, ours, found, kept, &mut merged);
     }
     Some(merged)
+}
+
+/// Memory put back, as far as it shows lent records: a record that is as it was kept is left alone.
+pub(crate) fn put_back(table: Table, memory: &Content, target: &Content, kept: &Content) -> Content {
+    let mut back = memory.clone();
+    if kept.columns != memory.columns || target.columns != memory.columns {
+        return back;
+    }
+    let keys: BTreeSet<&Record> =
+        [memory, target, kept].into_iter().flat_map(|content| content.records.keys()).collect();
+    for key in keys {
+        let [ours, theirs, kept] = [target, memory, kept].map(|content| content.records.get(key));
+        if theirs != kept {
+            put(&mut back, key, merged(table, &memory.columns, ours, theirs, kept));
+        }
+    }
+    back
 }
 
 /// Keeps status and marker together (I3). A fenced row keeps its marker if somebody changed only the comment. It loses
@@ -91,12 +108,12 @@ pub(super) fn staged(table: Table, runtime: &Content, kept: &Content, managed: &
 }
 
 /// The key columns of a record.
-pub(super) fn key(table: Table, record: &Record) -> Record {
+pub(crate) fn key(table: Table, record: &Record) -> Record {
     record.iter().take(table.key_columns).cloned().collect()
 }
 
 /// Sets or removes the record of this key.
-pub(super) fn put(content: &mut Content, key: &Record, record: Option<Record>) {
+pub(crate) fn put(content: &mut Content, key: &Record, record: Option<Record>) {
     match record {
         Some(record) => drop(content.records.insert(key.clone(), record)),
         None => drop(content.records.remove(key)),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::recheck;
 use super::statement::key_record;
 use super::{Apply, DRAIN_NAME, ENDED_NAME, EXTENDED_NAME, Phase, Place, RETURNS_NAME, Reply, Statement, merge};
-use crate::table::{Content, Record, SERVERS, Table};
+use crate::table::{Content, Record, SCHEDULER, SERVERS, Table};
 
 /// The table in `main` that notes the mark of the disk table, by which a SAVE is seen.
 pub const WATCHED_NAME: &str = "stonith_watched";
@@ -58,7 +58,9 @@ impl Apply {
             self.ask([Statement::ReadDrain]);
         }
         let left = |place: Place, table: &Table| names.contains(&copy_name(place, *table));
-        for table in self.tables.clone() {
+        // An `install` that was cut off leaves copies of the scheduler's table.
+        let tables: Vec<Table> = self.tables.iter().copied().chain([SCHEDULER]).collect();
+        for table in tables {
             match (left(Place::Kept, &table), left(Place::Target, &table)) {
                 (true, true) => {
                     for place in [Place::Kept, Place::Target, Place::Memory] {

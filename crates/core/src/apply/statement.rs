@@ -138,6 +138,8 @@ pub enum Statement {
     NoteReleases(BTreeMap<Node, Release>),
     /// LOAD MYSQL SERVERS TO RUNTIME.
     Load,
+    /// LOAD SCHEDULER TO RUNTIME.
+    LoadScheduler,
     /// Notes the mark that the disk table is about to get. Replies [`Reply::Exists`] if there is such a note.
     NoteWatch,
     /// Sets the mark in the disk table. It is hidden, and only a SAVE removes it.
@@ -148,6 +150,8 @@ pub enum Statement {
     DropWatch,
     /// SAVE MYSQL SERVERS TO DISK.
     Save,
+    /// SAVE SCHEDULER TO DISK.
+    SaveScheduler,
     /// Reads the connections in use per node of the managed hostgroups. Replies [`Reply::Used`].
     Used,
     /// Reads the processlist. Replies [`Reply::Sessions`].
@@ -263,11 +267,13 @@ impl fmt::Display for Statement {
             Self::MakeReleases => f.write_str("make the list of releases"),
             Self::NoteReleases(nodes) => write!(f, "note {} releases", nodes.len()),
             Self::Load => f.write_str("LOAD MYSQL SERVERS TO RUNTIME"),
+            Self::LoadScheduler => f.write_str("LOAD SCHEDULER TO RUNTIME"),
             Self::NoteWatch => f.write_str("note the mark of the disk table"),
             Self::MarkDisk => f.write_str("mark the disk table"),
             Self::WasSaved => f.write_str("read the mark of the disk table"),
             Self::DropWatch => f.write_str("drop the note of the mark"),
             Self::Save => f.write_str("SAVE MYSQL SERVERS TO DISK"),
+            Self::SaveScheduler => f.write_str("SAVE SCHEDULER TO DISK"),
             Self::Used => f.write_str("read the connections in use"),
             Self::Sessions => f.write_str("read the processlist"),
             Self::Kill(id) => write!(f, "KILL CONNECTION {id}"),
@@ -357,7 +363,7 @@ impl Statement {
             | Self::Swap { place, .. }
             | Self::SwapByKey { place, .. }
             | Self::Restate { place, .. } => Some(*place),
-            Self::Save => Some(Place::Disk),
+            Self::Save | Self::SaveScheduler => Some(Place::Disk),
             _ => None,
         }
     }

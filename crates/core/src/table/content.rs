@@ -58,6 +58,9 @@ impl fmt::Debug for Table {
 /// The server table.
 pub const SERVERS: Table = Table::known("mysql_servers", 3);
 
+/// The scheduler's table. Nobody but operators and `install scheduler` writes it.
+pub const SCHEDULER: Table = Table::known("scheduler", 1);
+
 /// Every table that LOAD MYSQL SERVERS covers in 2.7.1 (facts §2). Older versions lack the later ones, and newer ones
 /// have more. The list of one ProxySQL is read from it.
 pub const COVERED: [Table; 7] = [

@@ -6,6 +6,7 @@ mod backstop;
 mod crash;
 mod drain;
 mod edits;
+mod lending;
 mod limits;
 mod locks;
 mod odd_rows;

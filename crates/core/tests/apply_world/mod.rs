@@ -16,7 +16,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{PauseSeen, SharedLease};
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
-use stonith_core::table::{COVERED, Content, Hostgroup, Record, Row, RowKey, SERVERS, Status, Table};
+use stonith_core::table::{COVERED, Content, Hostgroup, Record, Row, RowKey, SCHEDULER, SERVERS, Status, Table};
 
 pub const LOCK_TTL_MS: u64 = 30_000;
 pub const PAIRS: Table = COVERED[1];
@@ -228,6 +228,8 @@ impl World {
                 | Statement::MarkDisk
                 | Statement::DropWatch
                 | Statement::Save
+                | Statement::LoadScheduler
+                | Statement::SaveScheduler
         );
         if writes && self.lock.as_ref().is_none_or(|(holder, _)| holder != owner) {
             self.broken.push(format!("{owner} wrote without the lock: {statement:?}"));
@@ -335,6 +337,14 @@ impl World {
             Statement::Restate { place, keys, from, to } => self.restate(*place, keys, from, to),
             Statement::Load => {
                 self.load();
+                Reply::Changed(0)
+            }
+            Statement::LoadScheduler => {
+                self.copy_scheduler(Place::Memory, Place::Runtime);
+                Reply::Changed(0)
+            }
+            Statement::SaveScheduler => {
+                self.copy_scheduler(Place::Memory, Place::Disk);
                 Reply::Changed(0)
             }
             Statement::NoteWatch if self.watched.is_some() => Reply::Exists,
@@ -602,6 +612,13 @@ impl World {
         self.set_rows(Place::Runtime, &rows.into_iter().map(cut).collect::<Vec<_>>());
     }
 
+    /// LOAD SCHEDULER and SAVE SCHEDULER, by anybody.
+    pub fn copy_scheduler(&mut self, from: Place, to: Place) {
+        if let Some(content) = self.tables.get(&(from, SCHEDULER)).cloned() {
+            self.tables.insert((to, SCHEDULER), content);
+        }
+    }
+
     /// SAVE MYSQL SERVERS TO DISK, by anybody.
     pub fn save_to_disk(&mut self) {
         self.watched = self.watched.map(|_| false);
@@ -635,6 +652,8 @@ impl World {
             }
         }
         self.set_runtime(self.live());
+        self.copy_scheduler(Place::Disk, Place::Memory);
+        self.copy_scheduler(Place::Disk, Place::Runtime);
     }
 
     /// The monitor sees `read_only` and puts a node's row into the other hostgroup, settings and status as they are.

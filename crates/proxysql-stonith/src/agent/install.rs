@@ -7,14 +7,19 @@ mod entry;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use stonith_core::lending::{Layers, LendingOutcome, Lent, OwnRecord};
 use stonith_core::node::Node;
 use stonith_core::orders::Orders;
+use stonith_core::table::SCHEDULER;
+use tokio::time::Instant;
 
 use super::build::{BuildError, looking_agent};
+use super::look::LOOK_AGAIN;
+use super::order::BUSY_MAX;
 use super::{Agent, TickError};
 use crate::config::{Config, DEFAULT_FILE, Enforcement, Flags, ProxyConfig, keys};
 use crate::loopback::is_this_host;
-use crate::proxysql::{SCHEDULER, TableError, read_layers, read_scheduler, write_scheduler};
+use crate::proxysql::{TableError, read_layers};
 use entry::{Entry, EntryError, Wanted};
 
 /// What is asked for.
@@ -63,6 +68,15 @@ pub enum EntryFailure {
     /// There is no such entry.
     #[error("{0}. Nothing was changed")]
     Entry(#[from] EntryError),
+    /// Another applier works on this ProxySQL.
+    #[error("another applier ({0}) works on this ProxySQL. Nothing was changed: try again")]
+    Busy(String),
+    /// Somebody edits the table.
+    #[error("somebody edits the scheduler's table at this moment. Their edits are kept and staged: try again")]
+    Edited,
+    /// ProxySQL refused a statement.
+    #[error("ProxySQL refused a step ({0}): {1}")]
+    Refused(String, String),
     /// ProxySQL does not show the entry as it was written.
     #[error("the scheduler's table is not as it was written: somebody else changes it too. Try again")]
     NotAsWritten,
@@ -96,16 +110,16 @@ pub enum SchedulerResult {
     },
 }
 
-/// The result of one ProxySQL.
-pub type OnScheduler = (Node, Result<SchedulerResult, EntryFailure>);
+/// The result of one ProxySQL, with remarks for the operator.
+pub type OnScheduler = (Node, Vec<String>, Result<SchedulerResult, EntryFailure>);
 
-/// Installs or removes the entry on every configured ProxySQL. `written` is the config without the flag `--mode`.
+/// Installs or removes the entry on every configured ProxySQL. `written_mode` is the config file's mode for all of them.
 ///
 /// # Errors
 /// Nothing was changed anywhere.
 pub async fn scheduler(
     config: &Config,
-    written: &Config,
+    written_mode: Option<Enforcement>,
     flags: &Flags,
     program: &Path,
     order: &SchedulerOrder,
@@ -122,19 +136,20 @@ pub async fn scheduler(
     let mode = keys::MODE.about.flag_name();
     let is_typed = flags.typed().iter().any(|(name, _)| Some(*name) == mode);
     let mut results = Vec::new();
-    for (index, proxy) in config.proxies.iter().enumerate() {
+    for proxy in &config.proxies {
         let wanted = Wanted {
             program: program.to_string_lossy().into_owned(),
             arguments: arguments.clone(),
             interval: config.run.scheduler_interval,
             id: order.id,
             typed_mode: is_typed.then_some(proxy.policy.mode),
-            written_mode: written.written_mode(index),
+            written_mode,
         };
         let mut agent = looking_agent(config, proxy)?;
-        let done = on_one(&mut agent, &wanted, order).await;
+        let mut remarks = Vec::new();
+        let done = on_one(&mut agent, &wanted, order, &mut remarks).await;
         agent.close().await;
-        results.push((proxy.address.clone(), done));
+        results.push((proxy.address.clone(), remarks, done));
     }
     Ok(results)
 }
@@ -176,28 +191,92 @@ fn check_executable(program: &Path) -> Result<(), InstallError> {
     }
 }
 
-async fn on_one(agent: &mut Agent, wanted: &Wanted, order: &SchedulerOrder) -> Result<SchedulerResult, EntryFailure> {
+async fn on_one(
+    agent: &mut Agent,
+    wanted: &Wanted,
+    order: &SchedulerOrder,
+    remarks: &mut Vec<String>,
+) -> Result<SchedulerResult, EntryFailure> {
     agent.look_once(Orders::default()).await?;
-    let admin = agent.connected()?;
-    let layers = if order.dry_run { read_layers(admin, SCHEDULER).await? } else { read_scheduler(admin).await? };
-    let (result, lending) = if order.remove {
-        let (lending, by_hand) = entry::remove(&layers);
-        (SchedulerResult::Removed { changed: !lending.is_empty(), by_hand }, lending)
+    let layers = scheduler_layers(agent).await?;
+    let (change, mut result) = if order.remove {
+        let (change, by_hand) = entry::remove(&layers);
+        (change, SchedulerResult::Removed { changed: false, by_hand })
     } else {
         match entry::install(&layers, wanted)? {
             Entry::ByHand { id, line } => return Ok(SchedulerResult::ByHand { id, line }),
-            Entry::Ours { line, mode, lending } => {
-                (SchedulerResult::Installed { line, mode, changed: !lending.is_empty() }, *lending)
-            }
+            Entry::Ours { line, mode, change } => (change, SchedulerResult::Installed { line, mode, changed: false }),
         }
     };
-    if !order.dry_run && !lending.is_empty() {
-        write_scheduler(admin, &lending).await?;
-        if read_scheduler(admin).await? != lending.after {
+    let is_change = !change.is_carried_out(&layers);
+    if let SchedulerResult::Installed { changed, .. } | SchedulerResult::Removed { changed, .. } = &mut result {
+        *changed = is_change;
+    }
+    if is_change && !order.dry_run {
+        carry_out(agent, &change, remarks).await?;
+        if !change.is_carried_out(&scheduler_layers(agent).await?) {
             return Err(EntryFailure::NotAsWritten);
         }
     }
     Ok(result)
+}
+
+async fn scheduler_layers(agent: &mut Agent) -> Result<Layers, EntryFailure> {
+    Ok(read_layers(agent.connected()?, SCHEDULER).await?)
+}
+
+/// Tries again while another applier is busy, or somebody edits the table.
+async fn carry_out(agent: &mut Agent, change: &OwnRecord, remarks: &mut Vec<String>) -> Result<(), EntryFailure> {
+    let until = Instant::now() + BUSY_MAX;
+    loop {
+        let why = match agent.lend_scheduler(change).await? {
+            LendingOutcome::Applied(lent) => {
+                remarks.extend(told(&lent));
+                return Ok(());
+            }
+            LendingOutcome::PutOff(lent) => {
+                remarks.extend(told(&lent));
+                EntryFailure::Edited
+            }
+            LendingOutcome::Busy { owner } => EntryFailure::Busy(owner),
+            LendingOutcome::Failed { statement, error } => return Err(EntryFailure::Refused(statement, error)),
+        };
+        if Instant::now() >= until {
+            return Err(why);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What others did to the table meanwhile, and what became of it.
+fn told(lent: &Lent) -> Vec<String> {
+    let mut told = Vec::new();
+    if !lent.loaded_out.is_empty() {
+        told.push(format!(
+            "somebody edited the scheduler's entries {} at the moment of the LOAD. The edit was live for a moment, and is \
+             staged again: if it is to be live, LOAD SCHEDULER TO RUNTIME",
+            lent.loaded_out.join(", ")
+        ));
+    }
+    told.extend(lent.load_made_up.map(|made_up| {
+        match made_up {
+            true => "somebody ran LOAD SCHEDULER TO RUNTIME meanwhile, which was repeated with what they had staged"
+                .to_owned(),
+            false => "somebody ran LOAD SCHEDULER TO RUNTIME meanwhile. What they had staged may not be live: compare \
+                  runtime_scheduler with scheduler"
+                .to_owned(),
+        }
+    }));
+    told.extend(lent.save_made_up.map(|made_up| match made_up {
+        true => {
+            "somebody ran SAVE SCHEDULER TO DISK meanwhile, which was repeated with what they had staged".to_owned()
+        }
+        false => {
+            "somebody changed the scheduler's table on disk meanwhile: compare disk.scheduler with scheduler".to_owned()
+        }
+    }));
+    told.extend(lent.disk_error.as_ref().map(|error| format!("ProxySQL refused to write to disk: {error}")));
+    told
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Looks for commands: they observe and decide as a tick does, and write nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use stonith_core::condition::{Condition, Untold, in_force};
-use stonith_core::decide::{Decision, HoldReason, Verdict};
+use stonith_core::decide::{Decision, HoldReason, PastFence, Verdict, past_fences};
+use stonith_core::managed::served;
 use stonith_core::node::Node;
 use stonith_core::observed::{Observed, ProxyView};
-use stonith_core::orchestrator::{Identity, LeaderView};
+use stonith_core::orchestrator::{HistoryProgress, Identity, LeaderView, RecoveryHistory};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
 use tokio::time::Instant;
@@ -68,6 +69,50 @@ async fn plan_of(config: &Config, proxy: &ProxyConfig, until: Instant) -> Result
     };
     agent.close().await;
     Ok(planned)
+}
+
+/// The recoveries in Orchestrator's history that an agent which had watched would have fenced a node for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The newest first.
+    pub fences: Vec<PastFence>,
+    /// The history was read to its end.
+    pub is_whole: bool,
+}
+
+/// What an agent would have fenced in the past, for every configured ProxySQL. All are looked at side by side.
+///
+/// # Errors
+/// The config does not make an agent.
+pub async fn past_of_all(config: &Config, until: Instant) -> Result<Vec<(Node, Result<Past, TickError>)>, BuildError> {
+    let past = config.proxies.iter().map(async |proxy| {
+        let mut agent = looking_agent(config, proxy)?;
+        let past = past_of(&mut agent, until).await;
+        agent.close().await;
+        Ok((proxy.address.clone(), past))
+    });
+    try_join_all(past).await
+}
+
+/// Reads the whole history as ticks do, a piece in each look.
+async fn past_of(agent: &mut Agent, until: Instant) -> Result<Past, TickError> {
+    let mut records = BTreeMap::new();
+    agent.memory.history.progress = HistoryProgress::default();
+    loop {
+        let (observed, decision) = agent.look(Orders::default()).await?;
+        let history = if let LeaderView::Led(answer) = &observed.leader { answer.history.as_ref() } else { None };
+        let is_whole = history.is_some_and(RecoveryHistory::is_whole);
+        records.extend(history.into_iter().flat_map(|h| &h.records).map(|record| (record.uid.clone(), record.clone())));
+        if is_whole || Instant::now() >= until {
+            // The memory knows of recoveries that were confirmed although their record says that they failed.
+            records.extend(decision.memory.history.records.clone());
+            let served = served(&observed.proxy, &decision.plan.managed);
+            let fences = past_fences(records.values(), &decision.memory.nodes.identity, &served);
+            return Ok(Past { fences, is_whole });
+        }
+        agent.memory = decision.memory;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Whether another look can complete the plan.

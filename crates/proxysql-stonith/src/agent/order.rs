@@ -49,7 +49,7 @@ pub use names::NameError;
 pub use unfence::UnfenceOrder;
 
 /// The longest wait while another applier is busy.
-const BUSY_MAX: Duration = Duration::from_secs(10);
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Why an order was carried out nowhere.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
+use stonith_core::lending::{LendingOutcome, OwnRecord};
 use stonith_core::memory::Memory;
 use stonith_core::node::{Host, Node};
 use stonith_core::observed::{Observed, ProxyView};
@@ -271,16 +272,31 @@ impl Agent {
     /// # Errors
     /// The connection broke, ProxySQL lacks something, or the apply took too long.
     pub async fn apply(&mut self, decision: &Decision) -> Result<Outcome, TickError> {
-        let (Some(admin), Some(probed)) = (self.admin.as_mut(), self.probed.as_ref()) else {
-            return Err(TickError::NotConnected(self.settings.proxy.address.clone()));
-        };
+        let (admin, probed, owner) = self.applier()?;
         if let Some(refusal) = probed.refusal() {
             return Err(TickError::Unfit(refusal));
         }
-        // The name is the same for every connection, so a lock left by a lost connection is taken over at once.
-        let owner = self.owner.clone();
         let mut log = |statement: &str| tracing::debug!(statement, "apply");
         Ok(proxysql::drive(admin, probed, decision.plan.clone(), owner, clock::boot_ms, &mut log).await?)
+    }
+
+    /// Changes this program's record in the scheduler's table of this ProxySQL.
+    ///
+    /// # Errors
+    /// The connection broke, or it took too long.
+    pub async fn lend_scheduler(&mut self, change: &OwnRecord) -> Result<LendingOutcome, TickError> {
+        let (admin, probed, owner) = self.applier()?;
+        let mut log = |statement: &str| tracing::debug!(statement, "install");
+        Ok(proxysql::drive_lending(admin, probed, change.clone(), owner, clock::boot_ms, &mut log).await?)
+    }
+
+    /// The connection for writing, and the lock's owner. That name is the same for every connection, so a lock left by
+    /// a lost connection is taken over at once.
+    fn applier(&mut self) -> Result<(&mut Admin, &Probed, String), TickError> {
+        let (Some(admin), Some(probed)) = (self.admin.as_mut(), self.probed.as_ref()) else {
+            return Err(TickError::NotConnected(self.settings.proxy.address.clone()));
+        };
+        Ok((admin, probed, self.owner.clone()))
     }
 
     /// The longest time until ProxySQL's monitor can move a row again: its interval plus its timeout.

@@ -1,10 +1,14 @@
 //! `install`: the scheduler's entry, the systemd unit, and the backstop. Each shows what it will do, and can be taken back.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{DONE, Ended, FAILED, Failure, answer, complain, show};
 use crate::agent::install::{EntryFailure, SchedulerOrder, SchedulerResult, scheduler as order_scheduler};
+use crate::agent::look::{self, Past};
 use crate::agent::order::{BackstopOrder, OrderError, Targets};
 use crate::cli::{InstallArgs, InstallCommand, PlanArgs};
 use crate::config::{Config, DEFAULT_FILE, EXIT_BAD_INPUT, Enforcement, Environment, Flags, keys, mode_to_pass};
@@ -13,6 +17,9 @@ use crate::unit::{self, Host};
 
 /// How long the plan that is shown may wait for a confirmed leader.
 const PLAN_WAIT: Duration = Duration::from_secs(8);
+
+/// The most recoveries of the past that are shown.
+const PAST_SHOWN: usize = 20;
 
 /// Installs or removes.
 pub async fn install(config: &Config, flags: &Flags, env: &Environment, args: &InstallArgs) -> Ended {
@@ -34,14 +41,18 @@ pub async fn install(config: &Config, flags: &Flags, env: &Environment, args: &I
 
 async fn scheduler(config: &Config, written: &Config, flags: &Flags, order: &SchedulerOrder) -> Ended {
     let program = std::env::current_exe()?;
+    let all = (0..config.proxies.len()).map(|index| written.written_mode(index)).collect::<Vec<_>>();
+    let mut written_mode = None;
     if !order.remove {
+        written_mode = one_written_mode(typed_mode(config, flags), &all).map_err(|mixed| mixed.of(config))?;
         warn_of_others(config).await?;
         show_plan(config).await?;
     }
-    let results = order_scheduler(config, written, flags, &program, order).await.map_err(Failure::bad_input)?;
+    let results = order_scheduler(config, written_mode, flags, &program, order).await.map_err(Failure::bad_input)?;
     let would = if order.dry_run { "would be " } else { "" };
     let (mut failed, mut is_bad_input) = (false, !results.is_empty());
-    for (index, (proxy, result)) in results.into_iter().enumerate() {
+    for (index, (proxy, remarks, result)) in results.into_iter().enumerate() {
+        remarks.iter().for_each(|remark| complain(&format!("ProxySQL {proxy}: {remark}")));
         let text = match result {
             Err(error) => {
                 complain(&format!("ProxySQL {proxy}: {error}"));
@@ -55,7 +66,7 @@ async fn scheduler(config: &Config, written: &Config, flags: &Flags, order: &Sch
             ),
             Ok(SchedulerResult::Installed { line, mode, changed }) => {
                 let what = if changed { format!("{would}installed") } else { "already installed".to_owned() };
-                let mode = told_mode(mode, written.written_mode(index), "install scheduler");
+                let mode = told_mode(mode, all[index], "install scheduler");
                 format!("scheduler entry {what}, {line}\n  {mode}")
             }
             Ok(SchedulerResult::Removed { changed, by_hand }) => {
@@ -79,10 +90,9 @@ async fn systemd(config: &Config, written: &Config, flags: &Flags, host: &Host, 
     let steps = if remove {
         unit::remove(&seen).map_err(Failure::bad_input)?
     } else {
-        let mode = keys::MODE.about.flag_name();
-        let (modes, others): (Vec<_>, Vec<_>) = flags.typed().into_iter().partition(|(name, _)| Some(*name) == mode);
+        let mut others = flags.typed().into_iter().filter(|(name, _)| Some(*name) != keys::MODE.about.flag_name());
         let is_default = |argument: &str| argument == format!("--config={DEFAULT_FILE}");
-        if let Some((name, _)) = others.into_iter().find(|(_, argument)| !is_default(argument)) {
+        if let Some((name, _)) = others.find(|(_, argument)| !is_default(argument)) {
             let why =
                 format!("the unit reads {DEFAULT_FILE} and takes no flags: write {name} there. Nothing was changed");
             return Err(Failure::bad_input(why));
@@ -95,14 +105,19 @@ async fn systemd(config: &Config, written: &Config, flags: &Flags, host: &Host, 
             };
             return Err(Failure::bad_input(format!("the unit reads {DEFAULT_FILE}, which {why}. Nothing was changed")));
         }
-        let typed = modes.first().and_then(|_| config.proxies.first()).map(|proxy| proxy.policy.mode);
+        let typed = typed_mode(config, flags);
+        let all: Vec<_> = (0..config.proxies.len()).map(|index| written.written_mode(index)).collect();
+        let written_mode = one_written_mode(typed, &all).map_err(|mixed| mixed.of(config))?;
         let kept = unit::is_installed(&seen).then(|| unit::mode_of(&seen)).filter(|kept| kept.is_some());
-        let mode = mode_to_pass(typed, written.written_mode(0), kept);
+        let mode = mode_to_pass(typed, written_mode, kept);
         let program = std::env::current_exe()?;
         let steps = unit::install(&seen, &program, mode).map_err(Failure::bad_input)?;
+        host.check_user(&program).map_err(Failure::bad_input)?;
         warn_of_others(config).await?;
         show_plan(config).await?;
-        answer(&told_mode(mode, written.written_mode(0), "install systemd"));
+        for (proxy, written) in config.proxies.iter().zip(&all) {
+            answer(&format!("ProxySQL {}: {}", proxy.address, told_mode(mode, *written, "install systemd")));
+        }
         steps
     };
     for step in &steps {
@@ -165,6 +180,42 @@ fn failure(error: OrderError) -> Failure {
     }
 }
 
+/// Some ProxySQLs have a mode in the config file, and these, by their number, have none.
+#[derive(Debug, PartialEq, Eq)]
+struct MixedModes(Vec<usize>);
+
+impl MixedModes {
+    fn of(self, config: &Config) -> Failure {
+        let without: Vec<String> = self.0.iter().map(|index| config.proxies[*index].address.to_string()).collect();
+        Failure::bad_input(format!(
+            "the config file has a mode for some ProxySQLs and none for {}, and one start runs all of them. Write a mode for \
+             each, or give --mode for all. Nothing was changed",
+            without.join(", ")
+        ))
+    }
+}
+
+/// The mode that was typed. A typed one is every ProxySQL's.
+fn typed_mode(config: &Config, flags: &Flags) -> Option<Enforcement> {
+    let is_typed = flags.typed().iter().any(|(name, _)| Some(*name) == keys::MODE.about.flag_name());
+    config.proxies.first().filter(|_| is_typed).map(|proxy| proxy.policy.mode)
+}
+
+/// The written mode that decides what is passed, since what is passed counts for every ProxySQL: one that differs from
+/// the typed mode, if there is one.
+fn one_written_mode(
+    typed: Option<Enforcement>,
+    written: &[Option<Enforcement>],
+) -> Result<Option<Enforcement>, MixedModes> {
+    let first = written.first().copied().flatten();
+    if let Some(typed) = typed {
+        let differs = written.iter().find(|mode| mode.unwrap_or(Enforcement::Enforce) != typed);
+        return Ok(differs.copied().unwrap_or(first));
+    }
+    let without: Vec<usize> = (0..written.len()).filter(|index| written[*index].is_none()).collect();
+    if without.is_empty() || without.len() == written.len() { Ok(first) } else { Err(MixedModes(without)) }
+}
+
 /// In which mode it will run, and how to change that.
 fn told_mode(passed: Option<Enforcement>, written: Option<Enforcement>, command: &str) -> String {
     match (passed, written) {
@@ -197,16 +248,59 @@ async fn warn_of_others(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the first tick would do.
+/// What the first tick would do, and what earlier ones would have done.
 async fn show_plan(config: &Config) -> Result<(), Failure> {
     answer("what it would do now:");
-    show::plan(config, &PlanArgs { wait: PLAN_WAIT }).await.map(drop)
+    show::plan(config, &PlanArgs { wait: PLAN_WAIT }).await?;
+    let past = look::past_of_all(config, Instant::now() + PLAN_WAIT).await.map_err(Failure::bad_input)?;
+    for (proxy, past) in past {
+        match past {
+            Ok(past) => answer(&format!("ProxySQL {proxy}: what it would have fenced{}", told_past(&past))),
+            Err(error) => complain(&error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn told_past(past: &Past) -> String {
+    let mut told = String::from(", by Orchestrator's recovery history:");
+    for fence in past.fences.iter().take(PAST_SHOWN) {
+        let at = jiff::Timestamp::from_second(fence.at_s).unwrap_or_default();
+        let served = if fence.is_served { "" } else { ". It has no managed row in this ProxySQL" };
+        let _ = write!(told, "\n  {at} {}, when {} was promoted{served}", fence.node, fence.by);
+    }
+    match past.fences.len().checked_sub(PAST_SHOWN) {
+        Some(more @ 1..) => {
+            let _ = write!(told, "\n  ... and {more} older ones");
+        }
+        _ if past.fences.is_empty() => told.push_str(" no node"),
+        _ => {}
+    }
+    if !past.is_whole {
+        told.push_str("\n  ! the history was not read to its end");
+    }
+    told
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Word;
+
+    #[test]
+    fn of_several_proxysqls_all_have_a_mode_in_the_file_or_none_has_unless_one_is_typed() {
+        use Enforcement::{Enforce, Observe};
+        for (typed, written, one) in [
+            (None, vec![None, None], Ok(None)),
+            (None, vec![Some(Observe), Some(Enforce)], Ok(Some(Observe))),
+            (None, vec![Some(Enforce), None, None], Err(MixedModes(vec![1, 2]))),
+            (Some(Enforce), vec![None, Some(Observe)], Ok(Some(Observe))),
+            (Some(Observe), vec![Some(Observe), None], Ok(None)),
+            (Some(Observe), vec![Some(Observe), Some(Observe)], Ok(Some(Observe))),
+        ] {
+            assert_eq!(one_written_mode(typed, &written), one, "{typed:?} {written:?}");
+        }
+    }
 
     #[test]
     fn the_mode_is_said_with_the_way_to_change_it() {

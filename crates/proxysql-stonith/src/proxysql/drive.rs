@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stonith_core::apply::{Apply, Outcome, Place, Reply, Statement, Step};
+use stonith_core::lending::{Lending, LendingOutcome, OwnRecord};
 use stonith_core::managed::Managed;
 use stonith_core::plan::Plan;
 use stonith_core::table::{SERVERS, Table};
@@ -33,9 +34,6 @@ pub enum DriveError {
 
 /// Applies a plan.
 ///
-/// The clock also counts while the machine is suspended: ProxySQL may run on another host, where the lock expires
-/// meanwhile.
-///
 /// # Errors
 /// The connection broke, or the apply took too long.
 pub async fn drive(
@@ -46,11 +44,42 @@ pub async fn drive(
     boot_ms: impl Fn() -> u64,
     log: LogStatement<'_>,
 ) -> Result<Outcome, DriveError> {
-    let began_ms = boot_ms();
     let managed = plan.managed.clone();
     let mut apply = Apply::new(plan, owner, probed.tables());
+    to_the_end(admin, probed, &managed, |reply| apply.next(reply), boot_ms, log).await
+}
+
+/// Carries a change of the scheduler's table out.
+///
+/// # Errors
+/// The connection broke, or it took too long.
+pub async fn drive_lending(
+    admin: &mut Admin,
+    probed: &Probed,
+    change: OwnRecord,
+    owner: String,
+    boot_ms: impl Fn() -> u64,
+    log: LogStatement<'_>,
+) -> Result<LendingOutcome, DriveError> {
+    let mut lending = Lending::new(change, owner);
+    to_the_end(admin, probed, &Managed::default(), |reply| lending.next(reply), boot_ms, log).await
+}
+
+/// Sends what a state machine asks, until it is over.
+///
+/// The clock also counts while the machine is suspended: ProxySQL may run on another host, where the lock expires
+/// meanwhile.
+async fn to_the_end<O>(
+    admin: &mut Admin,
+    probed: &Probed,
+    managed: &Managed,
+    mut next: impl FnMut(Option<Reply>) -> Step<O>,
+    boot_ms: impl Fn() -> u64,
+    log: LogStatement<'_>,
+) -> Result<O, DriveError> {
+    let began_ms = boot_ms();
     let mut columns: BTreeMap<Table, Vec<String>> = BTreeMap::new();
-    let mut step = apply.next(None);
+    let mut step = next(None);
     loop {
         let statement = match step {
             Step::Done(outcome) => return Ok(outcome),
@@ -59,8 +88,8 @@ pub async fn drive(
         if Duration::from_millis(boot_ms().saturating_sub(began_ms)) > APPLY_DEADLINE {
             return Err(DriveError::Deadline);
         }
-        let reply = ask(admin, probed, &statement, &mut columns, &managed, log).await?;
-        step = apply.next(Some(reply));
+        let reply = ask(admin, probed, &statement, &mut columns, managed, log).await?;
+        step = next(Some(reply));
     }
 }
 

@@ -11,7 +11,7 @@ use stonith_core::apply::{
 use stonith_core::node::Node;
 use stonith_core::orders::Release;
 use stonith_core::role::Role;
-use stonith_core::table::{Change, Record, RowKey, SERVERS, Table};
+use stonith_core::table::{Record, RowKey, SERVERS, Table};
 
 use crate::bytes::{byte_of, to_bytes};
 
@@ -22,9 +22,9 @@ pub const LOCK_TTL_S: u64 = 30;
 pub const NAMES: &str =
     "SELECT name FROM main.sqlite_master WHERE type='table' AND (name LIKE 'mysql_%' OR name LIKE 'stonith_%')";
 
-/// The program's own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions,
-/// the notes of a pause and of a drain, and what an install keeps of the scheduler's table.
-pub const SHARED: [&str; 6] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, DRAIN_NAME, ENDED_NAME, SCHEDULER_KEPT];
+/// The program's own tables in `main` that are not the rest of an apply: lease, releases, nodes with ended sessions, and
+/// the notes of a pause and of a drain.
+pub const SHARED: [&str; 5] = [LEASE_NAME, RELEASED_NAME, PAUSED_NAME, DRAIN_NAME, ENDED_NAME];
 
 /// Reads the connections in use.
 pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_mysql_connection_pool WHERE ConnUsed>0";
@@ -184,27 +184,6 @@ pub fn column_defaults(table: Table) -> String {
     format!("SELECT name,dflt_value FROM pragma_table_info({},'main')", quote(table.name()))
 }
 
-/// Changes one record that is still as it was read.
-pub fn swap_record(place: Place, table: Table, columns: &[String], change: &Change<Record>) -> String {
-    let keys = &columns[..table.key_columns.min(columns.len())];
-    swap(&name(place, table), columns, keys, change.from(), change.to())
-}
-
-/// The table in `main` that keeps the scheduler's table while it is lent.
-pub const SCHEDULER_KEPT: &str = "stonith_scheduler";
-
-/// Keeps the scheduler's table in memory before it is lent.
-pub const KEEP_SCHEDULER: &str = "CREATE TABLE main.stonith_scheduler AS SELECT * FROM main.scheduler";
-
-/// Reads what was kept.
-pub const READ_SCHEDULER_KEPT: &str = "SELECT * FROM main.stonith_scheduler";
-
-/// Drops it, after memory was put back.
-pub const DROP_SCHEDULER_KEPT: &str = "DROP TABLE IF EXISTS main.stonith_scheduler";
-
-/// Takes the scheduler's table live.
-pub const LOAD_SCHEDULER_NOW: &str = "LOAD SCHEDULER TO RUNTIME";
-
 /// What an operator runs to give a server's rows the name that others of its rows have.
 pub fn rename_for_people(from: &Node, to: &Node) -> String {
     format!(
@@ -270,11 +249,13 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::MakeReleases => make_releases(),
         Statement::NoteReleases(releases) => note_releases(releases),
         Statement::Load => "LOAD MYSQL SERVERS TO RUNTIME".to_owned(),
+        Statement::LoadScheduler => "LOAD SCHEDULER TO RUNTIME".to_owned(),
         Statement::NoteWatch => note_watch(),
         Statement::MarkDisk => mark_disk(),
         Statement::WasSaved => was_saved(),
         Statement::DropWatch => drop_ours(WATCHED_NAME),
         Statement::Save => "SAVE MYSQL SERVERS TO DISK".to_owned(),
+        Statement::SaveScheduler => "SAVE SCHEDULER TO DISK".to_owned(),
         Statement::Used => USED.to_owned(),
         Statement::Sessions => SESSIONS.to_owned(),
         Statement::Kill(id) => format!("KILL CONNECTION {id}"),

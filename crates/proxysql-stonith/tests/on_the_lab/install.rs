@@ -89,6 +89,39 @@ async fn it_begins_by_observing_where_nobody_says_a_mode_and_can_be_told_to_enfo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_tells_whom_it_would_have_fenced_by_orchestrators_history() {
+    let stage = Stage::set().await;
+    let config = config(&stage, "policy.mode = \"observe\"\n");
+    let none = succeeds(&format!("install scheduler --dry-run {config}")).await;
+    assert!(none.contains("what it would have fenced, by Orchestrator's recovery history: no node"), "{none}");
+    stage.fail_over().await;
+    stage.orchestrator.record_old_failover("elsewhere", "node09", std::time::Duration::from_secs(60));
+    let text = succeeds(&format!("install scheduler --dry-run {config}")).await;
+    let line =
+        |node: &str| text.lines().find(|line| line.starts_with("  2") && line.contains(node)).unwrap_or_default();
+    assert!(line(" node01:3306, when").ends_with("Z node01:3306, when node02:3306 was promoted"), "{text}");
+    let other = "Z elsewhere:3306, when node09:3306 was promoted. It has no managed row in this ProxySQL";
+    assert!(line("elsewhere:3306").ends_with(other), "{text}");
+}
+
+/// The scheduler starts one program, which has one `--mode` for every ProxySQL of its config.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_file_has_a_mode_for_one_proxysql_only_nothing_is_installed_without_a_word() {
+    let stage = Stage::set().await;
+    let more = format!(
+        "[[proxysql]]\naddress = \"127.0.0.1:1\"\npolicy.mode = \"observe\"\ndefaults_file = {:?}\n",
+        stage.dir.path().join("admin.cnf"),
+    );
+    let config = config(&stage, &more);
+    let before = layers(&stage);
+    let (text, code) = program(&format!("install scheduler {config}"), &[]).await;
+    assert!(code == 2 && text.contains(&format!("none for {}", stage.proxysql.address())), "{code} {text}");
+    assert_eq!(layers(&stage), before);
+    let (text, _) = program(&format!("install scheduler --mode=observe {config}"), &[]).await;
+    assert!(scheduler(&stage, "runtime_").contains("--mode=observe"), "one word for all: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_scheduler_could_not_start_is_refused_and_nothing_is_changed() {
     let stage = Stage::set().await;
     let config = config(&stage, "");

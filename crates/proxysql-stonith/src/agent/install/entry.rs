@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stonith_core::lending::{Layers, Lending};
-use stonith_core::table::{Content, Record};
+use stonith_core::lending::{Layers, OwnRecord};
+use stonith_core::table::{Content, Record, SCHEDULER};
 
 use crate::config::{Enforcement, Word, duration, mode_to_pass};
 use crate::proxysql::SCHEDULER_COMMENT as OURS;
@@ -72,8 +72,8 @@ pub enum Entry {
         line: String,
         /// The mode in which it runs, if the entry says it.
         mode: Option<Enforcement>,
-        /// The steps; empty if it is there already.
-        lending: Box<Lending>,
+        /// What has to be in the table.
+        change: OwnRecord,
     },
 }
 
@@ -110,29 +110,25 @@ pub fn install(layers: &Layers, wanted: &Wanted) -> Result<Entry, EntryError> {
             arguments.get(nth.checked_sub(1)?).cloned()
         }
     };
-    let lending = Lending::of(layers, |content| {
-        let mut after = without_ours(content);
-        let record: Record = content.columns.iter().map(|column| value(column)).collect();
-        after.records.insert(vec![Some(id.clone())], record);
-        after
-    });
-    Ok(Entry::Ours { line: line(&lending.after.runtime, &id), mode, lending: Box::new(lending) })
+    let record: Record = layers.memory.columns.iter().map(|column| value(column)).collect();
+    let change = OwnRecord { record: Some(record.clone()), ..none() };
+    let shown = Content::new(SCHEDULER, layers.memory.columns.clone(), [record]);
+    Ok(Entry::Ours { line: line(&shown, &id), mode, change })
 }
 
-/// What is left without the entries of ours, and the ids of entries by hand that stay.
-pub fn remove(layers: &Layers) -> (Lending, Vec<String>) {
-    (Lending::of(layers, without_ours), ids(&layers.runtime, is_by_hand))
+/// No entry of ours.
+fn none() -> OwnRecord {
+    OwnRecord { column: "comment", note: OURS, record: None }
+}
+
+/// The removal of the entries of ours, and the ids of entries by hand that stay.
+pub fn remove(layers: &Layers) -> (OwnRecord, Vec<String>) {
+    (none(), ids(&layers.runtime, is_by_hand))
 }
 
 fn check_columns(memory: &Content) -> Result<(), EntryError> {
     let lacks = COLUMNS.into_iter().find(|column| !memory.columns.iter().any(|name| name == column));
     lacks.map_or(Ok(()), |column| Err(EntryError::NoColumn(column)))
-}
-
-fn without_ours(content: &Content) -> Content {
-    let mut after = content.clone();
-    after.records.retain(|_, record| !is_ours(content, record));
-    after
 }
 
 fn ids(content: &Content, is_meant: impl Fn(&Content, &Record) -> bool) -> Vec<String> {
@@ -141,7 +137,7 @@ fn ids(content: &Content, is_meant: impl Fn(&Content, &Record) -> bool) -> Vec<S
 }
 
 fn is_ours(content: &Content, record: &Record) -> bool {
-    value(content, record, "comment") == Some(OURS)
+    none().is_ours(&content.columns, record)
 }
 
 /// An active entry without our comment that starts this program.
@@ -187,7 +183,6 @@ fn value<'r>(content: &Content, record: &'r Record, column: &str) -> Option<&'r 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxysql::SCHEDULER;
 
     fn table(records: &[&[&str]]) -> Content {
         let record = |values: &&[&str]| {
@@ -219,33 +214,40 @@ mod tests {
         }
     }
 
-    fn ours(layers: &Layers, wanted: &Wanted) -> (String, Option<Enforcement>, Lending) {
+    fn ours(layers: &Layers, wanted: &Wanted) -> (String, Option<Enforcement>, OwnRecord) {
         match install(layers, wanted).unwrap() {
-            Entry::Ours { line, mode, lending } => (line, mode, *lending),
+            Entry::Ours { line, mode, change } => (line, mode, change),
             by_hand => panic!("{by_hand:?}"),
         }
+    }
+
+    fn after(layers: &Layers, change: &OwnRecord) -> Layers {
+        let [runtime, memory, disk] =
+            [&layers.runtime, &layers.memory, &layers.disk].map(|content| change.carry_out(content).unwrap());
+        Layers { runtime, memory, disk }
     }
 
     #[test]
     fn it_takes_a_free_id_and_a_second_install_has_nothing_to_do() {
         let before = all(&[&["1", "1", "1000", "/bin/true"]]);
-        let (line, mode, lending) = ours(&before, &wanted());
+        let (line, mode, change) = ours(&before, &wanted());
         assert_eq!(line, "id 2, every 5s: /usr/bin/proxysql-stonith run --once");
         assert_eq!(mode, None, "the file says it");
-        assert!(ours(&lending.after, &wanted()).2.is_empty());
-        let (removed, by_hand) = remove(&lending.after);
-        assert_eq!((removed.after, by_hand), (before.clone(), vec![]));
-        assert!(remove(&before).0.is_empty());
+        let installed = after(&before, &change);
+        assert!(!change.is_carried_out(&before) && ours(&installed, &wanted()).2.is_carried_out(&installed));
+        let (removed, by_hand) = remove(&installed);
+        assert_eq!((after(&installed, &removed), by_hand), (before.clone(), vec![]));
+        assert!(remove(&before).0.is_carried_out(&before));
     }
 
     #[test]
     fn an_entry_of_ours_is_updated_in_place_or_moved_and_never_doubled() {
         let before = all(&[&["*7", "0", "1000", "/old/proxysql-stonith", "run"]]);
-        let (line, _, lending) = ours(&before, &wanted());
+        let (line, _, change) = ours(&before, &wanted());
         assert_eq!(line, "id 7, every 5s: /usr/bin/proxysql-stonith run --once");
-        assert_eq!(lending.after.runtime.records.len(), 1);
-        let (line, _, lending) = ours(&before, &Wanted { id: Some(9), ..wanted() });
-        assert!(line.starts_with("id 9,") && lending.after.disk.records.len() == 1, "{line}");
+        assert_eq!(after(&before, &change).runtime.records.len(), 1);
+        let (line, _, change) = ours(&before, &Wanted { id: Some(9), ..wanted() });
+        assert!(line.starts_with("id 9,") && after(&before, &change).disk.records.len() == 1, "{line}");
         let taken = all(&[&["9", "1", "1000", "/bin/true"]]);
         assert_eq!(install(&taken, &Wanted { id: Some(9), ..wanted() }), Err(EntryError::IdTaken(9)));
     }
@@ -256,7 +258,7 @@ mod tests {
         let Entry::ByHand { id, line } = install(&by_hand, &wanted()).unwrap() else { panic!() };
         assert_eq!((id.as_str(), line.as_str()), ("3", "id 3, every 2s: /opt/proxysql-stonith"));
         assert_eq!(remove(&by_hand).1, ["3"]);
-        assert!(remove(&by_hand).0.is_empty(), "it is not ours to remove");
+        assert!(remove(&by_hand).0.is_carried_out(&by_hand), "it is not ours to remove");
         let off = all(&[&["3", "0", "2000", "/opt/proxysql-stonith", "run", "--once"]]);
         assert!(ours(&off, &wanted()).0.starts_with("id 1,"), "an entry that is off starts nothing");
     }
@@ -279,12 +281,14 @@ mod tests {
             assert_eq!(mode_to_pass(typed, written, kept), passed, "{typed:?} {written:?} {kept:?}");
         }
         let begun = Wanted { written_mode: None, ..wanted() };
-        let (line, mode, lending) = ours(&all(&[]), &begun);
+        let (line, mode, change) = ours(&all(&[]), &begun);
         assert!(line.ends_with("run --once --mode=observe") && mode == Some(Observe), "{line}");
-        assert!(ours(&lending.after, &begun).2.is_empty());
-        let (line, _, enforced) = ours(&lending.after, &Wanted { typed_mode: Some(Enforce), ..begun.clone() });
+        let observing = after(&all(&[]), &change);
+        assert!(ours(&observing, &begun).2.is_carried_out(&observing));
+        let (line, _, change) = ours(&observing, &Wanted { typed_mode: Some(Enforce), ..begun.clone() });
         assert!(line.ends_with("run --once"), "{line}");
-        assert!(ours(&enforced.after, &begun).2.is_empty(), "and a plain install does not turn it back");
+        let enforcing = after(&observing, &change);
+        assert!(ours(&enforcing, &begun).2.is_carried_out(&enforcing), "and a plain install does not turn it back");
     }
 
     #[test]
