@@ -12,6 +12,7 @@
 
 mod authentication;
 mod backstop;
+mod barrier;
 mod blocked_recoveries;
 mod certificates;
 mod clock;
@@ -220,7 +221,7 @@ pub struct Diagnosis {
 }
 
 /// Every check, in the order in which it is shown.
-pub const CHECKS: [&Check; 22] = [
+pub const CHECKS: [&Check; 23] = [
     &endpoints::CHECK,
     &authentication::CHECK,
     &members::CHECK,
@@ -243,6 +244,7 @@ pub const CHECKS: [&Check; 22] = [
     &backstop::CHECK,
     &scheduler::CHECK,
     &timing::CHECK,
+    &barrier::CHECK,
 ];
 
 /// Runs every check, on each Orchestrator with its ProxySQLs.

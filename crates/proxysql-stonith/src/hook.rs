@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use crate::agent::{BuildError, orchestrator_settings, order};
 use crate::config::Config;
 use crate::orchestrator::{Mark, MarkError, MarkWriter};
-use agents::Agents;
+pub use agents::{AgentError, AgentProxy, Agents};
 pub use failover::{Failover, FailoverArgs, FailoverError};
 pub use pre::{Outcome, pre_failover};
 pub use takeover::{Takeover, drain, resume};

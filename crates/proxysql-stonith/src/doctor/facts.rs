@@ -9,6 +9,7 @@ use stonith_core::orchestrator::{Identity, Instance};
 use stonith_core::policy::{IsolationScope, Policy};
 use stonith_core::table::{Row, Status};
 
+use super::barrier::BarrierFacts;
 use crate::certificate::Certificate;
 use crate::orchestrator;
 use crate::proxysql;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub orchestrator: orchestrator::Survey,
     /// The ProxySQLs that it decides for.
     pub proxies: Vec<ProxyFacts>,
+    /// What the hook before a promotion counts on. Of several Orchestrators the first one has it.
+    pub barrier: Option<BarrierFacts>,
 }
 
 /// What matters of this program's config for one ProxySQL.
@@ -270,6 +273,7 @@ mod tests {
             own_certificate: None,
             orchestrator: orchestrator::Survey { endpoints: (1..=3).map(endpoint).collect(), recovery: Some(recovery) },
             proxies: vec![proxy],
+            barrier: None,
         }
     }
 }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use stonith_core::barrier::{lease_wait_ms, longest_wait_ms};
+
+use super::barrier::{AgentFault, BarrierFacts, GuardedProxy};
 use super::facts::{Facts, ModeFacts, Program, ProxyFacts};
 use super::scheduler::traces;
 use crate::agent::BuildError;
 use crate::agent::look::{self, Examined};
 use crate::certificate::Certificate;
 use crate::clock;
-use crate::config::{Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig};
+use crate::config::{AgentUrl, Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig, Word, duration};
 use crate::files::{Links, Regular};
+use crate::hook::{AgentError, AgentProxy, Agents};
 use crate::loopback::is_this_host;
 use crate::tls;
 
@@ -25,7 +29,44 @@ const SCRIPT_MAX_BYTES: u64 = 256 * 1_024;
 /// # Errors
 /// The config makes no agent of one ProxySQL.
 pub async fn gather(config: &Config) -> Result<Vec<Facts>, BuildError> {
-    try_join_all(config.orchestrators.iter().map(|one| of_orchestrator(config, one))).await
+    let orchestrators = try_join_all(config.orchestrators.iter().map(|one| of_orchestrator(config, one)));
+    let (orchestrators, barrier) = tokio::join!(orchestrators, of_barrier(config));
+    let mut all = orchestrators?;
+    if let Some(first) = all.first_mut() {
+        first.barrier = Some(barrier);
+    }
+    Ok(all)
+}
+
+/// Asks the agents that the hook counts on.
+async fn of_barrier(config: &Config) -> BarrierFacts {
+    let barrier = &config.barrier;
+    let agents = match Agents::new(barrier) {
+        Ok(agents) => agents.look_at_all().await,
+        Err(error) => {
+            let refused = |url: &AgentUrl| (url.to_string(), Err(AgentError::Token(error.to_string())));
+            barrier.agents.iter().map(refused).collect()
+        }
+    };
+    let fault = |error: AgentError| match error {
+        AgentError::Status(..) | AgentError::Token(_) => AgentFault::Refuses(error.to_string()),
+        AgentError::Unreached(_) | AgentError::Unreadable(_) => AgentFault::Unreached(error.to_string()),
+    };
+    let guarded = |at: AgentProxy| GuardedProxy {
+        suspended: at.suspended.is_some(),
+        observes: at.mode == Enforcement::Observe.word(),
+        armed: at.armed,
+        proxysql: at.proxysql,
+    };
+    let of_agent = |(url, seen): (String, Result<Vec<AgentProxy>, AgentError>)| {
+        (url, seen.map(|all| all.into_iter().map(guarded).collect()).map_err(fault))
+    };
+    let deadline_ms = duration::millis(barrier.deadline);
+    BarrierFacts {
+        agents: agents.into_iter().map(of_agent).collect(),
+        longest_wait: Duration::from_millis(longest_wait_ms(deadline_ms, barrier.on_unconfirmed)),
+        lease_wait: Duration::from_millis(lease_wait_ms(duration::millis(barrier.lease), config.tick_ms(Mode::Daemon))),
+    }
 }
 
 async fn of_orchestrator(config: &Config, of: &OrchestratorConfig) -> Result<Facts, BuildError> {
@@ -40,6 +81,7 @@ async fn of_orchestrator(config: &Config, of: &OrchestratorConfig) -> Result<Fac
         own_certificate: certificates.and_then(|list| Certificate::read(list.first()?)),
         orchestrator,
         proxies: proxies.into_iter().map(|(proxy, seen)| of_proxy(config, proxy, seen)).collect(),
+        barrier: None,
     })
 }
 

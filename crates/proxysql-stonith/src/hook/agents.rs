@@ -1,4 +1,4 @@
-//! The agents' HTTP: `POST /v1/wake`, to all of them side by side.
+//! The agents' HTTP: `POST /v1/wake` and `GET /status.json`, to all of them side by side.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::handshake;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::node::Node;
@@ -53,6 +54,27 @@ pub enum AgentError {
     /// Its answer cannot be read.
     #[error("its answer cannot be read: {0}")]
     Unreadable(String),
+    /// Its token cannot be read here.
+    #[error("its token cannot be read: {0}")]
+    Token(String),
+}
+
+/// A ProxySQL as an agent's `/status.json` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AgentProxy {
+    /// The ProxySQL.
+    pub proxysql: String,
+    /// The mode, as a word.
+    pub mode: String,
+    /// Whether the agent isolates it once it has no lease.
+    pub armed: bool,
+    /// The reason of the suspension.
+    pub suspended: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AgentStatus {
+    proxies: Vec<AgentProxy>,
 }
 
 impl Agents {
@@ -94,6 +116,26 @@ impl Agents {
             }
         });
         join_all(waits).await;
+    }
+
+    /// Asks every agent whether it takes the token, and how it guards its ProxySQLs. No agent is woken.
+    pub async fn look_at_all(&self) -> Vec<(String, Result<Vec<AgentProxy>, AgentError>)> {
+        join_all(self.urls.iter().map(async |url| (url.to_string(), self.look_at(url).await))).await
+    }
+
+    async fn look_at(&self, url: &AgentUrl) -> Result<Vec<AgentProxy>, AgentError> {
+        // The token is looked at before the question, which asks for nothing that there is.
+        let (status, body) = self.post(url, "/v1/wake?wait=nothing", SLACK).await?;
+        if status != StatusCode::BAD_REQUEST {
+            return Err(AgentError::Status(status, one_line(&String::from_utf8_lossy(&body))));
+        }
+        let (status, body) = self.ask(Method::GET, url, "/status.json", SLACK).await?;
+        if status != StatusCode::OK {
+            return Err(AgentError::Unreadable(format!("/status.json: {status}")));
+        }
+        let seen: AgentStatus =
+            serde_json::from_slice(&body).map_err(|error| AgentError::Unreadable(error.to_string()))?;
+        Ok(seen.proxies)
     }
 
     /// Wakes an agent, and waits up to `longest` until it has the node fenced.
@@ -153,6 +195,16 @@ impl Agents {
     }
 
     async fn post(&self, url: &AgentUrl, path: &str, within: Duration) -> Result<(StatusCode, Bytes), AgentError> {
+        self.ask(Method::POST, url, path, within).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: &AgentUrl,
+        path: &str,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), AgentError> {
         let unreached = |error: &dyn std::fmt::Display| AgentError::Unreached(error.to_string());
         let asking = async {
             let connecting = timeout(SLACK, TcpStream::connect((url.0.host.as_str(), url.0.port))).await;
@@ -160,7 +212,7 @@ impl Agents {
             let stream = connected.map_err(|error| unreached(&error))?;
             let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| unreached(&error))?;
             tokio::spawn(async move { drop(connection.await) }); // ends when the sender is dropped
-            let mut request = Request::post(path).header(HOST, url.0.to_string());
+            let mut request = Request::builder().method(method).uri(path).header(HOST, url.0.to_string());
             if let Some(mut value) = self.token.as_ref().and_then(bearer) {
                 value.set_sensitive(true);
                 request = request.header(AUTHORIZATION, value);

@@ -178,3 +178,32 @@ async fn an_address_that_is_taken_is_said_and_the_daemon_guards_all_the_same() {
     stage.fail_over().await;
     eventually("it fences", || stage.is_fenced("node01")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_an_agent_that_would_not_fence_one_that_refuses_and_one_that_is_silent() {
+    let stage = Stage::set().await;
+    let (_daemon, address) = served(&stage, &format!("--interval 100ms {}", with_token(&stage))).await;
+    eventually("it is armed", || get(address, "/status.json").1.contains("\"armed\": true")).await;
+    let other = stage.dir.path().join("other");
+    std::fs::write(&other, "another-token\n").unwrap();
+    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let doctor = async |agent: SocketAddr, token: &str| {
+        let token = stage.dir.path().join(token);
+        let text = format!("[barrier]\nagents = [\"http://{agent}\"]\ntoken_file = {token:?}\n");
+        let (text, _) = stage.stonith(&format!("doctor {}", stage.config(&text))).await;
+        assert!(!text.contains(TOKEN) && !text.contains("another-token"), "i11: {text}");
+        text
+    };
+    let well = doctor(address, "token").await;
+    assert!(!well.contains("[agent-") && !well.contains("[barrier-"), "{well}");
+    let refused = doctor(address, "other").await;
+    assert!(refused.contains(&format!("error [agent-refuses] agent http://{address}: it answered 401")), "{refused}");
+    let silent = doctor(free_address(), "token").await;
+    assert!(silent.contains("warning [agent-unreached]"), "{silent}");
+    stage.succeeds("suspend --for 1h --reason maintenance").await;
+    eventually("it is suspended", || get(address, "/status.json").1.contains("\"maintenance\"")).await;
+    let suspended = doctor(address, "token").await;
+    let line =
+        format!("[agent-never-fences] agent http://{address} of ProxySQL {} is suspended", stage.proxysql.address());
+    assert!(suspended.contains(&line), "{suspended}");
+}
