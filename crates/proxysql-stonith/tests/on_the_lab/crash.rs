@@ -30,7 +30,7 @@ async fn failed_over() -> Stage {
 }
 
 /// Cuts the connection at the nth statement that is not the look before the decision.
-fn cut_at(stage: &Stage, nth: usize, cut: Verdict) -> Arc<AtomicUsize> {
+pub fn cut_at(stage: &Stage, nth: usize, cut: Verdict) -> Arc<AtomicUsize> {
     let seen = Arc::new(AtomicUsize::new(0));
     let count = seen.clone();
     let mut applies = false;

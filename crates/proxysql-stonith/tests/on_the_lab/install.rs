@@ -2,8 +2,13 @@
 //! and what was done can be taken back.
 
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
-use crate::stage::Stage;
+use futures_util::{StreamExt, stream};
+use lab::proxysql::Verdict;
+
+use crate::crash::{AT_A_TIME, ONE_STORY, cut_at, tries_all};
+use crate::stage::{Stage, tick};
 
 /// A config file that has everything, since the scheduler's programs have no environment.
 fn config(stage: &Stage, more: &str) -> String {
@@ -72,6 +77,36 @@ async fn i6_the_schedulers_entry_goes_live_alone_and_what_is_staged_stays_staged
     assert_eq!((layers(&stage), loads(&stage)), (before, once + 1));
     assert!(!text.contains("hunter2") && !text.contains("radmin"), "i11: {text}");
     assert!(succeeds(&format!("install scheduler --remove {config}")).await.contains("there was none"));
+}
+
+/// An agent of another host finds the rest, and puts memory back. The entry itself is for the next install.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_cut_at_every_statement_the_next_tick_puts_memory_back_and_the_next_install_finishes() {
+    let _one = ONE_STORY.lock().await;
+    let stage = Stage::set().await;
+    with_staged_entries(&stage);
+    let statements = cut_at(&stage, usize::MAX, Verdict::Go);
+    succeeds(&format!("install scheduler {}", config(&stage, "policy.mode = \"observe\"\n"))).await;
+    let count = statements.load(Ordering::Relaxed);
+    assert!(count > 25, "{count}");
+    let play = async |nth| {
+        let stage = Stage::set().await;
+        with_staged_entries(&stage);
+        let (before, config) = (layers(&stage), config(&stage, "policy.mode = \"observe\"\n"));
+        cut_at(&stage, nth, if nth.is_multiple_of(8) { Verdict::CutBefore } else { Verdict::CutAfter });
+        let _ = program(&format!("install scheduler {config}"), &[]).await;
+        stage.proxysql.before_statement(|_| Verdict::Go);
+        stage.expire_lock();
+        tick(&mut stage.agent()).await.unwrap();
+        assert_eq!(stage.left_behind(), "", "at {nth}");
+        let ours = format!("\n3|1|5000|run|--once|{config}|NULL|proxysql-stonith");
+        let without_ours = layers(&stage).map(|layer| layer.replace(&ours, ""));
+        assert_eq!(without_ours, before, "at {nth}: what others have staged");
+        succeeds(&format!("install scheduler {config}")).await;
+        assert_eq!(layers(&stage), before.map(|layer| layer + &ours), "at {nth}");
+    };
+    let cases = (0..count).filter(|nth| tries_all() || nth.is_multiple_of(4));
+    stream::iter(cases).map(play).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
