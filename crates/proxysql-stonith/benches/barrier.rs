@@ -47,6 +47,22 @@ const CASES: [Case; 7] = [
     Case { agents: 0, of_each: 0, of_hook: 100, runs: 5, goal_ms: 1_000 },
 ];
 
+/// What one run took: until the hook ended, and of the processors.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    wall: Duration,
+    program: Duration,
+    lab: Duration,
+}
+
+/// The time that a process has had of the processors, and its children that have ended. The kernel counts in 10 ms.
+fn cpu(pid: &str) -> [Duration; 2] {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("its fields").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks");
+    [11, 13].map(|at| Duration::from_millis((ticks(at) + ticks(at + 1)) * 10))
+}
+
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let only = std::env::var("PROXYSQLS").ok().map(|text| text.parse::<usize>().expect("a number"));
@@ -55,21 +71,25 @@ fn main() {
         if only.is_some_and(|only| only != proxies) {
             continue;
         }
-        let mut took: Vec<Duration> = (0..case.runs).map(|_| runtime.block_on(hook(case))).collect();
-        took.sort();
+        let mut took: Vec<Took> = (0..case.runs).map(|_| runtime.block_on(hook(case))).collect();
+        took.sort_by_key(|took| took.wall);
+        let median = took[case.runs / 2];
         println!(
-            "{proxies} ProxySQLs, {} agents: median {:.0?}, from {:.0?} to {:.0?} (goal {} ms)",
+            "{proxies} ProxySQLs, {} agents: median {:.0?}, from {:.0?} to {:.0?} (goal {} ms); CPU of the median: agents \
+             and hook {:.0?}, lab {:.0?}",
             case.agents,
-            took[case.runs / 2],
-            took[0],
-            took[case.runs - 1],
+            median.wall,
+            took[0].wall,
+            took[case.runs - 1].wall,
             case.goal_ms,
+            median.program,
+            median.lab,
         );
     }
 }
 
 /// Sets everything up, lets the primary die, and times the hook.
-async fn hook(Case { agents, of_each: proxies_each, of_hook, .. }: Case) -> Duration {
+async fn hook(Case { agents, of_each: proxies_each, of_hook, .. }: Case) -> Took {
     let dir = tempfile::tempdir().expect("a directory");
     let nodes = Nodes::new(&["node01", "node02", "node03"]);
     let orchestrator = Orchestrator::start(nodes.clone(), Default::default()).await.expect("the lab");
@@ -121,9 +141,17 @@ async fn hook(Case { agents, of_each: proxies_each, of_hook, .. }: Case) -> Dura
     ] {
         command.env(name, value);
     }
+    let used = || {
+        let [lab, hook] = cpu("self");
+        let agents: Duration = running.iter().map(|agent| cpu(&agent.0.id().to_string())[0]).sum();
+        (agents + hook, lab)
+    };
+    let before = used();
     let began = Instant::now();
     let done = tokio::task::spawn_blocking(move || command.stderr(Stdio::piped()).output()).await;
-    let took = began.elapsed();
+    let wall = began.elapsed();
+    let (program, lab) = used();
+    let took = Took { wall, program: program - before.0, lab: lab - before.1 };
     let done = done.expect("a thread").expect("the hook");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.contains("every ProxySQL has the fence"), "{said}");

@@ -9,9 +9,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use stonith_core::apply::Outcome;
 use stonith_core::node::Node;
 
 use super::Shared;
+use crate::agent::Ticked;
 use crate::board::{Entry, Seen};
 use crate::config::{Enforcement, duration, read_whole_file};
 use crate::snapshot::{NodeReport, Snapshot};
@@ -62,9 +64,6 @@ pub struct AtProxy {
     pub suspended: bool,
     /// Whether the agent only observes.
     pub observes: bool,
-    /// The node's connections in use, if they were counted.
-    #[serde(default)]
-    pub connections_used: Option<u64>,
     /// A marked node is out by itself this long after its mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
 }
@@ -133,22 +132,22 @@ async fn fenced_at(entry: &Entry, wait: &Wait, woken: Instant) -> AtProxy {
     loop {
         let why = {
             let seen = follow.borrow_and_update();
-            // An apply is seen by the tick after it.
             let since = seen.last.as_deref().filter(|ticked| ticked.begun >= woken);
-            if since.is_some_and(|ticked| ticked.outcome.is_some()) {
+            let not_fenced = not_fenced_in(&seen, woken, &wait.node);
+            // What an apply left is seen by the tick after it.
+            if not_fenced.is_some() && since.is_some_and(|ticked| ticked.outcome.is_some()) {
                 entry.wake();
             }
             if since.is_some_and(|ticked| writes_nothing(&ticked.snapshot)) {
-                let why = not_fenced_in(&seen, woken, &wait.node);
-                return at_proxy(proxysql, &wait.node, &seen, why); // waiting changes nothing
+                return at_proxy(proxysql, &seen, not_fenced); // waiting changes nothing
             }
-            not_fenced_in(&seen, woken, &wait.node)
+            not_fenced
         };
         let Some(why) = why else {
-            return at_proxy(proxysql, &wait.node, &entry.seen(), None);
+            return at_proxy(proxysql, &entry.seen(), None);
         };
         if !matches!(tokio::time::timeout_at(until, follow.changed()).await, Ok(Ok(()))) {
-            return at_proxy(proxysql, &wait.node, &entry.seen(), Some(why));
+            return at_proxy(proxysql, &entry.seen(), Some(why));
         }
     }
 }
@@ -159,7 +158,7 @@ fn writes_nothing(snapshot: &Snapshot) -> bool {
 }
 
 /// The answer for one ProxySQL. `not_fenced` is the reason why it does not count as fenced.
-fn at_proxy(proxysql: Node, node: &Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy {
+fn at_proxy(proxysql: Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy {
     let last = seen.last.as_deref();
     let is = |of: &dyn Fn(&Snapshot) -> bool| last.is_some_and(|ticked| of(&ticked.snapshot));
     AtProxy {
@@ -169,13 +168,8 @@ fn at_proxy(proxysql: Node, node: &Node, seen: &Seen, not_fenced: Option<String>
         reached: is(&|snapshot| snapshot.reached),
         suspended: is(&|snapshot| snapshot.suspended.is_some()),
         observes: is(&|snapshot| snapshot.mode == Enforcement::Observe),
-        connections_used: last.and_then(|ticked| connections_used(&ticked.snapshot, node)),
         out_within_ms: last.and_then(|ticked| ticked.out_within_ms),
     }
-}
-
-fn connections_used(snapshot: &Snapshot, node: &Node) -> Option<u64> {
-    reports_of(snapshot, node).filter_map(|report| report.connections_used).reduce(|a, b| a + b)
 }
 
 /// What is reported of a node, whether this is its name in ProxySQL or in Orchestrator.
@@ -186,12 +180,16 @@ fn reports_of<'s>(snapshot: &'s Snapshot, node: &'s Node) -> impl Iterator<Item 
 fn not_fenced_in(seen: &Seen, woken: Instant, node: &Node) -> Option<String> {
     match seen.last.as_deref().filter(|ticked| ticked.begun >= woken) {
         None => Some("no tick has ended since".to_owned()),
-        Some(ticked) => not_fenced(&ticked.snapshot, node),
+        Some(ticked) => not_fenced(ticked, node),
     }
 }
 
 /// Why a node does not count as fenced; `None` if it is fenced and seen so, or has no row.
-fn not_fenced(snapshot: &Snapshot, node: &Node) -> Option<String> {
+///
+/// An apply has read runtime after its LOAD, so a tick that applied it needs no other one to show that.
+fn not_fenced(ticked: &Ticked, node: &Node) -> Option<String> {
+    let Ticked { snapshot, outcome, .. } = ticked;
+    let is_applied = matches!(outcome, Some(Outcome::Applied(done)) if done.not_as_planned.is_empty());
     if !snapshot.reached {
         return Some("ProxySQL is not reached".to_owned());
     }
@@ -200,7 +198,7 @@ fn not_fenced(snapshot: &Snapshot, node: &Node) -> Option<String> {
         if report.verdict != "fence" {
             return Some(format!("{}: {}", report.word(), report.why));
         }
-        let row = report.rows.iter().find(|row| in_service(&row.status))?;
+        let row = report.rows.iter().find(|row| !is_applied && in_service(&row.status))?;
         Some(format!("its row in hostgroup {} is {} still", row.hostgroup, row.status))
     })
 }

@@ -74,9 +74,9 @@ impl Lent {
         self.since.is_some() && holders.after_insert.iter().any(|idle| !self.lets_go(*idle))
     }
 
-    /// Whether somebody uses the node who is waited for.
-    pub fn waits_for(&self, holders: &Holders) -> bool {
-        holders.in_use > 0 || holders.after_insert.iter().any(|idle| self.lets_go(*idle))
+    /// Whether some session stays after an insert that leaves soon.
+    pub fn waits_for_new(&self, holders: &Holders) -> bool {
+        holders.after_insert.iter().any(|idle| self.lets_go(*idle))
     }
 }
 
@@ -246,14 +246,14 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_session_whose_last_statement_came_before_the_lending_is_waited_for_before_the_rows_are_out_only() {
-        let lent = Lent { is_ours: true, since: Some(Instant::now()), renewed: Instant::now() };
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    #[test]
+    fn a_session_whose_last_statement_came_before_the_lending_is_waited_for_before_the_rows_are_out_only() {
+        let since = Instant::now().checked_sub(Duration::from_secs(1));
+        let lent = Lent { is_ours: true, since, renewed: Instant::now() };
         let idle = |ms| Holders { after_insert: vec![Duration::from_millis(ms)], ..Holders::default() };
-        assert_eq!((lent.waits_for_old(&idle(2_000)), lent.waits_for(&idle(2_000))), (true, false));
-        assert_eq!((lent.waits_for_old(&idle(300)), lent.waits_for(&idle(300))), (false, true));
+        assert_eq!((lent.waits_for_old(&idle(2_000)), lent.waits_for_new(&idle(2_000))), (true, false));
+        assert_eq!((lent.waits_for_old(&idle(300)), lent.waits_for_new(&idle(300))), (false, true));
         let not = Lent { is_ours: false, since: None, renewed: Instant::now() };
-        assert_eq!((not.waits_for_old(&idle(2_000)), not.waits_for(&idle(300))), (false, false));
+        assert_eq!((not.waits_for_old(&idle(2_000)), not.waits_for_new(&idle(300))), (false, false));
     }
 }

@@ -41,6 +41,9 @@ pub struct Drained {
     pub took: Duration,
 }
 
+/// The longest wait for sessions that stay after an insert while clients wait. One that inserts without a pause never leaves.
+const AFTER_INSERT_MAX: Duration = Duration::from_millis(500);
+
 /// The longest wait of a drain that is prepared. Its caller may have died.
 const GO_MAX: Duration = Duration::from_secs(20);
 
@@ -193,9 +196,12 @@ impl Agent {
         lent: &mut Lent,
     ) -> Result<(BTreeSet<u64>, u64), TickError> {
         let mut ended = BTreeSet::new();
+        let until_after_insert = Instant::now() + AFTER_INSERT_MAX;
         loop {
             let holders = self.holders(names, lent).await?;
-            if !lent.waits_for(&holders) || Instant::now() >= until {
+            let now = Instant::now();
+            let waits = holders.in_use > 0 || (now < until_after_insert && lent.waits_for_new(&holders));
+            if !waits || now >= until {
                 return Ok((ended, holders.in_use));
             }
             proxysql::end(self.connected()?, &holders.pinned).await?;
