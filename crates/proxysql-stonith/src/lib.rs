@@ -29,5 +29,6 @@ pub mod state;
 pub mod tls;
 pub mod unit;
 pub mod untrusted_text;
+pub mod wire;
 
 pub use commands::run;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use stonith_core::node::Node;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::rustls::{CertificateError, Error};
 
-use super::tls::Tls;
-use super::wire::{ANSWER_MAX_BYTES, Answer, Connection, WireError};
 use crate::loopback::{is_here, numeric};
 use crate::secret::Credential;
 use crate::untrusted_text::one_line;
+use crate::wire::{ANSWER_MAX_BYTES, Answer, Connection, Tls, TlsProblem, WireError};
 
 /// The settings to connect.
 #[derive(Debug, Clone)]
@@ -150,12 +150,15 @@ impl Admin {
                 return Err(AdminError::Connect { address, cause: format!("no answer within {:?}", settings.timeout) });
             }
             Ok(Ok(connection)) => connection,
-            Ok(Err(WireError::Refused(words))) => {
+            Ok(Err(WireError::Refused { text: words, .. })) => {
                 let user = settings.credential.user.clone();
                 return Err(AdminError::AccessDenied { address, user, cause: one_line(&words) });
             }
             Ok(Err(WireError::Asks(asked))) => return Err(AdminError::Asks { address, asked }),
-            Ok(Err(WireError::Tls { cause, advice })) => return Err(AdminError::Tls { address, cause, advice }),
+            Ok(Err(WireError::Tls(problem))) => {
+                let (cause, advice) = (problem.to_string(), advice(&problem));
+                return Err(AdminError::Tls { address, cause, advice });
+            }
             Ok(Err(error)) => {
                 let at = settings.socket.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
                 return Err(AdminError::Connect { address, cause: one_line(&format!("{at}{error}")) });
@@ -190,7 +193,7 @@ impl Admin {
             }
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(WireError::TooMuch)) => Err(AdminError::TooMuch { address, statement: short() }),
-            Ok(Err(WireError::Refused(words))) => {
+            Ok(Err(WireError::Refused { text: words, .. })) => {
                 Err(AdminError::Refused { address, statement: short(), cause: one_line(&words) })
             }
             Ok(Err(error)) => {
@@ -202,6 +205,33 @@ impl Admin {
     /// Closes the connection. ProxySQL would close a dropped one only later.
     pub async fn close(self) {
         let _ = tokio::time::timeout(self.timeout, self.connection.quit()).await;
+    }
+}
+
+/// What to do about TLS that did not come about.
+fn advice(problem: &TlsProblem) -> &'static str {
+    use CertificateError as Bad;
+    match problem {
+        TlsProblem::NotOffered => {
+            "Set mysql-have_ssl=true in ProxySQL. The login was not sent: another host on the path may have removed the \
+             offer of TLS"
+        }
+        TlsProblem::NoName(_) => "Use a host name or address for ProxySQL that a certificate can contain",
+        TlsProblem::Handshake(Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. })) => {
+            "Renew ProxySQL's certificate (PROXYSQL RELOAD TLS), or correct this host's clock"
+        }
+        TlsProblem::Handshake(Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. })) => {
+            "Correct this host's clock"
+        }
+        TlsProblem::Handshake(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
+            "Use a name for ProxySQL that is in its certificate, or set tls = \"verify-ca\" with a CA of its own, such \
+             as the proxysql-ca.pem in its data directory"
+        }
+        TlsProblem::Handshake(Error::InvalidCertificate(_)) => {
+            "Set ca_file to the CA that signed ProxySQL's certificate. By default it is proxysql-ca.pem in ProxySQL's data \
+            directory"
+        }
+        TlsProblem::Handshake(_) => "Check ProxySQL's certificate, and ca_file",
     }
 }
 

@@ -12,8 +12,8 @@ use stonith_core::orders::Release;
 use stonith_core::role::Role;
 use stonith_core::table::{CheckType, Content, Hostgroup, Pair, Record, Table};
 
-use super::wire::Answer;
 use crate::untrusted_text::one_line;
+use crate::wire::Answer;
 
 /// The part of an answer that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,7 @@ use super::admin::{Admin, AdminError};
 use super::answers::{NotUnderstood, content, drain, first_column, lock, returned, returns, sessions, used, variables};
 use super::probe::Probed;
 use super::sql;
-use super::wire::Answer;
+use crate::wire::Answer;
 
 /// The longest time of an apply. It ends well before its lock expires.
 pub const APPLY_DEADLINE: Duration = Duration::from_secs(20);

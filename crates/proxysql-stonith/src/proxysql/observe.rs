@@ -287,8 +287,8 @@ async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveErr
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Answer;
     use super::*;
+    use crate::wire::Answer;
 
     fn stamp(values: &[(&str, &str)]) -> Vec<Record> {
         let record = |(name, loads): &(&str, &str)| [*name, *loads, "0x1"].map(|text| Some(text.to_owned())).to_vec();

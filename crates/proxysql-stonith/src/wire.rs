@@ -1,4 +1,5 @@
-//! The part of MySQL's client protocol that the admin interface needs: one login, then one text statement at a time.
+//! The part of MySQL's client protocol that ProxySQL's admin interface and the fence of a node need: one login, then one
+//! text statement at a time.
 //!
 //! ```text
 //! greeting -> [TLS] -> login -> [switch to mysql_native_password] -> [the password, over TLS] -> (statement -> answer)* -> goodbye
@@ -15,16 +16,20 @@
 mod handshake;
 mod packet;
 mod resultset;
+mod tls;
 
 use std::fmt;
 use std::io;
 
 use stonith_core::table::Record;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::secret::Credential;
+use crate::untrusted_text::one_line;
 use packet::{Budget, Packets};
+pub use tls::{ServerCheck, Tls};
 
 /// A result set, or the number of records that matched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,19 +61,19 @@ pub enum WireError {
     #[error("the connection was closed")]
     Closed,
     /// The server refused, with this text. After the login the connection stays usable.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{text}")]
+    Refused {
+        /// MySQL's number of the error. ProxySQL's admin interface has the same for all (facts §1).
+        code: u16,
+        /// The text.
+        text: String,
+    },
     /// The server asks for a proof of the password that is not given to it.
     #[error("it asks for {0}")]
     Asks(String),
     /// TLS is not offered or not trusted.
-    #[error("{cause}")]
-    Tls {
-        /// The cause.
-        cause: String,
-        /// What to do.
-        advice: &'static str,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsProblem),
     /// The answer is larger than [`ANSWER_MAX_BYTES`].
     #[error("more than {} MiB", ANSWER_MAX_BYTES >> 20)]
     TooMuch,
@@ -78,6 +83,20 @@ pub enum WireError {
     /// An earlier statement ended the connection.
     #[error("the connection was lost before")]
     Over,
+}
+
+/// Why TLS did not come about. The adapters say what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsProblem {
+    /// The server has no TLS, or another host on the path removed the offer. The login was not sent.
+    #[error("it offers no TLS")]
+    NotOffered,
+    /// No certificate can be for this name.
+    #[error("{0}")]
+    NoName(String),
+    /// The handshake failed.
+    #[error("{}", one_line(&.0.to_string()))]
+    Handshake(rustls::Error),
 }
 
 impl From<io::Error> for WireError {
@@ -120,14 +139,10 @@ impl Connection {
         let over_tls = tls.is_some();
         if let Some((connector, name)) = tls {
             if !greeting.offers_tls() {
-                return Err(WireError::Tls {
-                    cause: "it offers no TLS".to_owned(),
-                    advice: "Set mysql-have_ssl=true in ProxySQL. The login was not sent: another host on the path \
-                    may have removed the offer of TLS",
-                });
+                return Err(TlsProblem::NotOffered.into());
             }
             packets.write(&handshake::tls_request()).await?;
-            let stream = connector.connect(name, packets.into_stream()?).await.map_err(super::tls::failure)?;
+            let stream = connector.connect(name, packets.into_stream()?).await.map_err(tls::failure)?;
             packets = Packets::carried_on(Box::new(stream), 2);
         }
         handshake::log_in(&mut packets, &greeting, credential, over_tls, &mut budget).await?;
@@ -143,7 +158,7 @@ impl Connection {
         packets.begin();
         packets.write(&[&[COM_QUERY], statement.as_bytes()].concat()).await?;
         let answer = resultset::read(&mut packets, &mut Budget::new(ANSWER_MAX_BYTES)).await;
-        if matches!(answer, Ok(_) | Err(WireError::Refused(_))) {
+        if matches!(answer, Ok(_) | Err(WireError::Refused { .. })) {
             self.packets = Some(packets);
         }
         answer

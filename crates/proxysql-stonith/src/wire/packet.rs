@@ -179,9 +179,10 @@ const REFUSAL_MAX_BYTES: usize = 1_024;
 
 /// Parses an error packet after its first byte.
 pub fn refusal(packet: &[u8]) -> WireError {
-    let text = packet.get(2..).unwrap_or_default(); // after the code, which is the same for all errors (facts §1)
+    let code = packet.first_chunk().map_or(0, |code| u16::from_le_bytes(*code));
+    let text = packet.get(2..).unwrap_or_default();
     let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
-    WireError::Refused(bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()))
+    WireError::Refused { code, text: bytes::to_text(text[..text.len().min(REFUSAL_MAX_BYTES)].to_vec()) }
 }
 
 #[cfg(test)]
@@ -202,7 +203,10 @@ mod tests {
     #[test]
     fn a_refusal_is_what_the_server_says_without_its_codes() {
         for packet in [&b"\x15\x04#28000Access denied"[..], b"\x15\x04Access denied"] {
-            assert!(matches!(refusal(packet), WireError::Refused(text) if text == "Access denied"), "{packet:?}");
+            assert!(
+                matches!(refusal(packet), WireError::Refused { text, .. } if text == "Access denied"),
+                "{packet:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS to ProxySQL's admin interface. The server is always verified: TLS without that protects from nobody.
+//! TLS to a server that speaks MySQL's protocol. The server is always verified: TLS without that protects from nobody.
 
 use std::fmt;
 use std::io;
@@ -11,11 +11,10 @@ use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::wire::WireError;
+use super::{TlsProblem, WireError};
 use crate::tls::{self, JudgedBy, ReadFiles, TlsError};
-use crate::untrusted_text::one_line;
 
 /// What a certificate has to prove. The words are from the MySQL client's `--ssl-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Tls {
         let files = ReadFiles::note(ca_file.map(Path::to_owned));
         let roots = tls::roots(ca_file)?;
         if roots.is_empty() {
-            return Err(TlsError::NoSystemCas("ProxySQL"));
+            return Err(TlsError::NoSystemCas("the server"));
         }
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -74,35 +73,21 @@ impl Tls {
     }
 
     /// The connector, and the name that a certificate may have to contain.
-    pub(super) fn towards(&self, host: &str) -> Result<(&TlsConnector, ServerName<'static>), WireError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| WireError::Tls {
-            cause: error.to_string(),
-            advice: "Use a host name or address for ProxySQL that a certificate can contain",
-        })?;
+    ///
+    /// # Errors
+    /// No certificate can be for this name.
+    pub fn towards(&self, host: &str) -> Result<(&TlsConnector, ServerName<'static>), WireError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| TlsProblem::NoName(error.to_string()))?;
         Ok((&self.connector, name))
     }
 }
 
-/// The error for a failed TLS handshake, with what to do about it.
+/// The error for a failed TLS handshake.
 pub(super) fn failure(error: io::Error) -> WireError {
-    use CertificateError as Bad;
-    let Some(found) = tls::found(&error) else { return error.into() };
-    let advice = match found {
-        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "Renew ProxySQL's certificate (PROXYSQL RELOAD TLS), or correct this host's clock"
-        }
-        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "Correct this host's clock",
-        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "Use a name for ProxySQL that is in its certificate, or set tls = \"verify-ca\" with a CA of its own, such \
-             as the proxysql-ca.pem in its data directory"
-        }
-        Error::InvalidCertificate(_) => {
-            "Set ca_file to the CA that signed ProxySQL's certificate. By default it is proxysql-ca.pem in ProxySQL's data \
-            directory"
-        }
-        _ => "Check ProxySQL's certificate, and ca_file",
-    };
-    WireError::Tls { cause: one_line(&found.to_string()), advice }
+    match tls::found(&error) {
+        Some(found) => TlsProblem::Handshake(found.clone()).into(),
+        None => error.into(),
+    }
 }
 
 /// A verifier for [`ServerCheck::Ca`].
