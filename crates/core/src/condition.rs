@@ -11,7 +11,7 @@ mod untold;
 use std::collections::BTreeSet;
 use std::fmt;
 
-pub use find::{conditions, in_force, of_outcome};
+pub use find::{conditions, in_force, of_node_fences, of_outcome};
 pub use untold::Untold;
 
 use crate::decide::HoldReason;
@@ -242,6 +242,24 @@ pub enum Condition {
     NotAsPlanned(String),
     /// ProxySQL's disk layer refused the change, with this error.
     DiskRefused(String),
+    /// These fenced nodes are not read-only at the node itself, though the config says so.
+    NodeFenceFailed {
+        /// The nodes.
+        nodes: NodeList,
+        /// Why the first is not.
+        why: String,
+    },
+    /// The account could not make these nodes read-only if it were needed.
+    NodeFenceUnready {
+        /// The nodes.
+        nodes: NodeList,
+        /// Why not the first.
+        why: String,
+    },
+    /// Somebody made these fenced nodes writable again.
+    NodeFenceUndone(NodeList),
+    /// The config makes nodes read-only, and only the daemon does that.
+    NodeFenceNeedsDaemon,
 }
 
 impl Condition {
@@ -290,6 +308,10 @@ impl Condition {
             Self::ClientsLeft(_) => "clients-left",
             Self::NotAsPlanned(_) => "not-as-planned",
             Self::DiskRefused(_) => "disk-refused",
+            Self::NodeFenceFailed { .. } => "node-fence-failed",
+            Self::NodeFenceUnready { .. } => "node-fence-unready",
+            Self::NodeFenceUndone(_) => "node-fence-undone",
+            Self::NodeFenceNeedsDaemon => "node-fence-needs-daemon",
         }
     }
 
@@ -335,6 +357,8 @@ impl Condition {
             | Self::AnsweredFor(_)
             | Self::Observing(_)
             | Self::ErrantTransactions { .. }
+            | Self::NodeFenceUndone(_)
+            | Self::NodeFenceNeedsDaemon
             | Self::ApplierReplaced => Severity::Warning,
             Self::LeaderUnreached(_)
             | Self::LeaderUnusable(_)
@@ -346,6 +370,8 @@ impl Condition {
             | Self::ClientsLeft(_)
             | Self::WithoutWriter { .. }
             | Self::NotAsPlanned(_)
+            | Self::NodeFenceFailed { .. }
+            | Self::NodeFenceUnready { .. }
             | Self::DiskRefused(_) => Severity::Failure,
             Self::Leaderless
             | Self::LeaderConflict(_)
@@ -375,6 +401,9 @@ impl Condition {
             | Self::AnswerSkipped { nodes, .. }
             | Self::ErrantTransactions { nodes, .. }
             | Self::Unmatched(nodes)
+            | Self::NodeFenceFailed { nodes, .. }
+            | Self::NodeFenceUnready { nodes, .. }
+            | Self::NodeFenceUndone(nodes)
             | Self::Unarmed(UnarmedReason::UnknownWriters { nodes, .. })
             | Self::SessionsLeft(nodes) => nodes.named(),
             Self::WithoutWriter { node, .. } => std::slice::from_ref(node),

@@ -69,6 +69,9 @@ pub struct Decision {
     pub hooks_are_on: bool,
     /// Writer hostgroups without a writer beside such hooks, with the row that somebody took out.
     pub without_writer: BTreeMap<Hostgroup, RowKey>,
+    /// For each node in the managed rows that has one: who is the primary of its cluster, or was promoted to it last. The
+    /// node itself is in its set if it is one of them.
+    pub primaries: BTreeMap<Node, BTreeSet<Node>>,
 }
 
 /// Decides one tick. `now_ms` is on the same clock as the `_ms` values of `memory`.
@@ -124,7 +127,8 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
     let (hooks_are_on, without_writer) = (facts.hooks_are_on(), facts.without_writer());
-    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched, hooks_are_on, without_writer }
+    let primaries = primaries(&facts);
+    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched, hooks_are_on, without_writer, primaries }
 }
 
 /// The rows that the hooks left of nodes that are fenced for the recovery.
@@ -284,6 +288,23 @@ fn share_lease(
     }
     let at_proxy = AtProxy { may_isolate: true, clustered: proxy.clustered, lease: proxy.lease.as_ref() };
     shared_lease_action(memory, lease_state, at_proxy, by_others, policy, now_ms)
+}
+
+/// The present primary beside each node, and whom the newest recovery of the node promoted. A successor that was failed
+/// over away from since is none.
+fn primaries(facts: &Facts<'_>) -> BTreeMap<Node, BTreeSet<Node>> {
+    let mut of_each = BTreeMap::new();
+    for (server, rows) in facts.rows.servers() {
+        let present = facts.topology.and_then(|topology| topology.present_primary(server)).map(|i| &i.node);
+        let promoted = facts.newest.of(server).and_then(|record| record.successor.as_ref());
+        let promoted = promoted.filter(|successor| facts.newest.superseding(successor).is_none());
+        let found: BTreeSet<&Node> = present.into_iter().chain(promoted).collect();
+        for name in rows.names().iter().filter(|_| !found.is_empty()) {
+            let itself = found.contains(server).then(|| name.clone());
+            of_each.insert(name.clone(), found.iter().map(|node| (*node).clone()).chain(itself).collect());
+        }
+    }
+    of_each
 }
 
 fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeMap<Hostgroup, BTreeSet<Node>> {

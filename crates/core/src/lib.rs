@@ -112,6 +112,7 @@ pub mod list;
 pub mod managed;
 pub mod memory;
 pub mod node;
+pub mod node_fence;
 pub mod observed;
 pub mod online_limit;
 pub mod orchestrator;

@@ -23,11 +23,13 @@ mod snapshot;
 mod tick;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use stonith_core::condition::{Condition, conditions};
 use stonith_core::decide::Decision;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::Memory;
 use stonith_core::observed::Observed;
 use stonith_core::policy::{IsolationScope, Policy};
@@ -73,6 +75,8 @@ pub struct AgentSettings {
     pub policy: Policy,
     /// Whether to decide and report only, and never write.
     pub observe_only: bool,
+    /// The kinds of evidence for which a node is made read-only at the node itself. Not by the agent.
+    pub read_only_for: BTreeSet<EvidenceKind>,
 }
 
 /// The agent of one ProxySQL.
@@ -241,6 +245,7 @@ mod tests {
             accept_lost_edits: false,
             policy: Policy::default(),
             observe_only: false,
+            read_only_for: BTreeSet::new(),
         };
         Agent::new(settings, client.unwrap(), Box::new(NoCredentials), memory, "agent".to_owned())
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stonith_core::barrier::OnUnconfirmed;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
 use stonith_core::table::Hostgroup;
@@ -91,6 +92,8 @@ pub struct Config {
     pub proxies: Vec<ProxyConfig>,
     /// The aliases of all ProxySQLs.
     aliases: Arc<Aliases>,
+    /// How far a fence goes beyond ProxySQL; `None` unless it is chosen.
+    pub node_fence: Option<NodeFenceConfig>,
     /// How the agent runs.
     pub run: RunConfig,
     /// How the daemon is asked over HTTP.
@@ -195,6 +198,23 @@ pub struct IsolationConfig {
     pub after: Option<Sourced<Duration>>,
     /// Which rows an isolation takes out of service.
     pub scope: IsolationScope,
+}
+
+/// `[node_fence]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFenceConfig {
+    /// The kinds of evidence for which a node is made read-only; at least one.
+    pub read_only: Vec<EvidenceKind>,
+    /// The account.
+    pub credential: CredentialSource,
+    /// Whether TLS is used, and what the certificate has to prove.
+    pub tls: ProxyTls,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Accounts whose sessions are left.
+    pub spare: Vec<String>,
+    /// The longest wait for an answer.
+    pub timeout: Duration,
 }
 
 /// `[run]`.

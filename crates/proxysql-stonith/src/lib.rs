@@ -17,6 +17,8 @@ pub mod http;
 pub mod logging;
 pub mod loopback;
 pub mod metrics;
+pub mod mysql;
+pub mod node_fence;
 pub mod orchestrator;
 pub mod proxysql;
 pub mod report;

@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub conditions: Vec<ConditionReport>,
     /// The nodes that have managed rows.
     pub nodes: Vec<NodeReport>,
+    /// What was done at the nodes themselves.
+    pub node_fences: Vec<NodeFenceReport>,
     /// The planned changes.
     pub plan: PlanReport,
 }
@@ -122,6 +124,42 @@ pub struct NodeReport {
     pub blockers: Vec<Reason>,
     /// Connections in use, if they were counted.
     pub connections_used: Option<u64>,
+}
+
+/// What was done at one node itself, and when: s since 1970 by the agent's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeFenceReport {
+    /// The node.
+    pub node: Node,
+    /// `waiting`, `working`, `read-only`, `undone`, `failed` or `ended`.
+    pub state: &'static str,
+    /// The kind of evidence.
+    pub kind: String,
+    /// When it was found that the node must be read-only.
+    pub since_s: i64,
+    /// When it answered first.
+    pub answered_s: Option<i64>,
+    /// When it was set read-only.
+    pub read_only_s: Option<i64>,
+    /// When it was seen read-only without a client session from before.
+    pub verified_s: Option<i64>,
+    /// Whether it was read-only already.
+    pub found_read_only: bool,
+    /// The client sessions that were ended.
+    pub sessions_ended: u64,
+    /// Why it is not read-only yet.
+    pub failure: Option<FailureReport>,
+}
+
+/// Why a node is not read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureReport {
+    /// A stable name for programs.
+    pub label: String,
+    /// The text for people.
+    pub text: String,
+    /// When it was seen, s since 1970.
+    pub at_s: i64,
 }
 
 /// A row in runtime.

@@ -4,6 +4,7 @@
 //! state-<host>_<port>.json    must survive a crash of the host; synced when it changes, under the agent's lock
 //! tick-<host>_<port>.json     the same with this boot's times and the logged errors; each tick, never synced
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
+//! node-fence-<host>_<port>.json   which nodes were made read-only, when, and what went wrong; synced when it changes
 //! lock-<host>_<port>          held by the agent while it works; contains its name in ProxySQL, and when it was taken
 //! ```
 //!
@@ -27,12 +28,14 @@ use crate::untrusted_text::one_line;
 mod durable_file;
 mod error;
 mod lock;
+mod node_fences;
 mod orders;
 #[cfg(test)]
 mod tests;
 
 pub use error::StateError;
 pub use lock::Lock;
+pub use node_fences::NodeFences;
 pub use orders::{StandingOrders, Suspension};
 
 /// The version of both files' format.

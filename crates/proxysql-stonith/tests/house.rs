@@ -67,7 +67,7 @@ fn does_not_use(modules: &[&str], others: &[&str]) {
 }
 
 #[test]
-fn sql_is_written_in_one_file() {
+fn sql_is_written_in_one_file_for_each_server() {
     let begins = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "CREATE TABLE", "DROP TABLE", "PRAGMA", "LOAD MYSQL"];
     let begins = [&begins[..], &["SAVE MYSQL", "KILL CONNECTION", "UNION "]].concat();
     let mut in_its_file = 0;
@@ -83,8 +83,8 @@ fn sql_is_written_in_one_file() {
             begins.iter().any(|begin| text.starts_with(begin))
         });
         let count = statements.count();
-        match name == "proxysql/sql.rs" {
-            true => in_its_file = count,
+        match name == "proxysql/sql.rs" || name == "mysql/sql.rs" {
+            true => in_its_file += count,
             false => assert_eq!(count, 0, "src/{name} has SQL"),
         }
     }
@@ -94,8 +94,19 @@ fn sql_is_written_in_one_file() {
 #[test]
 fn adapters_know_neither_each_other_nor_who_uses_them() {
     let above = ["agent", "commands", "doctor", "report", "scenario", "cli", "state"];
-    does_not_use(&["orchestrator"], &[&above[..], &["proxysql"]].concat());
-    does_not_use(&["proxysql"], &[&above[..], &["orchestrator"]].concat());
+    does_not_use(&["orchestrator"], &[&above[..], &["proxysql", "mysql"]].concat());
+    does_not_use(&["proxysql"], &[&above[..], &["orchestrator", "mysql"]].concat());
+    does_not_use(&["mysql"], &[&above[..], &["orchestrator", "proxysql", "node_fence"]].concat());
+}
+
+#[test]
+fn a_fence_of_the_node_itself_is_no_phase_of_an_apply() {
+    does_not_use(&["agent", "proxysql", "orchestrator", "report", "http", "metrics"], &["node_fence", "mysql"]);
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+    for file in ["apply.rs", "plan.rs", "decide.rs"] {
+        let text = std::fs::read_to_string(core.join(file)).unwrap();
+        assert!(!code(&text).contains("node_fence"), "{file}");
+    }
 }
 
 #[test]

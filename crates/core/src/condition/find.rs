@@ -8,6 +8,7 @@ use crate::decide::{Decision, HoldReason, Verdict};
 use crate::lease::LeaseState;
 use crate::managed::Managed;
 use crate::node::Node;
+use crate::node_fence::NodeFenceRecord;
 use crate::observed::{Observed, ProxyView};
 use crate::orchestrator::{Instance, LeaderView};
 use crate::policy::{IsolationScope, Policy};
@@ -193,6 +194,23 @@ fn held(decision: &Decision) -> Vec<Condition> {
     let mut found: Vec<_> = groups.into_iter().take(HELD_MAX).map(condition).collect();
     found.extend((more > 0).then_some(Condition::HeldMore(more)));
     found
+}
+
+/// What needs attention of what was done at the nodes themselves. `unready` are those where it could not be done.
+pub fn of_node_fences(records: &BTreeMap<Node, NodeFenceRecord>, unready: &BTreeMap<Node, String>) -> Vec<Condition> {
+    let open: Vec<(&Node, &NodeFenceRecord)> =
+        records.iter().filter(|(_, record)| record.ended_s.is_none() && record.verified_s.is_none()).collect();
+    let failed = open.iter().filter_map(|(node, record)| Some((*node, &record.failure.as_ref()?.text)));
+    let undone: Vec<&Node> =
+        records.iter().filter(|(_, record)| record.state() == "undone").map(|(node, _)| node).collect();
+    let first_of = |all: Vec<(&Node, &String)>| {
+        let why = all.first().map(|(_, why)| (*why).clone())?;
+        Some((NodeList::of(all.into_iter().map(|(node, _)| node)), why))
+    };
+    let failed = first_of(failed.collect()).map(|(nodes, why)| Condition::NodeFenceFailed { nodes, why });
+    let unready = first_of(unready.iter().collect()).map(|(nodes, why)| Condition::NodeFenceUnready { nodes, why });
+    let undone = (!undone.is_empty()).then(|| Condition::NodeFenceUndone(NodeList::of(undone)));
+    failed.into_iter().chain(unready).chain(undone).collect()
 }
 
 /// The conditions of an apply's outcome.

@@ -67,6 +67,10 @@ impl fmt::Display for Condition {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
             }
             Self::DiskRefused(why) => write!(f, "{DISK_REFUSED}: {why}"),
+            Self::NodeFenceFailed { nodes, why } => write!(f, "{nodes} {NODE_FENCE_FAILED}: {why}"),
+            Self::NodeFenceUnready { nodes, why } => write!(f, "{nodes} {NODE_FENCE_UNREADY}: {why}"),
+            Self::NodeFenceUndone(nodes) => write!(f, "{nodes} {NODE_FENCE_UNDONE}"),
+            Self::NodeFenceNeedsDaemon => f.write_str(NODE_FENCE_NEEDS_DAEMON),
         }
     }
 }
@@ -105,6 +109,16 @@ const RESUME_MAY_HANG: &str = "may hang and restart when it is resumed after an 
 const SESSIONS_LEFT: &str = "are still in use, and ProxySQL does not show which sessions hold them";
 
 const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a restart of ProxySQL would lose it";
+
+const NODE_FENCE_FAILED: &str = "fenced in ProxySQL, but not read-only at the node itself; it is tried again";
+
+const NODE_FENCE_UNREADY: &str = "could not be made read-only at the node itself if a failover required it";
+
+const NODE_FENCE_UNDONE: &str = "fenced in ProxySQL, and somebody made it writable again at the node itself. It is left so \
+                                 until its server restarts";
+
+const NODE_FENCE_NEEDS_DAEMON: &str = "[node_fence] is set, and `run --once` does not act on it: only the daemon (`run`) makes \
+                                       nodes read-only";
 
 const FOREIGN_HOOKS: &str = "Orchestrator's own hooks (ProxySQLAdminAddress) change ProxySQL at a failover too: they take the \
                              old primary out without this program's note, never let it back, and reset the new writer's \

@@ -16,6 +16,7 @@ mod isolation;
 mod leader_query;
 mod memory;
 mod names;
+mod node_fence;
 mod orders;
 mod paused;
 mod properties;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use stonith_core::decide::{Decision, ReturnBlocker, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
+use stonith_core::node_fence::{ALLOWED, targets};
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{Addresses, Answer, BARRIER, LeaderView, RecoveryHistory};
 use stonith_core::orders::Order;
@@ -257,6 +258,19 @@ proptest! {
                 let rows = || LAYERS.into_iter().flat_map(|layer| lab.proxy.layer(layer));
                 let in_service = rows().any(|row| row.node().as_ref() == Some(node) && row.status.in_service());
                 assert!(!in_service || !matches!(verdict, Verdict::Fence { .. }), "{node}: {verdict:?}");
+            }
+        });
+    }
+
+    /// Who is the primary in truth, and not only by the leader. An agent may not have heard of it yet.
+    #[test]
+    fn i5_no_node_that_takes_writes_for_its_cluster_is_ever_made_read_only_at_the_node_itself(story in story()) {
+        tell(&story, |_, decision, lab| {
+            let found = targets(decision, &ALLOWED.into());
+            let primary = lab.instances().into_iter().find(|i| i.node == lab.primary);
+            let is_healthy = primary.is_some_and(|i| i.valid && !i.read_only && i.primary.is_none());
+            if is_healthy && matches!(lab.raft, Raft::Led { .. }) && lab.stale.is_none() {
+                assert!(!found.contains_key(&lab.primary), "{:?} {found:?}", lab.primary);
             }
         });
     }

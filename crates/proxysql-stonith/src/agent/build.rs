@@ -118,6 +118,7 @@ pub fn agent(
         accept_lost_edits: proxy.accept_lost_edits,
         policy: config.policy(proxy, mode)?,
         observe_only: proxy.policy.mode == Enforcement::Observe,
+        read_only_for: config.node_fence.iter().flat_map(|chosen| &chosen.read_only).copied().collect(),
     };
     Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::build::{BuildError, endpoints, looking_agent, orchestrator_settings, state_dir};
 use super::kept::HEARTBEAT_MAX_MS;
 use super::snapshot::Suspended;
+use super::watch::node_fences;
 use super::{Agent, TickError};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError, Mode, OrchestratorConfig, ProxyConfig, ProxyTls};
@@ -137,7 +138,9 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Snapshot, Build
     found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
     let suspended = Suspended::by(&standing, &now);
     let looked = agent.look_once(standing.orders).await;
-    let snapshot = seen(&agent, &looked, suspended, found);
+    let history = node_fences(&state_dir(config, proxy), &agent.settings.read_only_for, &mut found);
+    let mut snapshot = seen(&agent, &looked, suspended, found);
+    snapshot.take_node_fences(&history.records);
     agent.close().await;
     Ok(snapshot)
 }

@@ -22,6 +22,9 @@ pub enum RunError {
         /// The state directory.
         dir: String,
     },
+    /// Nodes cannot be fenced by this config. A sentence with the reason.
+    #[error("{0}")]
+    NodeFence(String),
     /// The operating system refused a thread or a signal.
     #[error(transparent)]
     System(#[from] std::io::Error),

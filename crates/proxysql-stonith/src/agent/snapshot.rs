@@ -1,11 +1,14 @@
 //! Builds the [`Snapshot`] of a look or a tick. No other module builds one.
 
+use std::collections::BTreeMap;
+
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::decide::{Decision, ReturnBlocker, Verdict};
 use stonith_core::evidence::{Evidence, Level};
 use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
+use stonith_core::node_fence::{NodeFenceFailure, NodeFenceRecord};
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{Identity, LeaderView};
 use stonith_core::plan::{PauseAction, Plan, RowChange};
@@ -16,7 +19,8 @@ use super::Agent;
 use crate::clock::Now;
 use crate::config::{Enforcement, Word};
 use crate::snapshot::{
-    ChangeReport, EvidenceReport, LeaderReport, NodeReport, PlanReport, Reason, RowReport, Snapshot, WriterReport,
+    ChangeReport, EvidenceReport, FailureReport, LeaderReport, NodeFenceReport, NodeReport, PlanReport, Reason,
+    RowReport, Snapshot, WriterReport,
 };
 use crate::state::StandingOrders;
 
@@ -83,6 +87,7 @@ impl Snapshot {
             suspended_for_s: suspended.for_s,
             conditions: Vec::new(),
             nodes: Vec::new(),
+            node_fences: Vec::new(),
             plan: PlanReport { empty: true, ..PlanReport::default() },
         };
         if let Some((observed, decision)) = seen {
@@ -104,6 +109,27 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Takes what was done at the nodes themselves.
+    pub fn take_node_fences(&mut self, records: &BTreeMap<Node, NodeFenceRecord>) {
+        let report = |(node, record): (&Node, &NodeFenceRecord)| NodeFenceReport {
+            node: node.clone(),
+            state: record.state(),
+            kind: record.kind.to_string(),
+            since_s: record.since_s,
+            answered_s: record.answered_s,
+            read_only_s: record.read_only_s,
+            verified_s: record.verified_s,
+            found_read_only: record.found_read_only,
+            sessions_ended: record.sessions_ended,
+            failure: record.failure.clone().map(|NodeFenceFailure { label, text, at_s }| FailureReport {
+                label,
+                text,
+                at_s,
+            }),
+        };
+        self.node_fences = records.iter().map(report).collect();
+    }
+
     /// Shows in every text the instances of rows that have another name.
     fn name_instances(&mut self, identity: &Identity) {
         if !identity.has_instances() {

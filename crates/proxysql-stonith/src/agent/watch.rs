@@ -4,14 +4,16 @@
 //! orders -> agent.tick (keeps the memory before it changes anything) -> snapshot -> log, each thing once
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
-use stonith_core::condition::{Condition, Severity, of_outcome};
+use stonith_core::condition::{Condition, Severity, of_node_fences, of_outcome};
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
+use stonith_core::node_fence::{Target, targets};
 use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
 use stonith_core::policy::IsolationScope;
@@ -20,10 +22,11 @@ use stonith_core::table::Layer;
 use super::snapshot::Suspended;
 use super::{Agent, AgentSettings, Kept, Tick, TickError};
 use crate::clock::Now;
-use crate::config::Enforcement;
+use crate::config::{Enforcement, Mode};
 use crate::logging::LogOnce;
 use crate::report;
 use crate::snapshot::Snapshot;
+use crate::state::{NodeFences, StateDir};
 
 /// What one tick of a watch saw and did.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Ticked {
     pub refences: usize,
     /// A node that the leader marks is out by itself this long after the mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
+    /// The nodes that must be read-only at the node itself; `None` if nothing was decided.
+    pub targets: Option<BTreeMap<Node, Target>>,
 }
 
 impl Ticked {
@@ -103,7 +108,13 @@ impl Watch {
         found.extend(self.found(&ticked));
         let well = self.is_well(&ticked);
         let seen = ticked.as_ref().ok().map(|tick| (&tick.observed, &tick.decision));
+        let kinds = &self.agent.settings.read_only_for;
+        let may_write = !self.agent.settings.observe_only;
+        let targets = seen.map(|(_, decision)| if may_write { targets(decision, kinds) } else { BTreeMap::new() });
+        let history = node_fences(&self.kept.dir, kinds, &mut found);
+        found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
         let mut snapshot = Snapshot::of(&self.agent, seen, suspended, &found);
+        snapshot.take_node_fences(&history.records);
         if self.agent.settings.observe_only && !snapshot.plan.empty {
             let observing = Condition::Observing(first_lines(&report::text::plan(&snapshot)));
             snapshot.note(&observing);
@@ -117,7 +128,12 @@ impl Watch {
         }
         self.log_conditions(&found, now.wall_s);
         let out_within_ms = out_within_ms(&self.agent.settings, &snapshot);
-        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms }
+        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms, targets }
+    }
+
+    /// Whether the config makes nodes read-only, and this process does not.
+    fn in_vain(&self) -> bool {
+        self.kept.state.mode == Some(Mode::Once) && !self.agent.settings.read_only_for.is_empty()
     }
 
     /// The conditions of a tick.
@@ -203,6 +219,23 @@ impl Watch {
         if self.kept.keeps && self.kept.state.errors != said {
             // A failed save is reported by this tick or the next one.
             let _ = self.kept.dir.save(&self.kept.state);
+        }
+    }
+}
+
+/// What was done at the nodes themselves, and what of it needs attention. It is not read unless it is configured.
+pub(super) fn node_fences(dir: &StateDir, kinds: &BTreeSet<EvidenceKind>, found: &mut Vec<Condition>) -> NodeFences {
+    if kinds.is_empty() {
+        return NodeFences::default();
+    }
+    match dir.node_fences() {
+        Ok(history) => {
+            found.extend(of_node_fences(&history.records, &history.unready));
+            history
+        }
+        Err(error) => {
+            found.push(Condition::StateUnkept(format!("{error}. What was done at the nodes themselves is not known")));
+            NodeFences::default()
         }
     }
 }

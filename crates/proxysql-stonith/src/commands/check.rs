@@ -7,6 +7,7 @@ use crate::agent::look::{self, Checked};
 use crate::cli::{CheckArgs, ReferenceArgs};
 use crate::config::{self, Config};
 use crate::metrics;
+use crate::node_fence::{Readiness, readiness};
 
 /// Prints the config in force; with `--connect`, also connects to every server in it.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
@@ -26,6 +27,7 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     let mut worst = endpoints(config).await?;
     for checked in look::check_all(config).await.map_err(Failure::bad_input)? {
         worst = worst.max(tell(&checked));
+        worst = worst.max(nodes(config, &checked).await?);
     }
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
@@ -51,6 +53,23 @@ async fn endpoints(config: &Config) -> Result<Severity, Failure> {
                 }
             });
         }
+    }
+    Ok(worst)
+}
+
+/// Asks each node of one ProxySQL whether it could be made read-only, and prints the answers. Nothing is changed there.
+async fn nodes(config: &Config, checked: &Checked) -> Result<Severity, Failure> {
+    let Some(chosen) = &config.node_fence else { return Ok(Severity::Info) };
+    let nodes = checked.snapshot.nodes.iter().map(|report| report.node.clone());
+    let mut worst = Severity::Info;
+    for (node, readiness) in readiness(chosen, nodes).await.map_err(Failure::bad_input)? {
+        answer(&match readiness {
+            Readiness::Ready => format!("  node {node}: could be made read-only"),
+            Readiness::Unready(why) | Readiness::Unreached(why) => {
+                worst = Severity::Failure;
+                format!("  ! node {node} could not be made read-only: {why}")
+            }
+        });
     }
     Ok(worst)
 }

@@ -16,10 +16,12 @@ use super::flags::Flags;
 use super::keys;
 use super::layers::Layers;
 use super::origin::{ConfigError, Origin, Sourced};
+use super::secrets::{CredentialSource, SecretSource};
 use super::value::Value;
 use super::{
     ADDRESSES_MAX, AgentUrl, BarrierConfig, ClientCertificate, Config, DEFAULT_ISOLATION_AFTER, HttpConfig,
-    IsolationConfig, LogConfig, Mode, OrchestratorConfig, PolicyConfig, ProxyConfig, RunConfig, TlsConfig, address,
+    IsolationConfig, LogConfig, Mode, NodeFenceConfig, OrchestratorConfig, PolicyConfig, ProxyConfig, RunConfig,
+    TlsConfig, address,
 };
 
 /// Resolves and checks every key.
@@ -40,6 +42,7 @@ pub(super) fn resolve(
     let common =
         Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
     let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
+    let node_fence = node_fence(&mut at)?;
     let barrier = barrier(&mut at, &common, &proxies)?;
     if proxies.is_empty() && barrier.agents.is_empty() {
         return Err(no_proxy(file.as_deref()));
@@ -47,7 +50,7 @@ pub(super) fn resolve(
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
     let http = HttpConfig { listen: at.get(&keys::HTTP_LISTEN)?, token_file: at.find(&keys::HTTP_TOKEN_FILE)? };
     let Common { orchestrators, aliases, .. } = common;
-    Ok(Config { file, orchestrators, proxies, aliases, run, http, barrier, log, shown: at.shown })
+    Ok(Config { file, orchestrators, proxies, aliases, node_fence, run, http, barrier, log, shown: at.shown })
 }
 
 /// What every ProxySQL has unless its section says otherwise.
@@ -109,6 +112,28 @@ fn isolation(at: &mut Layers<'_>, run: &RunConfig) -> Result<IsolationConfig, Co
         at.remark(&keys::ISOLATION_AFTER.about, format!("{daemon}, with run --once {once}"), Origin::Default);
     }
     Ok(isolation)
+}
+
+/// The fence of nodes themselves, if a kind of evidence is named. Its other keys are checked all the same.
+fn node_fence(at: &mut Layers<'_>) -> Result<Option<NodeFenceConfig>, ConfigError> {
+    let (user, file) = (at.find(&keys::NODE_FENCE_USER)?, at.find(&keys::NODE_FENCE_PASSWORD_FILE)?);
+    let read_only = at.find(&keys::NODE_FENCE_READ_ONLY)?.unwrap_or_default();
+    let (tls, ca_file) = (at.get(&keys::NODE_FENCE_TLS)?, at.find(&keys::NODE_FENCE_CA_FILE)?);
+    let (spare, timeout) = (at.get(&keys::NODE_FENCE_SPARE)?, at.get(&keys::NODE_FENCE_TIMEOUT)?);
+    if read_only.is_empty() {
+        return Ok(None);
+    }
+    let (Some(user), Some(file)) = (user, file) else {
+        let key = &keys::NODE_FENCE_READ_ONLY.about;
+        return Err(ConfigError::new(at.origin(key), &key.full_name(), "expected user and password_file with it"));
+    };
+    let password = SecretSource::File(file);
+    let credential = CredentialSource { user: Some(user), fallback_user: None, password };
+    if let Err(error) = credential.read() {
+        let key = &keys::NODE_FENCE_PASSWORD_FILE.about;
+        return Err(ConfigError::new(at.origin(key), &key.full_name(), error.to_string()));
+    }
+    Ok(Some(NodeFenceConfig { read_only, credential, tls, ca_file, spare, timeout }))
 }
 
 /// The state directory alone, for the break-glass: the rest of the config may be wrong.

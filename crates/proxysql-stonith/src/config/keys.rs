@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stonith_core::barrier::OnUnconfirmed;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use stonith_core::table::Hostgroup;
@@ -116,6 +117,23 @@ pub static SECTIONS: &[Section] = &[
         per_proxy: true,
         doc: "What happens to a ProxySQL that is cut off from Orchestrator.",
         keys: &[&ISOLATION_AFTER.about, &ISOLATION_SCOPE.about],
+    },
+    Section {
+        name: "node_fence",
+        form: Form::Single,
+        per_proxy: false,
+        doc: "How far a fence goes beyond ProxySQL: the fenced node itself is made read-only, by the daemon, through a MySQL \
+              account of its own. Nothing is done unless `read_only` names a kind of evidence. Only an operator makes a node \
+              writable again.",
+        keys: &[
+            &NODE_FENCE_READ_ONLY.about,
+            &NODE_FENCE_USER.about,
+            &NODE_FENCE_PASSWORD_FILE.about,
+            &NODE_FENCE_TLS.about,
+            &NODE_FENCE_CA_FILE.about,
+            &NODE_FENCE_SPARE.about,
+            &NODE_FENCE_TIMEOUT.about,
+        ],
     },
     Section {
         name: "run",
@@ -445,6 +463,59 @@ pub static ISOLATION_SCOPE: Key<IsolationScope> = Key::new(
 .flag("--isolation-scope=SCOPE")
 .env(&["PROXYSQL_STONITH_ISOLATION_SCOPE"])
 .default("all");
+
+/// For which evidence a node is made read-only.
+pub static NODE_FENCE_READ_ONLY: Key<Vec<EvidenceKind>> = Key::new(
+    "node_fence",
+    "read_only",
+    "Make a node read-only at the node itself while it is fenced for one of these kinds of evidence: `superseded`, \
+     `lost-in-recovery`, `second-writer`, `barrier`, `manual`. It then ends the node's client sessions. It needs `user` \
+     and `password_file`.",
+)
+.unset("no node is touched");
+
+/// The account on the nodes.
+pub static NODE_FENCE_USER: Key<String> =
+    Key::new("node_fence", "user", "Account on every node. docs/security.md has the GRANT statements.")
+        .unset("needed with `read_only`");
+
+/// The account's password.
+pub static NODE_FENCE_PASSWORD_FILE: Key<PathBuf> = Key::new(
+    "node_fence",
+    "password_file",
+    "File with the account's password. It must be closed to other users (mode 0600).",
+)
+.unset("needed with `read_only`");
+
+/// TLS to the nodes.
+pub static NODE_FENCE_TLS: Key<ProxyTls> = Key::new(
+    "node_fence",
+    "tls",
+    "TLS to the nodes. An account with `caching_sha2_password`, MySQL's default, needs it. `verify-identity` also checks \
+     the name.",
+)
+.default("off");
+
+/// The CA of the nodes.
+pub static NODE_FENCE_CA_FILE: Key<PathBuf> = Key::new(
+    "node_fence",
+    "ca_file",
+    "PEM file with the CAs that sign the nodes' certificates. MySQL's own is ca.pem in its data directory.",
+)
+.unset("the system's CAs");
+
+/// Accounts that are spared.
+pub static NODE_FENCE_SPARE: Key<Vec<String>> = Key::new(
+    "node_fence",
+    "spare",
+    "Accounts whose sessions are left on a node that is made read-only, such as ProxySQL's monitor or a backup's. \
+     Replication and the server's own threads are always left.",
+)
+.default("monitor");
+
+/// The longest wait for a node.
+pub static NODE_FENCE_TIMEOUT: Key<Duration> =
+    Key::new("node_fence", "timeout", "Longest wait for an answer of a node.").default("5s").limits("2s", "1m");
 
 /// The daemon's tick.
 pub static INTERVAL: Key<Duration> =

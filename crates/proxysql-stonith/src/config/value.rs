@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
+use stonith_core::node_fence::ALLOWED;
 use stonith_core::table::Hostgroup;
 use toml::de::DeValue;
 
@@ -189,6 +191,32 @@ impl Value for Vec<String> {
     fn to_toml(&self) -> String {
         listed(self.iter().map(|text| quoted(text)))
     }
+}
+
+impl Value for Vec<EvidenceKind> {
+    const KIND: &'static str = "list of words";
+    const EXPECTED: &'static str = "a list of strings, such as [\"superseded\"]";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        kinds(address::split(text))
+    }
+
+    fn from_file(written: &Written, _folder: &Path) -> Result<Self, Wrong> {
+        let words = written.list()?.iter().map(Written::text).collect::<Result<Vec<_>, _>>()?;
+        Ok(kinds(words.into_iter())?)
+    }
+
+    fn to_toml(&self) -> String {
+        listed(self.iter().map(|kind| quoted(&kind.to_string())))
+    }
+}
+
+fn kinds<'t>(words: impl Iterator<Item = &'t str>) -> Result<Vec<EvidenceKind>, String> {
+    let known = || ALLOWED.map(|kind| format!("\"{kind}\"")).join(" or ");
+    let kind = |word: &str| EvidenceKind::parse(word).filter(|kind| ALLOWED.contains(kind));
+    words
+        .map(|word| kind(word).ok_or_else(|| format!("{:?} is not known; expected {}", start_of(word), known())))
+        .collect()
 }
 
 impl Value for Vec<Hostgroup> {

@@ -42,7 +42,7 @@ const LABELS: [&str; 29] = [
 
 /// The conditions that no look finds: they are of an apply, of an agent's state, or of an order that `status` shows.
 #[cfg(test)]
-const NOT_OF_A_LOOK: [&str; 13] = [
+const NOT_OF_A_LOOK: [&str; 17] = [
     "suspended",
     "observing",
     "state-unkept",
@@ -56,6 +56,10 @@ const NOT_OF_A_LOOK: [&str; 13] = [
     "clients-left",
     "not-as-planned",
     "disk-refused",
+    "node-fence-failed",
+    "node-fence-unready",
+    "node-fence-undone",
+    "node-fence-needs-daemon",
 ];
 
 const UNREAD: &str = "Nothing is fenced on a ProxySQL that cannot be read";

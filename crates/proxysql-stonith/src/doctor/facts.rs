@@ -195,6 +195,7 @@ mod tests {
             suspended_for_s: None,
             conditions: Vec::new(),
             nodes: Vec::new(),
+            node_fences: Vec::new(),
             plan: PlanReport { empty: true, ..PlanReport::default() },
         }
     }

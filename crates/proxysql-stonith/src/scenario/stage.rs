@@ -390,6 +390,7 @@ impl Stage {
                 timeout: PATIENCE,
             },
             accept_lost_edits: false,
+            read_only_for: Default::default(),
             policy: Policy {
                 isolation_after_ms: u64::try_from(ISOLATION_AFTER.as_millis())?,
                 tick_ms,

@@ -13,6 +13,7 @@ use crate::agent::order::{drain, wake_monitor};
 use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
 use crate::board::{Asked, Entry};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
+use crate::node_fence::NodeFences;
 
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(20);
@@ -74,7 +75,10 @@ impl Guard {
                 },
             };
             let mut watch = watch_of(&config, proxy, Mode::Daemon, ready)?;
-            let stopped = self.tick_until_stopped(&mut watch, config.run.interval).await;
+            // An end of the loop, for whatever reason, ends them too.
+            let nodes = NodeFences::start(&config, state_dir(&config, proxy))
+                .map_err(|error| RunError::NodeFence(error.to_string()))?;
+            let stopped = self.tick_until_stopped(&mut watch, config.run.interval, nodes.as_ref()).await;
             kept = Some(watch.close().await);
             if matches!(stopped, Stopped::Ending) {
                 return Ok(());
@@ -86,7 +90,12 @@ impl Guard {
         self.entry.proxy()
     }
 
-    async fn tick_until_stopped(&mut self, watch: &mut Watch, interval: Duration) -> Stopped {
+    async fn tick_until_stopped(
+        &mut self,
+        watch: &mut Watch,
+        interval: Duration,
+        nodes: Option<&NodeFences>,
+    ) -> Stopped {
         let mut unreached = 0;
         loop {
             if *self.ending.borrow() {
@@ -96,6 +105,9 @@ impl Guard {
                 return Stopped::NewConfig;
             }
             let ticked = watch.tick().await;
+            if let (Some(nodes), Some(targets)) = (nodes, &ticked.targets) {
+                nodes.hand(targets.clone(), ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect());
+            }
             unreached = if ticked.snapshot.reached { 0 } else { unreached + 1 };
             self.entry.put(ticked);
             tokio::select! {

@@ -207,6 +207,7 @@ impl Stage {
             accept_lost_edits: false,
             policy: Policy::default(),
             observe_only: false,
+            read_only_for: Default::default(),
         };
         Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory, owner_of_process())
     }

@@ -13,6 +13,7 @@ mod login;
 mod matrix;
 mod mysql;
 mod names;
+mod node_fence;
 mod orders;
 mod partitions;
 #[path = "../pki/mod.rs"]

@@ -13,7 +13,8 @@ use stonith_core::policy::Policy;
 use super::*;
 use crate::cli::Cli;
 use crate::config::{
-    BarrierConfig, Environment, Flags, HttpConfig, IsolationConfig, LogConfig, RawFile, RunConfig, Value, keys,
+    BarrierConfig, Environment, Flags, HttpConfig, IsolationConfig, LogConfig, NodeFenceConfig, RawFile, RunConfig,
+    Value, keys,
 };
 
 /// The required keys only.
@@ -82,6 +83,15 @@ mode = "observe"
 after = "77s"
 scope = "writers"
 
+[node_fence]
+read_only = ["superseded", "manual"]
+user = "fence-user"
+password_file = "proxy.password"
+tls = "verify-ca"
+ca_file = "ca.pem"
+spare = ["backup"]
+timeout = "7s"
+
 [run]
 interval = "2s"
 scheduler_interval = "3s"
@@ -129,6 +139,8 @@ end_possible_holders: false
 observe_only: true
 isolation: 77000 Writers
 tick: 2400 3000
+node_fence: superseded manual, fence-user password-2, VerifyCa DIR/ca.pem, spares backup, 7s
+read_only_for: superseded manual
 interval: 2s
 state_dir: DIR/state
 http: "127.0.0.2:9633" DIR/token
@@ -229,7 +241,7 @@ fn shown_of_the_first(config: &Config) -> String {
         sources(&config.proxies[0]).orchestrator().unwrap().map(|auth| auth.user),
         orchestrator_settings(&config.orchestrators[0]).unwrap().auth.map(|auth| auth.user)
     );
-    let AgentSettings { policy, observe_only, .. } = settings[0].clone();
+    let AgentSettings { policy, observe_only, read_only_for, .. } = settings[0].clone();
     let Policy {
         fence_on,
         max_downtime_fences,
@@ -256,7 +268,8 @@ fn shown_of_the_first(config: &Config) -> String {
          logins_read_again: {again}\ntls: {}\naccepts_lost_edits: {}\nfence_on: {fence_on:?}\n\
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
-         isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\ninterval: {interval:?}\n\
+         isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\nnode_fence: {}\n\
+         read_only_for: {}\ninterval: {interval:?}\n\
          state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n\
          barrier: {} {} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
         list(&endpoints),
@@ -268,12 +281,22 @@ fn shown_of_the_first(config: &Config) -> String {
         list(&excluded_hostgroups),
         list(&writer_hostgroups),
         list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
+        config.node_fence.as_ref().map_or("none".to_owned(), node_fence),
+        list(&read_only_for),
         state_dir.display(),
         listen.to_toml(),
         path(token_file.as_deref()),
         list(agents),
         path(agents_token.as_deref()),
     )
+}
+
+fn node_fence(chosen: &NodeFenceConfig) -> String {
+    let NodeFenceConfig { read_only, credential, tls, ca_file, spare, timeout } = chosen;
+    let login = credential.read().unwrap();
+    let (user, password, ca) = (login.user, login.password.expose(), path(ca_file.as_deref()));
+    let (kinds, spare) = (list(read_only), list(spare));
+    format!("{kinds}, {user} {password}, {tls:?} {ca}, spares {spare}, {timeout:?}")
 }
 
 fn of_the_last_proxy(config: &Config) -> String {

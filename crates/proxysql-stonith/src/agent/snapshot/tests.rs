@@ -89,6 +89,7 @@ fn seen() -> (Observed, Decision) {
         unmatched: [].into(),
         hooks_are_on: false,
         without_writer: [].into(),
+        primaries: [].into(),
     };
     (Observed { proxy, leader: LeaderView::Led(answer), orders, addresses: Addresses::default() }, decision)
 }

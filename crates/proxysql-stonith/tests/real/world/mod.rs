@@ -26,7 +26,7 @@ pub use namespaces::Namespaces;
 pub use network::{Network, Part, site};
 pub use nodes::{Nodes, OUTSIDER};
 pub use process::free_port;
-pub use process::{Binaries, eventually, say, skipped, version};
+pub use process::{Binaries, Running, eventually, say, skipped, version};
 pub use proxy::Proxy;
 pub use raft::{Access, Backend, Raft};
 pub use sessions::{Client, SESSIONS, Writers, login, login_as, now};

@@ -123,6 +123,26 @@ impl Nodes {
         self.try_root(n, statement).unwrap_or_else(|| panic!("node {n} refused {statement}"))
     }
 
+    /// A client's program on a node, with the password of the user's name.
+    pub fn client(&self, n: usize, user: &str, statements: &str) -> Command {
+        let mut command = Command::new("mariadb");
+        command.args([
+            "--no-defaults",
+            &format!("-u{user}"),
+            &format!("-p{user}"),
+            &self.socket(n),
+            "-N",
+            "-e",
+            statements,
+        ]);
+        command
+    }
+
+    /// The file of the CA that MySQL makes for itself; all nodes have the same.
+    pub fn ca(&self) -> PathBuf {
+        self.data(1).join("ca.pem")
+    }
+
     fn try_root(&self, n: usize, statement: &str) -> Option<String> {
         output(Command::new("mariadb").args(["--no-defaults", "-uroot", &self.socket(n), "-N", "-e", statement]))
     }

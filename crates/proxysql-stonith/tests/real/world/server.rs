@@ -105,6 +105,28 @@ impl Server {
         }
     }
 
+    /// The account that makes nodes read-only, as docs/security.md grants it.
+    pub fn stonith_user(&self) -> &'static str {
+        match self {
+            Self::MariaDb => {
+                "create user stonith@'%' identified by 'stonith'; \
+                 grant process, connection admin, read_only admin on *.* to stonith@'%'; "
+            }
+            Self::MySql(_) => {
+                "create user stonith@'%' identified by 'stonith'; \
+                 grant process, connection_admin, system_variables_admin on *.* to stonith@'%'; "
+            }
+        }
+    }
+
+    /// What takes away what it needs most.
+    pub fn take_from_stonith_user(&self) -> &'static str {
+        match self {
+            Self::MariaDb => "revoke read_only admin on *.* from stonith@'%'",
+            Self::MySql(_) => "revoke system_variables_admin on *.* from stonith@'%'",
+        }
+    }
+
     /// Makes a read-only replica of the node that it is said on. MySQL finds the position by itself.
     pub fn replicate(&self, host: &str, port: u16, position: &str) -> String {
         match self {

@@ -1,0 +1,85 @@
+//! Which nodes must be read-only at the node itself: those that are fenced now, by the kinds that the config names.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use stonith_core::decide::{Verdict, decide};
+use stonith_core::evidence::EvidenceKind;
+use stonith_core::memory::Memory;
+use stonith_core::node_fence::{ALLOWED, targets};
+
+use crate::any;
+use crate::world::{Lab, node};
+
+fn all() -> BTreeSet<EvidenceKind> {
+    ALLOWED.into()
+}
+
+#[test]
+fn after_a_failover_the_old_primary_is_a_target_and_the_new_one_is_whom_it_must_not_be() {
+    let mut lab = Lab::healthy();
+    let decision = lab.failover("node01", "node02").run_s(5);
+    let found = targets(&decision, &all());
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01")]);
+    let target = &found[&node("node01")];
+    assert_eq!((target.kind, &target.primaries), (EvidenceKind::Superseded, &[node("node02")].into()));
+    assert!(targets(&decision, &[EvidenceKind::Manual].into()).is_empty(), "no kind that the config does not name");
+    // The leader is gone: the node is fenced still.
+    let decision = lab.leader_gone().run_s(3);
+    assert_eq!(targets(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node01")]);
+}
+
+#[test]
+fn after_two_failovers_both_old_primaries_are_targets_and_only_the_last_one_must_answer() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").run_s(5);
+    let decision = lab.failover("node02", "node03").run_s(5);
+    let found = targets(&decision, &all());
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01"), &node("node02")]);
+    assert!(found.values().all(|target| target.primaries == [node("node03")].into()), "{found:?}");
+}
+
+#[test]
+fn a_node_that_came_back_a_replica_is_a_target_no_longer() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").returns_writable("node01").run_s(5);
+    let decision = lab.repaired("node01").run_s(10);
+    assert!(lab.fenced().is_empty() && targets(&decision, &all()).is_empty());
+}
+
+#[test]
+fn isolation_and_an_order_against_the_primary_make_no_node_read_only() {
+    let mut lab = Lab::healthy();
+    let decision = lab.leader_gone().run_s(30);
+    assert_eq!(lab.fenced().len(), 3, "isolated");
+    let named = [EvidenceKind::Isolation, EvidenceKind::Replica, EvidenceKind::Downtime];
+    assert!(targets(&decision, &all().into_iter().chain(named).collect()).is_empty());
+    let mut lab = Lab::healthy();
+    let decision = lab.order_fence("node01");
+    assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
+    assert!(targets(&decision, &all()).is_empty());
+    let decision = lab.order_fence("node02");
+    assert_eq!(targets(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node02")]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Whatever was observed and remembered, and whatever the config names.
+    #[test]
+    fn no_target_is_unfenced_or_a_primary_or_fenced_by_another_kind(
+        observed in any::observed(), policy in any::policy(), watched in any::<bool>(), mask in 0..32u8
+    ) {
+        let kinds: BTreeSet<EvidenceKind> =
+            (0..).zip(ALLOWED).filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, kind)| kind).collect();
+        let memory = Memory { watching_since_s: watched.then_some(0), ..Memory::first_start("boot", 0) };
+        let decision = decide(&observed, &memory, &policy, 100_000);
+        for (node, target) in targets(&decision, &kinds) {
+            let Verdict::Fence { evidence, .. } = &decision.verdicts[&node] else {
+                return Err(TestCaseError::fail(format!("{node} is not fenced")));
+            };
+            prop_assert!(evidence.iter().any(|fact| fact.kind == target.kind) && kinds.contains(&target.kind));
+            prop_assert!(!decision.primaries.get(&node).is_some_and(|primaries| primaries.contains(&node)));
+        }
+    }
+}

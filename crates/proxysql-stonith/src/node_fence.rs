@@ -1,0 +1,409 @@
+//! Makes fenced nodes read-only at the nodes themselves, in a thread of its own: it delays no tick and no apply.
+//!
+//! ```text
+//! a tick's targets -> a task for each node: stonith_core::node_fence says the step, crate::mysql does it
+//!                  -> the history in the state directory, which ticks and `status` read
+//! ```
+//!
+//! Two agents on one host have one history, by the lock of their state directory. Agents on other hosts meet at the node:
+//! its lock (`GET_LOCK`) ends with the holder's connection, and every step may be done twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stonith_core::node::Node;
+use stonith_core::node_fence::{
+    Looked, Machine, NodeFenceRecord, NodeFenceSettings, Reply, ServerId, Step, Target, forget_ended,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::agent::to_its_end;
+use crate::clock;
+use crate::config::{Config, CredentialSource, NodeFenceConfig, ProxyTls};
+use crate::mysql::{NodeError, Server, Settings};
+use crate::state::{NodeFences as History, StateDir};
+use crate::tls::TlsError;
+use crate::untrusted_text::one_line;
+use crate::wire::{ServerCheck, Tls};
+
+/// How long a target counts at least after the tick that gave it. A tick with silent servers takes seconds.
+const TARGET_MIN_MS: u64 = 15_000;
+
+/// How often it is looked at whether the account could do what it may have to.
+const CHECK_EACH: Duration = Duration::from_secs(600);
+
+/// How often a node that did not answer then is tried again.
+const CHECK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The longest wait for a primary that is asked who it is.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
+/// The most nodes that are checked at once.
+const CHECKS_AT_ONCE: usize = 16;
+
+/// Why no node can be fenced by this config.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The password can't be read.
+    #[error("[node_fence]: {0}")]
+    Secret(#[from] crate::config::SecretError),
+    /// The CA can't be read.
+    #[error("[node_fence]: {0}")]
+    Tls(#[from] TlsError),
+    /// The operating system refused a thread.
+    #[error("the thread that fences nodes did not start: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a tick hands over.
+#[derive(Debug, Clone, Default)]
+struct Handed {
+    /// The targets of the last tick that decided.
+    targets: BTreeMap<Node, Target>,
+    /// When that tick ended, ms since boot.
+    at_ms: u64,
+    /// All nodes that may be fenced one day.
+    nodes: BTreeSet<Node>,
+}
+
+/// The fences of one ProxySQL's nodes. They stop when this is dropped; what is set stays set.
+#[derive(Debug)]
+pub struct NodeFences {
+    handed: watch::Sender<Handed>,
+}
+
+impl NodeFences {
+    /// Starts the thread; `None` if the config names no evidence.
+    ///
+    /// # Errors
+    /// The password or the CA can't be read, or the thread does not start.
+    pub fn start(config: &Config, dir: StateDir) -> Result<Option<Self>, SetUpError> {
+        let Some(chosen) = &config.node_fence else { return Ok(None) };
+        let gap_ms = u64::try_from(config.run.interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
+        let settings = settings(chosen)?;
+        let spared = chosen.spare.iter().cloned().chain([settings.credential.user.clone()]).collect();
+        let (handed, receiver) = watch::channel(Handed::default());
+        let history = dir.node_fences().unwrap_or_else(|error| {
+            tracing::error!("{error}; the history of fenced nodes begins anew");
+            History::default()
+        });
+        let tasks = Tasks {
+            settings,
+            source: chosen.credential.clone(),
+            machine: NodeFenceSettings { spared, target_max_ms: TARGET_MIN_MS.max(gap_ms) },
+            book: Arc::new(Book { dir, history: Mutex::new(history) }),
+        };
+        std::thread::Builder::new().name("node-fence".to_owned()).spawn(move || {
+            to_its_end(async {
+                tasks.run(receiver).await;
+                Ok::<(), std::io::Error>(())
+            })
+        })?;
+        Ok(Some(Self { handed }))
+    }
+
+    /// Hands over what a tick decided: which nodes must be read-only now, and which nodes there are.
+    pub fn hand(&self, targets: BTreeMap<Node, Target>, nodes: BTreeSet<Node>) {
+        self.handed.send_replace(Handed { targets, at_ms: clock::boot_ms(), nodes });
+    }
+}
+
+/// The settings to reach nodes.
+///
+/// # Errors
+/// The password or the CA can't be read.
+fn settings(chosen: &NodeFenceConfig) -> Result<Settings, SetUpError> {
+    let check = match chosen.tls {
+        ProxyTls::Off => None,
+        ProxyTls::VerifyCa => Some(ServerCheck::Ca),
+        ProxyTls::VerifyIdentity => Some(ServerCheck::Identity),
+    };
+    let tls = check.map(|check| Tls::new(check, chosen.ca_file.as_deref())).transpose()?;
+    Ok(Settings { credential: chosen.credential.read()?, tls, timeout: chosen.timeout })
+}
+
+/// Whether the account could make a node read-only. Nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It could.
+    Ready,
+    /// It could not, and why.
+    Unready(String),
+    /// The node did not answer, and why.
+    Unreached(String),
+}
+
+/// Looks whether the account of the config could make these nodes read-only. Nothing is changed.
+///
+/// # Errors
+/// The password or the CA can't be read.
+pub async fn readiness(
+    chosen: &NodeFenceConfig,
+    nodes: impl IntoIterator<Item = Node>,
+) -> Result<BTreeMap<Node, Readiness>, SetUpError> {
+    let settings = settings(chosen)?;
+    Ok(ready(&settings, &nodes.into_iter().collect::<Vec<_>>()).await)
+}
+
+async fn ready(settings: &Settings, nodes: &[Node]) -> BTreeMap<Node, Readiness> {
+    let mut all = BTreeMap::new();
+    for some in nodes.chunks(CHECKS_AT_ONCE) {
+        let asked = some.iter().map(async |node| (node.clone(), ready_one(settings, node).await));
+        all.extend(join_all(asked).await);
+    }
+    all
+}
+
+async fn ready_one(settings: &Settings, node: &Node) -> Readiness {
+    match look_at(settings, node).await {
+        Ok(looked) if looked.lacks.is_empty() => Readiness::Ready,
+        Ok(looked) => Readiness::Unready(format!("the account lacks {}", looked.lacks.join(", "))),
+        Err(NodeError::Lost(why)) => Readiness::Unreached(why),
+        Err(error) => Readiness::Unready(error.to_string()),
+    }
+}
+
+/// The history, in memory and on disk.
+#[derive(Debug)]
+struct Book {
+    dir: StateDir,
+    history: Mutex<History>,
+}
+
+impl Book {
+    fn record(&self, node: &Node) -> Option<NodeFenceRecord> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).records.get(node).cloned()
+    }
+
+    /// Changes the history, and writes it if that changed anything.
+    fn change(&self, change: impl FnOnce(&mut History)) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = history.clone();
+        change(&mut history);
+        forget_ended(&mut history.records);
+        if *history != before
+            && let Err(error) = self.dir.save_node_fences(&history)
+        {
+            tracing::error!("the history of fenced nodes is not kept: {error}");
+        }
+    }
+}
+
+/// What all tasks of one ProxySQL have in common.
+#[derive(Debug, Clone)]
+struct Tasks {
+    settings: Settings,
+    source: CredentialSource,
+    machine: NodeFenceSettings,
+    book: Arc<Book>,
+}
+
+impl Tasks {
+    /// Starts a task for each node that becomes a target, and one that checks the account, until nobody hands over.
+    async fn run(self, mut handed: watch::Receiver<Handed>) {
+        let mut has_task: BTreeSet<Node> = BTreeSet::new();
+        let check = tokio::spawn(self.clone().check(handed.clone()));
+        // What an earlier process left open is ended or gone on with.
+        let open = |history: &History| {
+            let open = history.records.iter().filter(|(_, record)| record.ended_s.is_none());
+            open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
+        };
+        let left = open(&self.book.history.lock().unwrap_or_else(PoisonError::into_inner));
+        while handed.changed().await.is_ok() {
+            let targets: Vec<Node> = handed.borrow_and_update().targets.keys().cloned().collect();
+            for node in targets.into_iter().chain(left.iter().cloned()) {
+                if has_task.insert(node.clone()) {
+                    tokio::spawn(self.clone().fence(node, handed.clone()));
+                }
+            }
+        }
+        check.abort();
+    }
+
+    /// Fences one node whenever it is a target.
+    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed>) {
+        let mut machine = Machine::new(self.machine.clone(), self.book.record(&node));
+        let mut worker = Worker { node: node.clone(), tasks: self, server: None };
+        handed.mark_changed();
+        loop {
+            let (now_ms, now_s) = (clock::boot_ms(), clock::wall_s());
+            if handed.has_changed().unwrap_or(false) {
+                aim(&mut machine, &handed.borrow_and_update(), &node, now_ms, now_s);
+            }
+            let step = machine.next(now_ms);
+            let wait = match &step {
+                Step::Rest => Duration::from_secs(3_600),
+                Step::Wait { until_ms } => Duration::from_millis(until_ms.saturating_sub(now_ms)),
+                _ => {
+                    let reply = worker.perform(step).await;
+                    let (now_ms, now_s) = (clock::boot_ms(), clock::wall_s());
+                    if handed.has_changed().unwrap_or(false) {
+                        aim(&mut machine, &handed.borrow_and_update(), &node, now_ms, now_s);
+                    }
+                    machine.take(reply, now_ms, now_s);
+                    worker.tell(machine.record());
+                    continue;
+                }
+            };
+            if step == Step::Rest {
+                worker.leave().await;
+            }
+            worker.tell(machine.record());
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = handed.changed() => match changed {
+                    Ok(()) => handed.mark_changed(),
+                    Err(_) => return worker.leave().await,
+                },
+            }
+        }
+    }
+
+    /// Looks at the start, and from time to time, whether the account could do what it may have to.
+    async fn check(self, mut handed: watch::Receiver<Handed>) {
+        let mut checked: BTreeMap<Node, Instant> = BTreeMap::new();
+        loop {
+            let nodes = handed.borrow_and_update().nodes.clone();
+            let now = Instant::now();
+            let due: Vec<Node> =
+                nodes.iter().filter(|node| checked.get(*node).is_none_or(|at| *at <= now)).cloned().collect();
+            let mut settings = self.settings.clone();
+            if let Ok(credential) = self.source.read() {
+                settings.credential = credential;
+            }
+            let found = ready(&settings, &due).await;
+            for (node, readiness) in &found {
+                let again = if matches!(readiness, Readiness::Unreached(_)) { CHECK_AGAIN } else { CHECK_EACH };
+                checked.insert(node.clone(), Instant::now() + again);
+            }
+            self.book.change(|history| {
+                history.unready.retain(|node, _| nodes.contains(node));
+                for (node, readiness) in found {
+                    match readiness {
+                        Readiness::Ready => drop(history.unready.remove(&node)),
+                        Readiness::Unready(why) => drop(history.unready.insert(node, why)),
+                        Readiness::Unreached(_) => {}
+                    }
+                }
+            });
+            tokio::select! {
+                () = sleep(CHECK_AGAIN) => {}
+                changed = handed.wait_for(|handed| handed.nodes != nodes) => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+fn aim(machine: &mut Machine, handed: &Handed, node: &Node, now_ms: u64, now_s: i64) {
+    match handed.targets.get(node) {
+        // It counts from when it was decided, not from when this task got to it.
+        Some(target) => machine.aim(Some(target.clone()), handed.at_ms.min(now_ms), now_s),
+        None => machine.aim(None, now_ms, now_s),
+    }
+}
+
+/// Asks servers who they are, side by side; `None` for one that did not say.
+async fn who_they_are(settings: &Settings, nodes: BTreeSet<Node>) -> BTreeMap<Node, Option<ServerId>> {
+    let settings = Settings { timeout: settings.timeout.min(ASK_MAX), ..settings.clone() };
+    let ask = async |node: Node| {
+        let looked = look_at(&settings, &node).await.ok();
+        (node, looked.map(|looked| looked.server))
+    };
+    join_all(nodes.into_iter().map(ask)).await.into_iter().collect()
+}
+
+/// Connects, looks, and closes.
+async fn look_at(settings: &Settings, node: &Node) -> Result<Looked, NodeError> {
+    let mut server = Server::connect(node, settings, None).await?;
+    let looked = server.look().await;
+    server.close().await;
+    looked
+}
+
+/// Does the steps of one machine.
+struct Worker {
+    node: Node,
+    tasks: Tasks,
+    server: Option<Server>,
+}
+
+impl Worker {
+    async fn perform(&mut self, step: Step) -> Reply {
+        if let Step::AskPrimaries(nodes) = step {
+            return Reply::Primaries(who_they_are(&self.tasks.settings, nodes).await);
+        }
+        if let Step::Connect { tcp_ms } = step {
+            self.server = None;
+            return match Server::connect(&self.node, &self.tasks.settings, tcp_ms.map(Duration::from_millis)).await {
+                Ok(server) => {
+                    self.server = Some(server);
+                    Reply::Connected
+                }
+                Err(error) => self.failed(error),
+            };
+        }
+        let Some(server) = &mut self.server else { return Reply::Lost("there is no connection".to_owned()) };
+        let done = match step {
+            Step::Look => server.look().await.map(Reply::Looked),
+            Step::TakeLock => server.take_lock().await.map(Reply::Locked),
+            Step::SetReadOnly => {
+                server.set_read_only().await.map(|is_set| if is_set { Reply::Set } else { Reply::SetWaits })
+            }
+            Step::ListSessions => server.sessions().await.map(Reply::Sessions),
+            Step::Kill(ids) => server.kill(&ids).await.map(Reply::Killed),
+            Step::Rest | Step::Wait { .. } | Step::AskPrimaries(_) | Step::Connect { .. } => return Reply::Connected,
+        };
+        done.unwrap_or_else(|error| self.failed(error))
+    }
+
+    fn failed(&mut self, error: NodeError) -> Reply {
+        match error {
+            NodeError::Lost(why) => {
+                self.server = None;
+                Reply::Lost(why)
+            }
+            NodeError::Denied(why) => {
+                // The password may have changed.
+                if let Ok(credential) = self.tasks.source.read() {
+                    self.tasks.settings.credential = credential;
+                }
+                Reply::Denied(why)
+            }
+            NodeError::Refused { text, .. } => Reply::Refused(text),
+        }
+    }
+
+    /// Keeps what was done, and writes the log.
+    fn tell(&self, record: Option<&NodeFenceRecord>) {
+        let Some(record) = record else { return };
+        let before = self.tasks.book.record(&self.node);
+        if before.as_ref() == Some(record) {
+            return;
+        }
+        let failure = |record: &NodeFenceRecord| record.failure.as_ref().map(|failure| failure.text.clone());
+        let state = record.state();
+        let is_news =
+            before.as_ref().is_none_or(|before| before.state() != state || failure(before) != failure(record));
+        // A time alone is no news, and not worth a write.
+        if !is_news && before.is_some_and(|before| before.failure.is_some() && record.failure.is_some()) {
+            return;
+        }
+        self.tasks.book.change(|history| drop(history.records.insert(self.node.clone(), record.clone())));
+        if is_news {
+            let (node, kind, sessions_ended) = (&self.node, record.kind, record.sessions_ended);
+            match failure(record).map(|why| one_line(&why)) {
+                Some(why) => tracing::error!(%node, %kind, "the node itself is not fenced: {why}"),
+                None => tracing::info!(%node, %kind, sessions_ended, "the node itself: {state}"),
+            }
+        }
+    }
+
+    async fn leave(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.close().await;
+        }
+    }
+}
