@@ -256,6 +256,13 @@ pub enum Condition {
         /// Why not the first.
         why: String,
     },
+    /// These fenced nodes are read-only, and the account may not end all client sessions there.
+    NodeFenceSessionsLeft {
+        /// The nodes.
+        nodes: NodeList,
+        /// The server's words at the first.
+        why: String,
+    },
     /// Somebody made these fenced nodes writable again.
     NodeFenceUndone(NodeList),
     /// The config makes nodes read-only, and only the daemon does that.
@@ -310,6 +317,7 @@ impl Condition {
             Self::DiskRefused(_) => "disk-refused",
             Self::NodeFenceFailed { .. } => "node-fence-failed",
             Self::NodeFenceUnready { .. } => "node-fence-unready",
+            Self::NodeFenceSessionsLeft { .. } => "node-fence-sessions-left",
             Self::NodeFenceUndone(_) => "node-fence-undone",
             Self::NodeFenceNeedsDaemon => "node-fence-needs-daemon",
         }
@@ -358,6 +366,7 @@ impl Condition {
             | Self::Observing(_)
             | Self::ErrantTransactions { .. }
             | Self::NodeFenceUndone(_)
+            | Self::NodeFenceSessionsLeft { .. }
             | Self::NodeFenceNeedsDaemon
             | Self::ApplierReplaced => Severity::Warning,
             Self::LeaderUnreached(_)
@@ -403,6 +412,7 @@ impl Condition {
             | Self::Unmatched(nodes)
             | Self::NodeFenceFailed { nodes, .. }
             | Self::NodeFenceUnready { nodes, .. }
+            | Self::NodeFenceSessionsLeft { nodes, .. }
             | Self::NodeFenceUndone(nodes)
             | Self::Unarmed(UnarmedReason::UnknownWriters { nodes, .. })
             | Self::SessionsLeft(nodes) => nodes.named(),

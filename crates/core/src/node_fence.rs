@@ -1,14 +1,15 @@
 //! Makes a fenced node read-only at the node itself (design §5). A machine without I/O, one for each node.
 //!
 //! ```text
-//! targets   decision -> which nodes, by which evidence
+//! targets   Orchestrator's answer, decision -> which nodes, by which evidence
 //! Machine   target + replies -> the next step -> record
 //!
-//! ask the primaries who they are -> connect until it answers -> look -> lock -> set read-only -> list -> kill -> list
+//! connect until it answers -> ask the primaries who they are -> look -> lock -> set read-only -> list -> kill -> list
 //!   -> look -> done: look each second. What fails waits a little, and begins again at the top
 //! ```
 //!
 //! **Invariants:** No step is given for a node that is not fenced now by a kind that the config names, nor for a primary.
+//! No step is given while Orchestrator's leader is silent: a node that is promoted meanwhile would not be known.
 //! No step sets read-only back: only an operator does, and a node that an operator made writable stays so until its
 //! server restarts. The apply knows nothing of this.
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Decision, Verdict};
 use crate::evidence::EvidenceKind;
 use crate::node::Node;
+use crate::orchestrator::LeaderView;
 
 /// The pause between two tries to connect, ms: from the first to the longest. A node that returns is met within the
 /// longest.
@@ -29,6 +31,9 @@ const TCP_MS: u64 = 200;
 
 /// One try in this many takes as long as the answer may take: a path may be slower than [`TCP_MS`].
 const PATIENT_EACH: u32 = 8;
+
+/// The pause until a primary that did not say who it is is asked again, ms.
+const ASK_AGAIN_MS: u64 = 200;
 
 /// The pause after a failure that a later try may not have, ms.
 const RETRY_MS: u64 = 1_000;
@@ -96,8 +101,16 @@ pub struct Target {
     pub primaries: BTreeSet<Node>,
 }
 
-/// The nodes that must be read-only now.
-pub fn targets(decision: &Decision, kinds: &BTreeSet<EvidenceKind>) -> BTreeMap<Node, Target> {
+/// The nodes that must be read-only now. `None` if Orchestrator does not say who is the primary now: then nothing is done,
+/// and nothing is over. Where a majority has no leader, nobody is promoted.
+pub fn targets(
+    leader: &LeaderView,
+    decision: &Decision,
+    kinds: &BTreeSet<EvidenceKind>,
+) -> Option<BTreeMap<Node, Target>> {
+    if !matches!(leader, LeaderView::Led(_) | LeaderView::Leaderless) {
+        return None;
+    }
     let mut found = BTreeMap::new();
     for (node, verdict) in &decision.verdicts {
         let Verdict::Fence { evidence, .. } = verdict else { continue };
@@ -108,7 +121,7 @@ pub fn targets(decision: &Decision, kinds: &BTreeSet<EvidenceKind>) -> BTreeMap<
             found.insert(node.clone(), Target { kind: fact.kind, id: fact.id.clone(), primaries });
         }
     }
-    found
+    Some(found)
 }
 
 /// Who a server is: two with the same are one.
@@ -140,8 +153,10 @@ pub struct Looked {
     pub started_s: i64,
     /// Whether it takes writes.
     pub read_only: ReadOnly,
-    /// The privileges that the account lacks.
+    /// The privileges without which the account can do nothing.
     pub lacks: Vec<String>,
+    /// The privileges without which it cannot end every session.
+    pub lacks_for_some: Vec<String>,
 }
 
 /// One thread of a server.
@@ -213,11 +228,19 @@ pub enum Reply {
     SetWaits,
     /// The threads.
     Sessions(Vec<Session>),
-    /// The sessions were told to end. So many were there.
-    Killed(u64),
+    /// The sessions were told to end.
+    Killed {
+        /// How many were there.
+        ended: u64,
+        /// Those that the account may not end, and the server's words.
+        refused: BTreeMap<u64, String>,
+    },
     /// The server refused the step.
     Refused(String),
 }
+
+/// The names of [`NodeFenceRecord::state`].
+pub const STATES: [&str; 6] = ["waiting", "working", "failed", "read-only", "undone", "ended"];
 
 /// Why a node is not read-only yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +272,8 @@ pub struct NodeFenceRecord {
     pub found_read_only: bool,
     /// The client sessions that were ended.
     pub sessions_ended: u64,
+    /// The client sessions that the account may not end.
+    pub sessions_refused: u64,
     /// When the server started that this is about, by its own clock.
     pub server_started_s: Option<i64>,
     /// When it was found that somebody made it writable again. It stays so until its server restarts.
@@ -270,6 +295,7 @@ impl NodeFenceRecord {
             verified_s: None,
             found_read_only: false,
             sessions_ended: 0,
+            sessions_refused: 0,
             server_started_s: None,
             undone_s: None,
             failure: None,
@@ -282,7 +308,7 @@ impl NodeFenceRecord {
         self.ended_s.is_none() && (self.id.is_empty() || target.id.is_empty() || self.id == target.id)
     }
 
-    /// A stable name of how far it is, for programs.
+    /// A stable name of how far it is, for programs: one of [`STATES`].
     pub fn state(&self) -> &'static str {
         match self {
             Self { ended_s: Some(_), .. } => "ended",
@@ -322,8 +348,8 @@ pub struct NodeFenceSettings {
 /// Where a machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    Ask,
     Connect,
+    Ask,
     Look,
     Lock,
     Set,
@@ -346,14 +372,15 @@ pub struct Machine {
     not_before_ms: u64,
     /// Tries to connect since the last answer.
     tries: u32,
-    asked: BTreeSet<Node>,
     primaries: BTreeMap<Node, Option<ServerId>>,
     lock_since_ms: Option<u64>,
     is_set: bool,
     /// How often the set was held up in a row.
     waits: u32,
-    /// The client sessions from before the node was read-only, and since when they are told to end.
+    /// The client sessions from before the node was read-only that were told to end.
     ending: BTreeSet<u64>,
+    /// Those that the account may not end, and the server's words.
+    refused: BTreeMap<u64, String>,
 }
 
 impl Machine {
@@ -363,15 +390,15 @@ impl Machine {
             settings,
             target: None,
             record,
-            phase: Phase::Ask,
+            phase: Phase::Connect,
             not_before_ms: 0,
             tries: 0,
-            asked: BTreeSet::new(),
             primaries: BTreeMap::new(),
             lock_since_ms: None,
             is_set: false,
             waits: 0,
             ending: BTreeSet::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -393,14 +420,15 @@ impl Machine {
             self.record = Some(NodeFenceRecord::new(&target, now_s));
             self.restart();
         }
-        if !target.primaries.is_subset(&self.asked) && self.phase != Phase::Ask {
+        let has_asked = !matches!(self.phase, Phase::Connect | Phase::Ask);
+        if has_asked && !target.primaries.iter().all(|primary| self.primaries.contains_key(primary)) {
             self.restart();
         }
         self.target = Some((target, now_ms));
     }
 
     fn restart(&mut self) {
-        (self.phase, self.not_before_ms, self.lock_since_ms, self.waits) = (Phase::Ask, 0, None, 0);
+        (self.phase, self.not_before_ms, self.lock_since_ms, self.waits) = (Phase::Connect, 0, None, 0);
     }
 
     /// The target, if it was given lately.
@@ -419,10 +447,6 @@ impl Machine {
             return Step::Wait { until_ms: self.not_before_ms };
         }
         match &self.phase {
-            Phase::Ask if target.primaries.is_empty() => {
-                self.phase = Phase::Connect;
-                self.next(now_ms)
-            }
             Phase::Ask => Step::AskPrimaries(target.primaries.clone()),
             Phase::Connect => {
                 let is_patient = self.tries % PATIENT_EACH == PATIENT_EACH - 1;
@@ -441,16 +465,14 @@ impl Machine {
         if self.record.is_none() || self.current(now_ms).is_none() {
             return self.restart();
         }
-        match (std::mem::replace(&mut self.phase, Phase::Ask), reply) {
+        match (std::mem::replace(&mut self.phase, Phase::Connect), reply) {
             (_, Reply::Lost(_)) => self.reconnect(now_ms),
             (_, Reply::Denied(why)) => self.fail("access-denied", why, RETRY_SLOWLY_MS, now_ms, now_s),
             (_, Reply::Refused(why)) => self.fail("refused", why, RETRY_MS, now_ms, now_s),
             (Phase::Ask, Reply::Primaries(found)) => {
-                self.asked = found.keys().cloned().collect();
-                self.primaries = found;
-                self.phase = Phase::Connect;
+                (self.primaries, self.phase) = (found, Phase::Look);
             }
-            (Phase::Connect, Reply::Connected) => (self.phase, self.tries) = (Phase::Look, 0),
+            (Phase::Connect, Reply::Connected) => (self.phase, self.tries) = (Phase::Ask, 0),
             (phase @ (Phase::Look | Phase::Verify | Phase::Watch), Reply::Looked(seen)) => {
                 self.looked(&phase, &seen, now_ms, now_s);
             }
@@ -470,15 +492,21 @@ impl Machine {
                 (self.phase, self.waits) = (Phase::List, self.waits + 1);
             }
             (Phase::Set, Reply::SetWaits) => {
-                let text = "a statement or a table lock holds it up, though the clients were ended".to_owned();
+                let may_not = self.may_not_end().map(|text| format!("; {text}")).unwrap_or_default();
+                let text = format!("a statement or a table lock holds it up, though clients were ended{may_not}");
                 self.fail("set-waits", text, RETRY_MS, now_ms, now_s);
             }
             (phase @ (Phase::List | Phase::Left(_)), Reply::Sessions(all)) => {
                 self.listed(&phase, &all, now_ms, now_s);
             }
-            (Phase::Kill(ids), Reply::Killed(count)) => {
-                self.update(|record| record.sessions_ended += count);
-                self.ending.extend(ids.iter().take(KILLS_MAX));
+            (Phase::Kill(ids), Reply::Killed { ended, refused }) => {
+                self.ending.extend(ids.iter().take(KILLS_MAX).filter(|id| !refused.contains_key(id)));
+                self.refused.extend(refused);
+                let sessions_refused = self.refused.len() as u64;
+                self.update(|record| {
+                    record.sessions_ended += ended;
+                    record.sessions_refused = sessions_refused;
+                });
                 let rest: Vec<u64> = ids.into_iter().skip(KILLS_MAX).collect();
                 self.phase = match (rest.is_empty(), self.is_set) {
                     (false, _) => Phase::Kill(rest),
@@ -490,6 +518,12 @@ impl Machine {
         }
     }
 
+    /// That sessions are left which the account may not end.
+    fn may_not_end(&self) -> Option<String> {
+        let (count, why) = (self.refused.len(), self.refused.values().next()?);
+        Some(format!("{count} client sessions may not be ended by the account: {why}"))
+    }
+
     fn update(&mut self, change: impl FnOnce(&mut NodeFenceRecord)) {
         if let Some(record) = &mut self.record {
             change(record);
@@ -498,7 +532,7 @@ impl Machine {
 
     fn reconnect(&mut self, now_ms: u64) {
         let (first_ms, longest_ms) = CONNECT_EACH_MS;
-        self.phase = Phase::Connect;
+        self.restart();
         self.not_before_ms = now_ms + (first_ms + u64::from(self.tries) * 10).min(longest_ms);
         self.tries = self.tries.saturating_add(1);
     }
@@ -538,8 +572,9 @@ impl Machine {
     fn looked(&mut self, phase: &Phase, seen: &Looked, now_ms: u64, now_s: i64) {
         self.update(|record| record.answered_s = record.answered_s.or(Some(now_s)));
         if let Some((label, why)) = self.is_no_target(seen, now_ms) {
-            return self.fail(label, why, RETRY_MS, now_ms, now_s);
+            return self.fail(label, why, ASK_AGAIN_MS, now_ms, now_s);
         }
+        let may_not_end = self.may_not_end();
         let Some(record) = &mut self.record else { return };
         if !record.is_of_start(seen.started_s) {
             // Another start of the server: nothing that was done before counts.
@@ -548,6 +583,7 @@ impl Machine {
             *record = NodeFenceRecord { answered_s, sessions_ended, server_started_s: Some(seen.started_s), ..fresh };
             (self.is_set, self.lock_since_ms) = (false, None);
             self.ending.clear();
+            self.refused.clear();
         }
         let is_done = record.verified_s.is_some();
         match seen.read_only {
@@ -557,8 +593,11 @@ impl Machine {
                     return self.begin(seen, now_ms, now_s);
                 }
                 record.found_read_only |= record.read_only_s.is_none();
-                record.verified_s.get_or_insert(now_s);
-                (record.undone_s, record.failure) = (None, None);
+                let failure = |text| NodeFenceFailure { label: "sessions-refused".to_owned(), text, at_s: now_s };
+                if record.verified_s.is_none() {
+                    (record.verified_s, record.failure) = (Some(now_s), may_not_end.map(failure));
+                }
+                record.undone_s = None;
                 self.watch(now_ms);
             }
             ReadOnly::No if is_done => {
@@ -598,6 +637,7 @@ impl Machine {
         let Phase::Left(since_ms) = phase else {
             // Sessions that begin once it is read-only write nothing, and are left.
             self.ending.clear();
+            self.refused.clear();
             self.phase = match (clients.is_empty(), self.is_set) {
                 (false, _) => Phase::Kill(clients),
                 (true, true) => Phase::Verify,

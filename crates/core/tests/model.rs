@@ -140,7 +140,15 @@ fn to_and_fro() -> Model {
 /// Repaired, and promoted again before it was let back.
 fn promoted_while_fenced() -> Model {
     let faults = [(Repaired, 2), (Dies, 1), (Failover, 1)];
-    Model { happens: &["fenced"], ..Model::new("promoted while fenced", superseded(1), 13, &faults) }
+    let happens = &["fenced", "fenced at the node"];
+    Model { happens, ..Model::new("promoted while fenced", superseded(1), 13, &faults) }
+}
+
+/// The same, and nobody answers at any moment.
+fn promoted_in_silence() -> Model {
+    let faults = [(Repaired, 1), (Dies, 1), (Failover, 1), (Silence, 1), (Heals, 1)];
+    let happens = &["fenced", "fenced at the node"];
+    Model { happens, ..Model::new("promoted in silence", superseded(1), 9, &faults) }
 }
 
 fn takeover() -> Model {
@@ -414,6 +422,7 @@ models! {
     i12_two_agents: two_agents();
     i2_i4_to_and_fro: to_and_fro();
     i2_promoted_while_fenced: promoted_while_fenced();
+    n_promoted_in_silence: promoted_in_silence();
     i2_takeover_and_back: takeover();
     i4_a_recovery_that_ends_on_a_deposed_leader: deposed_recovery();
     i4_slow_answers: slow_answers();
@@ -481,5 +490,7 @@ rules! {
     without_a_barrier_that_outlasts_its_mark: BarrierOutlastsItsMark, barrier_around_a_living_primary(), "B";
     without_a_look_for_another_writer: NoOtherWriter, barrier_that_nobody_tells_of(), "B";
     without_knowing_a_left_over_mark: LeftOverMark, barrier_of_an_earlier_recovery(), "I5";
+    without_the_primary_being_no_target: ThePrimaryIsNoTarget, promoted_while_fenced(), "N";
+    without_leaving_nodes_while_orchestrator_is_silent: SilenceFencesNoNode, promoted_in_silence(), "N";
     without_ending_only_the_sessions_of_holders: OnlyHoldersSessionsEnd, takeover(), "C1";
 }

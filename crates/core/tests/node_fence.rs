@@ -99,6 +99,7 @@ impl World {
                 started_s: self.started_s,
                 read_only: self.read_only,
                 lacks: self.lacks.clone(),
+                lacks_for_some: Vec::new(),
             }),
             Step::TakeLock => Reply::Locked(self.lock_is_free),
             Step::SetReadOnly if self.held_up => Reply::SetWaits,
@@ -109,9 +110,12 @@ impl World {
             Step::ListSessions => Reply::Sessions(self.sessions.clone()),
             Step::Kill(ids) => {
                 let before = self.sessions.len();
-                self.sessions.retain(|session| !ids.contains(&session.id));
+                let is_protected = |session: &Session| session.user == "root";
+                self.sessions.retain(|session| !ids.contains(&session.id) || is_protected(session));
                 self.held_up = false;
-                Reply::Killed((before - self.sessions.len()) as u64)
+                let kept = self.sessions.iter().filter(|session| ids.contains(&session.id));
+                let refused = kept.map(|session| (session.id, "access denied".to_owned())).collect();
+                Reply::Killed { ended: (before - self.sessions.len()) as u64, refused }
             }
         })
     }
@@ -157,8 +161,8 @@ fn a_node_is_set_read_only_its_clients_are_ended_and_it_is_seen_to_be_so() {
     let mut world = World::new(None);
     fenced(&mut world).run_ms(50);
     let expected = [
-        Step::AskPrimaries([node("node02")].into()),
         Step::Connect { tcp_ms: Some(200) },
+        Step::AskPrimaries([node("node02")].into()),
         Step::Look,
         Step::TakeLock,
         Step::SetReadOnly,
@@ -255,7 +259,7 @@ fn a_newer_failover_away_from_a_node_that_an_operator_made_writable_counts() {
     world.run_ms(2_000);
     world.aim(Some(Target { id: "18:b".to_owned(), ..target() }));
     let step = world.machine.next(world.now_ms);
-    assert_eq!(step, Step::AskPrimaries([node("node02")].into()));
+    assert_eq!(step, Step::Connect { tcp_ms: Some(200) });
     assert_eq!(world.record().state(), "waiting");
 }
 
@@ -355,6 +359,20 @@ fn a_privilege_that_is_missing_is_said_and_tried_again_and_nothing_is_begun() {
 }
 
 #[test]
+fn a_session_that_the_account_may_not_end_is_told_and_not_waited_for() {
+    let mut world = World::new(None);
+    world.sessions.push(Session { id: 11, user: "root".to_owned(), command: "Sleep".to_owned() });
+    fenced(&mut world).run_ms(100);
+    let record = world.record();
+    assert_eq!((record.state(), record.sessions_ended, record.sessions_refused), ("read-only", 2, 1));
+    let failure = record.failure.as_ref().unwrap();
+    assert_eq!(failure.label, "sessions-refused");
+    assert_eq!(failure.text, "1 client sessions may not be ended by the account: access denied");
+    world.run_ms(60_000);
+    assert_eq!(world.count(&Step::Kill(vec![7, 8, 11])), 1);
+}
+
+#[test]
 fn sessions_that_do_not_end_are_a_failure_after_ten_seconds_and_not_before() {
     let mut world = World::new(None);
     let stuck = Session { id: 77, user: "app".to_owned(), command: "Killed".to_owned() };
@@ -386,6 +404,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             started_s: start * 1_000,
             read_only: if read_only { ReadOnly::Yes } else { ReadOnly::No },
             lacks: if lacks { vec!["SUPER".to_owned()] } else { Vec::new() },
+            lacks_for_some: Vec::new(),
         })
     });
     let primaries = prop::option::of((1..4u32).prop_map(server));
@@ -402,7 +421,10 @@ fn reply() -> impl Strategy<Value = Reply> {
             let session = |(id, user)| Session { id, user, command: "Query".to_owned() };
             Reply::Sessions(all.into_iter().map(session).collect())
         }),
-        3 => (0..3u64).prop_map(Reply::Killed),
+        3 => (0..3u64, any::<bool>()).prop_map(|(ended, refuses)| {
+            let refused = refuses.then(|| (7, "no".to_owned())).into_iter().collect();
+            Reply::Killed { ended, refused }
+        }),
         1 => Just(Reply::Refused(String::new())),
     ]
 }
@@ -421,6 +443,9 @@ proptest! {
         let (mut server_now, mut primary): (Option<ServerId>, Option<ServerId>) = (None, None);
         for (event, (gap, aims)) in events.into_iter().zip(gaps) {
             now_ms += [1, 150, 11_000][usize::from(gap)];
+            if matches!(machine.next(now_ms), Step::Connect { .. }) {
+                (server_now, primary) = (None, None); // what an earlier connection said counts no longer
+            }
             if aims {
                 machine.aim(Some(target()), now_ms, 1);
                 aimed = Some(now_ms);

@@ -27,6 +27,7 @@ mod hostgroups;
 mod members;
 mod monitor;
 mod names;
+mod node_account;
 mod processlist;
 mod recovery_filters;
 mod recovery_settings;
@@ -221,7 +222,7 @@ pub struct Diagnosis {
 }
 
 /// Every check, in the order in which it is shown.
-pub const CHECKS: [&Check; 23] = [
+pub const CHECKS: [&Check; 24] = [
     &endpoints::CHECK,
     &authentication::CHECK,
     &members::CHECK,
@@ -245,6 +246,7 @@ pub const CHECKS: [&Check; 23] = [
     &scheduler::CHECK,
     &timing::CHECK,
     &barrier::CHECK,
+    &node_account::CHECK,
 ];
 
 /// Runs every check, on each Orchestrator with its ProxySQLs.

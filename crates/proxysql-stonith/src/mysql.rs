@@ -8,8 +8,10 @@
 mod grants;
 mod sql;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use grants::Lacks;
 use stonith_core::node::Node;
 use stonith_core::node_fence::{Looked, ReadOnly, ServerId, Session};
 use stonith_core::table::Record;
@@ -23,6 +25,9 @@ use crate::wire::{Answer, Connection, Tls, TlsProblem, WireError};
 
 /// MySQL's numbers of errors.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
+const NO_SUCH_THREAD: u16 = 1094;
+/// A login that is refused for now: too many connections, of all or of this account, or the server is going down.
+const REFUSED_FOR_NOW: [u16; 4] = [1040, 1203, 1226, 1053];
 
 /// The settings to connect to nodes.
 #[derive(Debug, Clone)]
@@ -57,7 +62,10 @@ pub enum NodeError {
 /// Which of the two a server is, and what that means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    MySql,
+    MySql {
+        /// Its major, minor and patch version.
+        version: (u32, u32, u32),
+    },
     MariaDb {
         /// Its major and minor version.
         version: (u32, u32),
@@ -70,7 +78,7 @@ pub struct Server {
     connection: Connection,
     timeout: Duration,
     kind: Kind,
-    lacks: Vec<String>,
+    lacks: Lacks,
 }
 
 impl Server {
@@ -87,7 +95,12 @@ impl Server {
         let tls = settings.tls.as_ref().map(|tls| tls.towards(host)).transpose().map_err(of_login)?;
         let opening = timeout(settings.timeout, Connection::open(stream, &settings.credential, tls));
         let connection = opening.await.map_err(|_| lost("no greeting, or no end of the login"))?.map_err(of_login)?;
-        let mut server = Self { connection, timeout: settings.timeout, kind: Kind::MySql, lacks: Vec::new() };
+        let mut server = Self {
+            connection,
+            timeout: settings.timeout,
+            kind: Kind::MySql { version: (0, 0, 0) },
+            lacks: Lacks::default(),
+        };
         server.kind = kind(&text(server.query(sql::VERSION).await?.records.first(), 0)?);
         server.query(sql::WAIT_SHORTLY).await?;
         let grants = server.query(sql::GRANTS).await?.records.into_iter().flatten().flatten().collect::<Vec<_>>();
@@ -105,7 +118,7 @@ impl Server {
         let uptime = self.query(sql::UPTIME).await?;
         let uptime_s: i64 = number(&text(uptime.records.first(), 1)?)?;
         let of_kind = match self.kind {
-            Kind::MySql => sql::MYSQL_READ_ONLY,
+            Kind::MySql { .. } => sql::MYSQL_READ_ONLY,
             Kind::MariaDb { .. } => sql::MARIADB_READ_ONLY,
         };
         let read_only = self.query(of_kind).await?;
@@ -115,7 +128,8 @@ impl Server {
             server: ServerId { id: id?, hostname: hostname?, port: port? },
             started_s: number::<i64>(&now_s?)?.saturating_sub(uptime_s),
             read_only: if values.iter().all(is_on) { ReadOnly::Yes } else { ReadOnly::No },
-            lacks: self.lacks.clone(),
+            lacks: self.lacks.for_all.clone(),
+            lacks_for_some: self.lacks.for_some.clone(),
         })
     }
 
@@ -134,7 +148,7 @@ impl Server {
     /// The connection broke, or the account may not.
     pub async fn set_read_only(&mut self) -> Result<bool, NodeError> {
         let statement = match self.kind {
-            Kind::MySql => sql::SET_MYSQL,
+            Kind::MySql { .. } => sql::SET_MYSQL,
             Kind::MariaDb { version } if version >= (12, 0) => sql::SET_MARIADB_12,
             Kind::MariaDb { .. } => sql::SET_MARIADB,
         };
@@ -166,20 +180,22 @@ impl Server {
         answer.records.iter().map(session).collect()
     }
 
-    /// Ends sessions. Returns how many took it. One that is gone, or may not be ended, is passed over.
+    /// Ends sessions. Returns how many took it, and those that the account may not end with the server's words. One that is
+    /// gone is passed over.
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn kill(&mut self, ids: &[u64]) -> Result<u64, NodeError> {
-        let mut count = 0;
+    pub async fn kill(&mut self, ids: &[u64]) -> Result<(u64, BTreeMap<u64, String>), NodeError> {
+        let (mut ended, mut refused) = (0, BTreeMap::new());
         for id in ids {
             match self.query(&sql::kill(*id)).await {
-                Ok(_) => count += 1,
-                Err(NodeError::Refused { .. }) => {}
+                Ok(_) => ended += 1,
+                Err(NodeError::Refused { code: NO_SUCH_THREAD, .. }) => {}
+                Err(NodeError::Refused { text, .. }) => drop(refused.insert(*id, text)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(count)
+        Ok((ended, refused))
     }
 
     /// Closes the connection.
@@ -204,6 +220,7 @@ fn lost(why: impl ToString) -> NodeError {
 /// Why a login came to nothing.
 fn of_login(error: WireError) -> NodeError {
     NodeError::Denied(match error {
+        WireError::Refused { code, text } if REFUSED_FOR_NOW.contains(&code) => return lost(text),
         WireError::Refused { text, .. } => one_line(&text),
         WireError::Asks(asked) => format!(
             "the account asks for {asked}, which is answered only over TLS to a verified server: set tls = \"verify-ca\" and \
@@ -219,13 +236,14 @@ fn of_login(error: WireError) -> NodeError {
 }
 
 fn kind(version: &str) -> Kind {
-    if !version.contains("MariaDB") {
-        return Kind::MySql;
-    }
     // A prefix for old replicas: 5.5.5-10.11.6-MariaDB.
     let mut parts = version.strip_prefix("5.5.5-").unwrap_or(version).split(['.', '-']).map(|part| part.parse().ok());
     let mut next = || parts.next().flatten().unwrap_or(0);
-    Kind::MariaDb { version: (next(), next()) }
+    let (major, minor, patch) = (next(), next(), next());
+    match version.contains("MariaDB") {
+        true => Kind::MariaDb { version: (major, minor) },
+        false => Kind::MySql { version: (major, minor, patch) },
+    }
 }
 
 fn text(record: Option<&Record>, at: usize) -> Result<String, NodeError> {
@@ -243,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_version_says_which_server_it_is() {
-        assert_eq!(kind("9.7.0"), Kind::MySql);
-        assert_eq!(kind("8.0.41-32"), Kind::MySql);
+        assert_eq!(kind("9.7.0"), Kind::MySql { version: (9, 7, 0) });
+        assert_eq!(kind("8.0.41-32"), Kind::MySql { version: (8, 0, 41) });
         assert_eq!(kind("10.11.6-MariaDB-0+deb12u1-log"), Kind::MariaDb { version: (10, 11) });
         assert_eq!(kind("5.5.5-10.4.2-MariaDB"), Kind::MariaDb { version: (10, 4) });
     }

@@ -63,7 +63,7 @@ pub enum SetUpError {
 struct Handed {
     /// The targets of the last tick that decided.
     targets: BTreeMap<Node, Target>,
-    /// When that tick ended, ms since boot.
+    /// When that tick ended, ms since boot; 0 if Orchestrator is silent since, so that they count no longer.
     at_ms: u64,
     /// All nodes that may be fenced one day.
     nodes: BTreeSet<Node>,
@@ -105,9 +105,16 @@ impl NodeFences {
         Ok(Some(Self { handed }))
     }
 
-    /// Hands over what a tick decided: which nodes must be read-only now, and which nodes there are.
-    pub fn hand(&self, targets: BTreeMap<Node, Target>, nodes: BTreeSet<Node>) {
-        self.handed.send_replace(Handed { targets, at_ms: clock::boot_ms(), nodes });
+    /// Hands over what a tick decided: which nodes must be read-only now, and which nodes there are. `None` if Orchestrator
+    /// does not say who is the primary now: nothing is done until it does.
+    pub fn hand(&self, targets: Option<BTreeMap<Node, Target>>, nodes: BTreeSet<Node>) {
+        self.handed.send_modify(|handed| {
+            handed.at_ms = if targets.is_some() { clock::boot_ms() } else { 0 };
+            handed.targets = targets.unwrap_or_else(|| std::mem::take(&mut handed.targets));
+            if !nodes.is_empty() {
+                handed.nodes = nodes;
+            }
+        });
     }
 }
 
@@ -159,8 +166,14 @@ async fn ready(settings: &Settings, nodes: &[Node]) -> BTreeMap<Node, Readiness>
 
 async fn ready_one(settings: &Settings, node: &Node) -> Readiness {
     match look_at(settings, node).await {
-        Ok(looked) if looked.lacks.is_empty() => Readiness::Ready,
-        Ok(looked) => Readiness::Unready(format!("the account lacks {}", looked.lacks.join(", "))),
+        Ok(Looked { lacks, .. }) if !lacks.is_empty() => {
+            Readiness::Unready(format!("the account lacks {}", lacks.join(", ")))
+        }
+        Ok(Looked { lacks_for_some, .. }) if !lacks_for_some.is_empty() => Readiness::Unready(format!(
+            "the account lacks {}, so it cannot end the sessions of accounts that have it",
+            lacks_for_some.join(", ")
+        )),
+        Ok(_) => Readiness::Ready,
         Err(NodeError::Lost(why)) => Readiness::Unreached(why),
         Err(error) => Readiness::Unready(error.to_string()),
     }
@@ -301,6 +314,7 @@ fn aim(machine: &mut Machine, handed: &Handed, node: &Node, now_ms: u64, now_s: 
     match handed.targets.get(node) {
         // It counts from when it was decided, not from when this task got to it.
         Some(target) => machine.aim(Some(target.clone()), handed.at_ms.min(now_ms), now_s),
+        None if handed.at_ms == 0 => {} // Orchestrator is silent, so nothing is over
         None => machine.aim(None, now_ms, now_s),
     }
 }
@@ -353,7 +367,7 @@ impl Worker {
                 server.set_read_only().await.map(|is_set| if is_set { Reply::Set } else { Reply::SetWaits })
             }
             Step::ListSessions => server.sessions().await.map(Reply::Sessions),
-            Step::Kill(ids) => server.kill(&ids).await.map(Reply::Killed),
+            Step::Kill(ids) => server.kill(&ids).await.map(|(ended, refused)| Reply::Killed { ended, refused }),
             Step::Rest | Step::Wait { .. } | Step::AskPrimaries(_) | Step::Connect { .. } => return Reply::Connected,
         };
         done.unwrap_or_else(|error| self.failed(error))

@@ -147,6 +147,12 @@ pub struct NodeFenceReport {
     pub found_read_only: bool,
     /// The client sessions that were ended.
     pub sessions_ended: u64,
+    /// The client sessions that the account may not end.
+    pub sessions_refused: u64,
+    /// When it was found that somebody made it writable again.
+    pub undone_s: Option<i64>,
+    /// When the node was fenced no longer.
+    pub ended_s: Option<i64>,
     /// Why it is not read-only yet.
     pub failure: Option<FailureReport>,
 }

@@ -198,19 +198,22 @@ fn held(decision: &Decision) -> Vec<Condition> {
 
 /// What needs attention of what was done at the nodes themselves. `unready` are those where it could not be done.
 pub fn of_node_fences(records: &BTreeMap<Node, NodeFenceRecord>, unready: &BTreeMap<Node, String>) -> Vec<Condition> {
-    let open: Vec<(&Node, &NodeFenceRecord)> =
-        records.iter().filter(|(_, record)| record.ended_s.is_none() && record.verified_s.is_none()).collect();
-    let failed = open.iter().filter_map(|(node, record)| Some((*node, &record.failure.as_ref()?.text)));
+    let failed = |is_verified: bool| {
+        let open = records.iter().filter(|(_, record)| record.ended_s.is_none());
+        let of_it = open.filter(|(_, record)| record.verified_s.is_some() == is_verified);
+        of_it.filter_map(|(node, record)| Some((node, &record.failure.as_ref()?.text))).collect::<Vec<_>>()
+    };
     let undone: Vec<&Node> =
         records.iter().filter(|(_, record)| record.state() == "undone").map(|(node, _)| node).collect();
     let first_of = |all: Vec<(&Node, &String)>| {
         let why = all.first().map(|(_, why)| (*why).clone())?;
         Some((NodeList::of(all.into_iter().map(|(node, _)| node)), why))
     };
-    let failed = first_of(failed.collect()).map(|(nodes, why)| Condition::NodeFenceFailed { nodes, why });
+    let left = first_of(failed(true)).map(|(nodes, why)| Condition::NodeFenceSessionsLeft { nodes, why });
+    let failed = first_of(failed(false)).map(|(nodes, why)| Condition::NodeFenceFailed { nodes, why });
     let unready = first_of(unready.iter().collect()).map(|(nodes, why)| Condition::NodeFenceUnready { nodes, why });
     let undone = (!undone.is_empty()).then(|| Condition::NodeFenceUndone(NodeList::of(undone)));
-    failed.into_iter().chain(unready).chain(undone).collect()
+    failed.into_iter().chain(unready).chain(left).chain(undone).collect()
 }
 
 /// The conditions of an apply's outcome.

@@ -67,11 +67,22 @@ impl fmt::Display for Condition {
                 write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
             }
             Self::DiskRefused(why) => write!(f, "{DISK_REFUSED}: {why}"),
-            Self::NodeFenceFailed { nodes, why } => write!(f, "{nodes} {NODE_FENCE_FAILED}: {why}"),
-            Self::NodeFenceUnready { nodes, why } => write!(f, "{nodes} {NODE_FENCE_UNREADY}: {why}"),
-            Self::NodeFenceUndone(nodes) => write!(f, "{nodes} {NODE_FENCE_UNDONE}"),
-            Self::NodeFenceNeedsDaemon => f.write_str(NODE_FENCE_NEEDS_DAEMON),
+            Self::NodeFenceFailed { .. }
+            | Self::NodeFenceUnready { .. }
+            | Self::NodeFenceSessionsLeft { .. }
+            | Self::NodeFenceUndone(_)
+            | Self::NodeFenceNeedsDaemon => of_node_fence(f, self),
         }
+    }
+}
+
+fn of_node_fence(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Result {
+    match condition {
+        Condition::NodeFenceFailed { nodes, why } => write!(f, "{nodes} {NODE_FENCE_FAILED}: {why}"),
+        Condition::NodeFenceUnready { nodes, why } => write!(f, "{nodes} {NODE_FENCE_UNREADY}: {why}"),
+        Condition::NodeFenceSessionsLeft { nodes, why } => write!(f, "{nodes} {NODE_FENCE_SESSIONS}: {why}"),
+        Condition::NodeFenceUndone(nodes) => write!(f, "{nodes} {NODE_FENCE_UNDONE}"),
+        _ => f.write_str(NODE_FENCE_NEEDS_DAEMON),
     }
 }
 
@@ -112,7 +123,9 @@ const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a rest
 
 const NODE_FENCE_FAILED: &str = "fenced in ProxySQL, but not read-only at the node itself; it is tried again";
 
-const NODE_FENCE_UNREADY: &str = "could not be made read-only at the node itself if a failover required it";
+const NODE_FENCE_UNREADY: &str = "could not be fenced at the node itself as the config says if a failover required it";
+
+const NODE_FENCE_SESSIONS: &str = "read-only at the node itself, but client sessions from before are left there";
 
 const NODE_FENCE_UNDONE: &str = "fenced in ProxySQL, and somebody made it writable again at the node itself. It is left so \
                                  until its server restarts";

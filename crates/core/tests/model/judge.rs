@@ -29,7 +29,7 @@ pub enum Actor {
 }
 
 /// Every rule that is judged, by the invariant that it belongs to.
-pub const RULES: [&str; 14] = [
+pub const RULES: [&str; 15] = [
     "I2: a fenced node takes traffic without proof",
     "I4: a superseded node takes traffic after a led agent's apply",
     "I4: in service though the lease ran out",
@@ -42,6 +42,7 @@ pub const RULES: [&str; 14] = [
     "I12: written without the lock, or a LOAD that does harm",
     "6: a node came back in a role that it does not have",
     "C1: a session was ended that cannot hold a fenced node",
+    "N: the primary is fenced at the node itself",
     "live: repaired and led, and not as it should be",
     "live: the primary that was promoted last, by the leader's word, takes no writes",
 ];
@@ -164,7 +165,7 @@ fn breaks(rule: &str, before: &State, state: &State, actor: Actor) -> bool {
 
 /// The mark of a barrier that is listed somewhere speaks against the node, and no later recovery promoted it. So it may
 /// be for an agent that saw the mark before.
-fn barred(state: &State, n: usize) -> bool {
+pub fn barred(state: &State, n: usize) -> bool {
     let members = || state.orc.members.iter();
     let promoted = members().flat_map(|member| &member.records).filter(|r| r.successor == Some(node(NODES[n])));
     let newest = promoted.map(|record| record.uid.clone()).max().unwrap_or_default();

@@ -38,6 +38,7 @@ impl stateright::Model for Model {
                 "let back" => |_, state| state.seen.done.contains("let back"),
                 "two writers" => |_, state| state.seen.done.contains("two writers"),
                 "waited for" => |_, state| state.seen.done.contains("waited for"),
+                "fenced at the node" => |_, state| state.seen.done.contains("fenced at the node"),
                 "isolated" => |_, state| state.seen.done.contains("isolated"),
                 _ => |_, state| state.seen.done.contains("busy"),
             };

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use stonith_core::apply::{Outcome, Statement, Step};
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
+use stonith_core::node_fence::{ALLOWED, targets};
 use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
 
 use crate::apply_world::scene::node;
-use crate::judge::{Actor, judge, proven};
+use crate::judge::{Actor, RULES, barred, judge, proven};
 use crate::state::{NODES, Names, Reach, STRANGER, State, WALL_S, Waiting};
 use crate::without::{Rule, Running, decide_without};
 
@@ -256,6 +257,10 @@ impl Model {
             observed.leader = LeaderView::Silent(Default::default());
         }
         let memory = (*state.agents[i].memory).clone();
+        let leader = match self.without() {
+            Some(Rule::SilenceFencesNoNode) => LeaderView::Leaderless,
+            _ => observed.leader.clone(),
+        };
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
         let led = matches!(decision.lease_state, LeaseState::Led { .. }) && state.orc.reach.leads();
         if led && decision.memory.lease.armed {
@@ -283,6 +288,13 @@ impl Model {
         let owes = [0, 1].map(|n| led && state.seen.superseded[n] && !proven(state, n) && knows(n));
         // What is a second under way knows nothing of this second.
         let knew = if state.orc.slow { state.agents[i].knew } else { (state.seen.superseded, state.orc.primary) };
+        let at_the_node = targets(&leader, &decision, &ALLOWED.into()).unwrap_or_default();
+        if at_the_node.contains_key(&node(NODES[knew.1])) && !barred(state, knew.1) {
+            state.seen.broken.extend(RULES.into_iter().filter(|rule| rule.starts_with('N')));
+        }
+        if !at_the_node.is_empty() {
+            state.seen.done.insert("fenced at the node");
+        }
         let agent = &mut state.agents[i];
         agent.ticked = true;
         (agent.owes, agent.knew) = (owes, knew);

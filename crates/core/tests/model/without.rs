@@ -89,6 +89,10 @@ pub enum Rule {
     NoOtherWriter,
     /// §5.7: every mark of a barrier counts, whatever was promoted since.
     LeftOverMark,
+    /// §5: a node that was promoted last may be fenced at the node itself.
+    ThePrimaryIsNoTarget,
+    /// §5: while Orchestrator is silent, nodes are fenced at the nodes themselves.
+    SilenceFencesNoNode,
     /// §8.6: every session is ended.
     OnlyHoldersSessionsEnd,
 }
@@ -181,6 +185,7 @@ pub fn decide_without(
     let mut decision = decide(&observed, &memory, policy, now_ms);
     match without {
         Some(Rule::SharedLease) => decision.plan.lease_action = None,
+        Some(Rule::ThePrimaryIsNoTarget) => decision.primaries.clear(),
         Some(Rule::IsolationEndsAsBefore) => {
             let has_settings_left = |name: &Node| match &observed.leader {
                 LeaderView::Led(answer) => {

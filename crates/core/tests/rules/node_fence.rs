@@ -1,15 +1,22 @@
 //! Which nodes must be read-only at the node itself: those that are fenced now, by the kinds that the config names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use stonith_core::decide::{Verdict, decide};
+use stonith_core::decide::{Decision, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::Memory;
-use stonith_core::node_fence::{ALLOWED, targets};
+use stonith_core::node::Node;
+use stonith_core::node_fence::{ALLOWED, Target, targets};
+use stonith_core::orchestrator::LeaderView;
 
 use crate::any;
 use crate::world::{Lab, node};
+
+/// The targets while Orchestrator answers.
+fn led(decision: &Decision, kinds: &BTreeSet<EvidenceKind>) -> BTreeMap<Node, Target> {
+    targets(&LeaderView::Leaderless, decision, kinds).unwrap()
+}
 
 fn all() -> BTreeSet<EvidenceKind> {
     ALLOWED.into()
@@ -19,14 +26,24 @@ fn all() -> BTreeSet<EvidenceKind> {
 fn after_a_failover_the_old_primary_is_a_target_and_the_new_one_is_whom_it_must_not_be() {
     let mut lab = Lab::healthy();
     let decision = lab.failover("node01", "node02").run_s(5);
-    let found = targets(&decision, &all());
+    let found = led(&decision, &all());
     assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01")]);
     let target = &found[&node("node01")];
     assert_eq!((target.kind, &target.primaries), (EvidenceKind::Superseded, &[node("node02")].into()));
-    assert!(targets(&decision, &[EvidenceKind::Manual].into()).is_empty(), "no kind that the config does not name");
-    // The leader is gone: the node is fenced still.
+    assert!(led(&decision, &[EvidenceKind::Manual].into()).is_empty(), "no kind that the config does not name");
+    // A majority has no leader: nobody is promoted, and the node is fenced still.
+    let found = targets(&LeaderView::Leaderless, &decision, &all()).unwrap();
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01")]);
+}
+
+/// The fence in ProxySQL stays. But the node may have been repaired and promoted meanwhile.
+#[test]
+fn while_orchestrator_is_silent_nothing_is_done_at_a_node_and_nothing_is_over() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").run_s(5);
     let decision = lab.leader_gone().run_s(3);
-    assert_eq!(targets(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node01")]);
+    assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
+    assert_eq!(targets(&LeaderView::Silent(Default::default()), &decision, &all()), None);
 }
 
 #[test]
@@ -34,7 +51,7 @@ fn after_two_failovers_both_old_primaries_are_targets_and_only_the_last_one_must
     let mut lab = Lab::healthy();
     lab.failover("node01", "node02").run_s(5);
     let decision = lab.failover("node02", "node03").run_s(5);
-    let found = targets(&decision, &all());
+    let found = led(&decision, &all());
     assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01"), &node("node02")]);
     assert!(found.values().all(|target| target.primaries == [node("node03")].into()), "{found:?}");
 }
@@ -44,7 +61,7 @@ fn a_node_that_came_back_a_replica_is_a_target_no_longer() {
     let mut lab = Lab::healthy();
     lab.failover("node01", "node02").returns_writable("node01").run_s(5);
     let decision = lab.repaired("node01").run_s(10);
-    assert!(lab.fenced().is_empty() && targets(&decision, &all()).is_empty());
+    assert!(lab.fenced().is_empty() && led(&decision, &all()).is_empty());
 }
 
 #[test]
@@ -53,13 +70,13 @@ fn isolation_and_an_order_against_the_primary_make_no_node_read_only() {
     let decision = lab.leader_gone().run_s(30);
     assert_eq!(lab.fenced().len(), 3, "isolated");
     let named = [EvidenceKind::Isolation, EvidenceKind::Replica, EvidenceKind::Downtime];
-    assert!(targets(&decision, &all().into_iter().chain(named).collect()).is_empty());
+    assert!(led(&decision, &all().into_iter().chain(named).collect()).is_empty());
     let mut lab = Lab::healthy();
     let decision = lab.order_fence("node01");
     assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
-    assert!(targets(&decision, &all()).is_empty());
+    assert!(led(&decision, &all()).is_empty());
     let decision = lab.order_fence("node02");
-    assert_eq!(targets(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node02")]);
+    assert_eq!(led(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node02")]);
 }
 
 proptest! {
@@ -74,7 +91,7 @@ proptest! {
             (0..).zip(ALLOWED).filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, kind)| kind).collect();
         let memory = Memory { watching_since_s: watched.then_some(0), ..Memory::first_start("boot", 0) };
         let decision = decide(&observed, &memory, &policy, 100_000);
-        for (node, target) in targets(&decision, &kinds) {
+        for (node, target) in targets(&observed.leader, &decision, &kinds).unwrap_or_default() {
             let Verdict::Fence { evidence, .. } = &decision.verdicts[&node] else {
                 return Err(TestCaseError::fail(format!("{node} is not fenced")));
             };

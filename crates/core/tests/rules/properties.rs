@@ -266,7 +266,7 @@ proptest! {
     #[test]
     fn i5_no_node_that_takes_writes_for_its_cluster_is_ever_made_read_only_at_the_node_itself(story in story()) {
         tell(&story, |_, decision, lab| {
-            let found = targets(decision, &ALLOWED.into());
+            let found = targets(&LeaderView::Leaderless, decision, &ALLOWED.into()).unwrap();
             let primary = lab.instances().into_iter().find(|i| i.node == lab.primary);
             let is_healthy = primary.is_some_and(|i| i.valid && !i.read_only && i.primary.is_none());
             if is_healthy && matches!(lab.raft, Raft::Led { .. }) && lab.stale.is_none() {

@@ -121,6 +121,9 @@ impl Snapshot {
             verified_s: record.verified_s,
             found_read_only: record.found_read_only,
             sessions_ended: record.sessions_ended,
+            sessions_refused: record.sessions_refused,
+            undone_s: record.undone_s,
+            ended_s: record.ended_s,
             failure: record.failure.clone().map(|NodeFenceFailure { label, text, at_s }| FailureReport {
                 label,
                 text,

@@ -47,7 +47,7 @@ pub struct Ticked {
     pub refences: usize,
     /// A node that the leader marks is out by itself this long after the mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
-    /// The nodes that must be read-only at the node itself; `None` if nothing was decided.
+    /// The nodes that must be read-only at the node itself; `None` if nobody says now.
     pub targets: Option<BTreeMap<Node, Target>>,
 }
 
@@ -110,7 +110,11 @@ impl Watch {
         let seen = ticked.as_ref().ok().map(|tick| (&tick.observed, &tick.decision));
         let kinds = &self.agent.settings.read_only_for;
         let may_write = !self.agent.settings.observe_only;
-        let targets = seen.map(|(_, decision)| if may_write { targets(decision, kinds) } else { BTreeMap::new() });
+        let targets = match seen {
+            _ if !may_write => Some(BTreeMap::new()),
+            Some((observed, decision)) => targets(&observed.leader, decision, kinds),
+            None => None,
+        };
         let history = node_fences(&self.kept.dir, kinds, &mut found);
         found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
         let mut snapshot = Snapshot::of(&self.agent, seen, suspended, &found);

@@ -468,15 +468,15 @@ pub static ISOLATION_SCOPE: Key<IsolationScope> = Key::new(
 pub static NODE_FENCE_READ_ONLY: Key<Vec<EvidenceKind>> = Key::new(
     "node_fence",
     "read_only",
-    "Make a node read-only at the node itself while it is fenced for one of these kinds of evidence: `superseded`, \
-     `lost-in-recovery`, `second-writer`, `barrier`, `manual`. It then ends the node's client sessions. It needs `user` \
-     and `password_file`.",
+    "Make a node read-only at the node itself while it is fenced for one of these kinds of evidence. They are \
+     `superseded`, `lost-in-recovery`, `second-writer`, `barrier` and `manual`. The node's client sessions are ended. It \
+     needs `user` and `password_file`.",
 )
 .unset("no node is touched");
 
 /// The account on the nodes.
 pub static NODE_FENCE_USER: Key<String> =
-    Key::new("node_fence", "user", "Account on every node. docs/security.md has the GRANT statements.")
+    Key::new("node_fence", "user", "Account on every node. docs/node-fence.md has the GRANT statements.")
         .unset("needed with `read_only`");
 
 /// The account's password.

@@ -11,6 +11,7 @@ use stonith_core::table::{Row, Status};
 
 use super::barrier::BarrierFacts;
 use crate::certificate::Certificate;
+use crate::node_fence::Readiness;
 use crate::orchestrator;
 use crate::proxysql;
 use crate::snapshot::Snapshot;
@@ -77,6 +78,8 @@ pub struct ProxyFacts {
     pub survey: Option<proxysql::Survey>,
     /// The words of another script that stand in the files which its scheduler starts, by the entry's id.
     pub traces: BTreeMap<String, BTreeSet<&'static str>>,
+    /// Whether each node could be fenced itself; empty if the config does not ask for it.
+    pub node_accounts: BTreeMap<Node, Readiness>,
 }
 
 impl Facts {
@@ -266,6 +269,7 @@ mod tests {
             identity: Identity::default(),
             survey: Some(survey()),
             traces: BTreeMap::new(),
+            node_accounts: BTreeMap::new(),
         };
         Facts {
             now_s: 1_000_000_000,

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-
+use futures_util::future::{join_all, try_join_all};
 use stonith_core::barrier::{lease_wait_ms, longest_wait_ms};
+use stonith_core::node::Node;
 
 use super::barrier::{AgentFault, BarrierFacts, GuardedProxy};
 use super::facts::{Facts, ModeFacts, Program, ProxyFacts};
@@ -19,6 +19,8 @@ use crate::config::{AgentUrl, Config, Enforcement, Mode, OrchestratorConfig, Pro
 use crate::files::{Links, Regular};
 use crate::hook::{AgentError, AgentProxy, Agents};
 use crate::loopback::is_this_host;
+use crate::node_fence::{Readiness, SetUpError, readiness};
+use crate::snapshot::Snapshot;
 use crate::tls;
 
 /// The largest script that is read, in bytes.
@@ -80,12 +82,12 @@ async fn of_orchestrator(config: &Config, of: &OrchestratorConfig) -> Result<Fac
         verifies: of.tls.verify,
         own_certificate: certificates.and_then(|list| Certificate::read(list.first()?)),
         orchestrator,
-        proxies: proxies.into_iter().map(|(proxy, seen)| of_proxy(config, proxy, seen)).collect(),
+        proxies: join_all(proxies.into_iter().map(|(proxy, seen)| of_proxy(config, proxy, seen))).await,
         barrier: None,
     })
 }
 
-fn of_proxy(config: &Config, proxy: &ProxyConfig, seen: Examined) -> ProxyFacts {
+async fn of_proxy(config: &Config, proxy: &ProxyConfig, seen: Examined) -> ProxyFacts {
     let Examined { snapshot, policy, view, identity, survey } = seen;
     let mut found = BTreeMap::new();
     // Only this host's files are those that ProxySQL starts.
@@ -108,7 +110,17 @@ fn of_proxy(config: &Config, proxy: &ProxyConfig, seen: Examined) -> ProxyFacts 
         scheduler_interval: config.run.scheduler_interval,
         modes: vec![mode("run", Mode::Daemon), mode("run --once", Mode::Once)],
     };
-    ProxyFacts { snapshot, program, policy, view, identity, survey, traces: found }
+    let node_accounts = node_accounts(config, &snapshot).await;
+    ProxyFacts { snapshot, program, policy, view, identity, survey, traces: found, node_accounts }
+}
+
+/// Asks each node whether the account of `[node_fence]` could fence it.
+async fn node_accounts(config: &Config, snapshot: &Snapshot) -> BTreeMap<Node, Readiness> {
+    let Some(chosen) = &config.node_fence else { return BTreeMap::new() };
+    let nodes: Vec<Node> = snapshot.nodes.iter().map(|report| report.node.clone()).collect();
+    let of_all =
+        |error: SetUpError| nodes.iter().map(|node| (node.clone(), Readiness::Unready(error.to_string()))).collect();
+    readiness(chosen, nodes.clone()).await.unwrap_or_else(of_all)
 }
 
 /// The text of a script; `None` if it is none.

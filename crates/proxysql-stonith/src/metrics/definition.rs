@@ -6,6 +6,7 @@ use std::time::Instant;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 use stonith_core::lease::LeaseState;
+use stonith_core::node_fence::STATES as NODE_FENCE_STATES;
 use stonith_core::orchestrator::Backing;
 
 use super::PREFIX;
@@ -266,6 +267,16 @@ pub static METRICS: &[Metric] = &[
         help: "Sessions that were ended on fenced nodes",
         labels: &[],
         read: Read::Counter(|seen| vec![(Labels::new(), seen.totals.sessions_ended)]),
+    },
+    Metric {
+        name: "node_fences",
+        unit: None,
+        help: "Nodes that were fenced at the node itself, by state; docs/status-json.md says what each means",
+        labels: &["state"],
+        read: Read::Gauge(|seen, _| {
+            let states = shown(seen).into_iter().flat_map(|s| &s.node_fences).map(|fence| fence.state);
+            counted("state", states, &NODE_FENCE_STATES)
+        }),
     },
     Metric {
         name: "suspended",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::snapshot::{ChangeReport, NodeReport, Snapshot};
+use crate::snapshot::{ChangeReport, NodeFenceReport, NodeReport, Snapshot};
 
 /// Renders what the next tick would do.
 pub fn plan(snapshot: &Snapshot) -> String {
@@ -64,7 +64,17 @@ pub fn status(snapshot: &Snapshot) -> String {
             let _ = writeln!(text, "  {:width$}  stays out: {}", "", blocker.text);
         }
     }
+    for fence in &snapshot.node_fences {
+        let _ = writeln!(text, "  {}", at_the_node(fence));
+    }
     text
+}
+
+/// What was done at a node itself.
+fn at_the_node(fence: &NodeFenceReport) -> String {
+    let NodeFenceReport { node, state, kind, sessions_ended, failure, .. } = fence;
+    let why = failure.as_ref().map(|failure| format!("; {}", failure.text)).unwrap_or_default();
+    format!("at {node} itself: {state} for {kind}; {sessions_ended} sessions ended{why}")
 }
 
 /// The first line: the ProxySQL and its lease state.

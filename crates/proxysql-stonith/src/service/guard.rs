@@ -105,8 +105,11 @@ impl Guard {
                 return Stopped::NewConfig;
             }
             let ticked = watch.tick().await;
-            if let (Some(nodes), Some(targets)) = (nodes, &ticked.targets) {
-                nodes.hand(targets.clone(), ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect());
+            if let Some(nodes) = nodes {
+                nodes.hand(
+                    ticked.targets.clone(),
+                    ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect(),
+                );
             }
             unreached = if ticked.snapshot.reached { 0 } else { unreached + 1 };
             self.entry.put(ticked);

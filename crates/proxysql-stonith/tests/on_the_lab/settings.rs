@@ -211,3 +211,34 @@ async fn the_interval_and_the_state_directory_are_those_that_are_set() {
     let kept = format!("state-127.0.0.1_{}.json", stage.proxysql.address().port());
     assert!(elsewhere.join(kept).exists() && !stage.dir.path().join("state").exists());
 }
+
+/// Nobody answers at the nodes of the lab, so the fence of the node itself waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn node_fence_read_only_says_for_which_evidence_a_node_is_fenced_at_the_node_itself() {
+    for (kinds, is_fenced) in [("\"superseded\"", true), ("\"second-writer\"", false)] {
+        let stage = Stage::set().await;
+        let password = stage.dir.path().join("node.password");
+        std::fs::write(&password, "node-secret\n").unwrap();
+        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let config = stage.config(&format!(
+            "run.interval = \"100ms\"\n[node_fence]\nread_only = [{kinds}]\nuser = \"stonith\"\npassword_file = {password:?}\n"
+        ));
+        let log = stage.dir.path().join("log");
+        let command = stage.command(&format!("run --log-level=debug {config}"));
+        let _daemon = Daemon::with_log(command, std::fs::File::create(&log).unwrap());
+        eventually("it ticks", || stage.orchestrator.requests().iter().any(|path| path.ends_with("downtimed"))).await;
+        stage.fail_over().await;
+        eventually("it fences", || stage.is_fenced("node01")).await;
+        let ticks = || stage.orchestrator.requests().iter().filter(|path| path.ends_with("downtimed")).count();
+        let before = ticks();
+        eventually("it ticks on", || ticks() > before + 5).await;
+        let (text, _) = stage.stonith(&format!("status {config}")).await;
+        let (json, _) = stage.stonith(&format!("status --json {config}")).await;
+        assert_eq!(text.contains("at node01:3306 itself: waiting for superseded"), is_fenced, "{kinds}: {text}");
+        let (once, _) = stage.stonith(&format!("config check --connect {config}")).await;
+        assert!(once.contains("could not be made read-only"), "{once}");
+        for shown in [text, json, once, std::fs::read_to_string(&log).unwrap()] {
+            assert!(!shown.contains("node-secret"), "i11: {shown}");
+        }
+    }
+}

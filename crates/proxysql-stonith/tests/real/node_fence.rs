@@ -4,18 +4,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::world::{Binaries, Running, World, eventually};
+use crate::world::{Binaries, Running, Server, World, eventually};
 use crate::{new_primary, one_at_a_time, seconds};
 
 fn binaries() -> Option<Binaries> {
     if std::env::var_os("MYSQLD").is_some() { Binaries::with_mysql() } else { Binaries::find() }
 }
 
-/// A world whose agent may make nodes read-only, but for what the account lacks.
-fn world(binaries: Binaries, less: bool) -> World {
+/// A world whose agent may make nodes read-only, but for what is taken from its account.
+fn world(binaries: Binaries, take: fn(&Server) -> &'static str) -> World {
     let world = World::start(binaries);
     let server = &world.nodes.server;
-    let lack = if less { server.take_from_stonith_user() } else { "select 1" };
+    let lack = take(server);
     world.nodes.root(
         1,
         &format!(
@@ -27,7 +27,7 @@ fn world(binaries: Binaries, less: bool) -> World {
     let has_it = |n| world.nodes.root(n, "show tables in t like 'open'").contains("open");
     eventually("the account on all nodes", seconds(10), || (1..=3).all(has_it));
     let password = world.proxy.file("node.password");
-    std::fs::write(&password, "stonith\n").unwrap();
+    std::fs::write(&password, "node-secret\n").unwrap();
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let tls = match server.is_mysql() {
         true => format!("tls = \"verify-ca\"\nca_file = {:?}\n", world.nodes.ca()),
@@ -63,7 +63,14 @@ fn status(world: &World) -> String {
 fn ends(mut world: World) {
     assert_eq!(world.proxy.end_daemon("TERM"), Some(0));
     let log = world.proxy.stonith_log();
-    assert!(!log.contains("'stonith'@") || !log.contains("identified"), "no secret: {log}");
+    let kept: String = std::fs::read_dir(world.proxy.file("state"))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+        .collect();
+    assert!(kept.contains("\"unready\""), "control: {kept}");
+    for shown in [&log, &kept, &status(&world)] {
+        assert!(!shown.contains("node-secret"), "i11: {shown}");
+    }
     println!("--- the daemon's log\n{log}");
 }
 
@@ -72,7 +79,7 @@ fn ends(mut world: World) {
 fn a_woken_primary_is_made_read_only_and_its_clients_are_ended_but_for_who_is_spared() {
     let Some(binaries) = binaries() else { return };
     let _one = one_at_a_time();
-    let mut world = world(binaries, false);
+    let mut world = world(binaries, |_| "select 1");
     world.proxy.start_daemon();
     eventually("the account is checked", seconds(10), || world.proxy.file("state").exists());
     assert!(!status(&world).contains("node-fence"), "{}", status(&world));
@@ -120,7 +127,7 @@ fn a_woken_primary_is_made_read_only_and_its_clients_are_ended_but_for_who_is_sp
 fn a_node_that_returns_is_read_only_a_moment_after_its_first_answer() {
     let Some(binaries) = binaries() else { return };
     let _one = one_at_a_time();
-    let mut world = world(binaries, false);
+    let mut world = world(binaries, |_| "select 1");
     world.proxy.start_daemon();
     world.nodes.signal(1, "KILL");
     let primary = new_primary(&world);
@@ -155,7 +162,7 @@ fn a_node_that_returns_is_read_only_a_moment_after_its_first_answer() {
 fn an_account_without_the_privilege_is_told_at_the_start_and_not_in_the_incident() {
     let Some(binaries) = binaries() else { return };
     let _one = one_at_a_time();
-    let mut world = world(binaries, true);
+    let mut world = world(binaries, Server::take_from_stonith_user);
     let (text, code) = world.proxy.command(&["config", "check", "--connect"]);
     assert!(code != 0 && text.contains("the account lacks"), "{text}");
     world.proxy.start_daemon();
@@ -167,5 +174,32 @@ fn an_account_without_the_privilege_is_told_at_the_start_and_not_in_the_incident
     let said = "not read-only at the node itself; it is tried again: the account lacks";
     eventually("said again", seconds(20), || status(&world).contains(said));
     assert!(!is_read_only(&world, 1) && world.proxy.has_fenced(1), "ProxySQL's fence does not depend on it");
+    ends(world);
+}
+
+/// MySQL protects the sessions of accounts with `SYSTEM_USER`. Orchestrator's account has all privileges there.
+#[test]
+fn a_session_that_the_account_may_not_end_is_told_and_the_node_is_read_only_all_the_same() {
+    let Some(binaries) = Binaries::with_mysql() else { return };
+    let _one = one_at_a_time();
+    let mut world = world(binaries, |_| "revoke system_user on *.* from stonith@'%'");
+    let (text, _) = world.proxy.command(&["config", "check", "--connect"]);
+    assert!(text.contains("the account lacks SYSTEM_USER"), "{text}");
+    world.proxy.start_daemon();
+    eventually("told at the start", seconds(15), || status(&world).contains("lacks SYSTEM_USER"));
+    let _open = client(&world, "orc", "begin; insert into t.open values (7); select sleep(3); commit");
+    eventually("its session", seconds(10), || world.nodes.root(1, "show processlist").contains("sleep(3)"));
+    world.nodes.signal(1, "STOP");
+    new_primary(&world);
+    eventually("fenced", seconds(15), || world.proxy.has_fenced(1));
+    world.nodes.signal(1, "CONT");
+    eventually("told", seconds(20), || status(&world).contains("node-fence-sessions-left"));
+    let status = status(&world);
+    assert!(status.contains("\"state\": \"read-only\"") && !status.contains("\"sessions_refused\": 0"), "{status}");
+    assert!(is_read_only(&world, 1));
+    eventually("its transaction is over", seconds(10), || {
+        !world.nodes.root(1, "show processlist").contains("sleep(3)")
+    });
+    assert_eq!(world.nodes.root(1, "select count(*) from t.open").trim(), "0", "it cannot commit");
     ends(world);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use stonith_core::decide::{HoldReason, ProofGap};
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::{LeaseMemory, Memory};
 use stonith_core::observed::ProxyView;
@@ -113,7 +114,29 @@ fn rich() -> Snapshot {
             nodes: stonith_core::condition::NodeList::of(&held),
         },
     ];
-    Snapshot::at(&now(), &agent, Some((&observed, &decision)), suspended(), &conditions)
+    let mut snapshot = Snapshot::at(&now(), &agent, Some((&observed, &decision)), suspended(), &conditions);
+    snapshot.take_node_fences(&[(node("node01"), at_the_node())].into());
+    snapshot
+}
+
+/// What was done at node01 itself.
+fn at_the_node() -> NodeFenceRecord {
+    let text = "2 client sessions may not be ended by the account: Access denied".to_owned();
+    NodeFenceRecord {
+        kind: EvidenceKind::Superseded,
+        id: "17:a".to_owned(),
+        since_s: 1_000,
+        answered_s: Some(1_010),
+        read_only_s: Some(1_010),
+        verified_s: Some(1_011),
+        found_read_only: false,
+        sessions_ended: 7,
+        sessions_refused: 2,
+        server_started_s: Some(900),
+        undone_s: None,
+        failure: Some(NodeFenceFailure { label: "sessions-refused".to_owned(), text, at_s: 1_011 }),
+        ended_s: None,
+    }
 }
 
 /// The snapshot's JSON is the pinned text.
@@ -180,6 +203,7 @@ fn the_text_has_each_node_with_its_verdict_and_what_would_let_it_back() {
         "  node01:3306  20:OFFLINE_SOFT                     fence(sessions)     superseded by=node02:3306",
         "               stays out: ",
         "  node03:3306  20:OFFLINE_SOFT                     unfence(replica)    superseded",
+        "  at node01:3306 itself: read-only for superseded; 7 sessions ended; 2 client sessions may not be ended",
     ] {
         assert!(text.contains(line), "{line:?} in\n{text}");
     }

@@ -29,6 +29,7 @@ pub use process::free_port;
 pub use process::{Binaries, Running, eventually, say, skipped, version};
 pub use proxy::Proxy;
 pub use raft::{Access, Backend, Raft};
+pub use server::Server;
 pub use sessions::{Client, SESSIONS, Writers, login, login_as, now};
 
 /// How many MySQL nodes there are; the first is the primary.

@@ -109,12 +109,12 @@ impl Server {
     pub fn stonith_user(&self) -> &'static str {
         match self {
             Self::MariaDb => {
-                "create user stonith@'%' identified by 'stonith'; \
+                "create user stonith@'%' identified by 'node-secret'; \
                  grant process, connection admin, read_only admin on *.* to stonith@'%'; "
             }
             Self::MySql(_) => {
-                "create user stonith@'%' identified by 'stonith'; \
-                 grant process, connection_admin, system_variables_admin on *.* to stonith@'%'; "
+                "create user stonith@'%' identified by 'node-secret'; \
+                 grant process, connection_admin, system_variables_admin, system_user on *.* to stonith@'%'; "
             }
         }
     }
