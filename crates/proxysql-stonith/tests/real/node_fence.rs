@@ -187,8 +187,8 @@ fn a_session_that_the_account_may_not_end_is_told_and_the_node_is_read_only_all_
     assert!(text.contains("the account lacks SYSTEM_USER"), "{text}");
     world.proxy.start_daemon();
     eventually("told at the start", seconds(15), || status(&world).contains("lacks SYSTEM_USER"));
-    let _open = client(&world, "orc", "begin; insert into t.open values (7); select sleep(3); commit");
-    eventually("its session", seconds(10), || world.nodes.root(1, "show processlist").contains("sleep(3)"));
+    let _open = client(&world, "orc", "begin; insert into t.open values (7); select sleep(40); commit");
+    eventually("its session", seconds(10), || world.nodes.root(1, "show processlist").contains("sleep(40)"));
     world.nodes.signal(1, "STOP");
     new_primary(&world);
     eventually("fenced", seconds(15), || world.proxy.has_fenced(1));
@@ -197,8 +197,8 @@ fn a_session_that_the_account_may_not_end_is_told_and_the_node_is_read_only_all_
     let status = status(&world);
     assert!(status.contains("\"state\": \"read-only\"") && !status.contains("\"sessions_refused\": 0"), "{status}");
     assert!(is_read_only(&world, 1));
-    eventually("its transaction is over", seconds(10), || {
-        !world.nodes.root(1, "show processlist").contains("sleep(3)")
+    eventually("its transaction is over", seconds(60), || {
+        !world.nodes.root(1, "show processlist").contains("sleep(40)")
     });
     assert_eq!(world.nodes.root(1, "select count(*) from t.open").trim(), "0", "it cannot commit");
     ends(world);
