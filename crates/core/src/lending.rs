@@ -21,7 +21,7 @@
 //! ProxySQL does not count the LOADs of the scheduler. So an edit that is found live after the LOAD counts as taken
 //! live by it, and is loaded out again: it stays staged, and the report names it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::apply::lock::{self, LockStep};
 use crate::apply::merge;
@@ -314,21 +314,7 @@ impl Lending {
                 }
                 LockStep::Busy(owner) => Phase::Over(LendingOutcome::Busy { owner }),
             },
-            Phase::Locked => {
-                let is_left = |place| names.is_some_and(|names| names.contains(&copy_name(place, SCHEDULER)));
-                match [Place::Kept, Place::Target].map(is_left) {
-                    [true, true] => {
-                        self.read(&[Place::Kept, Place::Target, Place::Memory]);
-                        Phase::PuttingBack { whose: Whose::Earlier, tries: 1 }
-                    }
-                    [kept, target] => {
-                        // Memory was put back already.
-                        let left = [(kept, Place::Kept), (target, Place::Target)].into_iter().filter(|(left, _)| *left);
-                        self.ask(left.map(|(_, place)| Statement::Drop { place, table: SCHEDULER }));
-                        self.begin()
-                    }
-                }
-            }
+            Phase::Locked => self.finish_earlier(names),
             Phase::LayersRead => match (runtime, memory, disk) {
                 (Some(runtime), Some(memory), Some(disk)) => self.lend_or_edit(runtime, &memory, disk),
                 _ => self.unlock(),
@@ -358,6 +344,20 @@ impl Lending {
             Phase::Unlocking => self.over(),
             Phase::Over(outcome) => Phase::Over(outcome),
         }
+    }
+
+    /// Reads what an earlier install left in `main`, to put memory back.
+    fn finish_earlier(&mut self, names: Option<&BTreeSet<String>>) -> Phase {
+        let is_left = |place| names.is_some_and(|names| names.contains(&copy_name(place, SCHEDULER)));
+        let [kept, target] = [Place::Kept, Place::Target].map(is_left);
+        if kept && target {
+            self.read(&[Place::Kept, Place::Target, Place::Memory]);
+            return Phase::PuttingBack { whose: Whose::Earlier, tries: 1 };
+        }
+        // With one copy left, memory was put back already.
+        let left = [(kept, Place::Kept), (target, Place::Target)].into_iter().filter(|(is_left, _)| *is_left);
+        self.ask(left.map(|(_, place)| Statement::Drop { place, table: SCHEDULER }));
+        self.begin()
     }
 
     fn begin(&mut self) -> Phase {

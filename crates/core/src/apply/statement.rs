@@ -254,9 +254,7 @@ impl fmt::Display for Statement {
             Self::SwapByKey { place, table, .. } => {
                 write!(f, "change a record of {} in {place} by its key", table.name())
             }
-            Self::Restate { place, keys, to: (status, _), .. } => {
-                write!(f, "set {} rows {status} in {place}", keys.len())
-            }
+            Self::Restate { place, keys, to, .. } => write!(f, "set {} rows {} in {place}", keys.len(), to.0),
             Self::LeaveLease { .. } => f.write_str("leave a lease"),
             Self::RenewLease { .. } => f.write_str("renew the lease"),
             Self::WantLease => f.write_str("count on a lease"),

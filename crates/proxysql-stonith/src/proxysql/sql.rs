@@ -231,13 +231,9 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::Copy { from, to, table } => copy(&name(*from, *table), &name(*to, *table), columns),
         Statement::Drop { place, table } => format!("DROP TABLE IF EXISTS {}", name(*place, *table)),
         Statement::Swap { place, table, change } => {
-            let keys = &columns[..table.key_columns.min(columns.len())];
-            swap(&name(*place, *table), columns, keys, change.from(), change.to())
+            swap(&name(*place, *table), columns, keys_of(*table, columns), change.from(), change.to())
         }
-        Statement::SwapByKey { place, table, from, to } => {
-            let is = columns[..table.key_columns.min(columns.len())].iter().zip(from).map(same_text);
-            change(&name(*place, *table), columns, from, to.as_ref(), &is.collect::<Vec<_>>().join(" AND "))
-        }
+        Statement::SwapByKey { place, table, from, to } => swap_by_key(*place, *table, columns, from, to.as_ref()),
         Statement::Restate { place, keys, from, to } => restate(&name(*place, SERVERS), keys, from, to),
         Statement::LeaveLease { owner, good_s } => leave_lease(owner, *good_s),
         Statement::RenewLease { owner, good_s } => renew_lease(owner, *good_s),
@@ -264,10 +260,7 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::SetExtended(on) => format!("SET {EXTENDED}='{}'", u8::from(*on)),
         Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
         Statement::DropExtended => drop_ours(EXTENDED_NAME),
-        Statement::NoteDrain => format!(
-            "CREATE TABLE main.{DRAIN_NAME} AS SELECT {NOW} AS noted,variable_name,variable_value \
-             FROM main.global_variables WHERE variable_name IN ('{EXTENDED}','{INSERT_DELAY}')"
-        ),
+        Statement::NoteDrain => note_drain(),
         Statement::LendDrain => lend_drain(),
         Statement::PutBackDrain => put_back_drain(),
         Statement::RenewDrain => format!("UPDATE main.{DRAIN_NAME} SET noted={NOW}"),
@@ -277,18 +270,23 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::ReadEnded => format!("SELECT hostname, port FROM main.{ENDED_NAME}"),
         Statement::DropEnded => drop_ours(ENDED_NAME),
         Statement::DropScratch => drop_ours(SCRATCH_NAME),
-        Statement::MakePauseNote => {
-            format!("CREATE TABLE IF NOT EXISTS main.{PAUSED_NAME} AS SELECT '' AS owner, 0 AS noted WHERE 0")
-        }
+        Statement::MakePauseNote => make_pause_note(),
         Statement::NotePause { owner } => note_pause(owner),
         Statement::PauseProxy => "PROXYSQL PAUSE".to_owned(),
-        Statement::TakeBackPauseNote { owner } => {
-            format!("DELETE FROM main.{PAUSED_NAME} WHERE owner={}", quote(owner))
-        }
+        Statement::TakeBackPauseNote { owner } => take_back_pause_note(owner),
         Statement::ResumeProxy => "PROXYSQL RESUME".to_owned(),
         Statement::DropPauseNote => drop_ours(PAUSED_NAME),
         Statement::Wait(_) => String::new(),
     }
+}
+
+fn keys_of(table: Table, columns: &[String]) -> &[String] {
+    &columns[..table.key_columns.min(columns.len())]
+}
+
+fn swap_by_key(place: Place, table: Table, columns: &[String], from: &Record, to: Option<&Record>) -> String {
+    let is = keys_of(table, columns).iter().zip(from).map(same_text);
+    change(&name(place, table), columns, from, to, &is.collect::<Vec<_>>().join(" AND "))
 }
 
 fn take_lock(owner: &str) -> String {
@@ -358,6 +356,21 @@ fn note_returns(returns: &BTreeMap<Node, Role>) -> String {
         "CREATE TABLE main.{RETURNS_NAME} AS WITH noted(hostname,port,role) AS (VALUES {}) SELECT * FROM noted",
         of_nodes(returns, |role| quote(&role.to_string()))
     )
+}
+
+fn note_drain() -> String {
+    format!(
+        "CREATE TABLE main.{DRAIN_NAME} AS SELECT {NOW} AS noted,variable_name,variable_value \
+         FROM main.global_variables WHERE variable_name IN ('{EXTENDED}','{INSERT_DELAY}')"
+    )
+}
+
+fn make_pause_note() -> String {
+    format!("CREATE TABLE IF NOT EXISTS main.{PAUSED_NAME} AS SELECT '' AS owner, 0 AS noted WHERE 0")
+}
+
+fn take_back_pause_note(owner: &str) -> String {
+    format!("DELETE FROM main.{PAUSED_NAME} WHERE owner={}", quote(owner))
 }
 
 fn note_pause(owner: &str) -> String {
