@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Bytes};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{AUTHORIZATION, CONNECTION, DATE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
@@ -31,6 +31,9 @@ const HISTORY_MAX_BYTES: usize = 8 << 20;
 
 /// The largest answer about the lead or the raft, and the largest error, in bytes.
 const SMALL_MAX_BYTES: usize = 64 << 10;
+
+/// The largest read-ahead that a connection keeps, and the largest head of an answer, in bytes.
+const BUFFER_MAX_BYTES: usize = 16 << 10;
 
 fn most_bytes(request: &str, status: u16) -> usize {
     match request.split('/').next() {
@@ -122,7 +125,8 @@ impl Connection {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            Builder::new().max_buf_size(BUFFER_MAX_BYTES).handshake(TokioIo::new(stream)).await?;
         // The task ends when the sender is dropped.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
@@ -176,11 +180,16 @@ impl Connection {
         if answer.body().size_hint().lower() > most as u64 {
             return Err(too_large());
         }
-        let body = match Limited::new(answer.into_body(), most).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-            Err(error) => return Err(garbled(whole_cause(&*error))),
-        };
+        // Each part is copied and given back at once. Collected parts would need the memory twice.
+        let (mut parts, mut body) = (Limited::new(answer.into_body(), most), Vec::new());
+        while let Some(part) = parts.frame().await {
+            match part {
+                Ok(part) => part.data_ref().into_iter().for_each(|bytes| body.extend_from_slice(bytes)),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
+                Err(error) => return Err(garbled(whole_cause(&*error))),
+            }
+        }
+        let body = Bytes::from(body);
         self.closing = closing;
         self.answers += 1;
         let secrets = self.secrets.clone();

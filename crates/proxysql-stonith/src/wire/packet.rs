@@ -10,7 +10,7 @@ use crate::bytes;
 const PIECE_MAX_BYTES: usize = 0xff_ffff;
 
 /// The buffer that is kept from one answer to the next, and the read-ahead, in bytes.
-const KEPT_BYTES: usize = 64 << 10;
+const KEPT_BYTES: usize = 8 << 10;
 
 /// How many more bytes may be read.
 #[derive(Debug)]
