@@ -1,7 +1,8 @@
 //! What a quiet `run --once` costs, as ProxySQL's scheduler starts it: the whole process, beside that of a bare client
 //! doing the same round trips.
 //!
-//! `cargo bench --bench quiet_once`: on the lab, and on the real programs where they are found.
+//! `cargo bench --bench quiet_once`: on the lab, and on the real programs where they are found. `STONITH_BIN` names another
+//! build of the program, such as a package's.
 
 #[allow(dead_code, unused_imports)] // the tests use the rest
 #[path = "../tests/real/world/mod.rs"]
@@ -112,7 +113,8 @@ fn compare(place: &Place, script: &std::path::Path) {
 
 /// `run --once`; it must be quiet.
 fn run(place: &Place) {
-    let done = Command::new(env!("CARGO_BIN_EXE_proxysql-stonith")).env_clear().args(&place.program).output();
+    let program = std::env::var("STONITH_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_proxysql-stonith").into());
+    let done = Command::new(program).env_clear().args(&place.program).output();
     let done = done.expect("the program");
     assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
 }
