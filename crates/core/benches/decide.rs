@@ -13,6 +13,7 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Addresses, Answer, Backing, Instance, LeaderView};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
+use stonith_core::shared::Shared;
 use stonith_core::table::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
 
 const NOW_MS: u64 = 5_000_000;
@@ -66,7 +67,8 @@ fn observed(rows: usize, known: bool) -> Observed {
         comment: "rack 7".to_owned(),
         settings: ["weight", "compression", "max_connections", "max_replication_lag", "use_ssl", "max_latency_ms"]
             .map(|name| (name.to_owned(), "1".to_owned()))
-            .into(),
+            .into_iter()
+            .collect(),
     };
     let instance = |n: usize| Instance {
         node: node(n),
@@ -82,7 +84,7 @@ fn observed(rows: usize, known: bool) -> Observed {
         errant_gtid: String::new(),
         replication_error: String::new(),
     };
-    let rows: Vec<Row> = (0..rows).map(row).collect();
+    let rows: Shared<Vec<Row>> = (0..rows).map(row).collect();
     let instances = (0..if known { rows.len() } else { 3 }).map(instance).collect();
     Observed {
         proxy: ProxyView {

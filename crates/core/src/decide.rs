@@ -39,6 +39,7 @@ use crate::orchestrator::{
 use crate::orders::{Order, Orders, Release};
 use crate::plan::{PauseAction, Plan};
 use crate::policy::{IsolationScope, Policy};
+use crate::shared::Shared;
 use crate::table::{Hostgroup, RowKey};
 
 pub use discharge::release_by_order;
@@ -52,7 +53,7 @@ pub use verdict::{HoldReason, ReturnBlocker, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// One verdict per node name in the managed rows. A server with two names has two equal verdicts.
-    pub verdicts: BTreeMap<Node, Verdict>,
+    pub verdicts: Shared<BTreeMap<Node, Verdict>>,
     /// The row changes that carry the verdicts out.
     pub plan: Plan,
     /// The memory that the next tick must be given.
@@ -96,8 +97,9 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     }
     let before = next.clone();
     let ordered_releases = by_server(&observed.orders.released, &identity);
-    let ties = known_ties(&before, &records, &ordered_releases, &rows, &managed);
-    let topology = answer.and_then(|answer| answer.instances.as_ref()).map(|shown| Topology::new(shown, &ties));
+    let shown = answer.and_then(|answer| answer.instances.as_ref());
+    let ties = shown.map(|_| known_ties(&before, &records, &ordered_releases, &rows, &managed)).unwrap_or_default();
+    let topology = shown.map(|shown| Topology::new(shown, &ties));
     let facts = Facts {
         observed,
         policy,
@@ -114,7 +116,10 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let (verdicts, directives) = judge_all(&facts, &mut next.nodes, now_ms);
 
     if let Some(topology) = &topology {
-        next.nodes.cluster = clusters_seen(&memory.nodes.cluster, topology, &rows);
+        let seen = clusters_seen(&memory.nodes.cluster, topology, &rows);
+        if seen != *next.nodes.cluster {
+            next.nodes.cluster = seen.into();
+        }
     }
     if verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { blocker: ReturnBlocker::History, .. })) {
         next.history.asked_ms = None; // makes the next tick ask for the history
@@ -128,7 +133,17 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
     let (hooks_are_on, without_writer) = (facts.hooks_are_on(), facts.without_writer());
     let primaries = primaries(&facts);
-    Decision { verdicts, plan, memory: next, lease_state, unarmed, unmatched, hooks_are_on, without_writer, primaries }
+    Decision {
+        verdicts: verdicts.into(),
+        plan,
+        memory: next,
+        lease_state,
+        unarmed,
+        unmatched,
+        hooks_are_on,
+        without_writer,
+        primaries,
+    }
 }
 
 /// The rows that the hooks left of nodes that are fenced for the recovery.

@@ -38,6 +38,7 @@
 //! use stonith_core::orchestrator::{Addresses, Answer, Analysis, Backing, LeaderView, Recovery, RecoveryHistory};
 //! use stonith_core::orders::Orders;
 //! use stonith_core::policy::Policy;
+//! use stonith_core::shared::Shared;
 //! use stonith_core::table::{CheckType, Hostgroup, Pair, Row, RowKey, Status};
 //!
 //! let (writer, reader) = (Hostgroup(10), Hostgroup(20));
@@ -47,7 +48,7 @@
 //!     comment: "rack 7".to_owned(),
 //!     settings: Default::default(),
 //! };
-//! let rows = vec![row("node01", writer), row("node02", reader)];
+//! let rows: Shared<Vec<Row>> = vec![row("node01", writer), row("node02", reader)].into();
 //! let proxy = ProxyView {
 //!     runtime: rows.clone(),
 //!     memory: rows.clone(),
@@ -120,4 +121,5 @@ pub mod orders;
 pub mod plan;
 pub mod policy;
 pub mod role;
+pub mod shared;
 pub mod table;

@@ -11,6 +11,7 @@ use crate::evidence::{Evidence, EvidenceKind};
 use crate::node::Node;
 use crate::orchestrator::{Addresses, Downtime, HistoryProgress, Identity, ProxyHooks, Recovery};
 use crate::orders::Release;
+use crate::shared::Shared;
 use crate::table::Hostgroup;
 
 /// The most records that are kept. The oldest are dropped first. A served node needs at most two.
@@ -73,7 +74,7 @@ pub struct HistoryMemory {
     /// Nodes that an unreadable record names, and a description of the record, as of the last time.
     pub unreadable: BTreeMap<Node, String>,
     /// Superseding records of served nodes, by UID.
-    pub records: BTreeMap<String, Recovery>,
+    pub records: Shared<BTreeMap<String, Recovery>>,
     /// Per failed primary, the newest recovery that promoted nobody, in ns since 1970.
     pub promoted_nobody: BTreeMap<Node, u64>,
 }
@@ -85,14 +86,14 @@ pub struct NodeMemory {
     /// The last time that instances were asked for, in ms.
     pub instances_asked_ms: Option<u64>,
     /// Served nodes that Orchestrator knows or knew.
-    pub known: BTreeSet<Node>,
+    pub known: Shared<BTreeSet<Node>>,
     /// The servers that have several names.
-    pub identity: Identity,
+    pub identity: Shared<Identity>,
     /// The addresses of hosts that ProxySQL's rows or Orchestrator name.
     pub addresses: Addresses,
     /// The cluster in which each served node was last seen with others. A cluster is named by one of its nodes, and
     /// keeps the name while its members change.
-    pub cluster: BTreeMap<Node, Node>,
+    pub cluster: Shared<BTreeMap<Node, Node>>,
     /// Per node, the time in s of old evidence that the live view contradicted. It never fences by itself again.
     pub contradicted: BTreeMap<Node, i64>,
     /// The evidence that fences each node, until it is discharged.
@@ -159,7 +160,7 @@ pub struct KeptRow {
     /// The operator's part of the comment.
     pub comment: String,
     /// The other columns (weight, max_connections, ...), by name.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Shared<BTreeMap<String, String>>,
     /// When the row was reset or went; `None` while it is as kept here.
     pub gone: Option<Seen>,
 }
@@ -217,11 +218,23 @@ impl Memory {
     /// The part that has to outlive a crash of the host: all but the times of its boot clock, which change with each
     /// tick and mean nothing after a boot.
     pub fn without_times(&self) -> Self {
-        let mut lasting = self.clone();
-        (lasting.lease.started_ms, lasting.lease.last_tick_ms) = (0, 0);
-        lasting.hooks.viewed_s = None;
-        lasting.forget_times();
-        lasting
+        self.clone().with_times(&Self::default())
+    }
+
+    /// The times alone, with their boot.
+    pub fn times(&self) -> Self {
+        Self { boot_id: self.boot_id.clone(), ..Self::default() }.with_times(self)
+    }
+
+    /// The same memory with the times of another one.
+    pub fn with_times(mut self, of: &Self) -> Self {
+        let LeaseMemory { started_ms, last_tick_ms, asked_ms, held_ms, silent_ms, leader, .. } = of.lease.clone();
+        self.lease = LeaseMemory { started_ms, last_tick_ms, asked_ms, held_ms, silent_ms, leader, ..self.lease };
+        self.history.asked_ms = of.history.asked_ms;
+        (self.hooks.asked, self.hooks.viewed_s) = (of.hooks.asked.clone(), of.hooks.viewed_s);
+        self.nodes.instances_asked_ms = of.nodes.instances_asked_ms;
+        self.nodes.proofs.clone_from(&of.nodes.proofs);
+        self
     }
 
     fn forget_times(&mut self) {
@@ -243,6 +256,24 @@ mod tests {
         let memory = Memory::first_start("boot", 5_000);
         let LeaseMemory { started_ms, last_tick_ms, .. } = memory.lease;
         assert_eq!((memory.watching_since_s, started_ms, last_tick_ms), (None, 5_000, 5_000));
+    }
+
+    #[test]
+    fn a_memory_is_its_lasting_part_and_its_times() {
+        let mut memory = Memory::first_start("boot", 5_000);
+        memory.watching_since_s = Some(1);
+        memory.lease.armed = true;
+        (memory.lease.asked_ms, memory.lease.held_ms, memory.lease.silent_ms) = (Some(6), Some(7), Some(8));
+        memory.lease.leader = Some(SteadyLeader { name: "orc1".to_owned(), since_ms: 9 });
+        (memory.history.asked_ms, memory.nodes.instances_asked_ms) = (Some(10), Some(11));
+        (memory.hooks.asked, memory.hooks.viewed_s) = (Some(("orc1".to_owned(), 12)), Some(13));
+        let node: Node = "node01:3306".parse().unwrap();
+        memory.nodes.known.insert(node.clone());
+        memory.nodes.proofs.insert(node, FirstProof { role: crate::role::Role::Replica, at_ms: 14 });
+        let (lasting, times) = (memory.without_times(), memory.times());
+        assert_eq!(lasting.without_times(), lasting);
+        assert_eq!((lasting.lease.asked_ms, times.lease.armed, times.nodes.known.len()), (None, false, 0));
+        assert_eq!(lasting.with_times(&times), memory);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::node::Node;
 use crate::orchestrator::{Addresses, LeaderView};
 use crate::orders::{Orders, Release};
+use crate::shared::Shared;
 use crate::table::{Hostgroup, Layer, Pair, Row};
 
 /// The input of [`crate::decide::decide`] besides policy, memory and time.
@@ -24,11 +25,11 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyView {
     /// The rows in force, ghosts included (`runtime_mysql_servers`).
-    pub runtime: Vec<Row>,
+    pub runtime: Shared<Vec<Row>>,
     /// The rows that operators edit (`main.mysql_servers`).
-    pub memory: Vec<Row>,
+    pub memory: Shared<Vec<Row>>,
     /// The rows that a restart loads (`disk.mysql_servers`).
-    pub disk: Vec<Row>,
+    pub disk: Shared<Vec<Row>>,
     /// `runtime_mysql_replication_hostgroups`.
     pub pairs: Vec<Pair>,
     /// Hostgroups of group replication, Galera, Aurora and RDS blue/green, which are never touched.

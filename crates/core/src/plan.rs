@@ -404,7 +404,7 @@ mod tests {
     fn a_change_reads_as_layer_row_and_what_becomes_of_it() {
         let row = |status| {
             let key = RowKey { hostgroup: Hostgroup(20), hostname: "node02".into(), port: 3306 };
-            Row { key, status, comment: String::new(), settings: BTreeMap::new() }
+            Row { key, status, comment: String::new(), settings: Default::default() }
         };
         let (from, to) = (row(Status::Online), row(Status::OfflineSoft));
         let change = RowChange { layer: Layer::Runtime, change: Change::Replace { from: from.clone(), to } };

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod mysql;
 pub mod node_fence;
 pub mod orchestrator;
+pub mod pool;
 pub mod proxysql;
 pub mod report;
 #[cfg(feature = "demo")]

@@ -9,6 +9,7 @@ use stonith_core::condition::{Condition, Severity};
 use stonith_core::lease::LeaseState;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::in_brackets;
+use stonith_core::shared::Shared;
 use stonith_core::table::Layer;
 
 use crate::config::{Enforcement, Word};
@@ -54,7 +55,7 @@ pub struct Snapshot {
     /// The conditions that need attention.
     pub conditions: Vec<ConditionReport>,
     /// The nodes that have managed rows.
-    pub nodes: Vec<NodeReport>,
+    pub nodes: Shared<Vec<NodeReport>>,
     /// What was done at the nodes themselves.
     pub node_fences: Vec<NodeFenceReport>,
     /// The planned changes.
@@ -96,7 +97,7 @@ pub struct ConditionReport {
 }
 
 /// One node, its verdict, and the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct NodeReport {
     /// The node.
     pub node: Node,
@@ -169,7 +170,7 @@ pub struct FailureReport {
 }
 
 /// A row in runtime.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct RowReport {
     /// The row's hostgroup.
     pub hostgroup: u32,
@@ -180,7 +181,7 @@ pub struct RowReport {
 }
 
 /// A reason for a verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Reason {
     /// A stable name for programs.
     pub label: &'static str,
@@ -189,7 +190,7 @@ pub struct Reason {
 }
 
 /// One piece of evidence against a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct EvidenceReport {
     /// The kind of evidence.
     pub kind: String,

@@ -18,10 +18,9 @@ use crate::table::{CheckType, Hostgroup, Row, Status};
 /// The conditions of one tick before its apply.
 pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> Vec<Condition> {
     let managed = Managed::of(&observed.proxy, policy);
-    let served = in_force(&observed.proxy, |hostgroup| managed.contains(hostgroup));
     let mut found: Vec<Condition> = of_leader(&observed.leader).into_iter().collect();
-    found.extend(skipped(&observed.leader, &served));
-    let protection = unprotected(observed, decision, &managed, &served);
+    found.extend(skipped(observed, &managed));
+    let protection = unprotected(observed, decision, &managed);
     let is_protected = !matches!(protection, Some(Condition::NothingManaged | Condition::NothingProtected { .. }));
     found.extend(protection);
     if is_protected && managed.writers().next().is_none() {
@@ -54,8 +53,11 @@ pub fn conditions(observed: &Observed, decision: &Decision, policy: &Policy) -> 
 
 /// The nodes that have a runtime row, other than a ghost, in a hostgroup that `is_meant` accepts.
 pub fn in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> BTreeSet<Node> {
-    let rows = proxy.runtime.iter().filter(|row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup));
-    rows.filter_map(Row::node).collect()
+    rows_in_force(proxy, is_meant).filter_map(Row::node).collect()
+}
+
+fn rows_in_force(proxy: &ProxyView, is_meant: impl Fn(Hostgroup) -> bool) -> impl Iterator<Item = &Row> {
+    proxy.runtime.iter().filter(move |row| row.status != Status::OfflineHard && is_meant(row.key.hostgroup))
 }
 
 /// The writers of a hostgroup that has several, if nothing tells which one is the primary. Co-primaries that replicate
@@ -97,20 +99,17 @@ fn of_leader(leader: &LeaderView) -> Option<Condition> {
     }
 }
 
-fn skipped(leader: &LeaderView, served: &BTreeSet<Node>) -> Option<Condition> {
-    let LeaderView::Led(answer) = leader else { return None };
+fn skipped(observed: &Observed, managed: &Managed) -> Option<Condition> {
+    let LeaderView::Led(answer) = &observed.leader else { return None };
     let first = answer.skipped.first()?.what.clone();
+    let served = in_force(&observed.proxy, |hostgroup| managed.contains(hostgroup));
     let concerned = answer.skipped.iter().flat_map(|entry| &entry.nodes).filter(|node| served.contains(*node));
     Some(Condition::AnswerSkipped { count: answer.skipped.len(), first, nodes: NodeList::of(concerned) })
 }
 
-fn unprotected(
-    observed: &Observed,
-    decision: &Decision,
-    managed: &Managed,
-    served: &BTreeSet<Node>,
-) -> Option<Condition> {
-    if served.is_empty() {
+fn unprotected(observed: &Observed, decision: &Decision, managed: &Managed) -> Option<Condition> {
+    let is_managed = |hostgroup: Hostgroup| managed.contains(hostgroup);
+    if rows_in_force(&observed.proxy, is_managed).all(|row| row.node().is_none()) {
         return Some(Condition::NothingManaged);
     }
     // No answer has told yet which nodes Orchestrator knows.
@@ -120,13 +119,17 @@ fn unprotected(
     let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Ignore(HoldReason::NotKnown));
     let unknown = decision.verdicts.iter().filter(|(_, verdict)| is_unknown(verdict));
     let unknown: BTreeSet<Node> = unknown.map(|(node, _)| node.clone()).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let served = in_force(&observed.proxy, is_managed);
     if served.is_subset(&unknown) {
         let instances = match &observed.leader {
             LeaderView::Led(answer) => answer.instances.as_deref().unwrap_or_default(),
             _ => &[],
         };
         let listed = NodeList::of(instances.iter().map(|instance| &instance.node));
-        return Some(Condition::NothingProtected { served: NodeList::of(served), listed });
+        return Some(Condition::NothingProtected { served: NodeList::of(&served), listed });
     }
     // Hostgroups that take no writes may have servers that Orchestrator is not meant to know.
     let replicating = in_force(&observed.proxy, |hostgroup| managed.writer_beside(hostgroup).is_some());

@@ -73,8 +73,12 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
     let named = named.chain(answer.instances.iter().flatten().map(|i| &i.node));
     let records = answer.history.iter().flat_map(|history| &history.records);
     let named = named.chain(records.flat_map(|record| std::iter::once(&record.failed).chain(&record.successor)));
-    let (before, is_first_read) = (memory.nodes.known.len(), memory.history.progress == HistoryProgress::default());
-    memory.nodes.known.extend(named.filter(|node| rows.serves(node)).cloned());
+    let is_new = |node: &&Node| !memory.nodes.known.contains(*node) && rows.serves(node);
+    let new: Vec<Node> = named.filter(is_new).cloned().collect();
+    let (knows_more, is_first_read) = (!new.is_empty(), memory.history.progress == HistoryProgress::default());
+    if knows_more {
+        memory.nodes.known.extend(new);
+    }
     if answer.instances.is_some() {
         memory.nodes.instances_asked_ms = Some(now_ms);
     }
@@ -90,7 +94,7 @@ pub(crate) fn learn(memory: &mut Memory, answer: &Answer, rows: &ManagedRows<'_>
         learn_records(memory, &history.records);
     }
     // Records of a node that was not known yet were not kept. The whole history is read again.
-    if memory.nodes.known.len() > before && !is_first_read {
+    if knows_more && !is_first_read {
         memory.history.progress = HistoryProgress::default();
     }
     if let Some(instances) = &answer.instances {

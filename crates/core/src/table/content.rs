@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::shared::Shared;
 use crate::table::{Change, Hostgroup, Row, RowKey, Status};
 
 /// A table of ProxySQL, by its name and the width of its primary key.
@@ -112,10 +113,14 @@ impl Content {
     /// A record lacks a value or has too many, a column is missing or there twice, a number does not parse, or two
     /// records have the same row key.
     pub fn rows(&self) -> Result<Vec<Row>, Unreadable> {
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut settings_seen) = (BTreeSet::new(), BTreeSet::new());
         let mut rows = Vec::with_capacity(self.records.len());
         for record in self.records.values() {
-            let row = self.row(record)?;
+            let mut row = self.row(record)?;
+            match settings_seen.get(&row.settings) {
+                Some(same) => row.settings = Shared::clone(same),
+                None => drop(settings_seen.insert(row.settings.clone())),
+            }
             if !seen.insert(row.key.clone()) {
                 return Err(Unreadable::of(record)); // either of the two could be meant
             }
@@ -219,6 +224,16 @@ mod tests {
         assert_eq!(content(["3306", "3307"]).rows().unwrap().len(), 2);
         assert!(content(["3306", "3306"]).rows().is_err());
         assert!(content(["3306", "03306"]).rows().is_err());
+    }
+
+    #[test]
+    fn rows_with_the_same_settings_share_them() {
+        let columns = ["hostgroup_id", "hostname", "port", "status", "comment", "weight"];
+        let row = |(name, weight)| ["10", name, "3306", "ONLINE", "", weight];
+        let rows = servers(columns, [("a", "1"), ("b", "2"), ("c", "1")].map(row)).rows().unwrap();
+        let share = |a: &Row, b: &Row| std::sync::Arc::ptr_eq(a.settings.arc(), b.settings.arc());
+        assert!(share(&rows[0], &rows[2]) && !share(&rows[0], &rows[1]));
+        assert_eq!(rows[1].settings["weight"], "2");
     }
 
     /// So that another admin's LOAD in between finds nobody in service who must not be, and nobody missing.

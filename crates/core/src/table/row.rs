@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Hostgroup;
 use crate::node::{Host, Node};
+use crate::shared::Shared;
 
 /// A row's status. A text other than ProxySQL's four words has no way to become `Online` (I1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,8 +154,8 @@ pub struct Row {
     pub status: Status,
     /// The comment, byte for byte.
     pub comment: String,
-    /// The other columns (weight, max_connections, ...), by name.
-    pub settings: BTreeMap<String, String>,
+    /// The other columns (weight, max_connections, ...), by name. Most rows have the same.
+    pub settings: Shared<BTreeMap<String, String>>,
 }
 
 impl Row {

@@ -275,9 +275,9 @@ pub fn unfence(role: Role) -> Directives {
 /// What a tick would plan now.
 pub fn plan(world: &World, directives: &Directives) -> Plan {
     let view = ProxyView {
-        runtime: world.rows(Place::Runtime),
-        memory: world.rows(Place::Memory),
-        disk: world.rows(Place::Disk),
+        runtime: world.rows(Place::Runtime).into(),
+        memory: world.rows(Place::Memory).into(),
+        disk: world.rows(Place::Disk).into(),
         conn_used: world.used(),
         unfinished: world.unfinished(),
         released: world.released.clone(),

@@ -382,9 +382,9 @@ impl State {
     pub fn proxy_view(&self) -> ProxyView {
         let world = &self.proxy;
         ProxyView {
-            runtime: world.rows(Place::Runtime),
-            memory: world.rows(Place::Memory),
-            disk: world.rows(Place::Disk),
+            runtime: world.rows(Place::Runtime).into(),
+            memory: world.rows(Place::Memory).into(),
+            disk: world.rows(Place::Disk).into(),
             pairs: vec![pair()],
             conn_used: world.used(),
             unfinished: world.unfinished(),

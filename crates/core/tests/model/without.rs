@@ -169,7 +169,7 @@ pub fn decide_without(
         }
         Some(Rule::OldRecordsNeedLiveProof) => memory.watching_since_s = Some(0),
         Some(Rule::AGapEndsTheWatch) => drop(memory.watching_since_s.get_or_insert(0)),
-        Some(Rule::AMatchNeverMoves) => memory.nodes.identity = Identity::default(),
+        Some(Rule::AMatchNeverMoves) => *memory.nodes.identity = Identity::default(),
         Some(Rule::SharedLease) => observed.proxy.lease = None,
         Some(Rule::NoteOfReturns) => observed.proxy.returned.clear(),
         Some(Rule::LeaderlessHolds) if observed.leader == LeaderView::Leaderless => {

@@ -16,6 +16,7 @@ use stonith_core::orchestrator::{Analysis, LeaderView, Recovery};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::policy::Policy;
 use stonith_core::role::Role;
+use stonith_core::shared::Shared;
 use stonith_core::table::{Comment, Hostgroup, Layer, Row, Status, mark, unmarked};
 
 use crate::any::{self, comment, marker, named_row, node, observed, policy, role, rows};
@@ -25,13 +26,13 @@ const NOW_MS: u64 = 5_000_000;
 
 /// A proxy whose three layers are these.
 fn proxy(layers: [Vec<Row>; 3]) -> ProxyView {
-    let [runtime, memory, disk] = layers;
+    let [runtime, memory, disk] = layers.map(Shared::from);
     ProxyView { runtime, memory, disk, pairs: vec![world::pair(10, 20), world::pair(30, 40)], ..ProxyView::default() }
 }
 
 fn carried_out(plan: &Plan, proxy: &ProxyView) -> ProxyView {
     let layers = Layer::ALL;
-    let [runtime, memory, disk] = layers.map(|layer| plan.carry_out(proxy.layer(layer)));
+    let [runtime, memory, disk] = layers.map(|layer| Shared::from(plan.carry_out(proxy.layer(layer))));
     ProxyView { runtime, memory, disk, ..proxy.clone() }
 }
 
@@ -171,7 +172,7 @@ proptest! {
     ) {
         let mut other = observed.clone();
         for rows in [&mut other.proxy.runtime, &mut other.proxy.memory, &mut other.proxy.disk] {
-            *rows = shuffled(rows, &order);
+            *rows = shuffled(rows, &order).into();
         }
         other.proxy.pairs = shuffled(&other.proxy.pairs, &order);
         if let LeaderView::Led(answer) = &mut other.leader {

@@ -221,9 +221,9 @@ impl Proxy {
         self.world.now_ms = now_ms;
         ProxyView {
             lease: self.world.shared_lease(owner),
-            runtime: self.all_rows(Place::Runtime),
-            memory: self.all_rows(Place::Memory),
-            disk: self.all_rows(Place::Disk),
+            runtime: self.all_rows(Place::Runtime).into(),
+            memory: self.all_rows(Place::Memory).into(),
+            disk: self.all_rows(Place::Disk).into(),
             pairs: self.pairs(),
             conn_used: self.world.used(),
             unfinished: self.world.unfinished(),

@@ -12,6 +12,7 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{HistoryProgress, Identity, LeaderView, RecoveryHistory};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
+use stonith_core::shared::Shared;
 use tokio::time::Instant;
 
 use super::build::{BuildError, endpoints, looking_agent, orchestrator_settings, state_dir};
@@ -190,7 +191,7 @@ pub struct Examined {
     /// ProxySQL's tables; `None` if it could not be read.
     pub view: Option<ProxyView>,
     /// Which names are one server.
-    pub identity: Identity,
+    pub identity: Shared<Identity>,
     /// What was read besides; `None` if it could not be read.
     pub survey: Option<proxysql::Survey>,
 }
@@ -220,7 +221,7 @@ async fn examine(config: &Config, proxy: &ProxyConfig) -> Result<Examined, Build
     agent.close().await;
     let (view, identity) = match looked {
         Ok((observed, decision)) => (Some(observed.proxy), decision.memory.nodes.identity),
-        Err(_) => (None, Identity::default()),
+        Err(_) => (None, Shared::default()),
     };
     Ok(Examined { snapshot, policy, view, identity, survey })
 }

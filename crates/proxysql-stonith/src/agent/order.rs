@@ -27,6 +27,7 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::Identity;
 use stonith_core::orders::Order;
 use stonith_core::plan::Plan;
+use stonith_core::shared::Shared;
 use stonith_core::table::{Comment, Hostgroup, Layer, Row};
 use tokio::time::Instant;
 
@@ -223,7 +224,7 @@ struct Target<'c> {
     agent: Agent,
     state: StateDir,
     observed: Observed,
-    identity: Identity,
+    identity: Shared<Identity>,
     suspended: Suspended,
     remarks: Vec<String>,
 }

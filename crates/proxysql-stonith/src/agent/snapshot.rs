@@ -1,6 +1,6 @@
 //! Builds the [`Snapshot`] of a look or a tick. No other module builds one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::decide::{Decision, ReturnBlocker, Verdict};
@@ -9,15 +9,17 @@ use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
 use stonith_core::node_fence::{NodeFenceFailure, NodeFenceRecord};
-use stonith_core::observed::Observed;
+use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Identity, LeaderView};
 use stonith_core::plan::{PauseAction, Plan, RowChange};
 use stonith_core::policy::Policy;
+use stonith_core::shared::Shared;
 use stonith_core::table::{Hostgroup, Row, Status};
 
 use super::Agent;
 use crate::clock::Now;
 use crate::config::{Enforcement, Word};
+use crate::pool::Pool;
 use crate::snapshot::{
     ChangeReport, EvidenceReport, FailureReport, LeaderReport, NodeFenceReport, NodeReport, PlanReport, Reason,
     RowReport, Snapshot, WriterReport,
@@ -50,12 +52,14 @@ impl Snapshot {
         suspended: Suspended,
         conditions: &[Condition],
     ) -> Self {
-        Self::at(&Now::read(), agent, seen, suspended, conditions)
+        Self::at(&Now::read(), agent, &mut NodeReports::default(), seen, suspended, conditions)
     }
 
-    fn at(
+    /// The same at a moment. `reports` are those of the tick before.
+    pub fn at(
         now: &Now,
         agent: &Agent,
+        reports: &mut NodeReports,
         seen: Option<(&Observed, &Decision)>,
         suspended: Suspended,
         conditions: &[Condition],
@@ -86,24 +90,23 @@ impl Snapshot {
             suspended: suspended.reason,
             suspended_for_s: suspended.for_s,
             conditions: Vec::new(),
-            nodes: Vec::new(),
+            nodes: Shared::default(),
             node_fences: Vec::new(),
             plan: PlanReport { empty: true, ..PlanReport::default() },
         };
         if let Some((observed, decision)) = seen {
             let managed = Managed::of(&observed.proxy, policy);
-            let rows = ManagedRows::new(&observed.proxy, &managed, &decision.memory.nodes.identity);
             let writer = |hostgroup: Hostgroup| WriterReport {
                 hostgroup: hostgroup.0,
                 armed: memory.lease.armed && !decision.unarmed.contains_key(&hostgroup),
             };
             snapshot.writers = managed.writers().map(writer).collect();
-            let node = |(name, verdict)| node(observed, decision, policy, &rows, name, verdict);
-            snapshot.nodes = decision.verdicts.iter().map(node).collect();
+            snapshot.nodes = reports.of(observed, decision, policy);
             snapshot.plan = PlanReport::of(&decision.plan);
         }
         conditions.iter().for_each(|condition| snapshot.note(condition));
-        snapshot.name_instances(&memory.nodes.identity);
+        let texts = snapshot.conditions.iter_mut().map(|condition| &mut condition.text);
+        name_instances(texts, &memory.nodes.identity);
         snapshot
     }
 }
@@ -132,21 +135,69 @@ impl Snapshot {
         };
         self.node_fences = records.iter().map(report).collect();
     }
+}
 
-    /// Shows in every text the instances of rows that have another name.
-    fn name_instances(&mut self, identity: &Identity) {
-        if !identity.has_instances() {
-            return;
-        }
-        let reasons = self.nodes.iter_mut().flat_map(|node| {
-            let blockers = node.blockers.iter_mut().map(|blocker| &mut blocker.text);
-            blockers.chain(node.reason.iter_mut().map(|reason| &mut reason.text)).chain([&mut node.why])
-        });
-        let conditions = self.conditions.iter_mut().map(|condition| &mut condition.text);
-        for text in reasons.chain(conditions) {
-            *text = identity.with_instances(text);
-        }
+/// Shows in texts the instances of rows that have another name.
+fn name_instances<'t>(texts: impl Iterator<Item = &'t mut String>, identity: &Identity) {
+    if identity.has_instances() {
+        texts.for_each(|text| *text = identity.with_instances(text));
     }
+}
+
+/// The reports of the nodes. They are made again only if something changed from which they are made.
+#[derive(Debug, Default)]
+pub struct NodeReports {
+    made_from: Option<MadeFrom>,
+    nodes: Shared<Vec<NodeReport>>,
+}
+
+/// What the reports of one ProxySQL's nodes are made from, beside the policy.
+#[derive(Debug, PartialEq)]
+struct MadeFrom {
+    proxy: ProxyView,
+    verdicts: Shared<BTreeMap<Node, Verdict>>,
+    known: Shared<BTreeSet<Node>>,
+    identity: Shared<Identity>,
+}
+
+/// The verdicts and reports of all ProxySQLs that are alike.
+static VERDICTS: Pool<BTreeMap<Node, Verdict>> = Pool::new();
+static REPORTS: Pool<Vec<NodeReport>> = Pool::new();
+
+impl NodeReports {
+    fn of(&mut self, observed: &Observed, decision: &Decision, policy: &Policy) -> Shared<Vec<NodeReport>> {
+        let memory = &decision.memory.nodes;
+        let made_from = MadeFrom {
+            proxy: ProxyView { lease: None, ..observed.proxy.clone() }, // it changes with each tick
+            verdicts: decision.verdicts.clone(),
+            known: memory.known.clone(),
+            identity: memory.identity.clone(),
+        };
+        if self.made_from.as_ref() != Some(&made_from) {
+            self.nodes = REPORTS.shared(node_reports(observed, decision, policy).into());
+            self.made_from = Some(MadeFrom { verdicts: VERDICTS.shared(made_from.verdicts), ..made_from });
+        }
+        self.nodes.clone()
+    }
+}
+
+fn node_reports(observed: &Observed, decision: &Decision, policy: &Policy) -> Vec<NodeReport> {
+    let identity = &decision.memory.nodes.identity;
+    let managed = Managed::of(&observed.proxy, policy);
+    let managed = ManagedRows::new(&observed.proxy, &managed, identity);
+    let mut in_runtime: BTreeMap<Node, Vec<&Row>> = BTreeMap::new();
+    for (node, row) in observed.proxy.runtime.iter().filter_map(|row| Some((row.node()?, row))) {
+        in_runtime.entry(node).or_default().push(row);
+    }
+    let report = |(name, verdict)| {
+        let rows = in_runtime.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut report = node(observed, decision, policy, rows, managed.of(identity.server(name)), name, verdict);
+        let blockers = report.blockers.iter_mut().map(|blocker| &mut blocker.text);
+        let reasons = report.reason.iter_mut().map(|reason| &mut reason.text);
+        name_instances(blockers.chain(reasons).chain([&mut report.why]), identity);
+        report
+    };
+    decision.verdicts.iter().map(report).collect()
 }
 
 impl PlanReport {
@@ -171,12 +222,11 @@ fn node(
     observed: &Observed,
     decision: &Decision,
     policy: &Policy,
-    managed: &ManagedRows<'_>,
+    rows: &[&Row],
+    managed: Option<&ServerRows<'_>>,
     node: &Node,
     verdict: &Verdict,
 ) -> NodeReport {
-    let rows = observed.proxy.runtime.iter().filter(|row| row.node().as_ref() == Some(node));
-    let managed = managed.of(decision.memory.nodes.identity.server(node));
     let hostgroups = managed.map(ServerRows::hostgroups).into_iter().flatten().map(|hostgroup| hostgroup.0);
     let (level, role, reason): (Option<Level>, _, _) = match verdict {
         Verdict::Keep => (None, None, None),
@@ -201,7 +251,7 @@ fn node(
         instance: nodes.identity.instance_of(node).cloned(),
         matched,
         hostgroups: hostgroups.collect(),
-        rows: rows.map(row).collect(),
+        rows: rows.iter().map(|seen| row(seen)).collect(),
         verdict: verdict.label(),
         level: level.map(Word::word),
         role,

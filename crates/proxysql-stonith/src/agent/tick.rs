@@ -351,6 +351,7 @@ impl Agent {
 mod tests {
     use stonith_core::lease::LeaseState;
     use stonith_core::plan::Plan;
+    use stonith_core::shared::Shared;
 
     use super::*;
     use crate::agent::tests::unconnected;
@@ -359,7 +360,7 @@ mod tests {
     async fn what_is_asked_for_without_a_connection_says_so_and_nothing_of_a_deadline() {
         let mut agent = unconnected(Memory::default());
         let decision = Decision {
-            verdicts: [].into(),
+            verdicts: Shared::default(),
             plan: Plan { finish: true, ..Plan::default() },
             memory: Memory::default(),
             lease_state: LeaseState::Unarmed,

@@ -19,7 +19,7 @@ use stonith_core::plan::Plan;
 use stonith_core::policy::IsolationScope;
 use stonith_core::table::Layer;
 
-use super::snapshot::Suspended;
+use super::snapshot::{NodeReports, Suspended};
 use super::{Agent, AgentSettings, Kept, Tick, TickError};
 use crate::clock::Now;
 use crate::config::{Enforcement, Mode};
@@ -75,12 +75,13 @@ pub struct Watch {
     kept: Kept,
     /// The plan that was applied last, and until when the monitor may still undo it, ms of the boot clock.
     applied: Option<(Plan, u64)>,
+    reports: NodeReports,
 }
 
 impl Watch {
     /// Makes a watch of an agent and what it continues from.
     pub fn new(proxy: Node, agent: Agent, kept: Kept) -> Self {
-        Self { proxy, agent, kept, applied: None }
+        Self { proxy, agent, kept, applied: None, reports: NodeReports::default() }
     }
 
     /// Runs one tick and logs it.
@@ -117,7 +118,7 @@ impl Watch {
         };
         let history = node_fences(&self.kept.dir, kinds, &mut found);
         found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
-        let mut snapshot = Snapshot::of(&self.agent, seen, suspended, &found);
+        let mut snapshot = Snapshot::at(&Now::read(), &self.agent, &mut self.reports, seen, suspended, &found);
         snapshot.take_node_fences(&history.records);
         if self.agent.settings.observe_only && !snapshot.plan.empty {
             let observing = Condition::Observing(first_lines(&report::text::plan(&snapshot)));

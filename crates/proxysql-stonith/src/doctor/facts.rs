@@ -7,6 +7,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::ProxyView;
 use stonith_core::orchestrator::{Identity, Instance};
 use stonith_core::policy::{IsolationScope, Policy};
+use stonith_core::shared::Shared;
 use stonith_core::table::{Row, Status};
 
 use super::barrier::BarrierFacts;
@@ -73,7 +74,7 @@ pub struct ProxyFacts {
     /// Its tables; `None` if they could not be read.
     pub view: Option<ProxyView>,
     /// Which names are one server.
-    pub identity: Identity,
+    pub identity: Shared<Identity>,
     /// What was read besides; `None` if it could not be read.
     pub survey: Option<proxysql::Survey>,
     /// The words of another script that stand in the files which its scheduler starts, by the entry's id.
@@ -145,7 +146,7 @@ mod tests {
 
     pub fn row(hostgroup: u32, name: &str) -> Row {
         let key = RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.into(), port: 3306 };
-        Row { key, status: Status::Online, comment: String::new(), settings: BTreeMap::new() }
+        Row { key, status: Status::Online, comment: String::new(), settings: Shared::default() }
     }
 
     pub fn instance(name: &str, primary: Option<&str>) -> Instance {
@@ -197,7 +198,7 @@ mod tests {
             suspended: None,
             suspended_for_s: None,
             conditions: Vec::new(),
-            nodes: Vec::new(),
+            nodes: Shared::default(),
             node_fences: Vec::new(),
             plan: PlanReport { empty: true, ..PlanReport::default() },
         }
@@ -231,7 +232,7 @@ mod tests {
 
     /// A set-up in which no check finds more than a note.
     pub fn healthy() -> Facts {
-        let rows = vec![row(10, "node01"), row(20, "node02"), row(20, "node03")];
+        let rows = Shared::from(vec![row(10, "node01"), row(20, "node02"), row(20, "node03")]);
         let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: CheckType::ReadOnly };
         let view = ProxyView {
             runtime: rows.clone(),
@@ -266,7 +267,7 @@ mod tests {
             program,
             policy: Policy::default(),
             view: Some(view),
-            identity: Identity::default(),
+            identity: Shared::default(),
             survey: Some(survey()),
             traces: BTreeMap::new(),
             node_accounts: BTreeMap::new(),

@@ -117,7 +117,8 @@ mod tests {
         let aliases: BTreeMap<Node, Node> = aliases.iter().map(|(row, of)| (node(row), node(of))).collect();
         let address = |(host, last): &(&str, u8)| (host.parse().unwrap(), [[10, 0, 0, *last].into()].into());
         let addresses: Addresses = addresses.iter().map(address).collect();
-        proxy.identity.learn(instances, &proxy.nodes(), &aliases, &addresses);
+        let served = proxy.nodes();
+        proxy.identity.learn(instances, &served, &aliases, &addresses);
         proxy.policy.aliases = aliases;
         facts
     }

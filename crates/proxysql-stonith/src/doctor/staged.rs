@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_monitors_moves_ghosts_and_shunned_rows_are_no_edits() {
         let moved = |view: &mut ProxyView, _: &mut Survey| {
-            view.runtime = vec![row(20, "node01"), row(10, "node02"), row(20, "node02"), row(20, "node03")];
+            *view.runtime = vec![row(20, "node01"), row(10, "node02"), row(20, "node02"), row(20, "node03")];
             view.runtime[3].status = Status::Shunned;
             view.runtime.push(Row { status: Status::OfflineHard, ..row(10, "node01") });
         };

@@ -51,7 +51,8 @@ mod tests {
         let proxy = &mut facts.proxies[0];
         proxy.view.as_mut().unwrap().runtime.push(row(20, "10.0.0.3"));
         let aliases: BTreeMap<Node, Node> = [(node("10.0.0.3"), node("node03"))].into();
-        proxy.identity.learn(&instances, &proxy.nodes(), &aliases, &Addresses::default());
+        let served = proxy.nodes();
+        proxy.identity.learn(&instances, &served, &aliases, &Addresses::default());
         let [found] = &run(&facts)[..] else { panic!() };
         assert_eq!(found.what, "one server has rows under 2 names: 10.0.0.3:3306, node03:3306");
         let Some(Fix::Admin(fix)) = &found.fix else { panic!() };

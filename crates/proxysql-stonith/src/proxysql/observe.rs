@@ -9,6 +9,7 @@ use stonith_core::node::Node;
 use stonith_core::observed::{PauseSeen, ProxyView, SharedLease};
 use stonith_core::orders::Release;
 use stonith_core::policy::Policy;
+use stonith_core::shared::Shared;
 use stonith_core::table::{Comment, Record, Row, SERVERS, Status};
 
 use super::admin::{Admin, AdminError};
@@ -20,6 +21,7 @@ use super::error::ObserveError;
 use super::probe::Probed;
 use super::sql;
 use crate::loopback::{is_here, is_this_host};
+use crate::pool::Pool;
 
 fn not_understood(statement: &str) -> impl FnOnce(NotUnderstood) -> ObserveError {
     move |NotUnderstood(what)| ObserveError::NotUnderstood { statement: statement.to_owned(), what }
@@ -77,8 +79,12 @@ impl ReadStamp {
     /// SHUNNED comes and goes without a sign too, so it counts as ONLINE. The plan then fences all that may need it,
     /// and a plan that is not empty is made again from a new reading.
     pub fn of(self, mut view: ProxyView) -> SeenProxy {
-        for row in view.runtime.iter_mut().filter(|row| row.status == Status::Shunned) {
-            row.status = Status::Online;
+        let is_shunned = |row: &Row| row.status == Status::Shunned;
+        if view.runtime.iter().any(is_shunned) {
+            for row in view.runtime.iter_mut().filter(|row| is_shunned(row)) {
+                row.status = Status::Online;
+            }
+            view.runtime = ROWS.shared(view.runtime);
         }
         SeenProxy { view, reading: self }
     }
@@ -99,7 +105,7 @@ pub async fn observe(
     now_ms: u64,
 ) -> Result<SeenProxy, ObserveError> {
     let stamp = admin.query(sql::STAMP).await;
-    let mut shared = Shared::read(admin, owner).await?;
+    let mut shared = OwnTables::read(admin, owner).await?;
     let mut stamp = stamp?.records;
     if let Some(SeenProxy { mut view, reading }) = known
         && reading.stamp.as_ref().is_some_and(|(number, then)| *number == admin.number() && *then == stamp)
@@ -126,7 +132,7 @@ pub async fn observe(
         // A LOAD in between mixes the state before it with the state after it. Runtime from before and disk from after
         // look like an interrupted apply. So does a return whose note was not there yet when the notes were read.
         if loads(&after) != loads(&stamp) && reads < READS_MAX {
-            shared = Shared::read(admin, owner).await?;
+            shared = OwnTables::read(admin, owner).await?;
             (stamp, reads) = (after, reads + 1);
             continue;
         }
@@ -160,7 +166,7 @@ fn tells_all(stamp: &[Record]) -> bool {
 
 /// The agents' own tables in `main`. They are read before the tables and after the count of LOADs: a return's note is
 /// there before its LOAD, until disk has it.
-struct Shared {
+struct OwnTables {
     unfinished: bool,
     paused_note: bool,
     returned: BTreeSet<Node>,
@@ -168,7 +174,7 @@ struct Shared {
     released: BTreeMap<Node, Release>,
 }
 
-impl Shared {
+impl OwnTables {
     async fn read(admin: &mut Admin, owner: &str) -> Result<Self, ObserveError> {
         let names = first_column(&admin.query(sql::NAMES).await?);
         let mut left: BTreeSet<&str> = names.iter().map(String::as_str).collect();
@@ -239,7 +245,7 @@ fn is_itself(ifaces: &str, reached_at: &Node) -> impl Fn(&Node) -> bool {
 }
 
 /// Reads whether ProxySQL is paused. Only a member of a ProxySQL Cluster is asked, or one that agents paused.
-async fn pause(admin: &mut Admin, clustered: bool, shared: &Shared) -> Result<PauseSeen, ObserveError> {
+async fn pause(admin: &mut Admin, clustered: bool, shared: &OwnTables) -> Result<PauseSeen, ObserveError> {
     let mut seen = PauseSeen::default();
     if !clustered && !shared.paused_note {
         return Ok(seen);
@@ -280,9 +286,13 @@ async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, Observe
     }
 }
 
-async fn rows(admin: &mut Admin, statement: &str) -> Result<Vec<Row>, ObserveError> {
+/// The rows of all ProxySQLs. Most layers are equal to another, of the same ProxySQL or of others.
+static ROWS: Pool<Vec<Row>> = Pool::new();
+
+async fn rows(admin: &mut Admin, statement: &str) -> Result<Shared<Vec<Row>>, ObserveError> {
     let answer = admin.query(statement).await?;
-    Ok(content(SERVERS, answer).map_err(not_understood(statement))?.rows()?)
+    let rows = content(SERVERS, answer).map_err(not_understood(statement))?.rows()?;
+    Ok(ROWS.shared(rows.into()))
 }
 
 #[cfg(test)]
@@ -343,9 +353,9 @@ mod tests {
     #[test]
     fn a_shunned_row_is_kept_as_online_and_any_other_as_it_is() {
         for (seen, kept) in [("SHUNNED", "ONLINE"), ("ONLINE", "ONLINE"), ("OFFLINE_SOFT", "OFFLINE_SOFT")] {
-            let view = ProxyView { runtime: vec![row(seen, "")], ..ProxyView::default() };
+            let view = ProxyView { runtime: vec![row(seen, "")].into(), ..ProxyView::default() };
             let reading = ReadStamp { fresh: true, stamp: None, read_ms: 0 };
-            assert_eq!(reading.of(view).view.runtime, [row(kept, "")]);
+            assert_eq!(*reading.of(view).view.runtime, [row(kept, "")]);
         }
     }
 

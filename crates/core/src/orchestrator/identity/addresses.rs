@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::list::first_few;
 use crate::node::{Host, Node};
+use crate::shared::Shared;
 
 /// The largest number of names in one text.
 const NAMED_MAX: usize = 3;
@@ -19,7 +20,7 @@ const NAMED_MAX: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Addresses {
-    of: BTreeMap<Host, BTreeSet<IpAddr>>,
+    of: Shared<BTreeMap<Host, BTreeSet<IpAddr>>>,
 }
 
 impl Addresses {
@@ -57,7 +58,8 @@ impl Addresses {
 impl FromIterator<(Host, BTreeSet<IpAddr>)> for Addresses {
     /// A host without any address counts as unknown.
     fn from_iter<I: IntoIterator<Item = (Host, BTreeSet<IpAddr>)>>(hosts: I) -> Self {
-        Self { of: hosts.into_iter().filter(|(_, addresses)| !addresses.is_empty()).collect() }
+        let known: BTreeMap<_, _> = hosts.into_iter().filter(|(_, addresses)| !addresses.is_empty()).collect();
+        Self { of: known.into() }
     }
 }
 

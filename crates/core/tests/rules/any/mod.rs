@@ -15,6 +15,7 @@ use stonith_core::orchestrator::{
 use stonith_core::orders::Orders;
 use stonith_core::policy::{FenceOn, IsolationScope, Policy};
 use stonith_core::role::Role;
+use stonith_core::shared::Shared;
 use stonith_core::table::{Hostgroup, Marker, Row, RowKey, Status, mark};
 
 use crate::world::{self, WALL_S};
@@ -105,7 +106,7 @@ pub fn named_row() -> impl Strategy<Value = Row> {
         key,
         status,
         comment,
-        settings,
+        settings: settings.into(),
     })
 }
 
@@ -224,6 +225,7 @@ pub fn observed() -> impl Strategy<Value = Observed> {
         prop_oneof![4 => [likely_rows(), likely_rows(), likely_rows()].boxed(), 1 => [rows(), rows(), rows()].boxed()];
     (layers, leader(), addresses()).prop_map(|([runtime, memory, disk], leader, addresses)| {
         let pairs = vec![world::pair(10, 20), world::pair(30, 40)];
+        let [runtime, memory, disk] = [runtime, memory, disk].map(Shared::from);
         Observed {
             proxy: ProxyView { runtime, memory, disk, pairs, ..ProxyView::default() },
             leader,

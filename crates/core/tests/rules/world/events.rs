@@ -283,7 +283,7 @@ impl Lab {
     /// The one after it: its REPLACEs leave every other column at the default. LOAD and SAVE.
     pub fn hook_after(&mut self, old: &str, new: &str) -> &mut Self {
         let theirs = |hostgroup, name: &str, status| Row {
-            settings: [("weight".to_owned(), "1".to_owned())].into(),
+            settings: [("weight".to_owned(), "1".to_owned())].into_iter().collect(),
             ..row(hostgroup, name, status)
         };
         let replaced = [theirs(10, new, Status::Online), theirs(20, old, Status::OfflineSoft)];

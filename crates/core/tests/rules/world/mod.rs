@@ -20,6 +20,7 @@ use stonith_core::orchestrator::{
 use stonith_core::orders::Orders;
 use stonith_core::plan::{Directive, PauseAction};
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope, Policy};
+use stonith_core::shared::Shared;
 use stonith_core::table::{CheckType, Comment, Hostgroup, Layer, Pair, Row, RowKey, Status, is_at_defaults};
 
 #[allow(unused_imports, reason = "a trait that not every test file uses")]
@@ -45,7 +46,7 @@ pub fn row(hostgroup: u32, name: &str, status: Status) -> Row {
         key: RowKey { hostgroup: Hostgroup(hostgroup), hostname: name.into(), port: 3306 },
         status,
         comment: String::new(),
-        settings: BTreeMap::from([("weight".to_owned(), hostgroup.to_string())]),
+        settings: BTreeMap::from([("weight".to_owned(), hostgroup.to_string())]).into(),
     }
 }
 
@@ -165,12 +166,12 @@ impl Lab {
             uuid: String::new(),
             errant_gtid: String::new(),
         };
-        let rows = vec![
+        let rows = Shared::from(vec![
             row(10, "node01", Status::Online),
             row(20, "node01", Status::Online),
             row(20, "node02", Status::Online),
             row(20, "node03", Status::Online),
-        ];
+        ]);
         let proxy = ProxyView {
             runtime: rows.clone(),
             memory: rows.clone(),
@@ -376,9 +377,9 @@ impl Lab {
             let released = self.proxy.released.entry(node.clone()).or_default();
             *released = released.and(*release);
         }
-        self.proxy.runtime = plan.carry_out(&self.proxy.runtime);
-        self.proxy.memory = plan.carry_out(&self.proxy.memory);
-        self.proxy.disk = plan.carry_out(&self.proxy.disk);
+        self.proxy.runtime = plan.carry_out(&self.proxy.runtime).into();
+        self.proxy.memory = plan.carry_out(&self.proxy.memory).into();
+        self.proxy.disk = plan.carry_out(&self.proxy.disk).into();
         for node in &plan.sessions {
             self.proxy.conn_used.remove(node);
         }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 use stonith_core::decide::{HoldReason, ProofGap};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::{LeaseMemory, Memory};
-use stonith_core::observed::ProxyView;
+use stonith_core::observed::{ProxyView, SharedLease};
 use stonith_core::orchestrator::{Addresses, Answer, Backing, BlindCause, CameBackKind, EndpointAnswer, SilentCause};
 use stonith_core::orders::Orders;
 use stonith_core::role::Role;
@@ -27,7 +28,7 @@ fn now() -> Now {
 
 fn row(hostgroup: u32, host: &str, status: Status, comment: &str) -> Row {
     let key = RowKey { hostgroup: Hostgroup(hostgroup), hostname: host.into(), port: 3306 };
-    Row { key, status, comment: comment.to_owned(), settings: BTreeMap::new() }
+    Row { key, status, comment: comment.to_owned(), settings: Shared::default() }
 }
 
 fn node(name: &str) -> Node {
@@ -56,7 +57,7 @@ fn seen() -> (Observed, Decision) {
     ];
     let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: CheckType::parse("read_only") };
     let conn_used = [(node("node01"), 2)].into();
-    let proxy = ProxyView { runtime: runtime.clone(), pairs: vec![pair], conn_used, ..ProxyView::default() };
+    let proxy = ProxyView { runtime: runtime.clone().into(), pairs: vec![pair], conn_used, ..ProxyView::default() };
     let answer = Answer {
         leader: "orc1".to_owned(),
         asked_ms: NOW_MS - 1_000,
@@ -76,12 +77,12 @@ fn seen() -> (Observed, Decision) {
     let change = RowChange { layer: Layer::Runtime, change: Change::Replace { from: runtime[2].clone(), to: back } };
     let plan = Plan { changes: vec![change], sessions: [node("node01")].into(), finish: true, ..Plan::default() };
     let decision = Decision {
-        verdicts: [
+        verdicts: BTreeMap::from([
             (node("node01"), fence),
             (node("node02"), Verdict::Keep),
             (node("node03"), unfence),
             (node("node04"), Verdict::Hold(HoldReason::UnknownStatus("DRAINING".to_owned()))),
-        ]
+        ])
         .into(),
         plan,
         memory: leased(1_000),
@@ -114,7 +115,14 @@ fn rich() -> Snapshot {
             nodes: stonith_core::condition::NodeList::of(&held),
         },
     ];
-    let mut snapshot = Snapshot::at(&now(), &agent, Some((&observed, &decision)), suspended(), &conditions);
+    let mut snapshot = Snapshot::at(
+        &now(),
+        &agent,
+        &mut NodeReports::default(),
+        Some((&observed, &decision)),
+        suspended(),
+        &conditions,
+    );
     snapshot.take_node_fences(&[(node("node01"), at_the_node())].into());
     snapshot
 }
@@ -180,7 +188,14 @@ fn every_field_of_the_json_is_documented_and_no_other() {
 #[test]
 fn a_proxysql_that_was_not_read_has_the_agents_lease_and_no_nodes() {
     let unread = [Condition::ProxyUnread("not there".to_owned())];
-    let snapshot = Snapshot::at(&now(), &unconnected(leased(4_000)), None, Suspended::default(), &unread);
+    let snapshot = Snapshot::at(
+        &now(),
+        &unconnected(leased(4_000)),
+        &mut NodeReports::default(),
+        None,
+        Suspended::default(),
+        &unread,
+    );
     assert_eq!((snapshot.reached, snapshot.lease_state, snapshot.worst), (false, None, Severity::Failure));
     assert_eq!((snapshot.armed, snapshot.lease_age_ms, snapshot.lease_left_ms), (true, Some(4_000), Some(6_000)));
     assert!(snapshot.nodes.is_empty() && snapshot.plan.empty);
@@ -217,4 +232,28 @@ fn the_text_has_each_node_with_its_verdict_and_what_would_let_it_back() {
         assert!(plan.contains(line), "{line:?} in\n{plan}");
     }
     assert!(!plan.contains("node02:3306: keep"), "{plan}");
+}
+
+#[test]
+fn the_reports_of_nodes_are_made_again_if_what_they_show_changed_and_only_then() {
+    let (mut observed, mut decision) = seen();
+    let (policy, mut reports) = (Policy::default(), NodeReports::default());
+    let mut last = reports.of(&observed, &decision, &policy);
+    observed.proxy.lease =
+        Some(SharedLease { owner: "agent".to_owned(), ours: true, left_ms: 9_000, unwanted_ms: 1_000 });
+    assert!(Arc::ptr_eq(last.arc(), reports.of(&observed, &decision, &policy).arc()));
+    let changes: [fn(&mut Observed, &mut Decision); 5] = [
+        |observed, _| drop(observed.proxy.conn_used.insert(node("node01"), 3)),
+        |observed, _| observed.proxy.runtime[1].comment = "rack 9".to_owned(),
+        |observed, _| observed.proxy.disk.push(row(30, "node02", Status::Online, "")),
+        |_, decision| drop(decision.verdicts.insert(node("node03"), Verdict::Keep)),
+        |_, decision| drop(decision.memory.nodes.known.insert(node("node02"))),
+    ];
+    for (nth, change) in changes.into_iter().enumerate() {
+        change(&mut observed, &mut decision);
+        let now = reports.of(&observed, &decision, &policy);
+        assert_ne!(now, last, "change {nth}");
+        assert_eq!(now, NodeReports::default().of(&observed, &decision, &policy), "change {nth}");
+        last = now;
+    }
 }

@@ -127,9 +127,9 @@ fn servers(answer: Answer, pairs: Vec<Pair>) -> bool {
     let mut again = content.with_rows(&rows).rows().unwrap();
     let pairs = if pairs.is_empty() { vec![pair()] } else { pairs };
     of_proxy(ProxyView {
-        runtime: rows.clone(),
-        memory: rows.clone(),
-        disk: rows.clone(),
+        runtime: rows.clone().into(),
+        memory: rows.clone().into(),
+        disk: rows.clone().into(),
         pairs,
         ..ProxyView::default()
     });

@@ -10,6 +10,7 @@ use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Addresses, Answer, Backing, LeaderView, RecoveryHistory};
 use stonith_core::orders::Orders;
 use stonith_core::policy::Policy;
+use stonith_core::shared::Shared;
 use stonith_core::table::{CheckType, Hostgroup, Layer, Pair, Row, RowKey, Status};
 
 use super::orchestrator::{DOWNTIMED, HISTORY, INSTANCES};
@@ -38,8 +39,8 @@ fn row(hostgroup: u32, hostname: &str, marked: bool) -> Row {
 
 /// node01 is fenced since node03 took over, node02 is the other replica.
 fn proxy() -> ProxyView {
-    let rows =
-        vec![row(10, "node01", true), row(20, "node01", true), row(10, "node03", false), row(20, "node02", false)];
+    let rows = [row(10, "node01", true), row(20, "node01", true), row(10, "node03", false), row(20, "node02", false)];
+    let rows = Shared::from(rows.to_vec());
     let pair = Pair { writer: Hostgroup(10), reader: Hostgroup(20), check_type: CheckType::ReadOnly };
     ProxyView { runtime: rows.clone(), memory: rows.clone(), disk: rows, pairs: vec![pair], ..ProxyView::default() }
 }

@@ -62,7 +62,7 @@ fn node(name: &str) -> Node {
 pub fn state_seeds() -> Vec<Vec<u8>> {
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
-    memory.nodes.known = ["node01", "node02", "node03"].map(node).into();
+    memory.nodes.known = ["node01", "node02", "node03"].map(node).into_iter().collect();
     memory.lease.armed = true;
     memory.lease.asked_ms = Some(NOW_MS - 1_000);
     memory.lease.held_ms = Some(NOW_MS - 900);
@@ -93,7 +93,7 @@ pub fn state_seeds() -> Vec<Vec<u8>> {
         fact(EvidenceKind::Manual, ""),
     ];
     memory.nodes.evidence = [(node("node01"), facts.into())].into();
-    memory.history.records = [(record.uid.clone(), record)].into();
+    memory.history.records = [(record.uid.clone(), record)].into_iter().collect();
     memory.history.promoted_nobody = [(node("node02"), 5)].into();
     memory.nodes.released = [(node("node01"), Release { recovery_ns: 1, downtime_s: 2, ordered_s: 3 })].into();
     memory.nodes.proofs = [(node("node01"), FirstProof { role: Role::Replica, at_ms: NOW_MS - 3_000 })].into();
@@ -174,7 +174,7 @@ pub fn orders(bytes: &[u8]) -> bool {
     assert_eq!(standing.suspension.as_ref().map(|s| s.reason.clone()), standing.orders.suspended);
     let mut memory = Memory::first_start("boot", NOW_MS - 60_000);
     memory.watching_since_s = Some(DATE_S - 3_600);
-    memory.nodes.known = ["node01", "node02", "node03"].map(node).into();
+    memory.nodes.known = ["node01", "node02", "node03"].map(node).into_iter().collect();
     of_kept(&memory, standing.orders.clone());
     let is_newer = standing.problem.as_ref().is_some_and(|problem| !problem.is_corrupt());
     match dir().suspend("at once", "me", Duration::from_secs(60), &now()) {
