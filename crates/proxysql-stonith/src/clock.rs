@@ -1,5 +1,6 @@
 //! The clocks: milliseconds since boot, which nobody can set back, and the wall clock for times that outlive a boot.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -10,12 +11,17 @@ pub fn boot_ms() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// The id of this boot.
+/// The id of this boot. No process outlives a boot, so it is read once.
 ///
 /// # Errors
 /// `/proc` is not mounted. Times of different boots cannot be told apart then, so isolation must stay unarmed.
 pub fn boot_id() -> std::io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    static READ: OnceLock<String> = OnceLock::new();
+    if let Some(id) = READ.get() {
+        return Ok(id.clone());
+    }
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(READ.get_or_init(|| id.trim().to_owned()).clone())
 }
 
 /// Seconds since 1970 by the host's clock, which may be wrong.

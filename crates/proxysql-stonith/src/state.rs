@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! state-<host>_<port>.json    must survive a crash of the host; synced when it changes, under the agent's lock
-//! tick-<host>_<port>.json     the same with this boot's times and the logged errors; each tick, never synced
+//! tick-<host>_<port>.json     this boot's times and the logged errors; each tick, never synced
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
 //! node-fence-<host>_<port>.json   which nodes were made read-only, when, and what went wrong; synced when it changes
 //! lock-<host>_<port>          held by the agent while it works; contains its name in ProxySQL, and when it was taken
 //! ```
 //!
-//! A quiet tick therefore costs no sync. The tick's file counts only if it equals the state apart from the times.
+//! A quiet tick therefore costs no sync. The tick's file counts only beside the state that it belongs to.
 //! Losing any file is safe: a lost state is unarmed, lost orders are no orders.
 //!
 //! **Invariant:** a file is whole or absent, never half written. A file from a newer version is never overwritten.
@@ -18,6 +18,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 
@@ -75,8 +76,8 @@ pub enum Loaded {
     Untouchable(StateError),
 }
 
-/// A state with the bytes that it was read from.
-type Read = (Box<State>, Vec<u8>);
+/// A file's content, with the bytes that it was read from.
+type Read = (StateIn, Vec<u8>);
 
 /// The files of one ProxySQL in the state directory.
 #[derive(Debug)]
@@ -84,12 +85,30 @@ pub struct StateDir {
     dir: PathBuf,
     proxy: Node,
     stem: String,
-    /// The bytes on disk of the state and of the tick, so that only changes are written.
-    on_disk: [Option<Vec<u8>>; 2],
+    /// The state on disk, so that only changes are written.
+    lasting: Option<Lasting>,
+    /// The tick's file on disk.
+    tick: Option<Vec<u8>>,
     /// Whether the state file must not be overwritten.
     untouchable: bool,
     /// The suffix of files while they are written.
     beside: &'static str,
+}
+
+/// The state on disk.
+#[derive(Debug)]
+struct Lasting {
+    memory: Memory,
+    /// The digest of its file, which the tick's file names.
+    digest: String,
+    bytes: usize,
+}
+
+impl Lasting {
+    fn of(memory: Memory, file: &[u8]) -> Self {
+        let digest = Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { memory, digest, bytes: file.len() }
+    }
 }
 
 /// The fields that every version of the file has.
@@ -104,6 +123,9 @@ struct StateOut<'s> {
     version: u32,
     proxy: &'s Node,
     memory: &'s Memory,
+    /// The digest of the state's file, in the tick's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'s LogOnce>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +135,8 @@ struct StateOut<'s> {
 #[derive(Deserialize)]
 struct StateIn {
     memory: Memory,
+    #[serde(default)]
+    state: Option<String>,
     #[serde(default)]
     errors: LogOnce,
     #[serde(default)]
@@ -131,7 +155,8 @@ impl StateDir {
             dir: dir.to_owned(),
             proxy: proxy.clone(),
             stem: stem(proxy),
-            on_disk: [None, None],
+            lasting: None,
+            tick: None,
             untouchable: false,
             beside: durable_file::BESIDE,
         }
@@ -204,7 +229,7 @@ impl StateDir {
     /// # Errors
     /// The directory can't be written, or the disk is full.
     pub fn try_out(&self) -> Result<(), StateError> {
-        let bytes = self.on_disk[0].as_ref().map_or(0, Vec::len).max(4096);
+        let bytes = self.lasting.as_ref().map_or(0, |lasting| lasting.bytes).max(4096);
         durable_file::try_out(&self.state_path(), self.beside, bytes)
     }
 
@@ -224,8 +249,9 @@ impl StateDir {
         match self.read(&self.state_path()) {
             Ok(None) => Loaded::Fresh,
             Ok(Some((lasting, bytes))) => {
-                let (state, tick) = self.with_times(lasting);
-                self.on_disk = [Some(bytes), tick];
+                let lasting = Lasting::of(lasting.memory, &bytes);
+                let (state, tick) = self.with_times(&lasting);
+                (self.lasting, self.tick) = (Some(lasting), tick);
                 Loaded::Kept(state)
             }
             Err(reason) if reason.is_corrupt() => {
@@ -243,14 +269,20 @@ impl StateDir {
     /// # Errors
     /// The file can't be read or is corrupt.
     pub fn peek(&self) -> Result<Option<Box<State>>, StateError> {
-        Ok(self.read(&self.state_path())?.map(|(lasting, _)| self.with_times(lasting).0))
+        let read = self.read(&self.state_path())?;
+        Ok(read.map(|(lasting, bytes)| self.with_times(&Lasting::of(lasting.memory, &bytes)).0))
     }
 
-    /// The tick's file, if it equals the state apart from the times; else the state, because one write was lost.
-    fn with_times(&self, lasting: Box<State>) -> (Box<State>, Option<Vec<u8>>) {
+    /// The state with what the tick's file has, if that belongs to it. If not, one write was lost.
+    fn with_times(&self, lasting: &Lasting) -> (Box<State>, Option<Vec<u8>>) {
+        let mut state = Box::new(State { memory: lasting.memory.clone(), ..State::default() });
         match self.read(&self.tick_path()) {
-            Ok(Some((tick, bytes))) if tick.memory.without_times() == lasting.memory => (tick, Some(bytes)),
-            _ => (lasting, None),
+            Ok(Some((tick, bytes))) if tick.state.as_ref() == Some(&lasting.digest) => {
+                state.memory = state.memory.with_times(&tick.memory);
+                (state.errors, state.mode) = (tick.errors, tick.mode);
+                (state, Some(bytes))
+            }
+            _ => (state, None),
         }
     }
 
@@ -263,31 +295,45 @@ impl StateDir {
         if self.untouchable {
             return Err(StateError::LeftAlone { path });
         }
-        let lasting = state.memory.without_times();
-        let out = |memory, errors, mode| StateOut { version: VERSION, proxy: &self.proxy, memory, errors, mode };
-        let lasting = to_json(&out(&lasting, None, None), &path)?;
-        let tick = to_json(&out(&state.memory, Some(&state.errors), state.mode), &path)?;
-        if tick.len() as u64 > STATE_MAX_BYTES {
-            return Err(StateError::TooLarge { path, most: STATE_MAX_BYTES });
-        }
-        let [lasting_changed, tick_changed] =
-            [(&lasting, 0), (&tick, 1)].map(|(bytes, at)| self.on_disk[at].as_ref() != Some(bytes));
-        if lasting_changed {
-            durable_file::write(&path, self.beside, &lasting)?;
-            self.on_disk[0] = Some(lasting);
-        }
-        if tick_changed {
+        let memory = state.memory.without_times();
+        let lasting = match self.lasting.take().filter(|lasting| lasting.memory == memory) {
+            Some(same) => same,
+            None => self.write_lasting(memory, &path)?,
+        };
+        let out = StateOut {
+            memory: &state.memory.times(),
+            state: Some(&lasting.digest),
+            errors: Some(&state.errors),
+            mode: state.mode,
+            ..self.out(&state.memory)
+        };
+        let tick = to_json(&out, &path)?;
+        self.lasting = Some(lasting);
+        let changed = self.tick.as_ref() != Some(&tick); // the tick's file names the state's digest
+        if changed {
             durable_file::write_unsynced(&self.tick_path(), self.beside, &tick)?;
-            self.on_disk[1] = Some(tick);
+            self.tick = Some(tick);
         }
-        Ok(lasting_changed || tick_changed)
+        Ok(changed)
+    }
+
+    fn write_lasting(&self, memory: Memory, path: &Path) -> Result<Lasting, StateError> {
+        let file = to_json(&self.out(&memory), path)?;
+        if file.len() as u64 > STATE_MAX_BYTES {
+            return Err(StateError::TooLarge { path: path.to_owned(), most: STATE_MAX_BYTES });
+        }
+        durable_file::write(path, self.beside, &file)?;
+        Ok(Lasting::of(memory, &file))
+    }
+
+    fn out<'s>(&'s self, memory: &'s Memory) -> StateOut<'s> {
+        StateOut { version: VERSION, proxy: &self.proxy, memory, state: None, errors: None, mode: None }
     }
 
     fn read(&self, path: &Path) -> Result<Option<Read>, StateError> {
         let Some(bytes) = durable_file::read(path, STATE_MAX_BYTES)? else { return Ok(None) };
         self.check_head(path, &bytes)?;
-        let StateIn { memory, errors, mode } = from_json(&bytes, path)?;
-        Ok(Some((Box::new(State { memory, errors, mode }), bytes)))
+        Ok(Some((from_json(&bytes, path)?, bytes)))
     }
 
     /// Checks the version before all else: a file of a newer version may look corrupt.

@@ -104,12 +104,15 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StateError> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     // `create_new` does not follow a link that another user planted.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let new = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = match new() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            new()?
+        }
+        done => done?,
+    };
     super::give_to_owner_of(path.parent().unwrap_or(Path::new(".")), &file);
     Ok(file)
 }
