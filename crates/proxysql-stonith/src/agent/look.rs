@@ -107,7 +107,8 @@ async fn past_of(agent: &mut Agent, until: Instant) -> Result<Past, TickError> {
         records.extend(history.into_iter().flat_map(|h| &h.records).map(|record| (record.uid.clone(), record.clone())));
         if is_whole || Instant::now() >= until {
             // The memory knows of recoveries that were confirmed although their record says that they failed.
-            records.extend(decision.memory.history.records.clone());
+            let remembered = decision.memory.history.records.iter();
+            records.extend(remembered.map(|(uid, record)| (uid.clone(), record.clone())));
             let served = served(&observed.proxy, &decision.plan.managed);
             let fences = past_fences(records.values(), &decision.memory.nodes.identity, &served);
             return Ok(Past { fences, is_whole });
