@@ -42,7 +42,7 @@ const LABELS: [&str; 29] = [
 
 /// The conditions that no look finds: they are of an apply, of an agent's state, or of an order that `status` shows.
 #[cfg(test)]
-const NOT_OF_A_LOOK: [&str; 17] = [
+const NOT_OF_A_LOOK: [&str; 18] = [
     "suspended",
     "observing",
     "state-unkept",
@@ -59,6 +59,7 @@ const NOT_OF_A_LOOK: [&str; 17] = [
     "node-fence-failed",
     "node-fence-unready",
     "node-fence-undone",
+    "node-fence-sessions-left",
     "node-fence-needs-daemon",
 ];
 

@@ -167,14 +167,14 @@ mod tests {
         );
         assert!(lines[11].starts_with("ok: endpoints, ") && !lines[11].contains(", names"), "{text}");
         assert_eq!(lines[12], "not seen, so not checked: names");
-        assert!(text.ends_with("23 checks: 1 error, 1 warning, 1 note; nothing was changed\n"), "{text}");
+        assert!(text.ends_with("24 checks: 1 error, 1 warning, 1 note; nothing was changed\n"), "{text}");
     }
 
     #[test]
     fn the_json_has_the_counts_and_each_finding_with_its_check() {
         let json: serde_json::Value = serde_json::from_str(&json(&three())).unwrap();
         assert_eq!((json["schema"].as_u64(), json["worst"].as_str()), (Some(1), Some("error")));
-        assert_eq!((json["errors"].as_u64(), json["checks"].as_array().map(Vec::len)), (Some(1), Some(23)));
+        assert_eq!((json["errors"].as_u64(), json["checks"].as_array().map(Vec::len)), (Some(1), Some(24)));
         let seen = json["checks"].as_array().unwrap().iter().filter(|check| check["seen"] == true).count();
         assert_eq!(seen, 22);
         let first = &json["findings"][0];
