@@ -176,7 +176,7 @@ mod tests {
         assert_eq!((json["schema"].as_u64(), json["worst"].as_str()), (Some(1), Some("error")));
         assert_eq!((json["errors"].as_u64(), json["checks"].as_array().map(Vec::len)), (Some(1), Some(24)));
         let seen = json["checks"].as_array().unwrap().iter().filter(|check| check["seen"] == true).count();
-        assert_eq!(seen, 22);
+        assert_eq!(seen, 23);
         let first = &json["findings"][0];
         assert_eq!((first["check"].as_str(), first["label"].as_str()), (Some("backstop"), Some("no-backstop")));
         assert_eq!((first["fix"]["where"].as_str(), first["fix"]["do"].as_str()), (Some("shell"), Some("do it")));
