@@ -51,10 +51,7 @@ impl fmt::Display for Condition {
             Self::Suspended(reason) => write!(f, "suspended; nothing is fenced or let back: {reason}"),
             Self::Held { why, nodes } => held(f, why, nodes),
             Self::HeldMore(count) => write!(f, "{count} more nodes are held; `status` lists them"),
-            Self::ErrantTransactions { set, nodes } => write!(
-                f,
-                "{nodes} returned with transactions that the primary lacks ({set}): merge them or rebuild the replica"
-            ),
+            Self::ErrantTransactions { set, nodes } => write!(f, "{nodes} {ERRANT} ({set}): {ERRANT_FIX}"),
             Self::Observing(plan) => write!(f, "mode = \"observe\", so nothing is changed. The plan is:\n{plan}"),
             Self::ApplierBusy(owner) => {
                 write!(f, "another applier ({owner}) works on this ProxySQL, and the work is left to it")
@@ -63,9 +60,7 @@ impl fmt::Display for Condition {
             Self::ReturnPutOff => write!(f, "the server tables keep changing, so the return of a node is put off"),
             Self::SessionsLeft(nodes) => write!(f, "connections to {nodes} {SESSIONS_LEFT}"),
             Self::ClientsLeft(count) => write!(f, "{count} client sessions are left, though ProxySQL is paused"),
-            Self::NotAsPlanned(rows) => {
-                write!(f, "runtime does not show what was loaded; the next tick looks again: {rows}")
-            }
+            Self::NotAsPlanned(rows) => write!(f, "{NOT_AS_PLANNED}: {rows}"),
             Self::DiskRefused(why) => write!(f, "{DISK_REFUSED}: {why}"),
             Self::NodeFenceFailed { .. }
             | Self::NodeFenceUnready { .. }
@@ -85,6 +80,12 @@ fn of_node_fence(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Resu
         _ => f.write_str(NODE_FENCE_NEEDS_DAEMON),
     }
 }
+
+const ERRANT: &str = "returned with transactions that the primary lacks";
+
+const ERRANT_FIX: &str = "merge them or rebuild the replica";
+
+const NOT_AS_PLANNED: &str = "runtime does not show what was loaded; the next tick looks again";
 
 const LEADERLESS: &str = "Orchestrator's nodes report no leader, so none can promote; nothing is changed";
 
