@@ -41,16 +41,16 @@ impl<'a> Facts<'a> {
         self.newest.promoting(node).is_some_and(|record| !is_from_before(record, barrier))
     }
 
-    /// Whether the recovery that a barrier was for may still promote another node, or did.
+    /// Whether the recovery that a barrier was for may still promote another node. Once it has, its record decides.
     pub fn recovery_goes_on(&self, node: &Node, barrier: &Evidence) -> bool {
-        self.barrier(node).is_some() || (!self.recovery_promoted_nobody(node, barrier) && !self.is_long_ago(barrier))
+        let has_ended = self.is_answered(node, barrier) || self.recovery_promoted_nobody(node, barrier);
+        self.barrier(node).is_some() || (!has_ended && !self.is_long_ago(barrier))
     }
 
     /// `Ok` if a node that is proven to be the primary may go back after a barrier. The recovery has ended without a
     /// successor, or nothing is known of it for long, and no other node of the cluster may take writes.
     pub fn barrier_is_over(&self, node: &Node, barrier: &Evidence) -> Result<(), ReturnBlocker> {
-        let is_answered = self.superseding(node).is_some_and(|record| !is_from_before(record, barrier));
-        if is_answered || self.is_left_over(node, barrier) {
+        if self.is_answered(node, barrier) || self.is_left_over(node, barrier) {
             return Ok(()); // the record's own proof decides
         }
         if !self.recovery_promoted_nobody(node, barrier) && !self.is_long_ago(barrier) {
@@ -60,6 +60,11 @@ impl<'a> Facts<'a> {
             Some(other) => Err(ReturnBlocker::Proof(vec![ProofGap::StandsAlone(other.node.clone())])),
             None => Ok(()),
         }
+    }
+
+    /// Whether a record of the recovery that a barrier was for, or of a later one, supersedes the node.
+    fn is_answered(&self, node: &Node, barrier: &Evidence) -> bool {
+        self.superseding(node).is_some_and(|record| !is_from_before(record, barrier))
     }
 
     fn recovery_promoted_nobody(&self, node: &Node, barrier: &Evidence) -> bool {

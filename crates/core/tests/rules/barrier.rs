@@ -122,6 +122,27 @@ fn no_gap_opens_when_the_leader_dies_and_the_next_one_has_no_mark_of_its_own() {
     assert_eq!(lab.next().kinds("node01")[0], Superseded);
 }
 
+/// Seconds after a failover behind a barrier somebody switches back by hand, while the agent is stopped.
+#[test]
+fn a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_again_unwatched() {
+    let mut lab = marked();
+    lab.barrier_promotes("node01", "node02").downtime("node01", "lost-in-recovery").run_s(3);
+    assert_eq!(lab.fenced(), ["node01"]);
+    let hostgroups = [10, 20];
+    for hostgroup in hostgroups {
+        lab.edit(hostgroup, "node01", |row| (row.status, row.comment) = (Status::Online, String::new()));
+    }
+    lab.server("node01").read_only = false;
+    (lab.server("node01").primary, lab.server("node01").replicating) = (None, false);
+    lab.follows("node02", "node01").follows("node03", "node01").downtime_ends("node01").primary = node("node01");
+    lab.server("node02").read_only = true;
+    lab.agent_restarts(20);
+    for _ in 0..50 {
+        assert_eq!(lab.next().kinds("node01"), []);
+    }
+    assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
+}
+
 /// Nobody ever hears how the recovery ended, and a replica that Orchestrator did not move follows the old primary.
 #[test]
 fn an_old_primary_with_a_replica_stays_out_beside_a_node_that_takes_writes() {
