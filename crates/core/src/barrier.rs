@@ -206,6 +206,16 @@ impl Barrier {
         self.published_ms.get_or_insert(at_ms);
     }
 
+    /// When a ProxySQL is out by itself whose agent said at `now_ms` that its lease puts it out in `out_in_ms` from then.
+    /// `within_ms` is the time after the publication by which a marked node is out anyway.
+    ///
+    /// An agent that hears the leader and cannot fence, or hears what holds its isolation back, says a later time each
+    /// time that it is asked. So nobody takes its lease for over.
+    pub fn by_lease(&self, within_ms: u64, out_in_ms: u64, now_ms: u64) -> SelfFence {
+        let published_ms = self.published_ms.unwrap_or(now_ms);
+        SelfFence::After(within_ms.max(now_ms.saturating_sub(published_ms).saturating_add(out_in_ms)))
+    }
+
     /// Takes in what came back from one ProxySQL. A confirmed fence stays confirmed.
     pub fn answered(&mut self, name: &str, at: AtProxy) {
         match self.proxies.iter_mut().find(|(known, _)| known == name) {
@@ -330,6 +340,23 @@ mod tests {
         barrier.published(9_000);
         assert_eq!(barrier.next(13_999), Step::Wait { until_ms: 14_000 }, "the first publication counts");
         assert_eq!(barrier.next(14_000), Step::Proceed(Unconfirmed::default()));
+    }
+
+    #[test]
+    fn an_agent_whose_lease_goes_on_is_waited_for_as_long_as_it_does() {
+        let mut barrier = barrier(AFTER, OnUnconfirmed::Abort);
+        barrier.led(Lead::Held(0));
+        barrier.answered("a", AtProxy::Fenced);
+        assert_eq!(barrier.by_lease(13_000, 10_000, 500), AFTER, "not published yet");
+        barrier.published(1_000);
+        for (now_ms, out_in_ms) in [(1_000, 10_000), (4_000, 10_000), (9_000, 10_000), (14_000, 10_000)] {
+            let by_itself = barrier.by_lease(13_000, out_in_ms, now_ms);
+            let out_ms = 14_000.max(now_ms + out_in_ms);
+            assert_eq!(by_itself, SelfFence::After(out_ms - 1_000));
+            barrier.answered("b", AtProxy::NotYet(by_itself, "held".to_owned()));
+            assert_eq!(barrier.next(now_ms), Step::Wait { until_ms: out_ms.min(15_000) });
+        }
+        assert!(aborts(&barrier.next(15_000)), "its isolation is held back");
     }
 
     #[test]

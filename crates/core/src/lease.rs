@@ -199,6 +199,14 @@ pub fn isolation_starts_ms(memory: &LeaseMemory, policy: &Policy, clustered: boo
     counted_from.saturating_add(wait_ms)
 }
 
+/// The time after which the managed rows are out of service, in ms, if no answer counts from now on. An answer that holds
+/// isolation back counts, so this is later for an agent that hears what it cannot use than for one that hears nothing.
+pub fn out_in_ms(memory: &LeaseMemory, policy: &Policy, clustered: bool, now_ms: u64) -> u64 {
+    let takes_ms = if clustered { PAUSE_MS } else { APPLY_MS };
+    let out_ms = isolation_starts_ms(memory, policy, clustered).saturating_add(policy.tick_ms).saturating_add(takes_ms);
+    out_ms.saturating_sub(now_ms)
+}
+
 /// A change to the lease that agents share through ProxySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LeaseAction {
@@ -315,6 +323,19 @@ mod tests {
         assert_eq!(state_after(&silent, starts_ms - START_MS), LeaseState::Isolated);
         let booted = LeaseMemory { asked_ms: None, started_ms: 0, ..armed() };
         assert_eq!(isolation_starts_ms(&booted, &Policy::default(), false), 0);
+    }
+
+    #[test]
+    fn what_holds_an_isolation_back_puts_off_the_time_when_the_rows_are_out() {
+        let (policy, now_ms) = (Policy::default(), START_MS + 4_000);
+        let out_in = |memory: &LeaseMemory| out_in_ms(memory, &policy, false, now_ms);
+        assert_eq!(out_in(&armed()), policy.isolation_after_ms - 4_000);
+        let mut held = armed();
+        let proxy = AtProxy { may_isolate: true, clustered: false, lease: None };
+        assert_eq!(advance(&mut held, &LeaderView::Leaderless, proxy, &policy, now_ms), LeaseState::Held);
+        assert_eq!(out_in(&held), policy.isolation_after_ms);
+        let restarted = LeaseMemory { started_ms: now_ms - 1_000, ..armed() };
+        assert_eq!(out_in(&restarted), policy.isolation_after_ms - 1_000);
     }
 
     #[test]

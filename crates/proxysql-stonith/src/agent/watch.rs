@@ -11,6 +11,7 @@ use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
 use stonith_core::condition::{Condition, Severity, of_node_fences, of_outcome};
 use stonith_core::evidence::EvidenceKind;
+use stonith_core::lease::out_in_ms;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::node_fence::{Target, targets};
@@ -47,6 +48,8 @@ pub struct Ticked {
     pub refences: usize,
     /// A node that the leader marks is out by itself this long after the mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
+    /// Every node is out by itself this long after this tick, in ms, if no answer counts any more; `None` as above.
+    pub out_in_ms: Option<u64>,
     /// The nodes that must be read-only at the node itself; `None` if nobody says now.
     pub targets: Option<BTreeMap<Node, Target>>,
 }
@@ -125,6 +128,7 @@ impl Watch {
             snapshot.note(&observing);
             found.push(observing);
         }
+        let clustered = seen.is_some_and(|(observed, _)| observed.proxy.clustered);
         let (mut outcome, mut apply_took, mut refences) = (None, None, 0);
         if let Ok(tick) = ticked {
             refences = self.report(&tick, &snapshot).await;
@@ -133,7 +137,11 @@ impl Watch {
         }
         self.log_conditions(&found, now.wall_s);
         let out_within_ms = out_within_ms(&self.agent.settings, &snapshot);
-        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms, targets }
+        let out_in_ms = out_within_ms.map(|_| {
+            let (policy, lease) = (&self.agent.settings.policy, &self.agent.memory.lease);
+            out_in_ms(lease, policy, clustered, now.boot_ms)
+        });
+        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms, out_in_ms, targets }
     }
 
     /// Whether the config makes nodes read-only, and this process does not.

@@ -11,6 +11,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+#[cfg(doc)]
+use stonith_core::barrier::Barrier;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::node::Node;
 use tokio::net::TcpStream;
@@ -240,9 +242,12 @@ fn bearer(token: &Secret) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()
 }
 
-/// What an agent's answer says of one of its ProxySQLs.
-pub fn seen_at(at: &WokenProxy) -> AtProxy {
-    let by_itself = at.out_within_ms.map_or(SelfFence::Never(NeverReason::NotIsolating), SelfFence::After);
+/// What an agent's answer says of one of its ProxySQLs. `by_lease`: when it is out by itself ([`Barrier::by_lease`]).
+pub fn seen_at(at: &WokenProxy, by_lease: impl Fn(u64, u64) -> SelfFence) -> AtProxy {
+    let by_itself = match at.out_within_ms {
+        Some(within_ms) => by_lease(within_ms, at.out_in_ms.unwrap_or(0)),
+        None => SelfFence::Never(NeverReason::NotIsolating),
+    };
     match at {
         _ if at.fenced => AtProxy::Fenced,
         _ if at.suspended => AtProxy::Refused(NeverReason::Suspended),

@@ -18,10 +18,15 @@ use super::agents::seen_at;
 use super::{Failover, Hook, HookError};
 use crate::agent::order;
 use crate::config::{AgentUrl, Config, Mode, ProxyConfig, duration};
+use crate::http::WokenProxy;
 use crate::orchestrator::Mark;
 
 /// The pause before something is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// The longest time for which an agent is asked to wait with its answer. It is longer than slow ticks, and shorter than the
+/// shortest lease: an agent that says when it is out is asked again before that.
+const ASK: Duration = Duration::from_secs(4);
 
 /// What an abort costs (facts §10).
 const COST: &str = "Orchestrator starts no other recovery of this cluster for RecoveryPeriodBlockSeconds (an hour by \
@@ -63,7 +68,7 @@ enum Event {
     /// The leader lists the mark.
     Published,
     /// From an agent, by its index: what it says of its ProxySQLs.
-    Agent(usize, Vec<(String, AtProxy)>),
+    Agent(usize, Vec<WokenProxy>),
     /// From a ProxySQL of the config, or of an agent that gave no answer.
     Proxy(String, AtProxy),
 }
@@ -154,7 +159,13 @@ impl Waiting<'_> {
     fn take(&self, barrier: &mut Barrier, event: Event) {
         match event {
             Event::Published => barrier.published(self.now_ms()),
-            Event::Agent(index, proxies) => barrier.answered_for(&name_of(&self.hook.agents.urls()[index]), proxies),
+            Event::Agent(index, proxies) => {
+                let agent = name_of(&self.hook.agents.urls()[index]);
+                let by_lease = |within_ms, in_ms| barrier.by_lease(within_ms, in_ms, self.now_ms());
+                let seen = |at: &WokenProxy| (format!("{} of {agent}", at.proxysql), seen_at(at, by_lease));
+                let proxies = proxies.iter().map(seen).collect();
+                barrier.answered_for(&agent, proxies);
+            }
             Event::Proxy(name, at) => barrier.answered(&name, at),
         }
     }
@@ -209,13 +220,11 @@ impl Waiting<'_> {
     async fn ask_agent(&self, index: usize, tell: &UnboundedSender<Event>) {
         let url = &self.hook.agents.urls()[index];
         loop {
-            match self.hook.agents.fenced_at(url, &self.failover.failed, self.left()).await {
+            // An agent that hears Orchestrator and cannot fence says so in time: nobody may take its lease for over.
+            match self.hook.agents.fenced_at(url, &self.failover.failed, self.left().min(ASK)).await {
                 Ok(answer) => {
-                    let seen =
-                        answer.proxies.iter().map(|at| (format!("{} of {}", at.proxysql, name_of(url)), seen_at(at)));
-                    let proxies: Vec<(String, AtProxy)> = seen.collect();
-                    let is_done = proxies.iter().all(|(_, at)| is_final(at));
-                    let _ = tell.send(Event::Agent(index, proxies));
+                    let is_done = answer.proxies.iter().all(|at| is_final(&seen_at(at, |_, _| SelfFence::After(0))));
+                    let _ = tell.send(Event::Agent(index, answer.proxies));
                     if is_done {
                         return;
                     }

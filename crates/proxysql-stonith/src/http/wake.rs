@@ -66,6 +66,10 @@ pub struct AtProxy {
     pub observes: bool,
     /// A marked node is out by itself this long after its mark, in ms; `None` if the agent does not isolate.
     pub out_within_ms: Option<u64>,
+    /// The node is out by itself this long after this answer, in ms, if no answer of Orchestrator counts any more; `None`
+    /// if the agent does not isolate.
+    #[serde(default)]
+    pub out_in_ms: Option<u64>,
 }
 
 /// Wakes all loops. Waits for a fence, if asked to.
@@ -169,6 +173,7 @@ fn at_proxy(proxysql: Node, seen: &Seen, not_fenced: Option<String>) -> AtProxy 
         suspended: is(&|snapshot| snapshot.suspended.is_some()),
         observes: is(&|snapshot| snapshot.mode == Enforcement::Observe),
         out_within_ms: last.and_then(|ticked| ticked.out_within_ms),
+        out_in_ms: last.and_then(|ticked| ticked.out_in_ms),
     }
 }
 
