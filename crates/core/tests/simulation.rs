@@ -5,7 +5,7 @@
 //! SIM_SEED=17 cargo test -p proxysql-stonith-core --test simulation -- --nocapture chance   # one run, and its story
 //! ```
 //!
-//! `SIM_FIRST` is the first seed. Each run without it draws another one and prints it. A seed that fails is kept in the target
+//! `SIM_FROM` and `SIM_SEEDS` are where a sabotage is looked for. `SIM_FIRST` is the first seed. Each run without it draws another one and prints it. A seed that fails is kept in the target
 //! folder, and each later run without `SIM_FIRST` tries it first.
 
 #![allow(clippy::needless_range_loop, reason = "nodes go by number")]
@@ -114,19 +114,20 @@ fn each_odd_world_is_drawn_in_a_twentieth_of_the_seeds() {
     let worlds = (1..=DRAWS).flat_map(|seed| Run::new(seed, None).worlds());
     worlds.for_each(|world| *drawn.entry(world).or_default() += 1);
     println!("of {DRAWS} seeds: {drawn:#?}");
-    // Thirteen of the topology, four switches, three parts of an answer, one history.
-    assert_eq!(drawn.len(), 13 + 4 + 3 + 1);
+    // Thirteen of the topology, six of the hooks, four switches, three parts of an answer, one history.
+    assert_eq!(drawn.len(), 13 + 6 + 4 + 3 + 1);
     assert!(drawn.values().all(|seeds| seeds * 20 >= DRAWS), "{drawn:?}");
 }
 
 /// `from`: where the search begins, so that it is short where only few seeds find it.
 #[track_caller]
 fn is_found(sabotage: Sabotage, from: u64) {
-    let found = (from..from + SEEDS).find_map(|seed| {
+    let (from, seeds) = (number("SIM_FROM").unwrap_or(from), number("SIM_SEEDS").unwrap_or(SEEDS));
+    let found = (from..from + seeds).find_map(|seed| {
         let report = Run::new(seed, Some(sabotage)).go();
         report.rules.violations.first().map(|what| (seed, what.clone()))
     });
-    let Some((seed, what)) = found else { panic!("{sabotage:?} is not found in {SEEDS} seeds") };
+    let Some((seed, what)) = found else { panic!("{sabotage:?} is not found in {seeds} seeds") };
     println!("{sabotage:?}: seed {seed}: {what}");
     assert_eq!(Run::new(seed, None).violates(), None, "seed {seed} fails without the sabotage too");
 }
@@ -184,4 +185,19 @@ fn sabotage_is_found_a_memory_that_counts_after_a_gap() {
 #[test]
 fn sabotage_is_found_two_names_taken_for_two_servers() {
     is_found(Sabotage::TwoServers, 1);
+}
+
+#[test]
+fn sabotage_is_found_a_hook_that_waits_for_no_lease() {
+    is_found(Sabotage::NoLeaseWait, 1);
+}
+
+#[test]
+fn sabotage_is_found_a_barrier_that_ends_with_its_mark() {
+    is_found(Sabotage::EndsWithItsMark, 1);
+}
+
+#[test]
+fn sabotage_is_found_a_takeover_in_vain_that_never_ends() {
+    is_found(Sabotage::TakeoverStays, 1);
 }

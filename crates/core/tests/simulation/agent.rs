@@ -51,6 +51,16 @@ pub struct Applying {
     twice: bool,
 }
 
+/// What one tick saw.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub began_ms: u64,
+    /// The nodes with the verdict to fence and no row in service, and those without rows.
+    pub fenced: BTreeSet<usize>,
+    /// The tick's plan changes rows.
+    pub writes: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct Agent {
     pub id: usize,
@@ -72,6 +82,8 @@ pub struct Agent {
     single: bool,
     /// What is to happen in its next apply, by statement.
     pub acts: Vec<(u64, Act)>,
+    /// What its last tick saw, as it tells the hook.
+    pub seen: Option<Seen>,
     pub orders: Orders,
     pub order: Option<Order>,
     /// Nodes that come back by an operator's word only, as `status` says.
@@ -112,6 +124,7 @@ impl Agent {
             slow_ms: 0,
             single: rng.one_in(5),
             acts: vec![],
+            seen: None,
             orders: Orders::default(),
             order: None,
             lacks_operator: BTreeSet::new(),
@@ -150,10 +163,18 @@ impl Agent {
         }
     }
 
+    /// Somebody wants a tick at once.
+    pub fn woken(&mut self, now_ms: u64) {
+        if matches!(self.state, State::Idle) {
+            self.wake_ms = self.wake_ms.min(now_ms + 1);
+        }
+    }
+
     /// An agent that is stopped already does not start any sooner.
     pub fn crashes(&mut self, now_ms: u64, for_ms: u64) {
         let down_until_ms = if self.is_down() { self.wake_ms } else { 0 };
         self.state = State::Down;
+        self.seen = None;
         self.wake_ms = down_until_ms.max(now_ms + for_ms);
     }
 
@@ -219,6 +240,18 @@ impl Agent {
         };
         self.lacks_operator =
             NODES.iter().enumerate().filter(|(_, name)| lacks_operator(name)).map(|(n, _)| n).collect();
+        let is_fenced = |n: &usize| {
+            let has_it = |name: &str| {
+                let verdict = decision.verdicts.get(&super::orchestrator::node(name));
+                matches!(verdict, None | Some(Verdict::Fence { .. }))
+            };
+            has_it(NODES[*n]) && has_it(ADDRESSES[*n]) && in_service(&observed.proxy.runtime, *n).next().is_none()
+        };
+        self.seen = Some(Seen {
+            began_ms: self.tick_ms,
+            fenced: (0..cluster.servers.len()).filter(is_fenced).collect(),
+            writes: !decision.plan.is_empty(),
+        });
         rules.decided(self, &observed, &decision, cluster, proxy, now_ms);
         self.memory = decision.memory.clone();
         self.kept = self.memory.clone();

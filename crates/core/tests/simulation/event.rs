@@ -2,6 +2,7 @@
 
 use stonith_core::orchestrator::AnswerPart;
 
+use super::hook::Hooks;
 use super::rng::Rng;
 
 /// How long things go wrong, ms; after it everything is repaired.
@@ -50,6 +51,8 @@ pub struct Topology {
     pub crowd: usize,
     pub agents: usize,
     pub proxies: usize,
+    /// The program's hooks are in Orchestrator's configuration.
+    pub hooks: Option<Hooks>,
 }
 
 impl Topology {
@@ -75,7 +78,8 @@ impl Topology {
             (self.agents > self.proxies, "two agents of one ProxySQL"),
             (self.proxies > 1, "two ProxySQLs"),
         ];
-        odd.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect()
+        let odd = odd.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name);
+        odd.chain(self.hooks.into_iter().flat_map(Hooks::odd)).collect()
     }
 
     pub fn draw(rng: &mut Rng) -> Self {
@@ -103,6 +107,7 @@ impl Topology {
             promotes_without_reset: rng.one_in(4),
             agents,
             proxies,
+            hooks: None,
         }
     }
 }

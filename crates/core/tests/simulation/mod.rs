@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod event;
+pub mod hook;
 pub mod orchestrator;
 pub mod proxy;
 pub mod rng;
@@ -12,11 +13,13 @@ use std::collections::BTreeSet;
 
 use stonith_core::apply::Place;
 use stonith_core::evidence::EvidenceKind;
+use stonith_core::policy::BARRIER_LAST_S;
 use stonith_core::table::{Comment, Status};
 
 use crate::apply_world;
 use agent::{Agent, State};
 use event::{Act, Event, Hostgroups, NODES, START_MS, TROUBLE_MS, Topology, What};
+use hook::Hooks;
 use orchestrator::{Cluster, Life, at, number};
 use proxy::{CROWD, EXCLUDED, Proxy, READER, WRITER};
 use rng::Rng;
@@ -25,6 +28,8 @@ use sabotage::Sabotage;
 
 /// So long after all is repaired everything must be in its role.
 const SETTLE_MS: u64 = 60_000;
+/// The same in addition where a barrier was: a recovery that nobody tells the end of holds it so long (design §6).
+const BARRED_MS: u64 = BARRIER_LAST_S as u64 * 1_000;
 const QUIET_TICKS: u32 = 8;
 
 /// What is fixed by the seed besides its events.
@@ -55,7 +60,8 @@ struct Simulation {
 impl Run {
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let mut rng = Rng::new(seed);
-        let topology = Topology::draw(&mut rng);
+        let mut topology = Topology::draw(&mut rng);
+        topology.hooks = Hooks::draw(&mut Rng::new(seed.wrapping_mul(17)), topology.agents);
         let events = event::draw(&mut rng, topology);
         Self { seed, events, topology, sabotage }
     }
@@ -91,6 +97,7 @@ impl Run {
             rules: Rules::new(agents, proxies),
             story: vec![at(START_MS, format!("{topology:?}"))],
         };
+        simulation.cluster.sabotage = self.sabotage;
         simulation.run(&self.events);
         let mut story = simulation.story;
         story.extend(simulation.cluster.story);
@@ -143,7 +150,8 @@ impl Simulation {
             return;
         }
         self.repair_everything();
-        let end_ms = START_MS + TROUBLE_MS + SETTLE_MS;
+        let barred_ms = if self.cluster.marked_ms.is_empty() { 0 } else { BARRED_MS };
+        let end_ms = START_MS + TROUBLE_MS + SETTLE_MS + barred_ms;
         let mut none = [].iter().peekable();
         while self.now_ms < end_ms && self.rules.violations.is_empty() {
             self.step(&mut none, &mut poll_ms, &mut monitor_ms, end_ms);
@@ -169,8 +177,11 @@ impl Simulation {
             .map(|(i, a)| (i, a.wake_ms))
             .min_by_key(|(_, wake)| *wake)
             .expect("an agent");
-        let event_ms = events.peek().map_or(u64::MAX, |event| event.at_ms);
-        let next_ms = wake_ms.min(event_ms).min(*poll_ms).min(*monitor_ms).max(self.now_ms);
+        let drawn_ms = events.peek().map_or(u64::MAX, |event| event.at_ms);
+        let befalls_ms = self.cluster.befalls.as_ref().map_or(u64::MAX, |(at_ms, _)| *at_ms);
+        let event_ms = drawn_ms.min(befalls_ms);
+        let hook_ms = self.cluster.hook_ms();
+        let next_ms = wake_ms.min(event_ms).min(*poll_ms).min(*monitor_ms).min(hook_ms).max(self.now_ms);
         if next_ms >= end_ms {
             self.now_ms = end_ms;
             return;
@@ -186,8 +197,15 @@ impl Simulation {
                 proxy.monitor(&self.cluster, next_ms);
             }
         } else if event_ms <= next_ms {
-            let what = events.next().expect("peeked").what.clone();
+            let what = match self.cluster.befalls.take_if(|(at_ms, _)| *at_ms <= next_ms) {
+                Some((_, what)) => what,
+                None => events.next().expect("peeked").what.clone(),
+            };
             self.happens(&what);
+        } else if hook_ms <= next_ms {
+            if let Some(late) = self.cluster.hook_steps(&mut self.agents, next_ms) {
+                self.rules.violated(next_ms, late);
+            }
         } else {
             let agent = &mut self.agents[first];
             let p = agent.proxy;
@@ -203,6 +221,10 @@ impl Simulation {
             }
         }
         self.cluster.look(next_ms);
+        for promotion in std::mem::take(&mut self.cluster.promotions) {
+            self.rules.promoted(&promotion, &self.agents, &self.proxies, next_ms);
+        }
+        self.rules.seen.append(&mut self.cluster.saw);
         for (p, proxy) in self.proxies.iter_mut().enumerate() {
             self.rules.check(p, proxy, &self.cluster, next_ms);
         }

@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stonith_core::barrier::{Lead, MARK_S};
 use stonith_core::decide::LeaderQuery;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::{
-    Analysis, Answer, AnswerPart, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery, RecoveryHistory,
-    SkippedEntry,
+    Analysis, Answer, AnswerPart, BARRIER, Backing, Downtime, Instance, LOST_IN_RECOVERY, LeaderView, Recovery,
+    RecoveryHistory, SkippedEntry, TAKEOVER,
 };
 
-use super::event::{ADDRESSES, NODES, START_MS, Topology};
+use super::agent::Agent;
+use super::event::{ADDRESSES, NODES, START_MS, Topology, What};
+use super::hook::{Confirmed, Ended, Hook, Hooks};
+use super::sabotage::Sabotage;
 
 /// The nodes of another cluster: its primary, and a replica.
 pub const OTHER_CLUSTER: [&str; 2] = ["my01", "my02"];
 
 pub const WALL_S: i64 = 1_750_000_000;
+
+/// The hook of a planned takeover drains for so long, and its mark lasts longer than that.
+const DRAIN_MS: u64 = 2_000;
+const TAKEOVER_MARK_MS: u64 = 5_000;
 
 pub fn node(name: &str) -> Node {
     format!("{name}:3306").parse().expect("a node")
@@ -58,6 +66,8 @@ pub struct Server {
 pub struct Orc {
     pub polled: BTreeMap<usize, Instance>,
     pub lost: Vec<Downtime>,
+    /// The hooks' marks, and when each ends.
+    pub marks: Vec<(Downtime, u64)>,
     pub records: Vec<Recovery>,
 }
 
@@ -69,6 +79,29 @@ struct Running {
     uid: String,
     at_ns: u64,
     ends_ms: u64,
+    /// The hook before the promotion, until it ends.
+    hook: Option<Hook>,
+    /// What it knew then.
+    confirmed: Confirmed,
+}
+
+/// A planned takeover under way: the hook drains, then the old primary is demoted, then the new one is promoted.
+#[derive(Debug, Clone)]
+struct Planned {
+    by: usize,
+    from: usize,
+    to: usize,
+    demotes_ms: u64,
+    promotes_ms: u64,
+    /// It stops after the drain.
+    in_vain: bool,
+}
+
+/// A promotion behind a barrier.
+#[derive(Debug, Clone)]
+pub struct Promotion {
+    pub failed: usize,
+    pub confirmed: Confirmed,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +133,18 @@ pub struct Cluster {
     /// When somebody last made another node the primary, and whether the agents were stopped then.
     pub switched: Option<(u64, bool)>,
     running: Option<Running>,
+    planned: Option<Planned>,
+    hooks: Option<Hooks>,
+    agents: usize,
+    pub sabotage: Option<Sabotage>,
+    /// Promotions that nobody judged yet.
+    pub promotions: Vec<Promotion>,
+    /// When a hook began to mark a node last, ms, by node.
+    pub marked_ms: BTreeMap<usize, u64>,
+    /// What is to happen in the barrier that has just begun, and when, ms.
+    pub befalls: Option<(u64, What)>,
+    /// What hooks came to.
+    pub saw: BTreeSet<&'static str>,
     missed: u32,
     last_recovery_ms: u64,
     recoveries: u64,
@@ -143,6 +188,14 @@ impl Cluster {
             primary_before: 0,
             switched: None,
             running: None,
+            planned: None,
+            hooks: topology.hooks,
+            agents: topology.agents,
+            sabotage: None,
+            promotions: vec![],
+            marked_ms: BTreeMap::new(),
+            befalls: None,
+            saw: BTreeSet::new(),
             missed: 0,
             last_recovery_ms: 0,
             recoveries: 0,
@@ -175,6 +228,7 @@ impl Cluster {
 
     /// Brings the times up to date; after every step.
     pub fn look(&mut self, now_ms: u64) {
+        self.orcs.iter_mut().for_each(|orc| orc.marks.retain(|(_, ends_ms)| now_ms < *ends_ms));
         for n in 0..self.servers.len() {
             if self.is_well(n) {
                 self.servers[n].last_well_ms = now_ms;
@@ -243,17 +297,17 @@ impl Cluster {
 
     fn recover(&mut self, now_ms: u64) {
         if let Some(running) = self.running.clone() {
-            if now_ms >= running.ends_ms {
+            if now_ms >= running.ends_ms && running.hook.is_none() {
                 self.running = None;
                 self.finish(running, now_ms);
             }
             return;
         }
-        let Some(leader) = self.leader else { return };
+        let Some(leader) = self.leader.filter(|_| self.planned.is_none()) else { return };
         let dead = self.orcs[leader].polled.get(&self.primary).is_some_and(|seen| !seen.valid);
         self.missed = if dead { self.missed + 1 } else { 0 };
-        let marked = self.orcs[leader].lost.iter().chain(&self.downtimes);
-        let downtimed = marked.into_iter().any(|mark| mark.node == node(NODES[self.primary]));
+        let primary = node(NODES[self.primary]);
+        let downtimed = self.listed_by(leader).any(|mark| mark.node == primary);
         if self.missed >= 2 && !downtimed && now_ms - self.last_recovery_ms > 10_000 {
             self.recoveries += 1;
             self.last_recovery_ms = now_ms;
@@ -261,7 +315,11 @@ impl Cluster {
             let uid = format!("{at_ns}:orc{leader}");
             let ends_ms = now_ms + 500 + at_ns % 5_000;
             self.tell(now_ms, format!("orc{} starts to recover {}", leader + 1, NODES[self.primary]));
-            let running = Running { by: leader, failed: self.primary, uid, at_ns, ends_ms };
+            let hook = self.hooks.map(|hooks| Hook::new(hooks, self.agents, self.sabotage, now_ms));
+            let befalls = self.hooks.and_then(|hooks| hooks.befalls);
+            self.befalls = befalls.map(|(after_ms, ms, befalls)| (now_ms + after_ms, befalls.what(ms, self.primary)));
+            let confirmed = Confirmed::default();
+            let running = Running { by: leader, failed: self.primary, uid, at_ns, ends_ms, hook, confirmed };
             let begun = self.record(&running, None, None);
             self.orcs.iter_mut().for_each(|orc| orc.records.push(begun.clone()));
             self.running = Some(running);
@@ -300,6 +358,11 @@ impl Cluster {
             }
             self.promote(new, now_ms);
             self.promoted_ms.insert(running.uid.clone(), now_ms);
+            // Orchestrator ends the successor's downtime on the leader (facts §10).
+            self.orcs[running.by].marks.retain(|(mark, _)| mark.node != node(NODES[new]));
+            if self.hooks.is_some() {
+                self.promotions.push(Promotion { failed, confirmed: running.confirmed.clone() });
+            }
         }
         let record = self.record(&running, candidate, Some(now_s(now_ms)));
         let reached: Vec<usize> = match self.leader {
@@ -317,6 +380,7 @@ impl Cluster {
         for n in &lost {
             self.mark_lost(running.by, *n, now_ms);
         }
+        self.after_hooks(&running, candidate, now_ms);
         self.last_recovery_ms = now_ms;
         let new = candidate.map_or("nobody", |n| NODES[n]);
         self.tell(now_ms, format!("orc{} promoted {new}; the record reached {reached:?}", running.by + 1));
@@ -328,7 +392,137 @@ impl Cluster {
         let owner = format!("orc{}", orc + 1);
         let mark = Downtime { node: node(NODES[n]), reason: LOST_IN_RECOVERY.to_owned(), owner, begin_s };
         self.orcs[orc].lost.retain(|old| old.node != mark.node);
+        self.orcs[orc].marks.retain(|(old, _)| old.node != mark.node); // a node has one downtime
         self.orcs[orc].lost.push(mark);
+    }
+
+    // --- the program's hooks ------------------------------------------------------------------------------------------
+
+    /// The node whose recovery waits for its hook.
+    pub fn waits_for(&self) -> Option<usize> {
+        self.running.as_ref().filter(|running| running.hook.is_some()).map(|running| running.failed)
+    }
+
+    /// When something of a hook is due.
+    pub fn hook_ms(&self) -> u64 {
+        let barrier = self.running.as_ref().and_then(|running| running.hook.as_ref()).map(|hook| hook.wake_ms);
+        let takeover = self.planned.as_ref().map(|planned| match self.servers[planned.from].read_only {
+            true => planned.promotes_ms,
+            false => planned.demotes_ms,
+        });
+        barrier.into_iter().chain(takeover).min().unwrap_or(u64::MAX)
+    }
+
+    /// A hook takes its next step. What it did too late, if anything.
+    pub fn hook_steps(&mut self, agents: &mut [Agent], now_ms: u64) -> Option<String> {
+        if self.planned.as_ref().is_some_and(|planned| now_ms >= planned.demotes_ms) {
+            self.takes_over(now_ms);
+        }
+        let mut running = self.running.take()?;
+        let Some(mut hook) = running.hook.take_if(|hook| now_ms >= hook.wake_ms) else {
+            self.running = Some(running);
+            return None;
+        };
+        let late = now_ms > hook.ends_by_ms();
+        if hook.publishes(now_ms) {
+            let is_listed = self.leader == Some(running.by);
+            if is_listed {
+                self.publish(running.failed, BARRIER, &running.uid, now_ms, MARK_S * 1_000);
+            }
+            hook.tried(is_listed, now_ms);
+        }
+        hook.asks(running.failed, agents, now_ms);
+        let lead = || match (self.deposed, self.leader) {
+            (Some((orc, until_ms)), _) if orc == running.by && now_ms < until_ms => Lead::Held(now_ms),
+            (_, Some(leader)) if leader == running.by => Lead::Held(now_ms),
+            (_, Some(_)) => Lead::Lost,
+            (_, None) => Lead::Unknown,
+        };
+        match hook.goes_on(lead, now_ms) {
+            None => {
+                running.hook = Some(hook);
+                self.running = Some(running);
+            }
+            Some(Ended::Promotes(confirmed)) => {
+                self.saw.insert(match (confirmed.all, confirmed.by_lease.is_empty()) {
+                    (true, true) => "barriers",
+                    (true, false) => "barriers that waited for a lease",
+                    (false, _) => "barriers with somebody unconfirmed",
+                });
+                self.tell(now_ms, format!("orc{}'s hook goes on: {confirmed:?}", running.by + 1));
+                running.confirmed = confirmed;
+                running.ends_ms = now_ms + 700 * (self.recoveries % 3);
+                self.running = Some(running);
+                self.recover(now_ms);
+            }
+            Some(Ended::Aborts(why)) => {
+                self.saw.insert("barriers that aborted");
+                self.tell(now_ms, format!("orc{}'s hook aborts: {why}", running.by + 1));
+                self.take_back(running.failed);
+                self.last_recovery_ms = now_ms;
+            }
+        }
+        late.then(|| "B: a hook went on after its deadline".to_owned())
+    }
+
+    /// A downtime that is set through the API is on all members, and replaces the one that was there (facts §8).
+    fn publish(&mut self, n: usize, reason: &str, owner: &str, now_ms: u64, for_ms: u64) {
+        self.servers[n].blamed = true;
+        let owner = owner.to_owned();
+        let mark = Downtime { node: node(NODES[n]), reason: reason.to_owned(), owner, begin_s: now_s(now_ms) };
+        if !self.orcs.iter().any(|orc| orc.marks.iter().any(|(old, _)| old.owner == mark.owner)) {
+            self.marked_ms.insert(n, now_ms);
+        }
+        self.end_downtime(n);
+        self.orcs.iter_mut().for_each(|orc| orc.marks.push((mark.clone(), now_ms + for_ms)));
+    }
+
+    /// A hook takes its mark back, if there is a leader to do it.
+    fn take_back(&mut self, n: usize) {
+        if self.leader.is_some() {
+            self.orcs.iter_mut().for_each(|orc| orc.marks.retain(|(mark, _)| mark.node != node(NODES[n])));
+        }
+    }
+
+    /// The hooks after a failover (facts §8): the mark of a recovery on all members, or the barrier's is taken back.
+    fn after_hooks(&mut self, running: &Running, successor: Option<usize>, now_ms: u64) {
+        if !self.hooks.is_some_and(|hooks| hooks.after) || self.leader != Some(running.by) {
+            return;
+        }
+        match successor {
+            None => self.take_back(running.failed),
+            Some(successor) => {
+                self.take_back(successor);
+                (0..3).for_each(|orc| self.mark_lost(orc, running.failed, now_ms));
+            }
+        }
+    }
+
+    /// The next step of a planned takeover, after its drain.
+    fn takes_over(&mut self, now_ms: u64) {
+        let Some(planned) = self.planned.clone() else { return };
+        let Planned { by, from, to, in_vain, promotes_ms, .. } = planned;
+        let is_ready = |n: usize| self.servers[n].life == Life::Up && self.listed.contains(&n);
+        let may_go_on = self.leader == Some(by) && self.primary == from && is_ready(from) && is_ready(to);
+        if in_vain || !may_go_on || self.servers[to].follows != Some(from) {
+            self.saw.insert("planned takeovers that came to nothing");
+            self.tell(now_ms, format!("the takeover of {} comes to nothing", NODES[from]));
+            self.servers[from].read_only &= self.primary != from; // Orchestrator makes it writable again
+            self.planned = None;
+            return;
+        }
+        self.servers[from].read_only = true;
+        if now_ms >= promotes_ms {
+            self.planned = None;
+            self.saw.insert("planned takeovers behind a mark");
+            self.finish_takeover(by, from, to, now_ms);
+        }
+    }
+
+    /// What this member lists: a node has one downtime.
+    fn listed_by(&self, orc: usize) -> impl Iterator<Item = &Downtime> {
+        let known = &self.orcs[orc];
+        known.lost.iter().chain(&self.downtimes).chain(known.marks.iter().map(|(mark, _)| mark))
     }
 
     fn promote(&mut self, n: usize, now_ms: u64) {
@@ -345,10 +539,22 @@ impl Cluster {
         let from = self.primary;
         let Some(leader) = self.leader else { return };
         let ready = |n: usize| self.servers[n].life == Life::Up && self.listed.contains(&n);
-        if to == from || !ready(from) || !ready(to) || self.servers[to].follows != Some(from) || self.running.is_some()
-        {
+        let is_busy = self.running.is_some() || self.planned.is_some();
+        if to == from || !ready(from) || !ready(to) || self.servers[to].follows != Some(from) || is_busy {
             return;
         }
+        if self.hooks.is_some() {
+            self.publish(from, TAKEOVER, "proxysql-stonith", now_ms, TAKEOVER_MARK_MS);
+            let demotes_ms = now_ms + DRAIN_MS / (1 + now_ms % 2);
+            let promotes_ms = demotes_ms + now_ms % 1_500;
+            let in_vain = now_ms.is_multiple_of(3);
+            self.planned = Some(Planned { by: leader, from, to, demotes_ms, promotes_ms, in_vain });
+            return;
+        }
+        self.finish_takeover(leader, from, to, now_ms);
+    }
+
+    fn finish_takeover(&mut self, leader: usize, from: usize, to: usize, now_ms: u64) {
         self.promote(to, now_ms);
         for n in 0..self.servers.len() {
             if n != to && self.servers[n].follows == Some(from) || n == from {
@@ -360,7 +566,8 @@ impl Cluster {
         let at_ns = u64::try_from(now_s(now_ms)).expect("after 1970") * 1_000_000_000 + self.recoveries;
         let uid = format!("{at_ns}:orc{leader}");
         self.promoted_ms.insert(uid.clone(), now_ms);
-        let running = Running { by: leader, failed: from, uid, at_ns, ends_ms: now_ms };
+        let confirmed = Confirmed::default();
+        let running = Running { by: leader, failed: from, uid, at_ns, ends_ms: now_ms, hook: None, confirmed };
         let record = self.record(&running, Some(to), Some(now_s(now_ms)));
         self.orcs.iter_mut().for_each(|orc| orc.records.push(record.clone()));
         self.mark_lost(leader, from, now_ms);
@@ -371,7 +578,8 @@ impl Cluster {
     pub fn switch(&mut self, to: Option<usize>, resets: bool, are_stopped: bool, now_ms: u64) -> Option<usize> {
         let (from, to) = (self.primary, to.unwrap_or(self.primary_before));
         let ready = |n: usize| self.servers[n].life == Life::Up && self.listed.contains(&n);
-        if to == from || !ready(from) || !ready(to) || self.running.is_some() {
+        let is_busy = self.running.is_some() || self.planned.is_some();
+        if to == from || !ready(from) || !ready(to) || is_busy {
             return None;
         }
         self.promote(to, now_ms);
@@ -415,8 +623,10 @@ impl Cluster {
     pub fn leader_killed(&mut self, now_ms: u64, after_ms: u64) {
         if let Some(leader) = self.leader {
             self.orcs[leader].lost.clear();
-            if self.running.as_ref().is_some_and(|running| running.by == leader) {
-                self.running = None;
+            if let Some(running) = self.running.take_if(|running| running.by == leader)
+                && running.hook.is_some()
+            {
+                self.saw.insert("leaders killed during a barrier");
             }
         }
         self.elects(now_ms, after_ms);
@@ -424,7 +634,7 @@ impl Cluster {
 
     /// A recovery under way comes to nothing.
     pub fn abandon(&mut self) {
-        self.running = None;
+        (self.running, self.planned, self.befalls) = (None, None, None);
     }
 
     pub fn purge(&mut self) {
@@ -447,6 +657,7 @@ impl Cluster {
 
     pub fn end_plain(&mut self, n: usize) {
         self.downtimes.retain(|mark| mark.node != node(NODES[n]));
+        self.orcs.iter_mut().for_each(|orc| orc.marks.retain(|(mark, _)| mark.node != node(NODES[n])));
     }
 
     /// By an operator, every kind of it.
@@ -494,7 +705,7 @@ impl Cluster {
             }
             is_read
         };
-        let marks = known.lost.iter().chain(&self.downtimes);
+        let marks = self.listed_by(orc);
         let marks =
             marks.map(|mark| Downtime { node: self.told(&mark.node, mark.begin_s.unsigned_abs()), ..mark.clone() });
         let downtimes: Vec<Downtime> =

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{Outcome, Place};
-use stonith_core::decide::Decision;
+use stonith_core::barrier::LEADER_STALE_MS;
+use stonith_core::decide::{Decision, Verdict};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{
-    Answer, AnswerPart, Backing, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery, SkippedEntry,
+    Answer, AnswerPart, BARRIER, Backing, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery, SkippedEntry,
 };
 use stonith_core::orders::Order;
 use stonith_core::plan::Directive;
@@ -17,11 +18,13 @@ use stonith_core::table::{Comment, Row, Status};
 
 use super::agent::{Agent, Applying, in_service};
 use super::event::{Hostgroups, NODES};
-use super::orchestrator::{Cluster, OTHER_CLUSTER, at, node, now_s, number};
+use super::orchestrator::{Cluster, OTHER_CLUSTER, Promotion, at, node, now_s, number};
 use super::proxy::{CROWD, EXCLUDED, Edit, Proxy, WRITER, cut, operators_part};
 
 /// The largest gap between ticks, an answer, and an apply: so long after an agent could know, no row is in service.
 const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
+/// A lease, which counts anew from whatever stopped an agent.
+const LEASE_MS: u64 = 10_000;
 /// A lock of an applier that died is honoured so long.
 const LOCK_MS: u64 = 30_000;
 
@@ -35,10 +38,23 @@ struct OfProxy {
     ordered_back: BTreeSet<usize>,
     /// Nodes fenced for a recovery that take no writes before they are the primary again, where no monitor moves rows.
     waiting: BTreeSet<usize>,
+    /// Nodes that a barrier holds out, whose successor is promoted.
+    barred: BTreeMap<usize, Barred>,
+}
+
+/// What a proxy's fence rests on, where a barrier came before the promotion.
+#[derive(Debug, Clone)]
+struct Barred {
+    /// Since when nothing may be in service, ms.
+    since_ms: u64,
+    /// Leases of its agents that must have run out, though none of them said so.
+    by_lease: bool,
 }
 
 #[derive(Debug, Clone, Default)]
 struct OfAgent {
+    /// When it last heard what holds an isolation back (boot clock).
+    held_ms: u64,
     /// Until when its lease was good for, less what isolation takes (boot clock).
     heard_ms: u64,
     last_ms: u64,
@@ -110,6 +126,7 @@ impl Rules {
                     self.proxies[agent.proxy].due_ms.retain(|(_, due), _| *due != n);
                     self.proxies[agent.proxy].ordered_back.insert(n);
                     self.proxies[agent.proxy].waiting.remove(&n);
+                    self.proxies[agent.proxy].barred.remove(&n);
                 } else if let LeaderView::Led(answer) = &observed.leader {
                     let names_it = |s: &&SkippedEntry| s.nodes.iter().any(|node| number(node) == Some(n));
                     let was_fenced = self.proxies[agent.proxy].fenced.contains(&n);
@@ -124,6 +141,22 @@ impl Rules {
             if *kind == EvidenceKind::Downtime && proxy.hostgroups == Hostgroups::OneForWrites {
                 // It is proven, and comes back as it was with the downtime's end: read-only beside the primary.
                 self.proxies[agent.proxy].waiting.remove(&n);
+            }
+            // Where somebody made it the primary by hand, no record tells that the mark's recovery is over.
+            let is_promoted = n == cluster.primary
+                && cluster.marked_ms.get(&n) < Some(&cluster.promoted_at_ms)
+                && cluster.switched.is_none_or(|(at_ms, _)| at_ms != cluster.promoted_at_ms);
+            if matches!(kind, EvidenceKind::Barrier | EvidenceKind::Takeover)
+                && is_promoted
+                && cluster.promoted_at_ms + 5_000 < now_ms
+                && in_service(&observed.proxy.runtime, n).next().is_some()
+            {
+                self.violated(now_ms, format!("I5: the promoted {fenced} is fenced as {kind}"));
+            }
+            let is_drained_alone = matches!(decision.verdicts.get(fenced), Some(Verdict::Fence { evidence, .. })
+                if evidence.iter().all(|fact| fact.kind == EvidenceKind::Takeover));
+            if is_drained_alone && matches!(directive, Directive::Fence { sessions: true, .. }) {
+                self.violated(now_ms, format!("takeover: sessions of {fenced} are ended for its mark alone"));
             }
             let blamed = cluster.servers[n].blamed;
             if *kind != EvidenceKind::Isolation && !blamed {
@@ -147,6 +180,16 @@ impl Rules {
         let (LeaderView::Led(answer), LeaseState::Led { .. }) = (&observed.leader, decision.lease_state) else {
             return;
         };
+        if let Some(n) = cluster.waits_for() {
+            let failed = node(NODES[n]);
+            let is_mark = |mark: &Downtime| mark.reason == BARRIER && number(&mark.node) == Some(n);
+            let is_ordered = observed.orders.released.contains_key(&failed) || observed.orders.now.is_some();
+            let is_excused = is_ordered || proxy.odd.contains(NODES[n]) || agent.sabotage.is_some();
+            let is_fenced = matches!(decision.verdicts.get(&failed), None | Some(Verdict::Fence { .. }));
+            if answer.downtimes.iter().any(is_mark) && !is_excused && !is_fenced {
+                self.violated(now_ms, format!("B: the mark of {failed} is read, and the node is not fenced"));
+            }
+        }
         for n in 0..cluster.servers.len() {
             let is_odd = proxy.odd.contains(NODES[n]);
             let Some(at_s) = speaks_against(answer, n, cluster).filter(|_| !is_odd && !cluster.is_well(n)) else {
@@ -161,6 +204,32 @@ impl Rules {
                 due_ms.remove(&(agent.id, n)); // it is held (design §5)
             } else {
                 due_ms.entry((agent.id, n)).or_insert(now_ms + APPLY_MS);
+            }
+        }
+    }
+
+    /// B: the failed node is out of service wherever the hook confirmed it, and stays out where a barrier's marker is.
+    pub fn promoted(&mut self, promotion: &Promotion, agents: &[Agent], proxies: &[Proxy], now_ms: u64) {
+        let Promotion { failed, confirmed } = promotion;
+        for (p, proxy) in proxies.iter().enumerate() {
+            let of_proxy = |agent: &&usize| agents[**agent].proxy == p;
+            let by_lease: Vec<usize> = confirmed.by_lease.iter().filter(of_proxy).copied().collect();
+            // The hook cannot know what holds back an agent that it never hears of ([`docs/barrier.md`]).
+            let is_unknown = |agent: &usize| {
+                let (agent, of) = (&agents[*agent], &self.agents[*agent]);
+                let published_ms = agent.boot_ms(confirmed.published_ms);
+                let heard = of.held_ms >= published_ms || of.heard_ms > published_ms + LEADER_STALE_MS;
+                !agent.memory.lease.armed || agent.is_down() || (confirmed.unheard.contains(&agent.id) && heard)
+            };
+            let rows = proxy.rows(Place::Runtime);
+            let is_barred = |row: &Row| {
+                row.node().and_then(|node| number(&node)) == Some(*failed)
+                    && Comment::kind(&row.comment) == Some(EvidenceKind::Barrier)
+            };
+            let is_out = in_service(&rows, *failed).next().is_none() && rows.iter().any(is_barred);
+            if (confirmed.all && !by_lease.iter().any(is_unknown)) || is_out {
+                let barred = Barred { since_ms: now_ms, by_lease: !by_lease.is_empty() && !is_out };
+                self.proxies[p].barred.insert(*failed, barred);
             }
         }
     }
@@ -183,10 +252,10 @@ impl Rules {
             }
             // A majority names it: that is waited for.
             LeaderView::Led(a) if decision.lease_state == LeaseState::Unconfirmed && a.backing == Backing::Majority => {
-                of_agent.heard_ms = boot_ms
+                (of_agent.heard_ms, of_agent.held_ms) = (boot_ms, boot_ms);
             }
             LeaderView::Leaderless | LeaderView::Conflict(_) | LeaderView::Blind(_) if !isolated => {
-                of_agent.heard_ms = boot_ms;
+                (of_agent.heard_ms, of_agent.held_ms) = (boot_ms, boot_ms);
             }
             _ => {}
         }
@@ -358,6 +427,7 @@ impl Rules {
     pub fn back_by_hand(&mut self, p: usize, n: usize) {
         self.proxies[p].fenced.remove(&n);
         self.proxies[p].waiting.remove(&n);
+        self.proxies[p].barred.remove(&n);
     }
 
     /// A ProxySQL starts anew: what is fenced in runtime comes back so (I10).
@@ -402,6 +472,16 @@ impl Rules {
         }
         of.fenced.retain(|n| in_service(&runtime, *n).next().is_none());
         let excused_ms = proxy.troubled_ms + BOUND_MS;
+        of.barred.retain(|n, _| !cluster.is_well(*n) && !proxy.odd.contains(NODES[*n]));
+        of.barred.retain(|n, barred| {
+            let lease_ms = if barred.by_lease { LEASE_MS } else { 0 };
+            let row = in_service(&runtime, *n).next().filter(|_| now_ms > excused_ms + lease_ms);
+            if let Some(row) = row {
+                let since = at(barred.since_ms, String::new());
+                found.push(format!("B: {} in service, and its successor is promoted since {since}", row.key));
+            }
+            row.is_none()
+        });
         for ((_, n), due_ms) in &mut of.due_ms {
             let late = now_ms > (*due_ms).max(excused_ms) && *due_ms != u64::MAX;
             if let Some(row) = in_service(&runtime, *n).next().filter(|_| late) {

@@ -1,15 +1,17 @@
 //! Rules broken on purpose, to see that the checks find it.
 
 use stonith_core::apply::{Place, Reply, Statement};
-use stonith_core::decide::{Decision, decide};
+use stonith_core::decide::{Decision, Verdict, decide};
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::managed::Managed;
 use stonith_core::memory::Memory;
+use stonith_core::node::Node;
 use stonith_core::observed::Observed;
-use stonith_core::orchestrator::{LOST_IN_RECOVERY, LeaderView};
+use stonith_core::orchestrator::{BARRIER, LOST_IN_RECOVERY, LeaderView};
 use stonith_core::orders::{Order, Orders};
 use stonith_core::plan::{Directive, Plan};
 use stonith_core::role::Role;
-use stonith_core::table::{Change, Comment, Record, SERVERS, Status};
+use stonith_core::table::{Change, Comment, Record, Row, SERVERS, Status};
 
 use super::agent::Agent;
 use super::proxy::Proxy;
@@ -38,6 +40,12 @@ pub enum Sabotage {
     NoGap,
     /// Two names are two servers, whatever their UUIDs.
     TwoServers,
+    /// The hook waits for no lease.
+    NoLeaseWait,
+    /// A barrier's fence ends with its mark.
+    EndsWithItsMark,
+    /// The fence of a takeover that came to nothing stays.
+    TakeoverStays,
 }
 
 pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Observed, agent: &Agent, boot_ms: u64) {
@@ -54,6 +62,29 @@ pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Obser
                 memory.history.records.clear();
                 *decision = decide(&Observed { orders, ..observed.clone() }, &memory, &agent.policy, boot_ms);
             }
+        }
+        Sabotage::EndsWithItsMark => {
+            let LeaderView::Led(answer) = &observed.leader else { return };
+            let is_marked = |node: &Node| answer.downtimes.iter().any(|d| d.node == *node && d.reason == BARRIER);
+            let of_barrier = |verdict: &Verdict| {
+                matches!(verdict, Verdict::Fence { evidence, .. }
+                    if evidence.iter().any(|fact| fact.kind == EvidenceKind::Barrier))
+            };
+            let over = decision.verdicts.iter().find(|(node, verdict)| of_barrier(verdict) && !is_marked(node));
+            if let Some((node, _)) = over {
+                let now = Some(Order::Unfence { node: node.clone(), without_lease: true, role: None });
+                let orders = Orders { now, ..observed.orders.clone() };
+                *decision = decide(&Observed { orders, ..observed.clone() }, &agent.memory, &agent.policy, boot_ms);
+            }
+        }
+        Sabotage::TakeoverStays => {
+            let mut directives = decision.plan.directives.clone();
+            let marked = |node: &Node| {
+                let of_takeover = |row: &Row| Comment::kind(&row.comment) == Some(EvidenceKind::Takeover);
+                observed.proxy.runtime.iter().any(|row| row.node().as_ref() == Some(node) && of_takeover(row))
+            };
+            directives.retain(|node, directive| matches!(directive, Directive::Fence { .. }) || !marked(node));
+            decision.plan = Plan::new(Managed::of(&observed.proxy, &agent.policy), directives, &observed.proxy);
         }
         Sabotage::NoRole => {
             let mut directives = decision.plan.directives.clone();
