@@ -144,7 +144,7 @@ fn sabotage_is_found_absence_taken_for_proof() {
 
 #[test]
 fn sabotage_is_found_a_swap_that_compares_nothing() {
-    is_found(Sabotage::NoCompare, 100);
+    is_found(Sabotage::NoCompare, 300);
 }
 
 #[test]
