@@ -116,10 +116,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     let (verdicts, directives) = judge_all(&facts, &mut next.nodes, now_ms);
 
     if let Some(topology) = &topology {
-        let seen = clusters_seen(&memory.nodes.cluster, topology, &rows);
-        if seen != *next.nodes.cluster {
-            next.nodes.cluster = seen.into();
-        }
+        next.nodes.cluster.set(clusters_seen(&memory.nodes.cluster, topology, &rows));
     }
     if verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { blocker: ReturnBlocker::History, .. })) {
         next.history.asked_ms = None; // makes the next tick ask for the history
@@ -130,19 +127,16 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     plan.end_possible_holders = policy.end_possible_holders;
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
     plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
-    let (unarmed, unmatched) = (unarmed(&rows, &managed, &next), unmatched(&facts));
-    let (hooks_are_on, without_writer) = (facts.hooks_are_on(), facts.without_writer());
-    let primaries = primaries(&facts);
     Decision {
         verdicts: verdicts.into(),
         plan,
-        memory: next,
         lease_state,
-        unarmed,
-        unmatched,
-        hooks_are_on,
-        without_writer,
-        primaries,
+        unarmed: unarmed(&rows, &managed, &next),
+        unmatched: unmatched(&facts),
+        hooks_are_on: facts.hooks_are_on(),
+        without_writer: facts.without_writer(),
+        primaries: primaries(&facts),
+        memory: next,
     }
 }
 

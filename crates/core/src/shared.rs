@@ -21,6 +21,15 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T: PartialEq> Shared<T> {
+    /// Takes a value. An equal one leaves the memory shared.
+    pub fn set(&mut self, value: T) {
+        if **self != value {
+            *self = value.into();
+        }
+    }
+}
+
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -106,6 +115,7 @@ mod tests {
     fn copies_share_until_one_changes_and_the_other_stays_as_it_was() {
         let first: Shared<Vec<u8>> = vec![1, 2].into();
         let mut second = first.clone();
+        second.set(vec![1, 2]);
         assert!(Arc::ptr_eq(first.arc(), second.arc()));
         second.push(3);
         assert_eq!((&*first, &*second), (&vec![1, 2], &vec![1, 2, 3]));

@@ -15,7 +15,7 @@ pub struct Pool<T> {
 
 impl<T: Eq + Hash> Pool<T> {
     /// A pool without values.
-    pub const fn new() -> Self {
+    pub const fn empty() -> Self {
         Self { in_use: Mutex::new(BTreeMap::new()) }
     }
 
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn equal_values_share_memory_until_nobody_has_them() {
-        let pool = Pool::new();
+        let pool = Pool::empty();
         let [one, other, third] = [1, 1, 3].map(|n| pool.shared(Shared::from(vec![n])));
         assert!(Arc::ptr_eq(one.arc(), other.arc()) && !Arc::ptr_eq(one.arc(), third.arc()));
         drop((one, other));

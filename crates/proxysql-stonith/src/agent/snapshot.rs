@@ -161,8 +161,8 @@ struct MadeFrom {
 }
 
 /// The verdicts and reports of all ProxySQLs that are alike.
-static VERDICTS: Pool<BTreeMap<Node, Verdict>> = Pool::new();
-static REPORTS: Pool<Vec<NodeReport>> = Pool::new();
+static VERDICTS: Pool<BTreeMap<Node, Verdict>> = Pool::empty();
+static REPORTS: Pool<Vec<NodeReport>> = Pool::empty();
 
 impl NodeReports {
     fn of(&mut self, observed: &Observed, decision: &Decision, policy: &Policy) -> Shared<Vec<NodeReport>> {

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
 use stonith_core::condition::{Condition, Severity, of_node_fences, of_outcome};
+use stonith_core::decide::Decision;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::out_in_ms;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::node_fence::{Target, targets};
+use stonith_core::observed::Observed;
 use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
 use stonith_core::policy::IsolationScope;
@@ -112,14 +114,8 @@ impl Watch {
         found.extend(self.found(&ticked));
         let well = self.is_well(&ticked);
         let seen = ticked.as_ref().ok().map(|tick| (&tick.observed, &tick.decision));
-        let kinds = &self.agent.settings.read_only_for;
-        let may_write = !self.agent.settings.observe_only;
-        let targets = match seen {
-            _ if !may_write => Some(BTreeMap::new()),
-            Some((observed, decision)) => targets(&observed.leader, decision, kinds),
-            None => None,
-        };
-        let history = node_fences(&self.kept.dir, kinds, &mut found);
+        let targets = self.targets(seen);
+        let history = node_fences(&self.kept.dir, &self.agent.settings.read_only_for, &mut found);
         found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
         let mut snapshot = Snapshot::at(&Now::read(), &self.agent, &mut self.reports, seen, suspended, &found);
         snapshot.take_node_fences(&history.records);
@@ -141,7 +137,28 @@ impl Watch {
             let (policy, lease) = (&self.agent.settings.policy, &self.agent.memory.lease);
             out_in_ms(lease, policy, clustered, now.boot_ms)
         });
-        Ticked { begun, took: begun.elapsed(), well, snapshot, outcome, apply_took, refences, out_within_ms, out_in_ms, targets }
+        Ticked {
+            begun,
+            took: begun.elapsed(),
+            well,
+            snapshot,
+            outcome,
+            apply_took,
+            refences,
+            out_within_ms,
+            out_in_ms,
+            targets,
+        }
+    }
+
+    /// The nodes that must be read-only at the node itself.
+    fn targets(&self, seen: Option<(&Observed, &Decision)>) -> Option<BTreeMap<Node, Target>> {
+        let settings = &self.agent.settings;
+        match seen {
+            _ if settings.observe_only => Some(BTreeMap::new()),
+            Some((observed, decision)) => targets(&observed.leader, decision, &settings.read_only_for),
+            None => None,
+        }
     }
 
     /// Whether the config makes nodes read-only, and this process does not.

@@ -287,7 +287,7 @@ async fn ours(admin: &mut Admin, statement: &str) -> Result<Vec<Record>, Observe
 }
 
 /// The rows of all ProxySQLs. Most layers are equal to another, of the same ProxySQL or of others.
-static ROWS: Pool<Vec<Row>> = Pool::new();
+static ROWS: Pool<Vec<Row>> = Pool::empty();
 
 async fn rows(admin: &mut Admin, statement: &str) -> Result<Shared<Vec<Row>>, ObserveError> {
     let answer = admin.query(statement).await?;

@@ -243,11 +243,15 @@ fn the_reports_of_nodes_are_made_again_if_what_they_show_changed_and_only_then()
         Some(SharedLease { owner: "agent".to_owned(), ours: true, left_ms: 9_000, unwanted_ms: 1_000 });
     assert!(Arc::ptr_eq(last.arc(), reports.of(&observed, &decision, &policy).arc()));
     let changes: [fn(&mut Observed, &mut Decision); 5] = [
-        |observed, _| drop(observed.proxy.conn_used.insert(node("node01"), 3)),
+        |observed, _| {
+            observed.proxy.conn_used.insert(node("node01"), 3);
+        },
         |observed, _| observed.proxy.runtime[1].comment = "rack 9".to_owned(),
         |observed, _| observed.proxy.disk.push(row(30, "node02", Status::Online, "")),
         |_, decision| drop(decision.verdicts.insert(node("node03"), Verdict::Keep)),
-        |_, decision| drop(decision.memory.nodes.known.insert(node("node02"))),
+        |_, decision| {
+            decision.memory.nodes.known.insert(node("node02"));
+        },
     ];
     for (nth, change) in changes.into_iter().enumerate() {
         change(&mut observed, &mut decision);
