@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::ReturnBlocker;
 use super::facts::Facts;
 use crate::decide::ProofGap;
-use crate::evidence::{Evidence, EvidenceKind};
+use crate::evidence::{Evidence, EvidenceKind, Source};
 use crate::managed::ServerRows;
 use crate::node::Node;
 use crate::orchestrator::{BARRIER, Instance, Recovery, uid_ns};
@@ -64,7 +64,11 @@ impl<'a> Facts<'a> {
 
     /// Whether a record of the recovery that a barrier was for, or of a later one, supersedes the node.
     fn is_answered(&self, node: &Node, barrier: &Evidence) -> bool {
-        self.superseding(node).is_some_and(|record| !is_from_before(record, barrier))
+        self.superseding(node).is_some_and(|record| match barrier.source {
+            // A marker names no recovery. It may be seen first when its recovery is over.
+            Source::Marker => record.at_s().saturating_add(BARRIER_LAST_S) >= barrier.at_s,
+            _ => !is_from_before(record, barrier),
+        })
     }
 
     fn recovery_promoted_nobody(&self, node: &Node, barrier: &Evidence) -> bool {

@@ -122,14 +122,11 @@ fn no_gap_opens_when_the_leader_dies_and_the_next_one_has_no_mark_of_its_own() {
     assert_eq!(lab.next().kinds("node01")[0], Superseded);
 }
 
-/// Seconds after a failover behind a barrier somebody switches back by hand, while the agent is stopped.
-#[test]
-fn a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_again_unwatched() {
-    let mut lab = marked();
+/// Seconds after a failover behind a barrier somebody switches node01 back by hand, while the agent is stopped.
+fn is_switched_back_unwatched(mut lab: Lab) {
     lab.barrier_promotes("node01", "node02").downtime("node01", "lost-in-recovery").run_s(3);
     assert_eq!(lab.fenced(), ["node01"]);
-    let hostgroups = [10, 20];
-    for hostgroup in hostgroups {
+    for hostgroup in [10, 20] {
         lab.edit(hostgroup, "node01", |row| (row.status, row.comment) = (Status::Online, String::new()));
     }
     lab.server("node01").read_only = false;
@@ -141,6 +138,22 @@ fn a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_a
         assert_eq!(lab.next().kinds("node01"), []);
     }
     assert_eq!(lab.rows("node01"), "10:ONLINE 20:ONLINE");
+}
+
+#[test]
+fn a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_again_unwatched() {
+    is_switched_back_unwatched(marked());
+}
+
+/// The agent was cut off while the mark was listed. It knows of the barrier from another agent's marker, which names no
+/// recovery, and saw that later than the recovery began.
+#[test]
+fn a_marker_of_a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_again_unwatched() {
+    let mut lab = marked();
+    lab.run_s(10);
+    lab.downtime_ends("node01").state_lost();
+    assert_eq!(lab.run_s(3).kinds("node01"), [Barrier]);
+    is_switched_back_unwatched(lab);
 }
 
 /// Nobody ever hears how the recovery ended, and a replica that Orchestrator did not move follows the old primary.
