@@ -45,7 +45,7 @@ fn main() {
     }
     world.proxy.admin("LOAD MYSQL SERVERS TO RUNTIME");
     let ca = world.proxy.file("data").join("proxysql-ca.pem");
-    let tls = Tls::new(ServerCheck::Ca, Some(&ca)).expect("its CA");
+    let tls = Tls::new(ServerCheck::Ca, Some(&ca), "ProxySQL").expect("its CA");
     runtime.block_on(compare("real ProxySQL", &world.proxy.address(), world.proxy.admin_port, Some(tls)));
 }
 

@@ -128,7 +128,7 @@ fn settings(chosen: &NodeFenceConfig) -> Result<Settings, SetUpError> {
         ProxyTls::VerifyCa => Some(ServerCheck::Ca),
         ProxyTls::VerifyIdentity => Some(ServerCheck::Identity),
     };
-    let tls = check.map(|check| Tls::new(check, chosen.ca_file.as_deref())).transpose()?;
+    let tls = check.map(|check| Tls::new(check, chosen.ca_file.as_deref(), "the nodes")).transpose()?;
     Ok(Settings { credential: chosen.credential.read()?, tls, timeout: chosen.timeout })
 }
 

@@ -63,7 +63,7 @@ fn admin_tls(proxy: &ProxyConfig) -> Result<Option<Tls>, TlsError> {
         ProxyTls::VerifyCa => ServerCheck::Ca,
         ProxyTls::VerifyIdentity => ServerCheck::Identity,
     };
-    Tls::new(check, proxy.ca_file.as_deref()).map(Some)
+    Tls::new(check, proxy.ca_file.as_deref(), "ProxySQL").map(Some)
 }
 
 /// The endpoints of an Orchestrator.

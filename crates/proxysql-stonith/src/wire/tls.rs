@@ -30,6 +30,7 @@ pub enum ServerCheck {
 pub struct Tls {
     check: ServerCheck,
     ca_file: Option<PathBuf>,
+    server: &'static str,
     files: ReadFiles,
     connector: TlsConnector,
 }
@@ -41,16 +42,16 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the CA; `None` means the system's CAs.
+    /// Reads the CA; `None` means the system's CAs. `server` is what an error calls the server.
     ///
     /// # Errors
     /// The file can't be read, or the system has no CAs.
-    pub fn new(check: ServerCheck, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+    pub fn new(check: ServerCheck, ca_file: Option<&Path>, server: &'static str) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let files = ReadFiles::note(ca_file.map(Path::to_owned));
         let roots = tls::roots(ca_file)?;
         if roots.is_empty() {
-            return Err(TlsError::NoSystemCas("the server"));
+            return Err(TlsError::NoSystemCas(server));
         }
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -60,13 +61,13 @@ impl Tls {
             ServerCheck::Ca => builder.dangerous().with_custom_certificate_verifier(signed_by_ca(roots, provider)),
         };
         let connector = TlsConnector::from(Arc::new(builder.with_no_client_auth()));
-        Ok(Self { check, ca_file: ca_file.map(Path::to_owned), files, connector })
+        Ok(Self { check, server, ca_file: ca_file.map(Path::to_owned), files, connector })
     }
 
     /// Reads the CA again if its file has changed. A file that cannot be read changes nothing.
     pub fn read_again(&mut self) {
         if self.files.changed().is_some()
-            && let Ok(tls) = Self::new(self.check, self.ca_file.as_deref())
+            && let Ok(tls) = Self::new(self.check, self.ca_file.as_deref(), self.server)
         {
             *self = tls;
         }

@@ -19,7 +19,7 @@ use crate::{PASSWORD, settings};
 const HOST: &str = "127.0.0.1";
 
 fn trusting(pki: &Pki, host: &str, check: ServerCheck, port: u16) -> Settings {
-    Settings { tls: Some(Tls::new(check, Some(&pki.ca_file())).unwrap()), ..settings(host, port) }
+    Settings { tls: Some(Tls::new(check, Some(&pki.ca_file()), "ProxySQL").unwrap()), ..settings(host, port) }
 }
 
 /// A certificate as ProxySQL makes its own: for no name.

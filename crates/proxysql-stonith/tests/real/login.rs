@@ -21,7 +21,7 @@ fn log_in(world: &World, user: &str, check: Option<ServerCheck>) -> Result<(), A
         address: Node::new(&world.proxy.address(), world.proxy.admin_port).unwrap(),
         socket: None,
         credential: Credential { user: user.to_owned(), password: Secret::new("radmin") },
-        tls: check.map(|check| Tls::new(check, Some(&ca)).unwrap()),
+        tls: check.map(|check| Tls::new(check, Some(&ca), "ProxySQL").unwrap()),
         timeout: Duration::from_secs(5),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
