@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::facts::{AgentFault, GuardedProxy};
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
 use crate::config::duration;
 
@@ -12,39 +13,6 @@ pub const CHECK: Check = Check {
     labels: &["agent-unreached", "agent-refuses", "agent-never-fences", "agent-not-isolating", "barrier-short"],
     run,
 };
-
-/// What the hook finds, were it run now.
-#[derive(Debug, Clone)]
-pub struct BarrierFacts {
-    /// Each agent of `barrier.agents`, and its ProxySQLs.
-    pub agents: Vec<(String, Result<Vec<GuardedProxy>, AgentFault>)>,
-    /// How long the hook waits at most, by `barrier.deadline`.
-    pub longest_wait: Duration,
-    /// How long it has to wait for an agent that does not answer, by `barrier.lease`.
-    pub lease_wait: Duration,
-}
-
-/// Why the hook has nothing from an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentFault {
-    /// No answer came that can be read.
-    Unreached(String),
-    /// It does not take the token.
-    Refuses(String),
-}
-
-/// A ProxySQL of an agent, as its `/status.json` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuardedProxy {
-    /// The ProxySQL.
-    pub proxysql: String,
-    /// The agent is suspended.
-    pub suspended: bool,
-    /// The agent only observes.
-    pub observes: bool,
-    /// The agent isolates this ProxySQL once it has no lease.
-    pub armed: bool,
-}
 
 /// What the hook keeps of its deadline for the last steps, rounded up.
 const LAST_STEPS: Duration = Duration::from_secs(3);
@@ -118,6 +86,7 @@ fn of_agent(url: &str, seen: &Result<Vec<GuardedProxy>, AgentFault>) -> Vec<Find
 mod tests {
     use super::super::facts::healthy;
     use super::*;
+    use crate::doctor::facts::BarrierFacts;
 
     fn labels(agent: Result<Vec<GuardedProxy>, AgentFault>, lease_wait_s: u64) -> Vec<&'static str> {
         let barrier = BarrierFacts {

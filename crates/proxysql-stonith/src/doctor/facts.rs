@@ -10,7 +10,6 @@ use stonith_core::policy::{IsolationScope, Policy};
 use stonith_core::shared::Shared;
 use stonith_core::table::{Row, Status};
 
-use super::barrier::BarrierFacts;
 use crate::certificate::Certificate;
 use crate::node_fence::Readiness;
 use crate::orchestrator;
@@ -34,6 +33,39 @@ pub struct Facts {
     pub proxies: Vec<ProxyFacts>,
     /// What the hook before a promotion counts on. Of several Orchestrators the first one has it.
     pub barrier: Option<BarrierFacts>,
+}
+
+/// What the hook finds, were it run now.
+#[derive(Debug, Clone)]
+pub struct BarrierFacts {
+    /// Each agent of `barrier.agents`, and its ProxySQLs.
+    pub agents: Vec<(String, Result<Vec<GuardedProxy>, AgentFault>)>,
+    /// How long the hook waits at most, by `barrier.deadline`.
+    pub longest_wait: Duration,
+    /// How long it has to wait for an agent that does not answer, by `barrier.lease`.
+    pub lease_wait: Duration,
+}
+
+/// Why the hook has nothing from an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentFault {
+    /// No answer came that can be read.
+    Unreached(String),
+    /// It does not take the token.
+    Refuses(String),
+}
+
+/// A ProxySQL of an agent, as its `/status.json` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardedProxy {
+    /// The ProxySQL.
+    pub proxysql: String,
+    /// The agent is suspended.
+    pub suspended: bool,
+    /// The agent only observes.
+    pub observes: bool,
+    /// The agent isolates this ProxySQL once it has no lease.
+    pub armed: bool,
 }
 
 /// What matters of this program's config for one ProxySQL.

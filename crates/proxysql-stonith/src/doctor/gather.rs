@@ -8,8 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use stonith_core::barrier::{lease_wait_ms, longest_wait_ms};
 use stonith_core::node::Node;
 
-use super::barrier::{AgentFault, BarrierFacts, GuardedProxy};
-use super::facts::{Facts, ModeFacts, Program, ProxyFacts};
+use super::facts::{AgentFault, BarrierFacts, Facts, GuardedProxy, ModeFacts, Program, ProxyFacts};
 use super::scheduler::traces;
 use crate::agent::BuildError;
 use crate::agent::look::{self, Examined};

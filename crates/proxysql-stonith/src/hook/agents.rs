@@ -11,8 +11,6 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-#[cfg(doc)]
-use stonith_core::barrier::Barrier;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::node::Node;
 use tokio::net::TcpStream;
@@ -242,7 +240,7 @@ fn bearer(token: &Secret) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()
 }
 
-/// What an agent's answer says of one of its ProxySQLs. `by_lease`: when it is out by itself ([`Barrier::by_lease`]).
+/// What an agent's answer says of one of its ProxySQLs. `by_lease`: when it is out by itself ([`stonith_core::barrier::Barrier::by_lease`]).
 pub fn seen_at(at: &WokenProxy, by_lease: impl Fn(u64, u64) -> SelfFence) -> AtProxy {
     let by_itself = match at.out_within_ms {
         Some(within_ms) => by_lease(within_ms, at.out_in_ms.unwrap_or(0)),

@@ -32,7 +32,7 @@ async fn doctor_has_only_notes_for_a_healthy_stage_and_sends_nothing_that_writes
     assert!(stage.orchestrator.requests().iter().any(|path| path.ends_with("clusters-info")), "and asks more");
     assert!(!stage.dir.path().join("state").exists(), "it keeps nothing");
     let text = stage.succeeds("doctor").await;
-    assert!(text.contains("23 checks: 0 errors, 0 warnings, ") && text.contains("\nok: "), "{text}");
+    assert!(text.contains("24 checks: 0 errors, 0 warnings, ") && text.contains("\nok: "), "{text}");
     stage.succeeds("fence node03").await;
     assert!(stage.proxysql.writes() > 0, "control");
 }
