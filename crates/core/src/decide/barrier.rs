@@ -41,9 +41,14 @@ impl<'a> Facts<'a> {
         self.newest.promoting(node).is_some_and(|record| !is_from_before(record, barrier))
     }
 
-    /// Whether the recovery that a barrier was for may still promote another node. Once it has, its record decides.
+    /// Whether the recovery that a barrier was for may still promote another node. Once it has, its record decides, or
+    /// Orchestrator's own mark where the record never came.
     pub fn recovery_goes_on(&self, node: &Node, barrier: &Evidence) -> bool {
-        let has_ended = self.is_answered(node, barrier) || self.recovery_promoted_nobody(node, barrier);
+        let kept = self.kept(node);
+        let marked = kept.get(&EvidenceKind::LostInRecovery);
+        let has_ended = self.is_answered(node, barrier)
+            || self.recovery_promoted_nobody(node, barrier)
+            || marked.is_some_and(|mark| mark.at_s >= earliest_s(barrier));
         self.barrier(node).is_some() || (!has_ended && !self.is_long_ago(barrier))
     }
 
@@ -65,8 +70,7 @@ impl<'a> Facts<'a> {
     /// Whether a record of the recovery that a barrier was for, or of a later one, supersedes the node.
     fn is_answered(&self, node: &Node, barrier: &Evidence) -> bool {
         self.superseding(node).is_some_and(|record| match barrier.source {
-            // A marker names no recovery. It may be seen first when its recovery is over.
-            Source::Marker => record.at_s().saturating_add(BARRIER_LAST_S) >= barrier.at_s,
+            Source::Marker => record.at_s() >= earliest_s(barrier),
             _ => !is_from_before(record, barrier),
         })
     }
@@ -96,6 +100,15 @@ impl<'a> Facts<'a> {
             let mut beside = self.rows.servers().filter(|(_, rows)| !shared(rows).is_disjoint(&ours));
             beside.find_map(|(server, _)| topology.instance(server).filter(takes_writes))
         })
+    }
+}
+
+/// The earliest time at which the recovery that this barrier is for began, in s. A marker names no recovery, and may be
+/// seen first when its recovery is over.
+fn earliest_s(barrier: &Evidence) -> i64 {
+    match barrier.source {
+        Source::Marker => barrier.at_s.saturating_sub(BARRIER_LAST_S),
+        _ => barrier.at_s,
     }
 }
 

@@ -9,7 +9,7 @@ use stonith_core::policy::{FenceOn, Policy};
 use stonith_core::role::Role;
 use stonith_core::table::Status;
 
-use crate::world::{Decided, Lab, Raft, node};
+use crate::world::{Decided, HistoryRead, Lab, Raft, node};
 
 /// node01 hangs, and the hook of its recovery has marked it. An agent has seen that.
 fn marked() -> Lab {
@@ -143,6 +143,13 @@ fn is_switched_back_unwatched(mut lab: Lab) {
 #[test]
 fn a_barrier_whose_recovery_has_ended_fences_no_node_that_was_made_the_primary_again_unwatched() {
     is_switched_back_unwatched(marked());
+}
+
+#[test]
+fn a_barrier_whose_record_never_came_fences_no_node_that_was_made_the_primary_again_unwatched() {
+    let mut lab = marked();
+    lab.history = HistoryRead::Nothing;
+    is_switched_back_unwatched(lab);
 }
 
 /// The agent was cut off while the mark was listed. It knows of the barrier from another agent's marker, which names no
