@@ -70,8 +70,8 @@ pub struct Decision {
     pub hooks_are_on: bool,
     /// Writer hostgroups without a writer beside such hooks, with the row that somebody took out.
     pub without_writer: BTreeMap<Hostgroup, RowKey>,
-    /// For each node in the managed rows that has one: who is the primary of its cluster, or was promoted to it last. The
-    /// node itself is in its set if it is one of them.
+    /// For each fenced node: who is the primary of its cluster, or was promoted to it last, if that is known. The node
+    /// itself is in its set if it is one of them.
     pub primaries: BTreeMap<Node, BTreeSet<Node>>,
 }
 
@@ -128,6 +128,7 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
     plan.releases = releases(&verdicts, &next, &observed.orders, &identity);
     plan.lease_action = share_lease(&mut next.lease, lease_state, observed, &rows, policy, now_ms);
     Decision {
+        primaries: primaries(&facts, &verdicts),
         verdicts: verdicts.into(),
         plan,
         lease_state,
@@ -135,7 +136,6 @@ pub fn decide(observed: &Observed, memory: &Memory, policy: &Policy, now_ms: u64
         unmatched: unmatched(&facts),
         hooks_are_on: facts.hooks_are_on(),
         without_writer: facts.without_writer(),
-        primaries: primaries(&facts),
         memory: next,
     }
 }
@@ -299,16 +299,17 @@ fn share_lease(
     shared_lease_action(memory, lease_state, at_proxy, by_others, policy, now_ms)
 }
 
-/// The present primary beside each node, and whom the newest recovery of the node promoted. A successor that was failed
-/// over away from since is none.
-fn primaries(facts: &Facts<'_>) -> BTreeMap<Node, BTreeSet<Node>> {
+/// For each fenced node its present primary, and the successor of its newest recovery. A successor that was superseded
+/// meanwhile does not count.
+fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> BTreeMap<Node, BTreeSet<Node>> {
+    let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
     let mut of_each = BTreeMap::new();
-    for (server, rows) in facts.rows.servers() {
+    for (server, rows) in facts.rows.servers().filter(|(_, rows)| rows.names().iter().any(|name| is_fenced(&name))) {
         let present = facts.topology.and_then(|topology| topology.present_primary(server)).map(|i| &i.node);
         let promoted = facts.newest.of(server).and_then(|record| record.successor.as_ref());
         let promoted = promoted.filter(|successor| facts.newest.superseding(successor).is_none());
         let found: BTreeSet<&Node> = present.into_iter().chain(promoted).collect();
-        for name in rows.names().iter().filter(|_| !found.is_empty()) {
+        for name in rows.names().iter().filter(is_fenced).filter(|_| !found.is_empty()) {
             let itself = found.contains(server).then(|| name.clone());
             of_each.insert(name.clone(), found.iter().map(|node| (*node).clone()).chain(itself).collect());
         }

@@ -59,7 +59,7 @@ const START_SLACK_S: i64 = 2;
 /// How often the set may be held up in a row, a second each, before it counts as failed.
 const SET_WAITS_MAX: u32 = 5;
 
-/// The most sessions that one step kills.
+/// One step kills at most this many sessions.
 const KILLS_MAX: usize = 100;
 
 /// The most records that are kept of nodes that are fenced no longer.
@@ -341,7 +341,7 @@ pub fn forget_ended(records: &mut BTreeMap<Node, NodeFenceRecord>) {
 pub struct NodeFenceSettings {
     /// Accounts whose sessions are left, the own one among them.
     pub spared: BTreeSet<String>,
-    /// A target counts for so long after it was given, ms.
+    /// How long a target counts after it was given, ms.
     pub target_max_ms: u64,
 }
 

@@ -3,7 +3,7 @@
 use super::{Reply, Statement};
 
 /// The most attempts at a lock that vanishes before it is read.
-pub(crate) const LOCK_TRIES_MAX: u32 = 3;
+const LOCK_TRIES_MAX: u32 = 3;
 
 /// What comes of a reply about the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]

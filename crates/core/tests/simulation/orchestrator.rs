@@ -20,8 +20,9 @@ pub const OTHER_CLUSTER: [&str; 2] = ["my01", "my02"];
 
 pub const WALL_S: i64 = 1_750_000_000;
 
-/// The hook of a planned takeover drains for so long, and its mark lasts longer than that.
+/// How long the hook of a planned takeover drains, ms.
 const DRAIN_MS: u64 = 2_000;
+/// How long its mark lasts, ms: longer than the drain.
 const TAKEOVER_MARK_MS: u64 = 5_000;
 
 pub fn node(name: &str) -> Node {

@@ -428,7 +428,8 @@ fn compare_variables() -> String {
     )
 }
 
-/// Gives the lent variables their values for a drain. A delay of 0 is none by time, which is what somebody wants.
+/// Gives the lent variables their values for a drain. An operator who sets the delay to 0 has switched its time limit off, so
+/// it stays 0.
 fn lend_drain() -> String {
     format!(
         "UPDATE main.global_variables SET variable_value=CASE variable_name WHEN '{EXTENDED}' THEN '1' ELSE '{DELAY_MS}' END \
