@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Decision, Verdict};
 use crate::evidence::EvidenceKind;
 use crate::node::Node;
-use crate::orchestrator::LeaderView;
+use crate::orchestrator::{BARRIER, Downtime, LeaderView};
 
 /// The pause between two tries to connect, ms: from the first to the longest. A node that returns is met within the
 /// longest.
@@ -103,6 +103,8 @@ pub struct Target {
 
 /// The nodes that must be read-only now. `None` if Orchestrator does not say who is the primary now: then nothing is done,
 /// and nothing is over. Where a majority has no leader, nobody is promoted.
+///
+/// A barrier counts while the leader lists its mark. After it the node may be the primary still, with nobody promoted.
 pub fn targets(
     leader: &LeaderView,
     decision: &Decision,
@@ -114,7 +116,10 @@ pub fn targets(
     let mut found = BTreeMap::new();
     for (node, verdict) in &decision.verdicts {
         let Verdict::Fence { evidence, .. } = verdict else { continue };
-        let counts = |kind: EvidenceKind| kinds.contains(&kind) && ALLOWED.contains(&kind);
+        let counts = |kind: EvidenceKind| {
+            let is_over = kind == EvidenceKind::Barrier && !is_at_barrier(leader, decision, node);
+            kinds.contains(&kind) && ALLOWED.contains(&kind) && !is_over
+        };
         let Some(fact) = evidence.iter().find(|fact| counts(fact.kind)) else { continue };
         let primaries = decision.primaries.get(node).cloned().unwrap_or_default();
         if !primaries.contains(node) {
@@ -122,6 +127,14 @@ pub fn targets(
         }
     }
     Some(found)
+}
+
+/// Whether the leader lists a barrier's mark on this node, under any of its names.
+fn is_at_barrier(leader: &LeaderView, decision: &Decision, node: &Node) -> bool {
+    let LeaderView::Led(answer) = leader else { return false };
+    let identity = &decision.memory.nodes.identity;
+    let is_of_it = |mark: &Downtime| mark.reason == BARRIER && identity.server(&mark.node) == identity.server(node);
+    answer.downtimes.iter().any(is_of_it)
 }
 
 /// Who a server is: two with the same are one.

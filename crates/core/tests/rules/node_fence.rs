@@ -11,7 +11,7 @@ use stonith_core::node_fence::{ALLOWED, Target, targets};
 use stonith_core::orchestrator::LeaderView;
 
 use crate::any;
-use crate::world::{Lab, node};
+use crate::world::{Decided, Lab, node};
 
 /// The targets while Orchestrator answers.
 fn led(decision: &Decision, kinds: &BTreeSet<EvidenceKind>) -> BTreeMap<Node, Target> {
@@ -77,6 +77,18 @@ fn isolation_and_an_order_against_the_primary_make_no_node_read_only() {
     assert!(led(&decision, &all()).is_empty());
     let decision = lab.order_fence("node02");
     assert_eq!(led(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node02")]);
+}
+
+/// Nobody was promoted after a hook that aborted, and the only primary must not come back read-only.
+#[test]
+fn a_barrier_makes_a_dead_primary_a_target_while_its_mark_is_listed() {
+    let mut lab = Lab::healthy();
+    let decision = lab.dies("node01").barrier("node01").run_s(5);
+    let at_the_node = |lab: &Lab, decision| targets(&lab.observed().leader, decision, &[EvidenceKind::Barrier].into());
+    assert_eq!(at_the_node(&lab, &decision).unwrap().keys().collect::<Vec<_>>(), [&node("node01")]);
+    let decision = lab.downtime_ends("node01").next();
+    assert_eq!(decision.kinds("node01"), [EvidenceKind::Barrier], "the fence in ProxySQL stays");
+    assert_eq!(at_the_node(&lab, &decision), Some(BTreeMap::new()));
 }
 
 proptest! {
