@@ -125,6 +125,8 @@ pub struct Agent {
     pub owes: [bool; 2],
     /// Which nodes were superseded, and which one was the primary, when what it last decided on was asked for.
     pub knew: ([bool; 2], usize),
+    /// The same when its last tick asked.
+    pub asked_of: ([bool; 2], usize),
     pub ticked: bool,
     /// It alone reaches nobody.
     pub cut_off: bool,
@@ -255,6 +257,7 @@ impl State {
                 running: None,
                 owes: [false; 2],
                 knew: ([false; 2], 0),
+                asked_of: ([false; 2], 0),
                 ticked: false,
                 cut_off: false,
                 reached_s: None,

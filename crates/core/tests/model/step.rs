@@ -140,7 +140,9 @@ impl Model {
 
     pub fn can(&self, state: &State) -> Vec<Action> {
         let mut actions = Vec::new();
-        if !state.seen.broken.is_empty() {
+        // Without a rule of the design the walk goes on until the rule in question is broken, whatever else is.
+        let is_over = self.without.map_or(!state.seen.broken.is_empty(), |(_, rule)| state.seen.broken.contains(rule));
+        if is_over {
             return actions;
         }
         for (i, (fault, _)) in self.faults.iter().enumerate() {
@@ -286,8 +288,9 @@ impl Model {
             is_told && is_matched && member.records.iter().any(|r| r.failed == node(NODES[n]) && tells(r))
         };
         let owes = [0, 1].map(|n| led && state.seen.superseded[n] && !proven(state, n) && knows(n));
-        // What is a second under way knows nothing of this second.
-        let knew = if state.orc.slow { state.agents[i].knew } else { (state.seen.superseded, state.orc.primary) };
+        let asked_of = (state.seen.superseded, state.orc.primary);
+        // A slow answer is to what the tick before asked.
+        let knew = if state.orc.slow { state.agents[i].asked_of } else { asked_of };
         let at_the_node = targets(&leader, &decision, &ALLOWED.into()).unwrap_or_default();
         if at_the_node.contains_key(&node(NODES[knew.1])) && !barred(state, knew.1) {
             state.seen.broken.extend(RULES.into_iter().filter(|rule| rule.starts_with('N')));
@@ -297,7 +300,7 @@ impl Model {
         }
         let agent = &mut state.agents[i];
         agent.ticked = true;
-        (agent.owes, agent.knew) = (owes, knew);
+        (agent.owes, agent.knew, agent.asked_of) = (owes, knew, asked_of);
         agent.memory = Arc::new(decision.memory);
         agent.running = Some(Arc::new(Running::new(decision.plan, agent.owner(), self.without())));
         self.ended(state, i);
