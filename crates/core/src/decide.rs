@@ -71,8 +71,8 @@ pub struct Decision {
     /// Writer hostgroups without a writer beside such hooks, with the row that somebody took out.
     pub without_writer: BTreeMap<Hostgroup, RowKey>,
     /// For each fenced node: who is the primary of its cluster, or was promoted to it last, if that is known. The node
-    /// itself is in its set if it is one of them.
-    pub primaries: BTreeMap<Node, BTreeSet<Node>>,
+    /// itself is in its set if it is one of them, or may be. `None` if a promotion may be unknown.
+    pub primaries: Option<BTreeMap<Node, BTreeSet<Node>>>,
 }
 
 /// Decides one tick. `now_ms` is on the same clock as the `_ms` values of `memory`.
@@ -300,21 +300,27 @@ fn share_lease(
 }
 
 /// For each fenced node its present primary, and the successor of its newest recovery. A successor that was superseded
-/// meanwhile does not count.
-fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> BTreeMap<Node, BTreeSet<Node>> {
+/// meanwhile, or that Orchestrator has forgotten, does not count. A node that an unreadable entry names may have been promoted by it.
+///
+/// `None` unless a confirmed leader told its instances and its whole history in this tick.
+fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> Option<BTreeMap<Node, BTreeSet<Node>>> {
+    let topology = facts.topology.filter(|_| facts.lease_state == LeaseState::Led { good: true });
+    let topology = topology.filter(|_| history_is_known(facts))?;
     let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
     let mut of_each = BTreeMap::new();
     for (server, rows) in facts.rows.servers().filter(|(_, rows)| rows.names().iter().any(|name| is_fenced(&name))) {
-        let present = facts.topology.and_then(|topology| topology.present_primary(server)).map(|i| &i.node);
+        let present = topology.present_primary(server).map(|i| &i.node);
+        let may_be = facts.unreadable(server).is_some();
         let promoted = facts.newest.of(server).and_then(|record| record.successor.as_ref());
-        let promoted = promoted.filter(|successor| facts.newest.superseding(successor).is_none());
+        let stands = |successor: &&Node| facts.newest.superseding(successor).is_none();
+        let promoted = promoted.filter(stands).filter(|successor| topology.instance(successor).is_some());
         let found: BTreeSet<&Node> = present.into_iter().chain(promoted).collect();
-        for name in rows.names().iter().filter(is_fenced).filter(|_| !found.is_empty()) {
-            let itself = found.contains(server).then(|| name.clone());
+        for name in rows.names().iter().filter(is_fenced) {
+            let itself = (may_be || found.contains(server)).then(|| name.clone());
             of_each.insert(name.clone(), found.iter().map(|node| (*node).clone()).chain(itself).collect());
         }
     }
-    of_each
+    Some(of_each)
 }
 
 fn unarmed(rows: &ManagedRows<'_>, managed: &Managed, memory: &Memory) -> BTreeMap<Hostgroup, BTreeSet<Node>> {

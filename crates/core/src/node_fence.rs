@@ -9,7 +9,7 @@
 //! ```
 //!
 //! **Invariants:** No step is given for a node that is not fenced now by a kind that the config names, nor for a primary.
-//! No step is given while Orchestrator's leader is silent: a node that is promoted meanwhile would not be known.
+//! No step is given unless a confirmed leader told its whole history: a node that is promoted meanwhile would not be known.
 //! No step sets read-only back: only an operator does, and a node that an operator made writable stays so until its
 //! server restarts. The apply knows nothing of this.
 
@@ -101,8 +101,8 @@ pub struct Target {
     pub primaries: BTreeSet<Node>,
 }
 
-/// The nodes that must be read-only now. `None` if Orchestrator does not say who is the primary now: then nothing is done,
-/// and nothing is over. Where a majority has no leader, nobody is promoted.
+/// The nodes that must be read-only now. `None` if a promotion may be unknown ([`Decision::primaries`]): then nothing is
+/// done, and nothing is over.
 ///
 /// A barrier counts while the leader lists its mark. After it the node may be the primary still, with nobody promoted.
 pub fn targets(
@@ -110,9 +110,7 @@ pub fn targets(
     decision: &Decision,
     kinds: &BTreeSet<EvidenceKind>,
 ) -> Option<BTreeMap<Node, Target>> {
-    if !matches!(leader, LeaderView::Led(_) | LeaderView::Leaderless) {
-        return None;
-    }
+    let primaries_of = decision.primaries.as_ref()?;
     let mut found = BTreeMap::new();
     for (node, verdict) in &decision.verdicts {
         let Verdict::Fence { evidence, .. } = verdict else { continue };
@@ -121,7 +119,7 @@ pub fn targets(
             kinds.contains(&kind) && ALLOWED.contains(&kind) && !is_over
         };
         let Some(fact) = evidence.iter().find(|fact| counts(fact.kind)) else { continue };
-        let primaries = decision.primaries.get(node).cloned().unwrap_or_default();
+        let primaries = primaries_of.get(node).cloned().unwrap_or_default();
         if !primaries.contains(node) {
             found.insert(node.clone(), Target { kind: fact.kind, id: fact.id.clone(), primaries });
         }

@@ -59,6 +59,9 @@ pub struct Policy {
     pub aliases: BTreeMap<Node, Node>,
     /// The effect of transactions that a returning node has and its primary lacks.
     pub errant_gtid: ErrantGtid,
+    /// Whether fenced nodes are also fenced at the node itself. While some node is fenced, each tick then reads the history:
+    /// a promotion that is not known yet must not be fenced.
+    pub fences_at_node: bool,
 }
 
 impl Default for Policy {
@@ -76,6 +79,7 @@ impl Default for Policy {
             writer_hostgroups: BTreeSet::new(),
             aliases: BTreeMap::new(),
             errant_gtid: ErrantGtid::Hold,
+            fences_at_node: false,
         }
     }
 }

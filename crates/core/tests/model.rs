@@ -35,6 +35,7 @@ use run::{holds, matters};
 use state::{NODES, Names, State};
 use step::{Fault, Model, after, after_s};
 use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, Recovery};
+use stonith_core::policy::Policy;
 use without::Rule;
 
 use Fault::*;
@@ -137,18 +138,23 @@ fn to_and_fro() -> Model {
     Model { happens: &["fenced", "let back"], ..Model::new("to and fro", superseded(1), 10, &faults) }
 }
 
+/// The same, with fenced nodes also fenced at the nodes themselves.
+fn at_the_node(model: Model) -> Model {
+    Model { policy: Policy { fences_at_node: true, ..model.policy }, ..model }
+}
+
 /// Repaired, and promoted again before it was let back.
 fn promoted_while_fenced() -> Model {
     let faults = [(Repaired, 2), (Dies, 1), (Failover, 1)];
     let happens = &["fenced", "fenced at the node"];
-    Model { happens, ..Model::new("promoted while fenced", superseded(1), 13, &faults) }
+    at_the_node(Model { happens, ..Model::new("promoted while fenced", superseded(1), 13, &faults) })
 }
 
 /// The same, and nobody answers at any moment.
 fn promoted_in_silence() -> Model {
     let faults = [(Repaired, 1), (Dies, 1), (Failover, 1), (Silence, 1), (Heals, 1)];
     let happens = &["fenced", "fenced at the node"];
-    Model { happens, ..Model::new("promoted in silence", superseded(1), 9, &faults) }
+    at_the_node(Model { happens, ..Model::new("promoted in silence", superseded(1), 9, &faults) })
 }
 
 fn takeover() -> Model {
@@ -411,7 +417,7 @@ models! {
     i2_i4_failover_and_repair: failover();
     i2_a_node_returns_half_repaired: return_of_a_node();
     i2_a_blip_and_old_rows: blip();
-    i4_i8_partition_and_deposed_leader: partition();
+    i4_i8_partition_and_deposed_leader: at_the_node(partition());
     i9_nobody_leads: nobody_leads();
     i9_first_start: first_start();
     i10_fence_is_cut_off: fence_is_cut_off();
@@ -423,9 +429,9 @@ models! {
     i2_i4_to_and_fro: to_and_fro();
     i2_promoted_while_fenced: promoted_while_fenced();
     n_promoted_in_silence: promoted_in_silence();
-    i2_takeover_and_back: takeover();
+    i2_takeover_and_back: at_the_node(takeover());
     i4_a_recovery_that_ends_on_a_deposed_leader: deposed_recovery();
-    i4_slow_answers: slow_answers();
+    i4_slow_answers: at_the_node(slow_answers());
     i2_members_whose_clocks_are_ahead: drifting_members(1);
     i2_members_whose_clocks_are_behind: drifting_members(-1);
     i4_an_agent_whose_clock_is_slow: drifting_agent(90);
@@ -447,7 +453,7 @@ models! {
     b_barrier_and_a_late_record: barrier_and_a_late_record();
     b_barrier_around_a_living_primary: barrier_around_a_living_primary();
     b_barrier_that_nobody_tells_of: barrier_that_nobody_tells_of();
-    b_barrier_is_aborted: barrier_is_aborted();
+    b_barrier_is_aborted: at_the_node(barrier_is_aborted());
     b_barrier_and_a_cut_off_site: barrier_and_a_cut_off_site();
     i5_barrier_of_an_earlier_recovery: barrier_of_an_earlier_recovery();
 }

@@ -201,3 +201,8 @@ fn sabotage_is_found_a_barrier_that_ends_with_its_mark() {
 fn sabotage_is_found_a_takeover_in_vain_that_never_ends() {
     is_found(Sabotage::TakeoverStays, 1);
 }
+
+#[test]
+fn sabotage_is_found_a_primary_that_is_fenced_at_the_node_itself() {
+    is_found(Sabotage::FencesThePrimary, 1);
+}

@@ -350,6 +350,8 @@ impl Config {
             writer_hostgroups: policy.writer_hostgroups.iter().copied().collect(),
             aliases: aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
             errant_gtid: policy.errant_gtid,
+            fences_at_node: mode == Mode::Daemon
+                && self.node_fence.as_ref().is_some_and(|chosen| !chosen.read_only.is_empty()),
         })
     }
 

@@ -44,6 +44,7 @@ pub fn leader_query(
         || memory.history.progress.under_way.is_some()
         // The end of an isolation lets nodes back, and every return needs the history up to now.
         || noted.isolation
+        || (policy.fences_at_node && noted.any)
         || proxy.pause.noted
         || downtimes_changed(&memory.history.downtimes, downtimes, &memory.nodes.identity)
         // A node is about to return, and a recovery's record can appear later than its downtime.

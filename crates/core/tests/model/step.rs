@@ -259,10 +259,7 @@ impl Model {
             observed.leader = LeaderView::Silent(Default::default());
         }
         let memory = (*state.agents[i].memory).clone();
-        let leader = match self.without() {
-            Some(Rule::SilenceFencesNoNode) => LeaderView::Leaderless,
-            _ => observed.leader.clone(),
-        };
+        let leader = observed.leader.clone();
         let decision = decide_without(self.without(), observed, memory, &self.policy, state.now_ms());
         let led = matches!(decision.lease_state, LeaseState::Led { .. }) && state.orc.reach.leads();
         if led && decision.memory.lease.armed {

@@ -185,7 +185,8 @@ pub fn decide_without(
     let mut decision = decide(&observed, &memory, policy, now_ms);
     match without {
         Some(Rule::SharedLease) => decision.plan.lease_action = None,
-        Some(Rule::ThePrimaryIsNoTarget) => decision.primaries.clear(),
+        Some(Rule::ThePrimaryIsNoTarget) => decision.primaries.iter_mut().for_each(|of_each| of_each.clear()),
+        Some(Rule::SilenceFencesNoNode) => drop(decision.primaries.get_or_insert_default()),
         Some(Rule::IsolationEndsAsBefore) => {
             let has_settings_left = |name: &Node| match &observed.leader {
                 LeaderView::Led(answer) => {

@@ -8,10 +8,17 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
 use stonith_core::node_fence::{ALLOWED, Target, targets};
-use stonith_core::orchestrator::LeaderView;
+use stonith_core::orchestrator::{Backing, LeaderView};
 
 use crate::any;
-use crate::world::{Decided, Lab, node};
+use crate::world::{Decided, HistoryRead, Lab, node};
+
+/// A cluster whose agent fences nodes at the node itself.
+fn healthy() -> Lab {
+    let mut lab = Lab::healthy();
+    lab.policy.fences_at_node = true;
+    lab
+}
 
 /// The targets while Orchestrator answers.
 fn led(decision: &Decision, kinds: &BTreeSet<EvidenceKind>) -> BTreeMap<Node, Target> {
@@ -24,31 +31,51 @@ fn all() -> BTreeSet<EvidenceKind> {
 
 #[test]
 fn after_a_failover_the_old_primary_is_a_target_and_the_new_one_is_whom_it_must_not_be() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     let decision = lab.failover("node01", "node02").run_s(5);
     let found = led(&decision, &all());
     assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01")]);
     let target = &found[&node("node01")];
     assert_eq!((target.kind, &target.primaries), (EvidenceKind::Superseded, &[node("node02")].into()));
     assert!(led(&decision, &[EvidenceKind::Manual].into()).is_empty(), "no kind that the config does not name");
-    // A majority has no leader: nobody is promoted, and the node is fenced still.
-    let found = targets(&LeaderView::Leaderless, &decision, &all()).unwrap();
-    assert_eq!(found.keys().collect::<Vec<_>>(), [&node("node01")]);
 }
 
 /// The fence in ProxySQL stays. But the node may have been repaired and promoted meanwhile.
 #[test]
 fn while_orchestrator_is_silent_nothing_is_done_at_a_node_and_nothing_is_over() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     lab.failover("node01", "node02").run_s(5);
     let decision = lab.leader_gone().run_s(3);
     assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
-    assert_eq!(targets(&LeaderView::Silent(Default::default()), &decision, &all()), None);
+    assert_eq!(targets(&lab.observed().leader, &decision, &all()), None);
+}
+
+/// A deposed leader does not know of a promotion by its successor, and neither does an agent that read no history.
+#[test]
+fn without_a_confirmed_leader_and_its_whole_history_nothing_is_done_at_a_node() {
+    let after_a_failover = || {
+        let mut lab = healthy();
+        lab.failover("node01", "node02").run_s(5);
+        lab
+    };
+    let at_the_node = |lab: &mut Lab| {
+        let decision = lab.next();
+        assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
+        targets(&lab.observed().leader, &decision, &all())
+    };
+    assert!(at_the_node(&mut after_a_failover()).is_some());
+    assert_eq!(at_the_node(after_a_failover().backed(Backing::Unconfirmed)), None);
+    let mut lab = after_a_failover();
+    lab.history = HistoryRead::Nothing;
+    assert_eq!(at_the_node(&mut lab), None);
+    let mut lab = after_a_failover();
+    lab.policy.fences_at_node = false;
+    assert_eq!(at_the_node(&mut lab), None, "a tick that does not ask");
 }
 
 #[test]
 fn after_two_failovers_both_old_primaries_are_targets_and_only_the_last_one_must_answer() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     lab.failover("node01", "node02").run_s(5);
     let decision = lab.failover("node02", "node03").run_s(5);
     let found = led(&decision, &all());
@@ -58,7 +85,7 @@ fn after_two_failovers_both_old_primaries_are_targets_and_only_the_last_one_must
 
 #[test]
 fn a_node_that_came_back_a_replica_is_a_target_no_longer() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     lab.failover("node01", "node02").returns_writable("node01").run_s(5);
     let decision = lab.repaired("node01").run_s(10);
     assert!(lab.fenced().is_empty() && led(&decision, &all()).is_empty());
@@ -66,12 +93,12 @@ fn a_node_that_came_back_a_replica_is_a_target_no_longer() {
 
 #[test]
 fn isolation_and_an_order_against_the_primary_make_no_node_read_only() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     let decision = lab.leader_gone().run_s(30);
     assert_eq!(lab.fenced().len(), 3, "isolated");
     let named = [EvidenceKind::Isolation, EvidenceKind::Replica, EvidenceKind::Downtime];
     assert!(led(&decision, &all().into_iter().chain(named).collect()).is_empty());
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     let decision = lab.order_fence("node01");
     assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
     assert!(led(&decision, &all()).is_empty());
@@ -82,7 +109,7 @@ fn isolation_and_an_order_against_the_primary_make_no_node_read_only() {
 /// Nobody was promoted after a hook that aborted, and the only primary must not come back read-only.
 #[test]
 fn a_barrier_makes_a_dead_primary_a_target_while_its_mark_is_listed() {
-    let mut lab = Lab::healthy();
+    let mut lab = healthy();
     let decision = lab.dies("node01").barrier("node01").run_s(5);
     let at_the_node = |lab: &Lab, decision| targets(&lab.observed().leader, decision, &[EvidenceKind::Barrier].into());
     assert_eq!(at_the_node(&lab, &decision).unwrap().keys().collect::<Vec<_>>(), [&node("node01")]);
@@ -108,7 +135,8 @@ proptest! {
                 return Err(TestCaseError::fail(format!("{node} is not fenced")));
             };
             prop_assert!(evidence.iter().any(|fact| fact.kind == target.kind) && kinds.contains(&target.kind));
-            prop_assert!(!decision.primaries.get(&node).is_some_and(|primaries| primaries.contains(&node)));
+            let primaries = decision.primaries.as_ref().and_then(|of_each| of_each.get(&node));
+            prop_assert!(!primaries.is_some_and(|primaries| primaries.contains(&node)));
         }
     }
 }

@@ -104,6 +104,7 @@ impl Agent {
         let policy = Policy {
             excluded_hostgroups: [Hostgroup(EXCLUDED)].into(),
             writer_hostgroups: writer_hostgroups.into_iter().collect(),
+            fences_at_node: topology.nodes.is_multiple_of(2),
             ..Policy::default()
         };
         let memory = Memory::first_start("boot", now_ms);

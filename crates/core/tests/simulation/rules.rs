@@ -7,6 +7,7 @@ use stonith_core::barrier::LEADER_STALE_MS;
 use stonith_core::decide::{Decision, Verdict};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::LeaseState;
+use stonith_core::node_fence::{ALLOWED, targets};
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::{
     Answer, AnswerPart, BARRIER, Backing, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery, SkippedEntry,
@@ -25,6 +26,8 @@ use super::proxy::{CROWD, EXCLUDED, Edit, Proxy, WRITER, cut, operators_part};
 const BOUND_MS: u64 = 1_200 + 20 + APPLY_MS;
 /// A lease, which counts anew from whatever stopped an agent.
 const LEASE_MS: u64 = 10_000;
+/// Orchestrator looks at the nodes so often.
+const POLL_MS: u64 = 1_000;
 /// A lock of an applier that died is honoured so long.
 const LOCK_MS: u64 = 30_000;
 
@@ -108,6 +111,7 @@ impl Rules {
         now_ms: u64,
     ) {
         self.lease(agent, observed, decision, now_ms);
+        self.at_the_node(agent, observed, decision, cluster, now_ms);
         let of_agent = &mut self.agents[agent.id];
         of_agent.empty_plans = if decision.plan.is_empty() { of_agent.empty_plans + 1 } else { 0 };
         for (fenced, directive) in &decision.plan.directives {
@@ -204,6 +208,25 @@ impl Rules {
                 due_ms.remove(&(agent.id, n)); // it is held (design §5)
             } else {
                 due_ms.entry((agent.id, n)).or_insert(now_ms + APPLY_MS);
+            }
+        }
+    }
+
+    /// N: at the node itself nobody fences the primary, but by an order, or at a barrier that waits for its successor.
+    fn at_the_node(&mut self, agent: &Agent, observed: &Observed, decision: &Decision, cluster: &Cluster, now_ms: u64) {
+        let found = targets(&observed.leader, decision, &ALLOWED.into()).unwrap_or_default();
+        if !found.is_empty() {
+            self.saw("fenced at the node");
+        }
+        // Of a switch by hand Orchestrator has no record: its next look at the nodes tells.
+        let by_hand = cluster.switched.is_some_and(|(at_ms, _)| at_ms == cluster.promoted_at_ms);
+        let is_told_ms = cluster.promoted_at_ms + if by_hand { POLL_MS } else { 0 };
+        let is_told = is_told_ms < agent.tick_ms; // when this tick asked
+        for (name, target) in found.iter().filter(|(name, _)| is_told && number(name) == Some(cluster.primary)) {
+            // The machine does nothing where nobody knows a primary in its place.
+            let is_wanted = matches!(target.kind, EvidenceKind::Manual | EvidenceKind::Barrier);
+            if !is_wanted && !target.primaries.is_empty() {
+                self.violated(now_ms, format!("N: the primary {name} is fenced at the node itself: {target:?}"));
             }
         }
     }

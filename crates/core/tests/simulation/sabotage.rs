@@ -14,6 +14,7 @@ use stonith_core::role::Role;
 use stonith_core::table::{Change, Comment, Record, Row, SERVERS, Status};
 
 use super::agent::Agent;
+use super::orchestrator::node;
 use super::proxy::Proxy;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Sabotage {
     EndsWithItsMark,
     /// The fence of a takeover that came to nothing stays.
     TakeoverStays,
+    /// At the node itself every fenced node is fenced, since another one is taken for the primary.
+    FencesThePrimary,
 }
 
 pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Observed, agent: &Agent, boot_ms: u64) {
@@ -85,6 +88,11 @@ pub fn of_decision(sabotage: Sabotage, decision: &mut Decision, observed: &Obser
             };
             directives.retain(|node, directive| matches!(directive, Directive::Fence { .. }) || !marked(node));
             decision.plan = Plan::new(Managed::of(&observed.proxy, &agent.policy), directives, &observed.proxy);
+        }
+        Sabotage::FencesThePrimary => {
+            for primaries in decision.primaries.iter_mut().flat_map(|of_each| of_each.values_mut()) {
+                *primaries = [node("stranger")].into();
+            }
         }
         Sabotage::NoRole => {
             let mut directives = decision.plan.directives.clone();

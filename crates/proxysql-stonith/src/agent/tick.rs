@@ -368,7 +368,7 @@ mod tests {
             unmatched: [].into(),
             hooks_are_on: false,
             without_writer: [].into(),
-            primaries: [].into(),
+            primaries: None,
         };
         for error in [agent.apply(&decision).await.unwrap_err(), agent.monitor_round().await.unwrap_err()] {
             assert!(matches!(error, TickError::NotConnected(_)), "{error:?}");

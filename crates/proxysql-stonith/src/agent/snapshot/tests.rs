@@ -91,7 +91,7 @@ fn seen() -> (Observed, Decision) {
         unmatched: [].into(),
         hooks_are_on: false,
         without_writer: [].into(),
-        primaries: [].into(),
+        primaries: None,
     };
     (Observed { proxy, leader: LeaderView::Led(answer), orders, addresses: Addresses::default() }, decision)
 }
