@@ -300,20 +300,26 @@ fn share_lease(
 }
 
 /// For each fenced node its present primary, and the successor of its newest recovery. A successor that was superseded
-/// meanwhile, or that Orchestrator has forgotten, does not count. A node that an unreadable entry names may have been promoted by it.
+/// meanwhile, or that does not take writes, does not count: somebody may have switched back by hand. A node that an
+/// unreadable entry names may have been promoted by it.
 ///
-/// `None` unless a confirmed leader told its instances and its whole history in this tick.
+/// `None` if a node is fenced, and no confirmed leader told its instances and its whole history in this tick.
 fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> Option<BTreeMap<Node, BTreeSet<Node>>> {
+    let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
+    if !verdicts.keys().any(|name| is_fenced(&name)) {
+        return Some(BTreeMap::new());
+    }
     let topology = facts.topology.filter(|_| facts.lease_state == LeaseState::Led { good: true });
     let topology = topology.filter(|_| history_is_known(facts))?;
-    let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
     let mut of_each = BTreeMap::new();
     for (server, rows) in facts.rows.servers().filter(|(_, rows)| rows.names().iter().any(|name| is_fenced(&name))) {
         let present = topology.present_primary(server).map(|i| &i.node);
         let may_be = facts.unreadable(server).is_some();
         let promoted = facts.newest.of(server).and_then(|record| record.successor.as_ref());
         let stands = |successor: &&Node| facts.newest.superseding(successor).is_none();
-        let promoted = promoted.filter(stands).filter(|successor| topology.instance(successor).is_some());
+        let takes_writes =
+            |n: &&Node| topology.instance(n).is_some_and(|instance| instance.valid && !instance.read_only);
+        let promoted = promoted.filter(stands).filter(takes_writes);
         let found: BTreeSet<&Node> = present.into_iter().chain(promoted).collect();
         for name in rows.names().iter().filter(is_fenced) {
             let itself = (may_be || found.contains(server)).then(|| name.clone());

@@ -162,8 +162,11 @@ fn is_waited_for(lab: &Lab) -> bool {
 }
 
 /// Tells the story, and shows each tick: what it saw, what was decided, and the world after it.
-fn tell(story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)) -> Lab {
-    let mut lab = HEALTHY.clone();
+fn tell(story: &[(Event, u64)], each: impl FnMut(&Observed, &Decision, &Lab)) -> Lab {
+    tell_of(HEALTHY.clone(), story, each)
+}
+
+fn tell_of(mut lab: Lab, story: &[(Event, u64)], mut each: impl FnMut(&Observed, &Decision, &Lab)) -> Lab {
     for (event, seconds) in story {
         happens(&mut lab, *event);
         for _ in 0..*seconds {
@@ -271,8 +274,10 @@ proptest! {
     #[test]
     fn i5_no_node_that_takes_writes_for_its_cluster_is_ever_made_read_only_at_the_node_itself(story in story()) {
         let story: Vec<_> = story.into_iter().filter(|(event, _)| is_fair(event)).collect();
-        tell(&story, |_, decision, lab| {
-            let found = targets(&LeaderView::Leaderless, decision, &ALLOWED.into()).unwrap();
+        let mut lab = HEALTHY.clone();
+        lab.policy.fences_at_node = true;
+        tell_of(lab, &story, |_, decision, lab| {
+            let found = targets(&LeaderView::Leaderless, decision, &ALLOWED.into()).unwrap_or_default();
             let primary = lab.instances().into_iter().find(|i| i.node == lab.primary);
             let is_healthy = primary.is_some_and(|i| i.valid && !i.read_only && i.primary.is_none());
             if is_healthy && matches!(lab.raft, Raft::Led { .. }) && lab.stale.is_none() {

@@ -67,6 +67,7 @@ pub fn policy() -> Policy {
         writer_hostgroups: [].into(),
         aliases: BTreeMap::new(),
         errant_gtid: ErrantGtid::Hold,
+        fences_at_node: false,
     }
 }
 

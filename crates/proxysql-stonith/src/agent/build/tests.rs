@@ -140,7 +140,7 @@ observe_only: true
 isolation: 77000 Writers
 tick: 2400 3000
 node_fence: superseded manual, fence-user password-2, VerifyCa DIR/ca.pem, spares backup, 7s
-read_only_for: superseded manual
+read_only_for: superseded manual (true)
 interval: 2s
 state_dir: DIR/state
 http: "127.0.0.2:9633" DIR/token
@@ -254,6 +254,7 @@ fn shown_of_the_first(config: &Config) -> String {
         writer_hostgroups,
         aliases,
         errant_gtid,
+        fences_at_node,
     } = policy;
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
     let IsolationConfig { after: _, scope: _ } = &config.proxies[0].isolation; // the policy's
@@ -269,7 +270,7 @@ fn shown_of_the_first(config: &Config) -> String {
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\nnode_fence: {}\n\
-         read_only_for: {}\ninterval: {interval:?}\n\
+         read_only_for: {} ({fences_at_node})\ninterval: {interval:?}\n\
          state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n\
          barrier: {} {} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
         list(&endpoints),
