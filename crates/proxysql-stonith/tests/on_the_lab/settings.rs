@@ -229,6 +229,13 @@ async fn node_fence_read_only_says_for_which_evidence_a_node_is_fenced_at_the_no
         eventually("it ticks", || stage.orchestrator.requests().iter().any(|path| path.ends_with("downtimed"))).await;
         stage.fail_over().await;
         eventually("it fences", || stage.is_fenced("node01")).await;
+        // The only endpoint is confirmed once it has led for 5 s.
+        for _ in 0..100 {
+            if !stage.stonith(&format!("status {config}")).await.0.contains("not confirmed yet") {
+                break;
+            }
+            tokio::time::sleep(10 * TICK).await;
+        }
         let ticks = || stage.orchestrator.requests().iter().filter(|path| path.ends_with("downtimed")).count();
         let before = ticks();
         eventually("it ticks on", || ticks() > before + 5).await;
