@@ -107,6 +107,7 @@ pub mod barrier;
 pub mod condition;
 pub mod decide;
 pub mod evidence;
+pub mod fence_agent;
 pub mod lease;
 pub mod lending;
 pub mod list;

@@ -146,7 +146,7 @@ fn at_the_node(model: Model) -> Model {
 /// Repaired, and promoted again before it was let back.
 fn promoted_while_fenced() -> Model {
     let faults = [(Repaired, 2), (Dies, 1), (Failover, 1)];
-    let happens = &["fenced", "fenced at the node"];
+    let happens = &["fenced", "fenced at the node", "powered off"];
     at_the_node(Model { happens, ..Model::new("promoted while fenced", superseded(1), 13, &faults) })
 }
 

@@ -39,6 +39,7 @@ impl stateright::Model for Model {
                 "two writers" => |_, state| state.seen.done.contains("two writers"),
                 "waited for" => |_, state| state.seen.done.contains("waited for"),
                 "fenced at the node" => |_, state| state.seen.done.contains("fenced at the node"),
+                "powered off" => |_, state| state.seen.done.contains("powered off"),
                 "isolated" => |_, state| state.seen.done.contains("isolated"),
                 _ => |_, state| state.seen.done.contains("busy"),
             };

@@ -7,11 +7,15 @@
 //!
 //! A fault happens at most as often as the model says, at any point of any path.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stonith_core::apply::{Outcome, Statement, Step};
+use stonith_core::decide::Decision;
+use stonith_core::fence_agent;
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
+use stonith_core::node::Node;
 use stonith_core::node_fence::{ALLOWED, targets};
 use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
@@ -289,11 +293,16 @@ impl Model {
         // A slow answer is to what the tick before asked.
         let knew = if state.orc.slow { state.agents[i].asked_of } else { asked_of };
         let at_the_node = targets(&leader, &decision, &ALLOWED.into()).unwrap_or_default();
-        if at_the_node.contains_key(&node(NODES[knew.1])) && !barred(state, knew.1) {
+        let powered_off = Self::powered_off(&leader, &decision);
+        let primary = node(NODES[knew.1]);
+        if (at_the_node.contains_key(&primary) || powered_off.contains(&primary)) && !barred(state, knew.1) {
             state.seen.broken.extend(RULES.into_iter().filter(|rule| rule.starts_with('N')));
         }
         if !at_the_node.is_empty() {
             state.seen.done.insert("fenced at the node");
+        }
+        if !powered_off.is_empty() {
+            state.seen.done.insert("powered off");
         }
         let agent = &mut state.agents[i];
         agent.ticked = true;
@@ -301,6 +310,13 @@ impl Model {
         agent.memory = Arc::new(decision.memory);
         agent.running = Some(Arc::new(Running::new(decision.plan, agent.owner(), self.without())));
         self.ended(state, i);
+    }
+
+    /// The nodes that fence agents power off, where the read-only level is never enough.
+    fn powered_off(leader: &LeaderView, decision: &Decision) -> BTreeSet<Node> {
+        let kinds = fence_agent::ALLOWED.into();
+        let found = fence_agent::targets(leader, decision, &kinds, &BTreeMap::new()).unwrap_or_default();
+        found.into_iter().filter(|(_, target)| target.refusal.is_none()).map(|(node, _)| node).collect()
     }
 
     fn statement(&self, state: &mut State, i: usize) {
