@@ -11,7 +11,7 @@ mod untold;
 use std::collections::BTreeSet;
 use std::fmt;
 
-pub use find::{conditions, in_force, of_node_fences, of_outcome};
+pub use find::{conditions, in_force, of_fence_agents, of_node_fences, of_outcome};
 pub use untold::Untold;
 
 use crate::decide::HoldReason;
@@ -249,7 +249,14 @@ pub enum Condition {
         /// Why the first is not.
         why: String,
     },
-    /// The account could not make these nodes read-only if it were needed.
+    /// These fenced nodes are not powered off, though the config says so.
+    FenceAgentFailed {
+        /// The nodes.
+        nodes: NodeList,
+        /// Why the first is not.
+        why: String,
+    },
+    /// The account could not make these nodes read-only if it were needed, or their agents could not power them off.
     NodeFenceUnready {
         /// The nodes.
         nodes: NodeList,
@@ -265,7 +272,7 @@ pub enum Condition {
     },
     /// Somebody made these fenced nodes writable again.
     NodeFenceUndone(NodeList),
-    /// The config makes nodes read-only, and only the daemon does that.
+    /// The config fences nodes themselves, and only the daemon does that.
     NodeFenceNeedsDaemon,
 }
 
@@ -316,6 +323,7 @@ impl Condition {
             Self::NotAsPlanned(_) => "not-as-planned",
             Self::DiskRefused(_) => "disk-refused",
             Self::NodeFenceFailed { .. } => "node-fence-failed",
+            Self::FenceAgentFailed { .. } => "fence-agent-failed",
             Self::NodeFenceUnready { .. } => "node-fence-unready",
             Self::NodeFenceSessionsLeft { .. } => "node-fence-sessions-left",
             Self::NodeFenceUndone(_) => "node-fence-undone",
@@ -380,6 +388,7 @@ impl Condition {
             | Self::WithoutWriter { .. }
             | Self::NotAsPlanned(_)
             | Self::NodeFenceFailed { .. }
+            | Self::FenceAgentFailed { .. }
             | Self::NodeFenceUnready { .. }
             | Self::DiskRefused(_) => Severity::Failure,
             Self::Leaderless
@@ -411,6 +420,7 @@ impl Condition {
             | Self::ErrantTransactions { nodes, .. }
             | Self::Unmatched(nodes)
             | Self::NodeFenceFailed { nodes, .. }
+            | Self::FenceAgentFailed { nodes, .. }
             | Self::NodeFenceUnready { nodes, .. }
             | Self::NodeFenceSessionsLeft { nodes, .. }
             | Self::NodeFenceUndone(nodes)

@@ -77,6 +77,8 @@ pub struct AgentSettings {
     pub observe_only: bool,
     /// The kinds of evidence for which a node is made read-only at the node itself. Not by the agent.
     pub read_only_for: BTreeSet<EvidenceKind>,
+    /// The kinds of evidence for which a node is powered off.
+    pub fence_agent_for: BTreeSet<EvidenceKind>,
 }
 
 /// The agent of one ProxySQL.
@@ -246,6 +248,7 @@ mod tests {
             policy: Policy::default(),
             observe_only: false,
             read_only_for: BTreeSet::new(),
+            fence_agent_for: BTreeSet::new(),
         };
         Agent::new(settings, client.unwrap(), Box::new(NoCredentials), memory, "agent".to_owned())
     }

@@ -31,6 +31,7 @@ mod definition;
 pub mod duration;
 mod effective;
 mod environment;
+mod fence_agents;
 mod file;
 mod flags;
 pub mod keys;
@@ -51,6 +52,7 @@ pub use agent_url::{AgentUrl, AgentUrlError};
 use aliases::Aliases;
 pub use definition::{About, Key, Takes};
 pub use environment::Environment;
+pub use fence_agents::{FenceAgentConfig, FenceAgentsConfig, INPUT_MAX_BYTES};
 pub use file::{FILE_MAX_BYTES, RawFile, Table};
 pub use flags::{Flags, word};
 use layers::Layers;
@@ -94,6 +96,8 @@ pub struct Config {
     aliases: Arc<Aliases>,
     /// How far a fence goes beyond ProxySQL; `None` unless it is chosen.
     pub node_fence: Option<NodeFenceConfig>,
+    /// How a fenced node is powered off.
+    pub fence_agents: FenceAgentsConfig,
     /// How the agent runs.
     pub run: RunConfig,
     /// How the daemon is asked over HTTP.
@@ -351,7 +355,8 @@ impl Config {
             aliases: aliases.iter().map(|(row, instance)| (row.clone(), instance.value.clone())).collect(),
             errant_gtid: policy.errant_gtid,
             fences_at_node: mode == Mode::Daemon
-                && self.node_fence.as_ref().is_some_and(|chosen| !chosen.read_only.is_empty()),
+                && (self.node_fence.as_ref().is_some_and(|chosen| !chosen.read_only.is_empty())
+                    || !self.fence_agents.kinds.is_empty()),
         })
     }
 

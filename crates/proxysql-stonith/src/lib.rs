@@ -11,6 +11,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod doctor;
+pub mod fence_agent;
 pub mod files;
 pub mod hook;
 pub mod http;

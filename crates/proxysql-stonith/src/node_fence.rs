@@ -30,7 +30,7 @@ use crate::untrusted_text::one_line;
 use crate::wire::{ServerCheck, Tls};
 
 /// How long a target counts at least after the tick that gave it. A tick with silent servers takes seconds.
-const TARGET_MIN_MS: u64 = 15_000;
+pub(crate) const TARGET_MIN_MS: u64 = 15_000;
 
 /// How often it is looked at whether the account could do what it may have to.
 const CHECK_EACH: Duration = Duration::from_secs(600);

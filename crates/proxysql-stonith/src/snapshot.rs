@@ -130,9 +130,12 @@ pub struct NodeReport {
 /// What was done at one node itself, and when: s since 1970 by the agent's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeFenceReport {
+    /// `read-only` or `fence-agent`.
+    pub level: &'static str,
     /// The node.
     pub node: Node,
-    /// `waiting`, `working`, `read-only`, `undone`, `failed` or `ended`.
+    /// `waiting`, `working`, `read-only`, `undone`, `failed` or `ended`; of an agent `pending`, `not-needed`,
+    /// `off-confirmed`, `would-fence`, `failed` or `ended`.
     pub state: &'static str,
     /// The kind of evidence.
     pub kind: String,
@@ -154,6 +157,12 @@ pub struct NodeFenceReport {
     pub undone_s: Option<i64>,
     /// When the node was fenced no longer.
     pub ended_s: Option<i64>,
+    /// The fence agent that did it, or would.
+    pub agent: Option<String>,
+    /// How often an agent was told `off`.
+    pub tries: Option<u32>,
+    /// When an agent's status confirmed that the node is off.
+    pub off_s: Option<i64>,
     /// Why it is not read-only yet.
     pub failure: Option<FailureReport>,
 }

@@ -5,6 +5,9 @@
 //! tick-<host>_<port>.json     this boot's times and the logged errors; each tick, never synced
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
 //! node-fence-<host>_<port>.json   which nodes were made read-only, when, and what went wrong; synced when it changes
+//! fence-agents-<host>_<port>.json  which nodes were powered off, likewise
+//! power-<node>.json               the last failover for which a node was powered off: one file for all ProxySQLs, written under
+//!                                 power-<node>.lock, which is held while an agent of the node runs
 //! lock-<host>_<port>          held by the agent while it works; contains its name in ProxySQL, and when it was taken
 //! ```
 //!
@@ -28,6 +31,7 @@ use crate::untrusted_text::one_line;
 
 mod durable_file;
 mod error;
+mod fence_agents;
 mod lock;
 mod node_fences;
 mod orders;
@@ -35,6 +39,7 @@ mod orders;
 mod tests;
 
 pub use error::StateError;
+pub use fence_agents::FenceAgents;
 pub use lock::Lock;
 pub use node_fences::NodeFences;
 pub use orders::{StandingOrders, Suspension};

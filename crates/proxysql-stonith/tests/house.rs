@@ -96,16 +96,19 @@ fn adapters_know_neither_each_other_nor_who_uses_them() {
     let above = ["agent", "commands", "doctor", "report", "scenario", "cli", "state"];
     does_not_use(&["orchestrator"], &[&above[..], &["proxysql", "mysql"]].concat());
     does_not_use(&["proxysql"], &[&above[..], &["orchestrator", "mysql"]].concat());
-    does_not_use(&["mysql"], &[&above[..], &["orchestrator", "proxysql", "node_fence"]].concat());
+    does_not_use(&["mysql"], &[&above[..], &["orchestrator", "proxysql", "node_fence", "fence_agent"]].concat());
 }
 
 #[test]
 fn a_fence_of_the_node_itself_is_no_phase_of_an_apply() {
-    does_not_use(&["agent", "proxysql", "orchestrator", "report", "http", "metrics"], &["node_fence", "mysql"]);
+    does_not_use(
+        &["agent", "proxysql", "orchestrator", "report", "http", "metrics"],
+        &["node_fence", "fence_agent", "mysql"],
+    );
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
     for file in ["apply.rs", "plan.rs", "decide.rs"] {
         let text = std::fs::read_to_string(core.join(file)).unwrap();
-        assert!(!code(&text).contains("node_fence"), "{file}");
+        assert!(!code(&text).contains("node_fence") && !code(&text).contains("fence_agent"), "{file}");
     }
 }
 

@@ -51,11 +51,11 @@ fn packaged_keys() -> BTreeMap<String, BTreeMap<String, String>> {
     let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
     let mut section = String::new();
     for line in read(CONFIG).lines() {
-        let is_header = line.starts_with('[');
-        if is_header {
-            section = line.trim_matches(['[', ']']).to_owned();
-        }
         let setting = line.strip_prefix('#').unwrap_or(line);
+        let is_header = setting.starts_with('[');
+        if is_header {
+            section = setting.trim_matches(['[', ']']).to_owned();
+        }
         if let Some((name, value)) = setting.split_once(" = ").filter(|_| !is_header && !setting.starts_with(' ')) {
             let before = found.entry(section.clone()).or_default().insert(name.to_owned(), value.to_owned());
             assert!(before.is_none(), "[{section}] has {name} twice");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Condition, HELD_MAX, NAMED_MAX, NodeList, UnarmedReason};
 use crate::apply::Outcome;
 use crate::decide::{Decision, HoldReason, Verdict};
+use crate::fence_agent::FenceAgentRecord;
 use crate::lease::LeaseState;
 use crate::managed::Managed;
 use crate::node::Node;
@@ -208,15 +209,25 @@ pub fn of_node_fences(records: &BTreeMap<Node, NodeFenceRecord>, unready: &BTree
     };
     let undone: Vec<&Node> =
         records.iter().filter(|(_, record)| record.state() == "undone").map(|(node, _)| node).collect();
-    let first_of = |all: Vec<(&Node, &String)>| {
-        let why = all.first().map(|(_, why)| (*why).clone())?;
-        Some((NodeList::of(all.into_iter().map(|(node, _)| node)), why))
-    };
     let left = first_of(failed(true)).map(|(nodes, why)| Condition::NodeFenceSessionsLeft { nodes, why });
     let failed = first_of(failed(false)).map(|(nodes, why)| Condition::NodeFenceFailed { nodes, why });
-    let unready = first_of(unready.iter().collect()).map(|(nodes, why)| Condition::NodeFenceUnready { nodes, why });
+    let unready = first_of(unready).map(|(nodes, why)| Condition::NodeFenceUnready { nodes, why });
     let undone = (!undone.is_empty()).then(|| Condition::NodeFenceUndone(NodeList::of(undone)));
     failed.into_iter().chain(unready).chain(left).chain(undone).collect()
+}
+
+/// What needs attention of nodes that are powered off.
+pub fn of_fence_agents(records: &BTreeMap<Node, FenceAgentRecord>) -> Option<Condition> {
+    let failed = records.iter().filter(|(_, record)| record.state() == "failed");
+    let failed = first_of(failed.filter_map(|(node, record)| Some((node, &record.failure.as_ref()?.text))));
+    failed.map(|(nodes, why)| Condition::FenceAgentFailed { nodes, why })
+}
+
+/// The nodes, and the reason of the first.
+fn first_of<'a>(all: impl IntoIterator<Item = (&'a Node, &'a String)>) -> Option<(NodeList, String)> {
+    let all: Vec<(&Node, &String)> = all.into_iter().collect();
+    let why = all.first().map(|(_, why)| (*why).clone())?;
+    Some((NodeList::of(all.into_iter().map(|(node, _)| node)), why))
 }
 
 /// The conditions of an apply's outcome.

@@ -63,6 +63,7 @@ impl fmt::Display for Condition {
             Self::NotAsPlanned(rows) => write!(f, "{NOT_AS_PLANNED}: {rows}"),
             Self::DiskRefused(why) => write!(f, "{DISK_REFUSED}: {why}"),
             Self::NodeFenceFailed { .. }
+            | Self::FenceAgentFailed { .. }
             | Self::NodeFenceUnready { .. }
             | Self::NodeFenceSessionsLeft { .. }
             | Self::NodeFenceUndone(_)
@@ -74,6 +75,7 @@ impl fmt::Display for Condition {
 fn of_node_fence(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Result {
     match condition {
         Condition::NodeFenceFailed { nodes, why } => write!(f, "{nodes} {NODE_FENCE_FAILED}: {why}"),
+        Condition::FenceAgentFailed { nodes, why } => write!(f, "{nodes} {FENCE_AGENT_FAILED}: {why}"),
         Condition::NodeFenceUnready { nodes, why } => write!(f, "{nodes} {NODE_FENCE_UNREADY}: {why}"),
         Condition::NodeFenceSessionsLeft { nodes, why } => write!(f, "{nodes} {NODE_FENCE_SESSIONS}: {why}"),
         Condition::NodeFenceUndone(nodes) => write!(f, "{nodes} {NODE_FENCE_UNDONE}"),
@@ -124,6 +126,8 @@ const DISK_REFUSED: &str = "ProxySQL's disk layer refused the change, and a rest
 
 const NODE_FENCE_FAILED: &str = "fenced in ProxySQL, but not read-only at the node itself; it is tried again";
 
+const FENCE_AGENT_FAILED: &str = "fenced in ProxySQL, but not powered off; it is tried again";
+
 const NODE_FENCE_UNREADY: &str = "could not be fenced at the node itself as the config says if a failover required it";
 
 const NODE_FENCE_SESSIONS: &str = "read-only at the node itself, but client sessions from before are left there";
@@ -131,8 +135,8 @@ const NODE_FENCE_SESSIONS: &str = "read-only at the node itself, but client sess
 const NODE_FENCE_UNDONE: &str = "fenced in ProxySQL, and somebody made it writable again at the node itself. It is left so \
                                  until its server restarts";
 
-const NODE_FENCE_NEEDS_DAEMON: &str = "[node_fence] is set, and `run --once` does not act on it: only the daemon (`run`) makes \
-                                       nodes read-only";
+const NODE_FENCE_NEEDS_DAEMON: &str = "[node_fence] is set, and `run --once` does not act on it: only the daemon (`run`) fences \
+                                       nodes themselves";
 
 const FOREIGN_HOOKS: &str = "Orchestrator's own hooks (ProxySQLAdminAddress) change ProxySQL at a failover too: they take the \
                              old primary out without this program's note, never let it back, and reset the new writer's \

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use stonith_core::decide::{Decision, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::fence_agent::{self, PowerTarget, Refusal};
-use stonith_core::lease::LeaseState;
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
 use stonith_core::node_fence::{ALLOWED, NodeFenceRecord, Target, targets};

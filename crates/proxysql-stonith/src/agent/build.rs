@@ -119,6 +119,7 @@ pub fn agent(
         policy: config.policy(proxy, mode)?,
         observe_only: proxy.policy.mode == Enforcement::Observe,
         read_only_for: config.node_fence.iter().flat_map(|chosen| &chosen.read_only).copied().collect(),
+        fence_agent_for: config.fence_agents.kinds.iter().copied().collect(),
     };
     Ok(Agent::new(settings, client, Box::new(sources), memory, owner))
 }

@@ -140,9 +140,9 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Snapshot, Build
     found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
     let suspended = Suspended::by(&standing, &now);
     let looked = agent.look_once(standing.orders).await;
-    let history = node_fences(&state_dir(config, proxy), &agent.settings.read_only_for, &mut found);
+    let history = node_fences(&state_dir(config, proxy), &agent.settings, &mut found);
     let mut snapshot = seen(&agent, &looked, suspended, found);
-    snapshot.take_node_fences(&history.records);
+    snapshot.take_node_fences(&history.read_only.records, &history.power.records);
     agent.close().await;
     Ok(snapshot)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stonith_core::condition::{Condition, Severity};
 use stonith_core::decide::{Decision, ReturnBlocker, Verdict};
 use stonith_core::evidence::{Evidence, Level};
+use stonith_core::fence_agent::FenceAgentRecord;
 use stonith_core::lease::isolation_starts_ms;
 use stonith_core::managed::{Managed, ManagedRows, ServerRows};
 use stonith_core::node::Node;
@@ -112,9 +113,15 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Takes what was done at the nodes themselves.
-    pub fn take_node_fences(&mut self, records: &BTreeMap<Node, NodeFenceRecord>) {
+    /// Takes what was done at the nodes themselves, by level.
+    pub fn take_node_fences(
+        &mut self,
+        read_only: &BTreeMap<Node, NodeFenceRecord>,
+        power: &BTreeMap<Node, FenceAgentRecord>,
+    ) {
+        let failed = |NodeFenceFailure { label, text, at_s }| FailureReport { label, text, at_s };
         let report = |(node, record): (&Node, &NodeFenceRecord)| NodeFenceReport {
+            level: "read-only",
             node: node.clone(),
             state: record.state(),
             kind: record.kind.to_string(),
@@ -127,13 +134,34 @@ impl Snapshot {
             sessions_refused: record.sessions_refused,
             undone_s: record.undone_s,
             ended_s: record.ended_s,
-            failure: record.failure.clone().map(|NodeFenceFailure { label, text, at_s }| FailureReport {
-                label,
-                text,
-                at_s,
-            }),
+            agent: None,
+            tries: None,
+            off_s: None,
+            failure: record.failure.clone().map(failed),
         };
-        self.node_fences = records.iter().map(report).collect();
+        let of_power = |(node, record): (&Node, &FenceAgentRecord)| {
+            let settled = record.settled.as_ref();
+            NodeFenceReport {
+                level: "fence-agent",
+                node: node.clone(),
+                state: record.state(),
+                kind: record.kind.to_string(),
+                since_s: record.since_s,
+                answered_s: None,
+                read_only_s: None,
+                verified_s: None,
+                found_read_only: false,
+                sessions_ended: 0,
+                sessions_refused: 0,
+                undone_s: None,
+                ended_s: record.ended_s,
+                agent: settled.map(|settled| settled.agent.clone()),
+                tries: Some(record.tries),
+                off_s: settled.filter(|settled| !settled.is_dry).map(|settled| settled.done_s),
+                failure: record.failure.clone().map(failed),
+            }
+        };
+        self.node_fences = read_only.iter().map(report).chain(power.iter().map(of_power)).collect();
     }
 }
 

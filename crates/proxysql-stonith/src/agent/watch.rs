@@ -4,14 +4,14 @@
 //! orders -> agent.tick (keeps the memory before it changes anything) -> snapshot -> log, each thing once
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
-use stonith_core::condition::{Condition, Severity, of_node_fences, of_outcome};
+use stonith_core::condition::{Condition, Severity, of_fence_agents, of_node_fences, of_outcome};
 use stonith_core::decide::Decision;
-use stonith_core::evidence::EvidenceKind;
+use stonith_core::fence_agent::{self, PowerTarget};
 use stonith_core::lease::out_in_ms;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
@@ -29,7 +29,7 @@ use crate::config::{Enforcement, Mode};
 use crate::logging::LogOnce;
 use crate::report;
 use crate::snapshot::Snapshot;
-use crate::state::{NodeFences, StateDir};
+use crate::state::{FenceAgents, NodeFences, StateDir, StateError};
 
 /// What one tick of a watch saw and did.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Ticked {
     pub out_in_ms: Option<u64>,
     /// The nodes that must be read-only at the node itself; `None` if nobody says now.
     pub targets: Option<BTreeMap<Node, Target>>,
+    /// The nodes that must be powered off; `None` if no confirmed leader says now.
+    pub power_targets: Option<BTreeMap<Node, PowerTarget>>,
 }
 
 impl Ticked {
@@ -114,11 +116,10 @@ impl Watch {
         found.extend(self.found(&ticked));
         let well = self.is_well(&ticked);
         let seen = ticked.as_ref().ok().map(|tick| (&tick.observed, &tick.decision));
-        let targets = self.targets(seen);
-        let history = node_fences(&self.kept.dir, &self.agent.settings.read_only_for, &mut found);
-        found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
+        let history = self.at_the_nodes(&mut found);
+        let (targets, power_targets) = (self.targets(seen), self.power_targets(seen, &history));
         let mut snapshot = Snapshot::at(&Now::read(), &self.agent, &mut self.reports, seen, suspended, &found);
-        snapshot.take_node_fences(&history.records);
+        snapshot.take_node_fences(&history.read_only.records, &history.power.records);
         if self.agent.settings.observe_only && !snapshot.plan.empty {
             let observing = Condition::Observing(first_lines(&report::text::plan(&snapshot)));
             snapshot.note(&observing);
@@ -148,7 +149,14 @@ impl Watch {
             out_within_ms,
             out_in_ms,
             targets,
+            power_targets,
         }
+    }
+
+    /// What was done at the nodes themselves, and what of it needs attention.
+    fn at_the_nodes(&self, found: &mut Vec<Condition>) -> AtTheNodes {
+        found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
+        node_fences(&self.kept.dir, &self.agent.settings, found)
     }
 
     /// The nodes that must be read-only at the node itself.
@@ -161,9 +169,21 @@ impl Watch {
         }
     }
 
-    /// Whether the config makes nodes read-only, and this process does not.
+    /// The nodes that must be powered off. One that is only observed gets a dry run.
+    fn power_targets(
+        &self,
+        seen: Option<(&Observed, &Decision)>,
+        history: &AtTheNodes,
+    ) -> Option<BTreeMap<Node, PowerTarget>> {
+        let (observed, decision) = seen?;
+        let kinds = &self.agent.settings.fence_agent_for;
+        fence_agent::targets(&observed.leader, decision, kinds, &history.read_only.records)
+    }
+
+    /// Whether the config fences nodes themselves, and this process does not.
     fn in_vain(&self) -> bool {
-        self.kept.state.mode == Some(Mode::Once) && !self.agent.settings.read_only_for.is_empty()
+        let AgentSettings { read_only_for, fence_agent_for, .. } = &self.agent.settings;
+        self.kept.state.mode == Some(Mode::Once) && !(read_only_for.is_empty() && fence_agent_for.is_empty())
     }
 
     /// The conditions of a tick.
@@ -253,21 +273,38 @@ impl Watch {
     }
 }
 
+/// What was done at the nodes themselves, by level.
+#[derive(Debug, Default)]
+pub(super) struct AtTheNodes {
+    pub(super) read_only: NodeFences,
+    pub(super) power: FenceAgents,
+}
+
 /// What was done at the nodes themselves, and what of it needs attention. It is not read unless it is configured.
-pub(super) fn node_fences(dir: &StateDir, kinds: &BTreeSet<EvidenceKind>, found: &mut Vec<Condition>) -> NodeFences {
-    if kinds.is_empty() {
-        return NodeFences::default();
-    }
-    match dir.node_fences() {
-        Ok(history) => {
-            found.extend(of_node_fences(&history.records, &history.unready));
-            history
-        }
-        Err(error) => {
-            found.push(Condition::StateUnkept(format!("{error}. What was done at the nodes themselves is not known")));
-            NodeFences::default()
+pub(super) fn node_fences(dir: &StateDir, settings: &AgentSettings, found: &mut Vec<Condition>) -> AtTheNodes {
+    let mut history = AtTheNodes::default();
+    let unread = |error: StateError| {
+        Condition::StateUnkept(format!("{error}. What was done at the nodes themselves is not known"))
+    };
+    if !settings.read_only_for.is_empty() {
+        match dir.node_fences() {
+            Ok(read) => history.read_only = read,
+            Err(error) => found.push(unread(error)),
         }
     }
+    if !settings.fence_agent_for.is_empty() {
+        match dir.fence_agents() {
+            Ok(read) => history.power = read,
+            Err(error) => found.push(unread(error)),
+        }
+    }
+    let mut unready = history.read_only.unready.clone();
+    for (node, why) in &history.power.unready {
+        unready.entry(node.clone()).and_modify(|text| *text = format!("{text}; {why}")).or_insert_with(|| why.clone());
+    }
+    found.extend(of_node_fences(&history.read_only.records, &unready));
+    found.extend(of_fence_agents(&history.power.records));
+    history
 }
 
 /// The fenced nodes whose runtime rows must be changed again.

@@ -6,6 +6,7 @@ use super::{DONE, Ended, FAILED, Failure, answer};
 use crate::agent::look::{self, Checked};
 use crate::cli::{CheckArgs, ReferenceArgs};
 use crate::config::{self, Config};
+use crate::fence_agent;
 use crate::metrics;
 use crate::node_fence::{Readiness, readiness};
 
@@ -28,6 +29,7 @@ pub async fn check(config: &Config, args: &CheckArgs) -> Ended {
     for checked in look::check_all(config).await.map_err(Failure::bad_input)? {
         worst = worst.max(tell(&checked));
         worst = worst.max(nodes(config, &checked).await?);
+        worst = worst.max(agents(config, &checked).await);
     }
     Ok(if worst < Severity::Failure { DONE } else { FAILED })
 }
@@ -72,6 +74,27 @@ async fn nodes(config: &Config, checked: &Checked) -> Result<Severity, Failure> 
         });
     }
     Ok(worst)
+}
+
+/// Asks the fence agents of each node whether they could power it off, and prints the answers. No `off` is given.
+async fn agents(config: &Config, checked: &Checked) -> Severity {
+    let mut worst = Severity::Info;
+    if config.fence_agents.kinds.is_empty() {
+        return worst;
+    }
+    let nodes = checked.snapshot.nodes.iter().map(|report| report.node.clone());
+    for (node, readiness) in fence_agent::readiness(&config.fence_agents, nodes).await {
+        answer(&match readiness {
+            Readiness::Ready => {
+                format!("  node {node}: could be powered off; its fence agents answer, and say whether it is on")
+            }
+            Readiness::Unready(why) | Readiness::Unreached(why) => {
+                worst = Severity::Failure;
+                format!("  ! node {node} could not be powered off: {why}")
+            }
+        });
+    }
+    worst
 }
 
 /// Prints what was observed at one ProxySQL, and what prevents protection.

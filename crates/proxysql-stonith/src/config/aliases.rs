@@ -36,7 +36,7 @@ pub(super) fn read(table: DeTable<'_>, at: impl Fn(usize) -> Origin) -> Result<A
 }
 
 /// A node, on MySQL's port unless the text has one. An IPv6 address may be without brackets if it has no port.
-fn node(text: &str) -> Result<Node, String> {
+pub(super) fn node(text: &str) -> Result<Node, String> {
     let is_address = text.parse::<std::net::Ipv6Addr>().is_ok();
     let without_port = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let node = match is_address || without_port != text || !text.contains(':') {

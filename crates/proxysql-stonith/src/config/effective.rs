@@ -11,6 +11,7 @@ use super::aliases::Aliases;
 use super::credential;
 use super::definition::About;
 use super::environment::Environment;
+use super::fence_agents;
 use super::file::{RawFile, Table};
 use super::flags::Flags;
 use super::keys;
@@ -43,6 +44,7 @@ pub(super) fn resolve(
         Common { policy: policy(&mut at)?, isolation: isolation(&mut at, &run)?, aliases, run: &run, orchestrators };
     let proxies = proxies(&mut at, raw, file.as_deref(), &common)?;
     let node_fence = node_fence(&mut at)?;
+    let fence_agents = fence_agents::resolve(&mut at, raw)?;
     let barrier = barrier(&mut at, &common, &proxies)?;
     if proxies.is_empty() && barrier.agents.is_empty() {
         return Err(no_proxy(file.as_deref()));
@@ -50,7 +52,8 @@ pub(super) fn resolve(
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
     let http = HttpConfig { listen: at.get(&keys::HTTP_LISTEN)?, token_file: at.find(&keys::HTTP_TOKEN_FILE)? };
     let Common { orchestrators, aliases, .. } = common;
-    Ok(Config { file, orchestrators, proxies, aliases, node_fence, run, http, barrier, log, shown: at.shown })
+    let shown = at.shown;
+    Ok(Config { file, orchestrators, proxies, aliases, node_fence, fence_agents, run, http, barrier, log, shown })
 }
 
 /// What every ProxySQL has unless its section says otherwise.

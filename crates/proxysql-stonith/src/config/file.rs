@@ -332,7 +332,7 @@ fn check_name(table: &Table) -> Result<(), ConfigError> {
     Err(ConfigError::new(origin, &keys::ORCHESTRATOR_NAME.about.full_name(), problem))
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     (1..=64).contains(&text.len()) && text.chars().all(is_plain)
 }

@@ -4,6 +4,7 @@
 //! needs its definition here, its place in [`SECTIONS`], a field of [`super::Config`], and a line in `effective`. Its
 //! section says whether it can be set for each ProxySQL or each Orchestrator.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,8 +124,8 @@ pub static SECTIONS: &[Section] = &[
         form: Form::Single,
         per_proxy: false,
         doc: "How far a fence goes beyond ProxySQL: the fenced node itself is made read-only, by the daemon, through a MySQL \
-              account of its own. Nothing is done unless `read_only` names a kind of evidence. Only an operator makes a node \
-              writable again.",
+              account of its own, or powered off. Nothing is done unless `read_only` or `fence_agent` names a kind of evidence. \
+              Only an operator makes a node writable again, or powers it on.",
         keys: &[
             &NODE_FENCE_READ_ONLY.about,
             &NODE_FENCE_USER.about,
@@ -133,6 +134,28 @@ pub static SECTIONS: &[Section] = &[
             &NODE_FENCE_CA_FILE.about,
             &NODE_FENCE_SPARE.about,
             &NODE_FENCE_TIMEOUT.about,
+            &NODE_FENCE_FENCE_AGENT.about,
+            &NODE_FENCE_READ_ONLY_WAIT.about,
+            &NODE_FENCE_FENCE_AGENT_ALWAYS.about,
+            &NODE_FENCE_FENCE_AGENT_DRY_RUN.about,
+        ],
+    },
+    Section {
+        name: "fence_agent",
+        form: Form::Repeated,
+        per_proxy: false,
+        doc: "The programs that power nodes off, one section each: fence agents of ClusterLabs, and whatever keeps their \
+              contract. They run only if `node_fence.fence_agent` names a kind of evidence. Several that name one node are \
+              tried in this order. docs/node-fence.md has examples.",
+        keys: &[
+            &FENCE_AGENT_NAME.about,
+            &FENCE_AGENT_PROGRAM.about,
+            &FENCE_AGENT_NODES.about,
+            &FENCE_AGENT_PARAMETERS.about,
+            &FENCE_AGENT_SECRET_FILES.about,
+            &FENCE_AGENT_DELAY.about,
+            &FENCE_AGENT_RETRIES.about,
+            &FENCE_AGENT_TIMEOUT.about,
         ],
     },
     Section {
@@ -516,6 +539,98 @@ pub static NODE_FENCE_SPARE: Key<Vec<String>> = Key::new(
 /// The longest wait for a node.
 pub static NODE_FENCE_TIMEOUT: Key<Duration> =
     Key::new("node_fence", "timeout", "Longest wait for an answer of a node.").default("5s").limits("2s", "1m");
+
+/// For which evidence a node is powered off.
+pub static NODE_FENCE_FENCE_AGENT: Key<Vec<EvidenceKind>> = Key::new(
+    "node_fence",
+    "fence_agent",
+    "Power a node off through its `[[fence_agent]]` while it is fenced for one of these kinds of evidence. They are \
+     `superseded`, `lost-in-recovery` and `second-writer`. If `read_only` names the kind too, the agents run only if the \
+     node is not read-only within `read_only_wait`.",
+)
+.unset("no node is powered off");
+
+/// How long the read-only level may take.
+pub static NODE_FENCE_READ_ONLY_WAIT: Key<Duration> =
+    Key::new("node_fence", "read_only_wait", "How long `read_only` may take before a node is powered off.")
+        .default("30s")
+        .limits("1s", "1h");
+
+/// Whether agents run in any case.
+pub static NODE_FENCE_FENCE_AGENT_ALWAYS: Key<bool> =
+    Key::new("node_fence", "fence_agent_always", "Power a node off at once, also where `read_only` may be enough.")
+        .default("false");
+
+/// Whether all but `off` is done.
+pub static NODE_FENCE_FENCE_AGENT_DRY_RUN: Key<bool> = Key::new(
+    "node_fence",
+    "fence_agent_dry_run",
+    "Do everything but `off`. The agents are asked whether they answer and whether the node is on, and the log says what \
+     would be done.",
+)
+.default("false");
+
+/// An agent's name.
+pub static FENCE_AGENT_NAME: Key<String> =
+    Key::new("fence_agent", "name", "Name of this agent in logs and reports.").required();
+
+/// An agent's program.
+pub static FENCE_AGENT_PROGRAM: Key<PathBuf> = Key::new(
+    "fence_agent",
+    "program",
+    "The program, such as `/usr/sbin/fence_ipmilan`. It runs as the daemon's user, without a shell, with nothing but `PATH` \
+     and `LC_ALL=C` in its environment.",
+)
+.required();
+
+/// An agent's nodes.
+pub static FENCE_AGENT_NODES: Key<BTreeMap<Node, BTreeMap<String, String>>> = Key::new(
+    "fence_agent",
+    "nodes",
+    "Its nodes as ProxySQL names them, each with its own parameters. An example is \
+     `{ \"db1:3306\" = { plug = \"3\" } }`. No two nodes may have the same parameters. A name without a port has port 3306.",
+)
+.required();
+
+/// Parameters for all nodes.
+pub static FENCE_AGENT_PARAMETERS: Key<BTreeMap<String, String>> = Key::new(
+    "fence_agent",
+    "parameters",
+    "Parameters for every node, on the program's standard input as `name=value`. A secret is refused here.",
+)
+.unset("none");
+
+/// Secret parameters.
+pub static FENCE_AGENT_SECRET_FILES: Key<BTreeMap<String, PathBuf>> = Key::new(
+    "fence_agent",
+    "secret_files",
+    "Files with secret parameters, such as `{ password = \"/etc/ipmi.password\" }`. They are read at each run, and must be \
+     closed to other users (mode 0600).",
+)
+.unset("none");
+
+/// The pause before an agent's first try.
+pub static FENCE_AGENT_DELAY: Key<Duration> =
+    Key::new("fence_agent", "delay", "Pause before its first try.").limits("100ms", "10m").unset("no pause");
+
+/// How often an agent is tried again.
+pub static FENCE_AGENT_RETRIES: Key<i64> = Key::new(
+    "fence_agent",
+    "retries",
+    "How often it is tried again, a second later, before the next agent is. After the last one all are tried again, each \
+     30 seconds.",
+)
+.default("1")
+.limits("0", "100");
+
+/// The longest run of an agent.
+pub static FENCE_AGENT_TIMEOUT: Key<Duration> = Key::new(
+    "fence_agent",
+    "timeout",
+    "Longest run for one action. Then the program and its process group are killed, and the try has failed.",
+)
+.default("1m")
+.limits("1s", "10m");
 
 /// The daemon's tick.
 pub static INTERVAL: Key<Duration> =

@@ -33,6 +33,7 @@ pub(super) fn to_toml(config: &Config) -> String {
                     parts.extend(own_sections(config, index));
                 }
             }
+            "fence_agent" => parts.extend((0..config.fence_agents.agents.len()).map(item)),
             "aliases" => parts.push(format!("[{name}]\n{}", aliases::lines(&config.aliases))),
             _ => parts.push(format!("[{name}]\n{}", lines(config, section, name))),
         }

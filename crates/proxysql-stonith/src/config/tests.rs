@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+mod fence_agents;
 mod layers;
 mod refused;
 mod secrets;

@@ -10,7 +10,8 @@ use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
 use stonith_core::node_fence::ALLOWED;
 use stonith_core::table::Hostgroup;
-use toml::de::DeValue;
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
 
 use super::words::Word;
 use super::{address, duration};
@@ -58,6 +59,8 @@ pub enum Written {
     Boolean(bool),
     /// An array.
     List(Vec<Written>),
+    /// A table.
+    Table(Vec<(String, Written)>),
     /// A type that no setting has, by its TOML name.
     Other(&'static str),
 }
@@ -84,6 +87,12 @@ impl Written {
             DeValue::Integer(number) => Self::Number(i64::from_str_radix(number.as_str(), number.radix()).ok()),
             DeValue::Boolean(value) => Self::Boolean(value),
             DeValue::Array(items) => Self::List(items.into_iter().map(|item| Self::of(item.into_inner())).collect()),
+            DeValue::Table(items) => {
+                let item = |(name, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
+                    (name.into_inner().into_owned(), Self::of(value.into_inner()))
+                };
+                Self::Table(items.into_iter().map(item).collect())
+            }
             other => Self::Other(other.type_str()),
         }
     }
@@ -95,6 +104,7 @@ impl Written {
             Self::Number(_) => "integer",
             Self::Boolean(_) => "boolean",
             Self::List(_) => "array",
+            Self::Table(_) => "table",
             Self::Other(name) => name,
         }
     }
@@ -107,6 +117,11 @@ impl Written {
     fn number(&self) -> Result<i64, Wrong> {
         let Self::Number(number) = self else { return Err(Wrong::Type) };
         Ok(number.ok_or_else(|| "is too large".to_owned())?)
+    }
+
+    pub(super) fn table(&self) -> Result<&[(String, Written)], Wrong> {
+        let Self::Table(items) = self else { return Err(Wrong::Type) };
+        Ok(items)
     }
 
     fn list(&self) -> Result<&[Written], Wrong> {
@@ -322,7 +337,7 @@ fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -42,7 +42,7 @@ const LABELS: [&str; 29] = [
 
 /// The conditions that no look finds: they are of an apply, of an agent's state, or of an order that `status` shows.
 #[cfg(test)]
-const NOT_OF_A_LOOK: [&str; 18] = [
+const NOT_OF_A_LOOK: [&str; 19] = [
     "suspended",
     "observing",
     "state-unkept",
@@ -57,6 +57,7 @@ const NOT_OF_A_LOOK: [&str; 18] = [
     "not-as-planned",
     "disk-refused",
     "node-fence-failed",
+    "fence-agent-failed",
     "node-fence-unready",
     "node-fence-undone",
     "node-fence-sessions-left",

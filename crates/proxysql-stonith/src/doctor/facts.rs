@@ -113,6 +113,8 @@ pub struct ProxyFacts {
     pub traces: BTreeMap<String, BTreeSet<&'static str>>,
     /// Whether each node could be fenced itself; empty if the config does not ask for it.
     pub node_accounts: BTreeMap<Node, Readiness>,
+    /// Whether each node could be powered off; empty if the config does not ask for it.
+    pub fence_agents: BTreeMap<Node, Readiness>,
 }
 
 impl Facts {
@@ -303,6 +305,7 @@ mod tests {
             survey: Some(survey()),
             traces: BTreeMap::new(),
             node_accounts: BTreeMap::new(),
+            fence_agents: BTreeMap::new(),
         };
         Facts {
             now_s: 1_000_000_000,

@@ -15,6 +15,7 @@ use crate::agent::look::{self, Examined};
 use crate::certificate::Certificate;
 use crate::clock;
 use crate::config::{AgentUrl, Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig, Word, duration};
+use crate::fence_agent;
 use crate::files::{Links, Regular};
 use crate::hook::{AgentError, AgentProxy, Agents};
 use crate::loopback::is_this_host;
@@ -109,8 +110,8 @@ async fn of_proxy(config: &Config, proxy: &ProxyConfig, seen: Examined) -> Proxy
         scheduler_interval: config.run.scheduler_interval,
         modes: vec![mode("run", Mode::Daemon), mode("run --once", Mode::Once)],
     };
-    let node_accounts = node_accounts(config, &snapshot).await;
-    ProxyFacts { snapshot, program, policy, view, identity, survey, traces: found, node_accounts }
+    let (node_accounts, fence_agents) = tokio::join!(node_accounts(config, &snapshot), fence_agents(config, &snapshot));
+    ProxyFacts { snapshot, program, policy, view, identity, survey, traces: found, node_accounts, fence_agents }
 }
 
 /// Asks each node whether the account of `[node_fence]` could fence it.
@@ -120,6 +121,15 @@ async fn node_accounts(config: &Config, snapshot: &Snapshot) -> BTreeMap<Node, R
     let of_all =
         |error: SetUpError| nodes.iter().map(|node| (node.clone(), Readiness::Unready(error.to_string()))).collect();
     readiness(chosen, nodes.clone()).await.unwrap_or_else(of_all)
+}
+
+/// Asks the fence agents of each node whether they could power it off.
+async fn fence_agents(config: &Config, snapshot: &Snapshot) -> BTreeMap<Node, Readiness> {
+    if config.fence_agents.kinds.is_empty() {
+        return BTreeMap::new();
+    }
+    let nodes = snapshot.nodes.iter().map(|report| report.node.clone());
+    fence_agent::readiness(&config.fence_agents, nodes).await
 }
 
 /// The text of a script; `None` if it is none.

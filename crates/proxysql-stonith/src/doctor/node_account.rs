@@ -1,19 +1,21 @@
-//! Whether the account of `[node_fence]` could fence each node itself. Nothing is changed there.
+//! Whether the account of `[node_fence]` and the fence agents could fence each node itself. Nothing is changed there.
 
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
 use crate::node_fence::Readiness;
 
 pub const CHECK: Check = Check {
-    name: "account on the nodes",
+    name: "fence of the nodes themselves",
     area: Area::Program,
     needs: Need::Tables,
-    labels: &["node-account-unready", "node-unreached"],
+    labels: &["node-account-unready", "node-unreached", "fence-agent-unready"],
     run,
 };
 
 const UNREADY: &str = "A failover would fence the node in ProxySQL only, though [node_fence] asks for more";
 
 const UNREACHED: &str = "Whether the account could fence the node itself is not known";
+
+const AGENTS: &str = "proxysql-stonith config check --connect";
 
 const GRANTS: &str = "the GRANT statements of docs/node-fence.md";
 
@@ -33,6 +35,13 @@ fn run(facts: &Facts) -> Vec<Finding> {
             });
         }
     }
+    for proxy in &facts.proxies {
+        for (node, readiness) in &proxy.fence_agents {
+            let (Readiness::Unready(text) | Readiness::Unreached(text)) = readiness else { continue };
+            let finding = Finding::new(Level::Error, "fence-agent-unready", format!("{node}: {text}"));
+            found.push(finding.why(UNREADY).at(proxy).fix(Fix::Shell(AGENTS.to_owned())));
+        }
+    }
     found
 }
 
@@ -50,6 +59,16 @@ mod tests {
     #[test]
     fn an_account_that_could_fence_the_node_is_well() {
         assert_eq!(found(Readiness::Ready), []);
+    }
+
+    #[test]
+    fn a_fence_agent_that_could_not_power_a_node_off_is_an_error() {
+        let mut facts = healthy();
+        facts.proxies[0].fence_agents =
+            [(node("node01"), Readiness::Unready("it hangs".to_owned())), (node("node02"), Readiness::Ready)].into();
+        let found = run(&facts);
+        assert_eq!(found.iter().map(|finding| finding.label).collect::<Vec<_>>(), ["fence-agent-unready"]);
+        assert!(found[0].what.contains("node01:3306: it hangs"), "{:?}", found[0]);
     }
 
     #[test]

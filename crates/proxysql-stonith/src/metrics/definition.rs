@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
+use stonith_core::fence_agent::STATES as POWER_STATES;
 use stonith_core::lease::LeaseState;
 use stonith_core::node_fence::STATES as NODE_FENCE_STATES;
 use stonith_core::orchestrator::Backing;
@@ -271,11 +272,11 @@ pub static METRICS: &[Metric] = &[
     Metric {
         name: "node_fences",
         unit: None,
-        help: "Nodes that were fenced at the node itself, by state; docs/status-json.md says what each means",
+        help: "Nodes that were fenced at the node itself, by state, once for each level; docs/status-json.md says what each means",
         labels: &["state"],
         read: Read::Gauge(|seen, _| {
             let states = shown(seen).into_iter().flat_map(|s| &s.node_fences).map(|fence| fence.state);
-            counted("state", states, &NODE_FENCE_STATES)
+            counted("state", states, &[&NODE_FENCE_STATES[..], &POWER_STATES].concat())
         }),
     },
     Metric {

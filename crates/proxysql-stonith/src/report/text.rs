@@ -72,9 +72,15 @@ pub fn status(snapshot: &Snapshot) -> String {
 
 /// What was done at a node itself.
 fn at_the_node(fence: &NodeFenceReport) -> String {
-    let NodeFenceReport { node, state, kind, sessions_ended, failure, .. } = fence;
+    let NodeFenceReport { node, state, kind, sessions_ended, agent, tries, failure, .. } = fence;
     let why = failure.as_ref().map(|failure| format!("; {}", failure.text)).unwrap_or_default();
-    format!("at {node} itself: {state} for {kind}; {sessions_ended} sessions ended{why}")
+    match tries {
+        None => format!("at {node} itself: {state} for {kind}; {sessions_ended} sessions ended{why}"),
+        Some(tries) => {
+            let by = agent.as_ref().map(|agent| format!(" by fence agent {agent}")).unwrap_or_default();
+            format!("power of {node}: {state} for {kind}{by}; tries of off: {tries}{why}")
+        }
+    }
 }
 
 /// The first line: the ProxySQL and its lease state.

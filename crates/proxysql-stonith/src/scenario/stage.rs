@@ -391,6 +391,7 @@ impl Stage {
             },
             accept_lost_edits: false,
             read_only_for: Default::default(),
+            fence_agent_for: Default::default(),
             policy: Policy {
                 isolation_after_ms: u64::try_from(ISOLATION_AFTER.as_millis())?,
                 tick_ms,

@@ -13,6 +13,7 @@ use crate::agent::order::{drain, wake_monitor};
 use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
 use crate::board::{Asked, Entry};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
+use crate::fence_agent::FenceAgents;
 use crate::node_fence::NodeFences;
 
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.
@@ -78,7 +79,10 @@ impl Guard {
             // An end of the loop, for whatever reason, ends them too.
             let nodes = NodeFences::start(&config, state_dir(&config, proxy))
                 .map_err(|error| RunError::NodeFence(error.to_string()))?;
-            let stopped = self.tick_until_stopped(&mut watch, config.run.interval, nodes.as_ref()).await;
+            let agents = FenceAgents::start(&config, proxy, state_dir(&config, proxy))
+                .map_err(|error| RunError::NodeFence(error.to_string()))?;
+            let levels = (nodes.as_ref(), agents.as_ref());
+            let stopped = self.tick_until_stopped(&mut watch, config.run.interval, levels).await;
             kept = Some(watch.close().await);
             if matches!(stopped, Stopped::Ending) {
                 return Ok(());
@@ -94,7 +98,7 @@ impl Guard {
         &mut self,
         watch: &mut Watch,
         interval: Duration,
-        nodes: Option<&NodeFences>,
+        (nodes, agents): (Option<&NodeFences>, Option<&FenceAgents>),
     ) -> Stopped {
         let mut unreached = 0;
         loop {
@@ -105,11 +109,12 @@ impl Guard {
                 return Stopped::NewConfig;
             }
             let ticked = watch.tick().await;
+            let all = || ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect();
             if let Some(nodes) = nodes {
-                nodes.hand(
-                    ticked.targets.clone(),
-                    ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect(),
-                );
+                nodes.hand(ticked.targets.clone(), all());
+            }
+            if let Some(agents) = agents {
+                agents.hand(ticked.power_targets.clone(), all());
             }
             unreached = if ticked.snapshot.reached { 0 } else { unreached + 1 };
             self.entry.put(ticked);

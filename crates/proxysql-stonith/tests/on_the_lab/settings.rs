@@ -212,6 +212,56 @@ async fn the_interval_and_the_state_directory_are_those_that_are_set() {
     assert!(elsewhere.join(kept).exists() && !stage.dir.path().join("state").exists());
 }
 
+/// A fence agent that keeps what it was told, in the directory that its parameter `dir` names.
+const AGENT: &str = r#"#!/bin/sh
+while IFS='=' read -r name value; do
+    case $name in action) action=$value;; plug) plug=$value;; dir) dir=$value;; esac
+done
+case $action in
+metadata) echo '<resource-agent name="lab"></resource-agent>';;
+off) echo "$plug" >> "$dir/offs"; : > "$dir/$plug.off";;
+status) if [ -e "$dir/$plug.off" ]; then echo 'Status: OFF'; exit 2; fi; echo 'Status: ON';;
+esac
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_fence_fence_agent_powers_the_old_primary_off_and_never_the_new_one() {
+    let dry = "fence_agent_dry_run = true\n";
+    let modes =
+        [("", "", "off-confirmed"), ("", dry, "would-fence"), ("policy.mode = \"observe\"\n", "", "would-fence")];
+    for (mode, dry, state) in modes {
+        let stage = Stage::set().await;
+        let program = stage.script("agent", AGENT);
+        let dir = stage.dir.path();
+        let config = stage.config(&format!(
+            "{mode}run.interval = \"100ms\"\n[node_fence]\nfence_agent = [\"superseded\"]\n{dry}[[fence_agent]]\nname = \"lab\"\n\
+             program = {program:?}\nparameters = {{ dir = {dir:?} }}\n\
+             nodes = {{ node01 = {{ plug = 1 }}, node02 = {{ plug = 2 }}, node03 = {{ plug = 3 }} }}\n"
+        ));
+        let (checked, _) = stage.stonith(&format!("config check --connect {config}")).await;
+        assert!(checked.contains("node node01:3306: could be powered off"), "{checked}");
+        let _daemon = Daemon::start(stage.command(&format!("run {config}")));
+        eventually("it ticks", || stage.orchestrator.requests().iter().any(|path| path.ends_with("downtimed"))).await;
+        stage.fail_over().await;
+        let mut text = String::new();
+        for _ in 0..200 {
+            text = stage.stonith(&format!("status {config}")).await.0;
+            if text.contains(&format!("power of node01:3306: {state} for superseded by fence agent lab")) {
+                break;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        assert!(text.contains(&format!("power of node01:3306: {state}")), "{text}");
+        let ticks = || stage.orchestrator.requests().iter().filter(|path| path.ends_with("downtimed")).count();
+        let before = ticks();
+        eventually("it ticks on", || ticks() > before + 5).await;
+        let offs = std::fs::read_to_string(dir.join("offs")).unwrap_or_default();
+        assert_eq!(offs, if state == "off-confirmed" { "1\n" } else { "" }, "{text}");
+        let (once, _) = stage.stonith(&format!("run --once {config}")).await;
+        assert!(!once.contains("being powered off"), "{once}");
+    }
+}
+
 /// Nobody answers at the nodes of the lab, so the fence of the node itself waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn node_fence_read_only_says_for_which_evidence_a_node_is_fenced_at_the_node_itself() {

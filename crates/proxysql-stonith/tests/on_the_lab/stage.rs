@@ -76,6 +76,15 @@ impl Stage {
         eventually("the monitor checks", || self.proxysql.checks() >= until).await;
     }
 
+    /// A program. Another process writes it: a file that this one has open for writing cannot be run.
+    pub fn script(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.dir.path().join(name);
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "printf %s \"$2\" > \"$1\" && chmod 700 \"$1\"", "sh"]).arg(&path).arg(text);
+        assert!(writer.status().unwrap().success());
+        path
+    }
+
     pub fn sql(&self, sql: &str) {
         self.proxysql.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
@@ -208,6 +217,7 @@ impl Stage {
             policy: Policy::default(),
             observe_only: false,
             read_only_for: Default::default(),
+            fence_agent_for: Default::default(),
         };
         Agent::new(settings, client.unwrap(), Box::new(Unchanged), memory, owner_of_process())
     }

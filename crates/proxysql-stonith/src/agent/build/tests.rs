@@ -13,8 +13,8 @@ use stonith_core::policy::Policy;
 use super::*;
 use crate::cli::Cli;
 use crate::config::{
-    BarrierConfig, Environment, Flags, HttpConfig, IsolationConfig, LogConfig, NodeFenceConfig, RawFile, RunConfig,
-    Value, keys,
+    BarrierConfig, Environment, FenceAgentConfig, FenceAgentsConfig, Flags, HttpConfig, IsolationConfig, LogConfig,
+    NodeFenceConfig, RawFile, RunConfig, Value, keys,
 };
 
 /// The required keys only.
@@ -91,6 +91,20 @@ tls = "verify-ca"
 ca_file = "ca.pem"
 spare = ["backup"]
 timeout = "7s"
+fence_agent = ["lost-in-recovery"]
+read_only_wait = "31s"
+fence_agent_always = true
+fence_agent_dry_run = true
+
+[[fence_agent]]
+name = "ipmi"
+program = "/bin/true"
+nodes = { "db1" = { plug = "3" } }
+parameters = { lanplus = true }
+secret_files = { password = "proxy.password" }
+delay = "2s"
+retries = 3
+timeout = "61s"
 
 [run]
 interval = "2s"
@@ -141,6 +155,8 @@ isolation: 77000 Writers
 tick: 2400 3000
 node_fence: superseded manual, fence-user password-2, VerifyCa DIR/ca.pem, spares backup, 7s
 read_only_for: superseded manual (true)
+fence_agents: lost-in-recovery after 31s, true true; ipmi /bin/true db1:3306 lanplus=true plug=3 DIR/proxy.password 2s 3 61s
+fence_agent_for: lost-in-recovery
 interval: 2s
 state_dir: DIR/state
 http: "127.0.0.2:9633" DIR/token
@@ -241,7 +257,7 @@ fn shown_of_the_first(config: &Config) -> String {
         sources(&config.proxies[0]).orchestrator().unwrap().map(|auth| auth.user),
         orchestrator_settings(&config.orchestrators[0]).unwrap().auth.map(|auth| auth.user)
     );
-    let AgentSettings { policy, observe_only, read_only_for, .. } = settings[0].clone();
+    let AgentSettings { policy, observe_only, read_only_for, fence_agent_for, .. } = settings[0].clone();
     let Policy {
         fence_on,
         max_downtime_fences,
@@ -270,7 +286,7 @@ fn shown_of_the_first(config: &Config) -> String {
          max_downtime_fences: {max_downtime_fences}\nexcluded: {}\nwriters: {}\naliases: {}\nerrant_gtid: {errant_gtid:?}\n\
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\nnode_fence: {}\n\
-         read_only_for: {} ({fences_at_node})\ninterval: {interval:?}\n\
+         read_only_for: {} ({fences_at_node})\nfence_agents: {}\nfence_agent_for: {}\ninterval: {interval:?}\n\
          state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n\
          barrier: {} {} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
         list(&endpoints),
@@ -284,6 +300,8 @@ fn shown_of_the_first(config: &Config) -> String {
         list(aliases.iter().map(|(row, of)| format!("{row}={of}"))),
         config.node_fence.as_ref().map_or("none".to_owned(), node_fence),
         list(&read_only_for),
+        fence_agents(&config.fence_agents),
+        list(&fence_agent_for),
         state_dir.display(),
         listen.to_toml(),
         path(token_file.as_deref()),
@@ -298,6 +316,18 @@ fn node_fence(chosen: &NodeFenceConfig) -> String {
     let (user, password, ca) = (login.user, login.password.expose(), path(ca_file.as_deref()));
     let (kinds, spare) = (list(read_only), list(spare));
     format!("{kinds}, {user} {password}, {tls:?} {ca}, spares {spare}, {timeout:?}")
+}
+
+fn fence_agents(chosen: &FenceAgentsConfig) -> String {
+    let FenceAgentsConfig { kinds, always, read_only_wait, dry_run, agents } = chosen;
+    let agent = |agent: &FenceAgentConfig| {
+        let FenceAgentConfig { name, program, nodes, parameters: _, secret_files, delay, retries, timeout } = agent;
+        let of = |node| list(agent.parameters_of(node).iter().map(|(name, value)| format!("{name}={value}")));
+        let nodes = list(nodes.keys().map(|node| format!("{node} {}", of(node))));
+        let files = list(secret_files.values().map(|path| path.display()));
+        format!("{name} {} {nodes} {files} {delay:?} {retries} {timeout:?}", program.display())
+    };
+    format!("{} after {read_only_wait:?}, {always} {dry_run}; {}", list(kinds), list(agents.iter().map(agent)))
 }
 
 fn of_the_last_proxy(config: &Config) -> String {
@@ -316,7 +346,7 @@ fn known(section: &str) -> Vec<String> {
     const NO_SUCH: &str = "nothing_that_is_like_any_key = 1";
     let text = match section {
         "" => NO_SUCH.to_owned(),
-        "proxysql" => format!("[[proxysql]]\n{NO_SUCH}"),
+        "proxysql" | "fence_agent" => format!("[[{section}]]\n{NO_SUCH}"),
         section => format!("[{section}]\n{NO_SUCH}"),
     };
     let error = RawFile::parse(Path::new("x"), &text).unwrap_err().to_string();

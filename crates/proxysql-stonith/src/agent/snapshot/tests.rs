@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use stonith_core::decide::{HoldReason, ProofGap};
 use stonith_core::evidence::EvidenceKind;
+use stonith_core::fence_agent::Settled;
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::{LeaseMemory, Memory};
 use stonith_core::observed::{ProxyView, SharedLease};
@@ -123,7 +124,8 @@ fn rich() -> Snapshot {
         suspended(),
         &conditions,
     );
-    snapshot.take_node_fences(&[(node("node01"), at_the_node())].into());
+    let (read_only, power) = ([(node("node01"), at_the_node())], [(node("node01"), power())]);
+    snapshot.take_node_fences(&read_only.into(), &power.into());
     snapshot
 }
 
@@ -143,6 +145,22 @@ fn at_the_node() -> NodeFenceRecord {
         server_started_s: Some(900),
         undone_s: None,
         failure: Some(NodeFenceFailure { label: "sessions-refused".to_owned(), text, at_s: 1_011 }),
+        ended_s: None,
+    }
+}
+
+/// The power of node01.
+fn power() -> FenceAgentRecord {
+    let agent = "ipmi".to_owned();
+    FenceAgentRecord {
+        kind: EvidenceKind::Superseded,
+        id: "17:a".to_owned(),
+        at_s: 990,
+        since_s: 1_000,
+        is_read_only: false,
+        tries: 2,
+        settled: Some(Settled { id: "17:a".to_owned(), at_s: 990, done_s: 1_040, agent, is_dry: false }),
+        failure: None,
         ended_s: None,
     }
 }

@@ -1,0 +1,381 @@
+//! Powers fenced nodes off through fence agents, in a thread of its own: it delays no tick, no apply and no other level.
+//!
+//! ```text
+//! a tick's targets -> a task for each node: stonith_core::fence_agent says the step, `program` runs the agent
+//!                  -> the history in the state directory, which ticks and `status` read
+//! ```
+//!
+//! The lock on a node's power, and what was settled under it, is a file in the state directory: whoever guards another
+//! ProxySQL on this host shares both. Agents on other hosts may give `off` too, which changes nothing at a node that is off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stonith_core::fence_agent::{
+    Action, AgentSettings, FenceAgentRecord, Machine, Power, PowerSettings, PowerTarget, Ran, Reply, Settled, Step,
+};
+use stonith_core::node::Node;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::agent::to_its_end;
+use crate::clock;
+use crate::config::{Config, Enforcement, FenceAgentConfig, FenceAgentsConfig, ProxyConfig, duration};
+use crate::node_fence::{Readiness, TARGET_MIN_MS};
+use crate::state::{FenceAgents as History, Lock, StateDir};
+use crate::untrusted_text::one_line;
+
+mod program;
+#[cfg(test)]
+mod tests;
+
+/// How often it is looked at whether the agents could do what they may have to.
+const CHECK_EACH: Duration = Duration::from_secs(600);
+
+/// How often an agent that could not is looked at again.
+const CHECK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The most nodes whose agents are checked at once.
+const CHECKS_AT_ONCE: usize = 16;
+
+/// What a tick hands over.
+#[derive(Debug, Clone, Default)]
+struct Handed {
+    /// The targets of the last tick that decided.
+    targets: BTreeMap<Node, PowerTarget>,
+    /// When that tick ended, ms since boot; 0 if no confirmed leader has spoken since, so that they count no longer.
+    at_ms: u64,
+    /// All nodes that may be fenced one day.
+    nodes: BTreeSet<Node>,
+}
+
+/// The fence agents of one ProxySQL's nodes. They stop when this is dropped; what is off stays off.
+#[derive(Debug)]
+pub struct FenceAgents {
+    handed: watch::Sender<Handed>,
+}
+
+impl FenceAgents {
+    /// Starts the thread; `None` if the config names no evidence. A ProxySQL that is only observed gets dry runs.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Option<Self>, std::io::Error> {
+        let chosen = config.fence_agents.clone();
+        if chosen.kinds.is_empty() {
+            return Ok(None);
+        }
+        let first = config.node_fence.iter().flat_map(|level| &level.read_only).filter(|_| !chosen.always);
+        let settings = PowerSettings {
+            agents: Vec::new(),
+            read_only_first: first.copied().collect(),
+            read_only_wait_ms: duration::millis(chosen.read_only_wait),
+            dry_run: chosen.dry_run || proxy.policy.mode == Enforcement::Observe,
+            target_max_ms: TARGET_MIN_MS.max(duration::millis(config.run.interval).saturating_mul(3)),
+        };
+        let history = dir.fence_agents().unwrap_or_else(|error| {
+            tracing::error!("{error}; the history of nodes that were powered off begins anew");
+            History::default()
+        });
+        let book = Book { dir, history: Mutex::new(history) };
+        let tasks = Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(book) };
+        let (handed, receiver) = watch::channel(Handed::default());
+        std::thread::Builder::new().name("fence-agent".to_owned()).spawn(move || {
+            to_its_end(async {
+                tasks.run(receiver).await;
+                Ok::<(), std::io::Error>(())
+            })
+        })?;
+        Ok(Some(Self { handed }))
+    }
+
+    /// Hands over what a tick decided: which nodes must be powered off now, and which nodes there are. `None` if no
+    /// confirmed leader says who is the primary now: nothing is done until one does.
+    pub fn hand(&self, targets: Option<BTreeMap<Node, PowerTarget>>, nodes: BTreeSet<Node>) {
+        self.handed.send_modify(|handed| {
+            handed.at_ms = if targets.is_some() { clock::boot_ms() } else { 0 };
+            handed.targets = targets.unwrap_or_else(|| std::mem::take(&mut handed.targets));
+            if !nodes.is_empty() {
+                handed.nodes = nodes;
+            }
+        });
+    }
+}
+
+/// Looks whether the agents of the config could power these nodes off. No `off` is given.
+pub async fn readiness(chosen: &FenceAgentsConfig, nodes: impl IntoIterator<Item = Node>) -> BTreeMap<Node, Readiness> {
+    let nodes: Vec<Node> = nodes.into_iter().collect();
+    let mut all = BTreeMap::new();
+    for some in nodes.chunks(CHECKS_AT_ONCE) {
+        let asked = some.iter().map(async |node| match ready_one(chosen, node).await {
+            Ok(()) => (node.clone(), Readiness::Ready),
+            Err(why) => (node.clone(), Readiness::Unready(why)),
+        });
+        all.extend(join_all(asked).await);
+    }
+    all
+}
+
+async fn ready_one(chosen: &FenceAgentsConfig, node: &Node) -> Result<(), String> {
+    let mut agents = chosen.of(node).peekable();
+    if agents.peek().is_none() {
+        return Err("no [[fence_agent]] names it".to_owned());
+    }
+    for agent in agents {
+        let failed = |why: String| format!("fence agent {}: {why}", agent.name);
+        for action in [Action::Metadata, Action::Monitor, Action::Status] {
+            let ran = program::run(agent, node, action).await;
+            let is_clear = action == Action::Status && ran.power() != Power::Unclear;
+            if !is_clear && let Some((_, why)) = ran.failure(action) {
+                return Err(failed(why));
+            }
+            if action == Action::Metadata && !says_what_it_is(&ran) {
+                return Err(failed("its metadata is not that of a fence agent".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn says_what_it_is(ran: &Ran) -> bool {
+    matches!(ran, Ran::Exited { output, .. } if output.contains("</resource-agent>"))
+}
+
+/// The history, in memory and on disk.
+#[derive(Debug)]
+struct Book {
+    dir: StateDir,
+    history: Mutex<History>,
+}
+
+impl Book {
+    fn read<T>(&self, read: impl FnOnce(&History) -> T) -> T {
+        read(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the history, and writes it if that changed anything.
+    fn change(&self, change: impl FnOnce(&mut History)) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = history.clone();
+        change(&mut history);
+        if *history != before
+            && let Err(error) = self.dir.save_fence_agents(&history)
+        {
+            tracing::error!("the history of nodes that were powered off is not kept: {error}");
+        }
+    }
+}
+
+/// What all tasks of one ProxySQL have in common.
+#[derive(Debug, Clone)]
+struct Tasks {
+    chosen: Arc<FenceAgentsConfig>,
+    settings: PowerSettings,
+    book: Arc<Book>,
+}
+
+impl Tasks {
+    /// Starts a task for each node that becomes a target, and one that checks the agents, until nobody hands over.
+    async fn run(self, mut handed: watch::Receiver<Handed>) {
+        let mut has_task: BTreeSet<Node> = BTreeSet::new();
+        let check = tokio::spawn(self.clone().check(handed.clone()));
+        // What an earlier process left open is ended or gone on with.
+        let open = |history: &History| {
+            let open = history.records.iter().filter(|(_, record)| record.ended_s.is_none());
+            open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
+        };
+        let left = self.book.read(open);
+        while handed.changed().await.is_ok() {
+            let targets: Vec<Node> = handed.borrow_and_update().targets.keys().cloned().collect();
+            for node in targets.into_iter().chain(left.iter().cloned()) {
+                if has_task.insert(node.clone()) {
+                    tokio::spawn(self.clone().fence(node, handed.clone()));
+                }
+            }
+        }
+        check.abort();
+    }
+
+    /// Powers one node off whenever it is a target.
+    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed>) {
+        let agents: Vec<FenceAgentConfig> = self.chosen.of(&node).cloned().collect();
+        let agent = |agent: &FenceAgentConfig| AgentSettings {
+            name: agent.name.clone(),
+            delay_ms: duration::millis(agent.delay),
+            retries: agent.retries,
+        };
+        let settings = PowerSettings { agents: agents.iter().map(agent).collect(), ..self.settings.clone() };
+        let record = self.book.read(|history| history.records.get(&node).cloned());
+        let mut machine = Machine::new(settings, record);
+        let mut worker = Worker { node, agents, book: self.book, lock: None };
+        handed.mark_changed();
+        loop {
+            if handed.has_changed().unwrap_or(false) {
+                aim(&mut machine, &handed.borrow_and_update(), &worker.node);
+            }
+            let now_ms = clock::boot_ms();
+            let wait = match machine.next(now_ms) {
+                Step::Rest => {
+                    worker.lock = None;
+                    Duration::from_secs(3_600)
+                }
+                Step::Wait { until_ms } => Duration::from_millis(until_ms.saturating_sub(now_ms)),
+                Step::TakeLock => {
+                    machine.take(worker.take_lock(), clock::boot_ms(), clock::wall_s());
+                    worker.tell(machine.record());
+                    continue;
+                }
+                Step::Run { agent, action } => {
+                    let Some(ran) = worker.run(agent, action, handed.clone()).await else {
+                        // It is a target no more, or nobody hands over.
+                        if handed.has_changed().is_err() {
+                            return;
+                        }
+                        continue;
+                    };
+                    if handed.has_changed().unwrap_or(false) {
+                        aim(&mut machine, &handed.borrow_and_update(), &worker.node);
+                    }
+                    machine.take(Reply::Ran(ran), clock::boot_ms(), clock::wall_s());
+                    worker.tell(machine.record());
+                    continue;
+                }
+            };
+            worker.tell(machine.record());
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = handed.changed() => match changed {
+                    Ok(()) => handed.mark_changed(),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Looks at the start, and from time to time, whether the agents could do what they may have to.
+    async fn check(self, mut handed: watch::Receiver<Handed>) {
+        let mut due_at: BTreeMap<Node, Instant> = BTreeMap::new();
+        loop {
+            let nodes = handed.borrow_and_update().nodes.clone();
+            let now = Instant::now();
+            let due = nodes.iter().filter(|node| due_at.get(*node).is_none_or(|at| *at <= now));
+            let found = readiness(&self.chosen, due.cloned()).await;
+            for (node, readiness) in &found {
+                let again = if *readiness == Readiness::Ready { CHECK_EACH } else { CHECK_AGAIN };
+                due_at.insert(node.clone(), Instant::now() + again);
+            }
+            self.book.change(|history| {
+                history.unready.retain(|node, _| nodes.contains(node));
+                for (node, readiness) in found {
+                    match readiness {
+                        Readiness::Ready => drop(history.unready.remove(&node)),
+                        Readiness::Unready(why) | Readiness::Unreached(why) => {
+                            drop(history.unready.insert(node, why));
+                        }
+                    }
+                }
+            });
+            tokio::select! {
+                () = sleep(CHECK_AGAIN) => {}
+                changed = handed.wait_for(|handed| handed.nodes != nodes) => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+fn aim(machine: &mut Machine, handed: &Handed, node: &Node) {
+    let (now_ms, now_s) = (clock::boot_ms(), clock::wall_s());
+    match handed.targets.get(node) {
+        Some(target) => machine.aim(Some(target.clone()), handed.at_ms, now_ms, now_s),
+        None if handed.at_ms == 0 => {} // nobody says, so nothing is over
+        None => machine.aim(None, handed.at_ms, now_ms, now_s),
+    }
+}
+
+/// Does the steps of one machine.
+struct Worker {
+    node: Node,
+    agents: Vec<FenceAgentConfig>,
+    book: Arc<Book>,
+    lock: Option<Lock>,
+}
+
+impl Worker {
+    fn take_lock(&mut self) -> Reply {
+        if self.lock.is_none() {
+            match self.book.dir.lock_power(&self.node) {
+                Ok(Some(lock)) => self.lock = Some(lock),
+                Ok(None) => return Reply::NotLocked(None),
+                Err(error) => return Reply::NotLocked(Some(error.to_string())),
+            }
+        }
+        match self.book.dir.settled(&self.node) {
+            Ok(settled) => Reply::Locked(settled),
+            Err(error) => {
+                self.lock = None;
+                Reply::NotLocked(Some(error.to_string()))
+            }
+        }
+    }
+
+    /// Runs an agent. It is killed, and `None` is returned, once the node is no target any more.
+    async fn run(&self, agent: usize, action: Action, mut handed: watch::Receiver<Handed>) -> Option<Ran> {
+        let agent = self.agents.get(agent)?;
+        if action == Action::Off {
+            tracing::warn!(node = %self.node, agent = agent.name, "the node is being powered off");
+        }
+        let is_over = |handed: &Handed| handed.at_ms != 0 && !handed.targets.contains_key(&self.node);
+        tokio::select! {
+            biased;
+            _ = handed.wait_for(is_over) => None,
+            ran = program::run(agent, &self.node, action) => Some(ran),
+        }
+    }
+
+    /// Keeps what was done, and writes the log.
+    fn tell(&self, record: Option<&FenceAgentRecord>) {
+        let Some(record) = record else { return };
+        let before = self.book.read(|history| history.records.get(&self.node).cloned());
+        if before.as_ref() == Some(record) {
+            return;
+        }
+        if let Some(settled) = record.settled.as_ref().filter(|settled| !settled.is_dry && self.lock.is_some())
+            && let Err(error) = self.book.dir.save_settled(&self.node, settled)
+        {
+            tracing::error!("that a node was powered off is not kept: {error}");
+        }
+        let seen = |record: &FenceAgentRecord| (record.state(), record.failure.as_ref().map(|f| f.text.clone()));
+        let is_news = before.as_ref().is_none_or(|before| seen(before) != seen(record));
+        // A time alone is no news, and not worth a write.
+        if !is_news && before.is_some_and(|before| FenceAgentRecord { failure: None, ..before } == without_time(record))
+        {
+            return;
+        }
+        self.book.change(|history| drop(history.records.insert(self.node.clone(), record.clone())));
+        if is_news {
+            self.log(record);
+        }
+    }
+
+    fn log(&self, record: &FenceAgentRecord) {
+        let (node, kind) = (&self.node, record.kind);
+        match (&record.failure, &record.settled) {
+            (Some(failure), _) => {
+                tracing::error!(%node, %kind, "the node itself is not powered off: {}", one_line(&failure.text));
+            }
+            (None, Some(Settled { agent, is_dry: true, .. })) => {
+                tracing::warn!(%node, %kind, agent, "the node itself would be powered off; a dry run leaves it on");
+            }
+            (None, Some(Settled { agent, .. })) => {
+                tracing::info!(%node, %kind, agent, "the node itself: {}", record.state());
+            }
+            (None, None) => tracing::info!(%node, %kind, "the power of the node itself: {}", record.state()),
+        }
+    }
+}
+
+fn without_time(record: &FenceAgentRecord) -> FenceAgentRecord {
+    FenceAgentRecord { failure: None, ..record.clone() }
+}

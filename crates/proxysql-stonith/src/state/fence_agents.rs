@@ -1,0 +1,95 @@
+//! What fence agents did. The tasks that run them write it; ticks and commands read it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stonith_core::fence_agent::{FenceAgentRecord, Settled};
+use stonith_core::node::Node;
+
+use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, lock, stem, to_json};
+
+/// The history of one ProxySQL's nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceAgents {
+    version: u32,
+    /// What was done to each node.
+    pub records: BTreeMap<Node, FenceAgentRecord>,
+    /// Nodes that could not be powered off if it were needed, and why.
+    pub unready: BTreeMap<Node, String>,
+}
+
+/// What was settled of a node, whichever ProxySQL it is behind.
+#[derive(Debug, Serialize, Deserialize)]
+struct Power {
+    version: u32,
+    settled: Settled,
+}
+
+impl StateDir {
+    /// Reads the history. Nothing was done if there is none.
+    ///
+    /// # Errors
+    /// It can't be read, is corrupt, or is of a newer version.
+    pub fn fence_agents(&self) -> Result<FenceAgents, StateError> {
+        let path = self.fence_agents_path();
+        let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(FenceAgents::default()) };
+        let read: FenceAgents = from_json(&bytes, &path)?;
+        not_newer(read.version, path)?;
+        Ok(read)
+    }
+
+    /// Writes the history durably.
+    ///
+    /// # Errors
+    /// It can't be written. What was there before is still whole.
+    pub fn save_fence_agents(&self, history: &FenceAgents) -> Result<(), StateError> {
+        let path = self.fence_agents_path();
+        let bytes = to_json(&FenceAgents { version: VERSION, ..history.clone() }, &path)?;
+        durable_file::make_dir(&self.dir)?;
+        durable_file::write(&path, self.beside, &bytes)
+    }
+
+    /// Takes the lock on a node's power; `None` if another task or process of this host has it.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn lock_power(&self, node: &Node) -> Result<Option<lock::Lock>, StateError> {
+        durable_file::make_dir(&self.dir)?;
+        lock::try_lock(&self.power_path(node, "lock"))
+    }
+
+    /// What was settled of a node last. The caller has its lock.
+    ///
+    /// # Errors
+    /// It can't be read, is corrupt, or is of a newer version.
+    pub fn settled(&self, node: &Node) -> Result<Option<Settled>, StateError> {
+        let path = self.power_path(node, "json");
+        let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(None) };
+        let read: Power = from_json(&bytes, &path)?;
+        not_newer(read.version, path)?;
+        Ok(Some(read.settled))
+    }
+
+    /// Writes durably what was settled of a node. The caller has its lock.
+    ///
+    /// # Errors
+    /// It can't be written. What was there before is still whole.
+    pub fn save_settled(&self, node: &Node, settled: &Settled) -> Result<(), StateError> {
+        let path = self.power_path(node, "json");
+        let bytes = to_json(&Power { version: VERSION, settled: settled.clone() }, &path)?;
+        durable_file::write(&path, self.beside, &bytes)
+    }
+
+    fn fence_agents_path(&self) -> PathBuf {
+        self.dir.join(format!("fence-agents-{}.json", self.stem))
+    }
+
+    fn power_path(&self, node: &Node, ending: &str) -> PathBuf {
+        self.dir.join(format!("power-{}.{ending}", stem(node)))
+    }
+}
+
+fn not_newer(version: u32, path: PathBuf) -> Result<(), StateError> {
+    if version > VERSION { Err(StateError::Newer { path, version }) } else { Ok(()) }
+}
