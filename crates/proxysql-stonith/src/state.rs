@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! state-<host>_<port>.json    must survive a crash of the host; synced when it changes, under the agent's lock
-//! tick-<host>_<port>.json     this boot's times and the logged errors; each tick, never synced
+//! tick-<host>_<port>.json     this boot's times and the logged errors; each tick, never synced; `.new` is the one before
 //! orders-<host>_<port>.json   suspension and releases; written by commands, under a lock of its own
 //! node-fence-<host>_<port>.json   which nodes were made read-only, when, and what went wrong; synced when it changes
 //! fence-agents-<host>_<port>.json  which nodes were powered off, likewise

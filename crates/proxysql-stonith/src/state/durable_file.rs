@@ -6,8 +6,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::StateError;
 use crate::files::{Links, Regular};
@@ -59,32 +61,46 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, StateError
 
 /// Replaces a whole file durably.
 pub(super) fn write(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
-    replace(path, beside, bytes, File::sync_all)?;
+    let beside = with_ending(path, beside);
+    let written = create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| given_up(&beside, path, error))?;
+    std::fs::rename(&beside, path).map_err(StateError::io("replace", path))?;
     let dir = path.parent().unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(StateError::io("sync", dir))
 }
 
 /// Replaces a whole file as other processes see it. A crash of the host may lose the change.
+///
+/// The file changes places with the one beside it, which the next write overwrites. A rename would remove the old file and
+/// make ext4 send the new one to the disk at once, for five times the CPU.
 pub(super) fn write_unsynced(path: &Path, beside: &str, bytes: &[u8]) -> Result<(), StateError> {
-    replace(path, beside, bytes, |_| Ok(()))
+    let beside = with_ending(path, beside);
+    let written = overwrite(&beside, bytes).or_else(|_| create(&beside)?.write_all(bytes));
+    written.map_err(|error| given_up(&beside, path, error))?;
+    // There is no file yet, or the file system can't exchange two.
+    let exchanged = renameat_with(CWD, &beside, CWD, path, RenameFlags::EXCHANGE);
+    exchanged.or_else(|_| std::fs::rename(&beside, path)).map_err(StateError::io("replace", path))
 }
 
-fn replace(
-    path: &Path,
-    beside: &str,
-    bytes: &[u8],
-    sync: impl FnOnce(&File) -> io::Result<()>,
-) -> Result<(), StateError> {
-    let beside = with_ending(path, beside);
-    let written = create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        sync(&file)
-    });
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&beside);
-        return Err(StateError::io("write", path)(error));
+/// Overwrites a file that exists. One with a second name may be another's, planted there.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = Regular::of(OpenOptions::new().write(true), path, Links::Refuse)?.into_file();
+    let meta = file.metadata()?;
+    if meta.nlink() != 1 {
+        return Err(io::ErrorKind::AlreadyExists.into());
     }
-    std::fs::rename(&beside, path).map_err(StateError::io("replace", path))
+    file.write_all_at(bytes, 0)?;
+    let size = bytes.len() as u64;
+    if meta.len() == size { Ok(()) } else { file.set_len(size) }
+}
+
+/// Removes what was written of a file.
+fn given_up(beside: &Path, path: &Path, error: io::Error) -> StateError {
+    let _ = std::fs::remove_file(beside);
+    StateError::io("write", path)(error)
 }
 
 /// Tries whether [`write`] of this many bytes would succeed, without syncing.

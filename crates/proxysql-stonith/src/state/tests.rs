@@ -67,6 +67,32 @@ fn the_state_is_written_only_when_it_changed() {
 }
 
 #[test]
+fn the_ticks_file_changes_places_with_the_one_of_the_tick_before() {
+    let (_root, mut state) = fresh();
+    let path = state.tick_path();
+    let beside = state.dir.join("tick-127.0.0.1_6032.json.new");
+    let mut inodes = Vec::new();
+    for last_tick_ms in [1_000, 20, 3, 4_000] {
+        let mut ticked = armed();
+        ticked.memory.lease.last_tick_ms = last_tick_ms;
+        state.save(&ticked).unwrap();
+        let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+        assert_eq!(kept.memory.lease.last_tick_ms, last_tick_ms, "a shorter one has nothing of a longer one");
+        inodes.push(fs::metadata(&path).unwrap().ino());
+    }
+    assert_eq!((inodes[2], inodes[3]), (inodes[0], inodes[1]), "no file is made or removed");
+    assert_ne!(inodes[0], inodes[1]);
+
+    let another = state.dir.join("another's");
+    fs::write(&another, "as it was").unwrap();
+    fs::remove_file(&beside).unwrap();
+    fs::hard_link(&another, &beside).unwrap();
+    state.save(&armed()).unwrap();
+    assert_eq!(fs::read_to_string(&another).unwrap(), "as it was", "a planted link is not written through");
+    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease.last_tick_ms, armed().memory.lease.last_tick_ms);
+}
+
+#[test]
 fn times_count_only_beside_the_state_that_they_were_kept_with() {
     let (_root, mut state) = fresh();
     let mut ticked = armed();
