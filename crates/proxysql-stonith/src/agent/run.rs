@@ -82,7 +82,7 @@ async fn tick_once(mut watch: Watch) -> bool {
 /// # Errors
 /// The error of `work`, or the operating system refuses a runtime.
 pub fn to_its_end<T, E: From<std::io::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
     outcome

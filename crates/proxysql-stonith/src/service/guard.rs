@@ -53,8 +53,10 @@ impl Guard {
     /// No agent can be built from the config, or another agent keeps its lock.
     pub async fn run(self) -> Result<(), RunError> {
         let serving = serve(self.entry.clone(), self.config.clone());
+        // A task that is woken costs no call of the kernel. The runtime's own future costs one each time.
+        let watching = tokio::task::spawn_local(self.watch());
         tokio::select! {
-            ended = self.watch() => ended,
+            ended = watching => ended?,
             never = serving => match never {},
         }
     }
