@@ -8,7 +8,7 @@
 //! The lock on a node's power, and what was settled under it, is a file in the state directory: whoever guards another
 //! ProxySQL on this host shares both. Agents on other hosts may give `off` too, which changes nothing at a node that is off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use stonith_core::node::Node;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::agent::to_its_end;
 use crate::clock;
 use crate::config::{Config, Enforcement, FenceAgentConfig, FenceAgentsConfig, ProxyConfig, duration};
-use crate::node_fence::{Readiness, TARGET_MIN_MS};
+use crate::handed::{Hand, Handed, target_max_ms, tasks_of_nodes};
+use crate::node_fence::Readiness;
 use crate::state::{FenceAgents as History, Lock, StateDir};
 use crate::untrusted_text::one_line;
 
@@ -40,68 +40,31 @@ const CHECK_AGAIN: Duration = Duration::from_secs(60);
 /// The most nodes whose agents are checked at once.
 const CHECKS_AT_ONCE: usize = 16;
 
-/// What a tick hands over.
-#[derive(Debug, Clone, Default)]
-struct Handed {
-    /// The targets of the last tick that decided.
-    targets: BTreeMap<Node, PowerTarget>,
-    /// When that tick ended, ms since boot; 0 if no confirmed leader has spoken since, so that they count no longer.
-    at_ms: u64,
-    /// All nodes that may be fenced one day.
-    nodes: BTreeSet<Node>,
-}
-
-/// The fence agents of one ProxySQL's nodes. They stop when this is dropped; what is off stays off.
-#[derive(Debug)]
-pub struct FenceAgents {
-    handed: watch::Sender<Handed>,
-}
-
-impl FenceAgents {
-    /// Starts the thread; `None` if the config names no evidence. A ProxySQL that is only observed gets dry runs.
-    ///
-    /// # Errors
-    /// The operating system refuses a thread.
-    pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Option<Self>, std::io::Error> {
-        let chosen = config.fence_agents.clone();
-        if chosen.kinds.is_empty() {
-            return Ok(None);
-        }
-        let first = config.node_fence.iter().flat_map(|level| &level.read_only).filter(|_| !chosen.always);
-        let settings = PowerSettings {
-            agents: Vec::new(),
-            read_only_first: first.copied().collect(),
-            read_only_wait_ms: duration::millis(chosen.read_only_wait),
-            dry_run: chosen.dry_run || proxy.policy.mode == Enforcement::Observe,
-            target_max_ms: TARGET_MIN_MS.max(duration::millis(config.run.interval).saturating_mul(3)),
-        };
-        let history = dir.fence_agents().unwrap_or_else(|error| {
-            tracing::error!("{error}; the history of nodes that were powered off begins anew");
-            History::default()
-        });
-        let book = Book { dir, history: Mutex::new(history) };
-        let tasks = Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(book) };
-        let (handed, receiver) = watch::channel(Handed::default());
-        std::thread::Builder::new().name("fence-agent".to_owned()).spawn(move || {
-            to_its_end(async {
-                tasks.run(receiver).await;
-                Ok::<(), std::io::Error>(())
-            })
-        })?;
-        Ok(Some(Self { handed }))
+/// Starts the thread that powers one ProxySQL's fenced nodes off; `None` if the config names no evidence. A ProxySQL that
+/// is only observed gets dry runs.
+///
+/// # Errors
+/// The operating system refuses a thread.
+pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Option<Hand<PowerTarget>>, std::io::Error> {
+    let chosen = config.fence_agents.clone();
+    if chosen.kinds.is_empty() {
+        return Ok(None);
     }
-
-    /// Hands over what a tick decided: which nodes must be powered off now, and which nodes there are. `None` if no
-    /// confirmed leader says who is the primary now: nothing is done until one does.
-    pub fn hand(&self, targets: Option<BTreeMap<Node, PowerTarget>>, nodes: BTreeSet<Node>) {
-        self.handed.send_modify(|handed| {
-            handed.at_ms = if targets.is_some() { clock::boot_ms() } else { 0 };
-            handed.targets = targets.unwrap_or_else(|| std::mem::take(&mut handed.targets));
-            if !nodes.is_empty() {
-                handed.nodes = nodes;
-            }
-        });
-    }
+    let first = config.node_fence.iter().flat_map(|level| &level.read_only).filter(|_| !chosen.always);
+    let settings = PowerSettings {
+        agents: Vec::new(),
+        read_only_first: first.copied().collect(),
+        read_only_wait_ms: duration::millis(chosen.read_only_wait),
+        dry_run: chosen.dry_run || proxy.policy.mode == Enforcement::Observe,
+        target_max_ms: target_max_ms(config.run.interval),
+    };
+    let history = dir.fence_agents().unwrap_or_else(|error| {
+        tracing::error!("{error}; the history of nodes that were powered off begins anew");
+        History::default()
+    });
+    let book = Book { dir, history: Mutex::new(history) };
+    let tasks = Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(book) };
+    Hand::to_thread("fence-agent", |handed| tasks.run(handed)).map(Some)
 }
 
 /// Looks whether the agents of the config could power these nodes off. No `off` is given.
@@ -178,8 +141,7 @@ struct Tasks {
 
 impl Tasks {
     /// Starts a task for each node that becomes a target, and one that checks the agents, until nobody hands over.
-    async fn run(self, mut handed: watch::Receiver<Handed>) {
-        let mut has_task: BTreeSet<Node> = BTreeSet::new();
+    async fn run(self, handed: watch::Receiver<Handed<PowerTarget>>) {
         let check = tokio::spawn(self.clone().check(handed.clone()));
         // What an earlier process left open is ended or gone on with.
         let open = |history: &History| {
@@ -187,19 +149,12 @@ impl Tasks {
             open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
         };
         let left = self.book.read(open);
-        while handed.changed().await.is_ok() {
-            let targets: Vec<Node> = handed.borrow_and_update().targets.keys().cloned().collect();
-            for node in targets.into_iter().chain(left.iter().cloned()) {
-                if has_task.insert(node.clone()) {
-                    tokio::spawn(self.clone().fence(node, handed.clone()));
-                }
-            }
-        }
+        tasks_of_nodes(handed.clone(), &left, |node| self.clone().fence(node, handed.clone())).await;
         check.abort();
     }
 
     /// Powers one node off whenever it is a target.
-    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed>) {
+    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed<PowerTarget>>) {
         let agents: Vec<FenceAgentConfig> = self.chosen.of(&node).cloned().collect();
         let agent = |agent: &FenceAgentConfig| AgentSettings {
             name: agent.name.clone(),
@@ -255,7 +210,7 @@ impl Tasks {
     }
 
     /// Looks at the start, and from time to time, whether the agents could do what they may have to.
-    async fn check(self, mut handed: watch::Receiver<Handed>) {
+    async fn check(self, mut handed: watch::Receiver<Handed<PowerTarget>>) {
         let mut due_at: BTreeMap<Node, Instant> = BTreeMap::new();
         loop {
             let nodes = handed.borrow_and_update().nodes.clone();
@@ -285,7 +240,7 @@ impl Tasks {
     }
 }
 
-fn aim(machine: &mut Machine, handed: &Handed, node: &Node) {
+fn aim(machine: &mut Machine, handed: &Handed<PowerTarget>, node: &Node) {
     let (now_ms, now_s) = (clock::boot_ms(), clock::wall_s());
     match handed.targets.get(node) {
         Some(target) => machine.aim(Some(target.clone()), handed.at_ms, now_ms, now_s),
@@ -321,12 +276,12 @@ impl Worker {
     }
 
     /// Runs an agent. It is killed, and `None` is returned, once the node is no target any more.
-    async fn run(&self, agent: usize, action: Action, mut handed: watch::Receiver<Handed>) -> Option<Ran> {
+    async fn run(&self, agent: usize, action: Action, mut handed: watch::Receiver<Handed<PowerTarget>>) -> Option<Ran> {
         let agent = self.agents.get(agent)?;
         if action == Action::Off {
             tracing::warn!(node = %self.node, agent = agent.name, "the node is being powered off");
         }
-        let is_over = |handed: &Handed| handed.at_ms != 0 && !handed.targets.contains_key(&self.node);
+        let is_over = |handed: &Handed<PowerTarget>| handed.at_ms != 0 && !handed.targets.contains_key(&self.node);
         tokio::select! {
             biased;
             _ = handed.wait_for(is_over) => None,

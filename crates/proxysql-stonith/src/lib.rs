@@ -13,6 +13,7 @@ pub mod config;
 pub mod doctor;
 pub mod fence_agent;
 pub mod files;
+pub mod handed;
 pub mod hook;
 pub mod http;
 pub mod logging;

@@ -20,17 +20,14 @@ use stonith_core::node_fence::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::agent::to_its_end;
 use crate::clock;
 use crate::config::{Config, CredentialSource, NodeFenceConfig, ProxyTls};
+use crate::handed::{Hand, Handed, target_max_ms, tasks_of_nodes};
 use crate::mysql::{NodeError, Server, Settings};
 use crate::state::{NodeFences as History, StateDir};
 use crate::tls::TlsError;
 use crate::untrusted_text::one_line;
 use crate::wire::{ServerCheck, Tls};
-
-/// How long a target counts at least after the tick that gave it. A tick with silent servers takes seconds.
-pub(crate) const TARGET_MIN_MS: u64 = 15_000;
 
 /// How often it is looked at whether the account could do what it may have to.
 const CHECK_EACH: Duration = Duration::from_secs(600);
@@ -58,64 +55,25 @@ pub enum SetUpError {
     Thread(#[from] std::io::Error),
 }
 
-/// What a tick hands over.
-#[derive(Debug, Clone, Default)]
-struct Handed {
-    /// The targets of the last tick that decided.
-    targets: BTreeMap<Node, Target>,
-    /// When that tick ended, ms since boot; 0 if Orchestrator is silent since, so that they count no longer.
-    at_ms: u64,
-    /// All nodes that may be fenced one day.
-    nodes: BTreeSet<Node>,
-}
-
-/// The fences of one ProxySQL's nodes. They stop when this is dropped; what is set stays set.
-#[derive(Debug)]
-pub struct NodeFences {
-    handed: watch::Sender<Handed>,
-}
-
-impl NodeFences {
-    /// Starts the thread; `None` if the config names no evidence.
-    ///
-    /// # Errors
-    /// The password or the CA can't be read, or the thread does not start.
-    pub fn start(config: &Config, dir: StateDir) -> Result<Option<Self>, SetUpError> {
-        let Some(chosen) = &config.node_fence else { return Ok(None) };
-        let gap_ms = u64::try_from(config.run.interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
-        let settings = settings(chosen)?;
-        let spared = chosen.spare.iter().cloned().chain([settings.credential.user.clone()]).collect();
-        let (handed, receiver) = watch::channel(Handed::default());
-        let history = dir.node_fences().unwrap_or_else(|error| {
-            tracing::error!("{error}; the history of fenced nodes begins anew");
-            History::default()
-        });
-        let tasks = Tasks {
-            settings,
-            source: chosen.credential.clone(),
-            machine: NodeFenceSettings { spared, target_max_ms: TARGET_MIN_MS.max(gap_ms) },
-            book: Arc::new(Book { dir, history: Mutex::new(history) }),
-        };
-        std::thread::Builder::new().name("node-fence".to_owned()).spawn(move || {
-            to_its_end(async {
-                tasks.run(receiver).await;
-                Ok::<(), std::io::Error>(())
-            })
-        })?;
-        Ok(Some(Self { handed }))
-    }
-
-    /// Hands over what a tick decided: which nodes must be read-only now, and which nodes there are. `None` if Orchestrator
-    /// does not say who is the primary now: nothing is done until it does.
-    pub fn hand(&self, targets: Option<BTreeMap<Node, Target>>, nodes: BTreeSet<Node>) {
-        self.handed.send_modify(|handed| {
-            handed.at_ms = if targets.is_some() { clock::boot_ms() } else { 0 };
-            handed.targets = targets.unwrap_or_else(|| std::mem::take(&mut handed.targets));
-            if !nodes.is_empty() {
-                handed.nodes = nodes;
-            }
-        });
-    }
+/// Starts the thread that makes one ProxySQL's fenced nodes read-only; `None` if the config names no evidence.
+///
+/// # Errors
+/// The password or the CA can't be read, or the thread does not start.
+pub fn start(config: &Config, dir: StateDir) -> Result<Option<Hand<Target>>, SetUpError> {
+    let Some(chosen) = &config.node_fence else { return Ok(None) };
+    let settings = settings(chosen)?;
+    let spared = chosen.spare.iter().cloned().chain([settings.credential.user.clone()]).collect();
+    let history = dir.node_fences().unwrap_or_else(|error| {
+        tracing::error!("{error}; the history of fenced nodes begins anew");
+        History::default()
+    });
+    let tasks = Tasks {
+        settings,
+        source: chosen.credential.clone(),
+        machine: NodeFenceSettings { spared, target_max_ms: target_max_ms(config.run.interval) },
+        book: Arc::new(Book { dir, history: Mutex::new(history) }),
+    };
+    Ok(Some(Hand::to_thread("node-fence", |handed| tasks.run(handed))?))
 }
 
 /// The settings to reach nodes.
@@ -216,8 +174,7 @@ struct Tasks {
 
 impl Tasks {
     /// Starts a task for each node that becomes a target, and one that checks the account, until nobody hands over.
-    async fn run(self, mut handed: watch::Receiver<Handed>) {
-        let mut has_task: BTreeSet<Node> = BTreeSet::new();
+    async fn run(self, handed: watch::Receiver<Handed<Target>>) {
         let check = tokio::spawn(self.clone().check(handed.clone()));
         // What an earlier process left open is ended or gone on with.
         let open = |history: &History| {
@@ -225,19 +182,12 @@ impl Tasks {
             open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
         };
         let left = open(&self.book.history.lock().unwrap_or_else(PoisonError::into_inner));
-        while handed.changed().await.is_ok() {
-            let targets: Vec<Node> = handed.borrow_and_update().targets.keys().cloned().collect();
-            for node in targets.into_iter().chain(left.iter().cloned()) {
-                if has_task.insert(node.clone()) {
-                    tokio::spawn(self.clone().fence(node, handed.clone()));
-                }
-            }
-        }
+        tasks_of_nodes(handed.clone(), &left, |node| self.clone().fence(node, handed.clone())).await;
         check.abort();
     }
 
     /// Fences one node whenever it is a target.
-    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed>) {
+    async fn fence(self, node: Node, mut handed: watch::Receiver<Handed<Target>>) {
         let mut machine = Machine::new(self.machine.clone(), self.book.record(&node));
         let mut worker = Worker { node: node.clone(), tasks: self, server: None };
         handed.mark_changed();
@@ -276,7 +226,7 @@ impl Tasks {
     }
 
     /// Looks at the start, and from time to time, whether the account could do what it may have to.
-    async fn check(self, mut handed: watch::Receiver<Handed>) {
+    async fn check(self, mut handed: watch::Receiver<Handed<Target>>) {
         let mut checked: BTreeMap<Node, Instant> = BTreeMap::new();
         loop {
             let nodes = handed.borrow_and_update().nodes.clone();
@@ -310,7 +260,7 @@ impl Tasks {
     }
 }
 
-fn aim(machine: &mut Machine, handed: &Handed, node: &Node, now_ms: u64, now_s: i64) {
+fn aim(machine: &mut Machine, handed: &Handed<Target>, node: &Node, now_ms: u64, now_s: i64) {
     match handed.targets.get(node) {
         // It counts from when it was decided, not from when this task got to it.
         Some(target) => machine.aim(Some(target.clone()), handed.at_ms.min(now_ms), now_s),

@@ -1,6 +1,7 @@
 //! Real programs as fence agents: honest ones, and each kind of liar.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

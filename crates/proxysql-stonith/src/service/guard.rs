@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use stonith_core::fence_agent::PowerTarget;
 use stonith_core::node::Node;
+use stonith_core::node_fence::Target;
 use tokio::sync::watch;
 
 use crate::agent::order::{drain, wake_monitor};
 use crate::agent::{Kept, RunError, Start, Watch, start, state_dir, watch_of};
 use crate::board::{Asked, Entry};
 use crate::config::{Config, JITTER_PERCENT, Mode, ProxyConfig};
-use crate::fence_agent::FenceAgents;
-use crate::node_fence::NodeFences;
+use crate::handed::Hand;
+use crate::{fence_agent, node_fence};
 
 /// How long a daemon waits for another agent's lock. A `run --once` takes less.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(20);
@@ -79,9 +81,9 @@ impl Guard {
             };
             let mut watch = watch_of(&config, proxy, Mode::Daemon, ready)?;
             // An end of the loop, for whatever reason, ends them too.
-            let nodes = NodeFences::start(&config, state_dir(&config, proxy))
+            let nodes = node_fence::start(&config, state_dir(&config, proxy))
                 .map_err(|error| RunError::NodeFence(error.to_string()))?;
-            let agents = FenceAgents::start(&config, proxy, state_dir(&config, proxy))
+            let agents = fence_agent::start(&config, proxy, state_dir(&config, proxy))
                 .map_err(|error| RunError::NodeFence(error.to_string()))?;
             let levels = (nodes.as_ref(), agents.as_ref());
             let stopped = self.tick_until_stopped(&mut watch, config.run.interval, levels).await;
@@ -100,7 +102,7 @@ impl Guard {
         &mut self,
         watch: &mut Watch,
         interval: Duration,
-        (nodes, agents): (Option<&NodeFences>, Option<&FenceAgents>),
+        (nodes, agents): (Option<&Hand<Target>>, Option<&Hand<PowerTarget>>),
     ) -> Stopped {
         let mut unreached = 0;
         loop {
@@ -113,10 +115,10 @@ impl Guard {
             let ticked = watch.tick().await;
             let all = || ticked.snapshot.nodes.iter().map(|report| report.node.clone()).collect();
             if let Some(nodes) = nodes {
-                nodes.hand(ticked.targets.clone(), all());
+                nodes.over(ticked.targets.clone(), all());
             }
             if let Some(agents) = agents {
-                agents.hand(ticked.power_targets.clone(), all());
+                agents.over(ticked.power_targets.clone(), all());
             }
             unreached = if ticked.snapshot.reached { 0 } else { unreached + 1 };
             self.entry.put(ticked);
