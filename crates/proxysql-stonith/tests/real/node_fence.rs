@@ -203,3 +203,56 @@ fn a_session_that_the_account_may_not_end_is_told_and_the_node_is_read_only_all_
     assert_eq!(world.nodes.root(1, "select count(*) from t.open").trim(), "0", "it cannot commit");
     ends(world);
 }
+
+/// A device whose power is a node's process. It knows the process by its address.
+const AGENT: &str = r#"#!/bin/sh
+while IFS='=' read -r name value; do
+    case $name in action) action=$value;; plug) plug=$value;; esac
+done
+pids=$(pgrep -f -- "--bind-address=$plug ")
+case $action in
+metadata) echo '<resource-agent name="process"></resource-agent>';;
+off) kill -KILL $pids;;
+status) if [ -z "$pids" ]; then echo 'Status: OFF'; exit 2; fi; echo 'Status: ON';;
+esac
+"#;
+
+#[test]
+fn a_hung_primary_is_powered_off_after_its_failover_and_once_only() {
+    let Some(binaries) = binaries() else { return };
+    let _one = one_at_a_time();
+    let mut world = World::start(binaries);
+    let program = world.proxy.file("process-agent");
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf %s \"$2\" > \"$1\" && chmod 700 \"$1\"", "sh"]).arg(&program).arg(AGENT);
+    assert!(writer.status().unwrap().success());
+    let plugs: Vec<String> =
+        (1..=3).map(|n| format!("{:?} = {{ plug = {:?} }}", world.nodes.name(n), world.nodes.address(n))).collect();
+    world.proxy.set_config(&format!(
+        "[node_fence]\nfence_agent = [\"superseded\"]\n[[fence_agent]]\nname = \"process\"\nprogram = {program:?}\nnodes = {{ {} }}\n",
+        plugs.join(", ")
+    ));
+    let (text, _) = world.proxy.command(&["config", "check", "--connect"]);
+    assert_eq!(text.matches("could be powered off").count(), 3, "{text}");
+    world.proxy.start_daemon();
+
+    world.nodes.signal(1, "STOP");
+    let primary = new_primary(&world);
+    let promoted = Instant::now();
+    eventually("off", seconds(20), || status(&world).contains("\"state\": \"off-confirmed\""));
+    println!("--- off is confirmed {:?} after ProxySQL has the new primary", promoted.elapsed());
+    assert!(world.proxy.has_fenced(1), "{}", world.proxy.all_rows());
+    for n in 2..=3 {
+        assert_eq!(world.nodes.root(n, "select 1").trim(), "1", "node {n} is left on");
+    }
+    assert_ne!(primary, 1);
+
+    // An operator powers it on. It stays on, and fenced in ProxySQL.
+    world.nodes.signal(1, "KILL"); // takes the ended process away
+    world.nodes.start(1);
+    world.proxy.ticks(5);
+    assert_eq!(world.nodes.root(1, "select 1").trim(), "1");
+    assert!(world.proxy.has_fenced(1));
+    assert_eq!(world.proxy.end_daemon("TERM"), Some(0));
+    println!("--- the daemon's log\n{}", world.proxy.stonith_log());
+}
