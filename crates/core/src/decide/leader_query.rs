@@ -39,12 +39,14 @@ pub fn leader_query(
     let due = |asked: Option<u64>| asked.is_none_or(|asked| asked > now_ms || now_ms - asked >= HISTORY_EVERY_MS);
     let managed = Managed::of(proxy, policy);
     let noted = Noted::of(proxy, &managed);
+    let suspect = || has_suspect(proxy, &managed, memory, downtimes);
     let history = due(memory.history.asked_ms)
         || memory.history.progress.leader != leader
         || memory.history.progress.under_way.is_some()
         // The end of an isolation lets nodes back, and every return needs the history up to now.
         || noted.isolation
-        || (policy.fences_at_node && noted.any)
+        // Rows that are only observed have no note.
+        || (policy.fences_at_node && (noted.any || suspect()))
         || proxy.pause.noted
         || downtimes_changed(&memory.history.downtimes, downtimes, &memory.nodes.identity)
         // A node is about to return, and a recovery's record can appear later than its downtime.
@@ -59,7 +61,7 @@ pub fn leader_query(
             && has_row_of(proxy, &managed, memory, |server| !memory.nodes.known.contains(server))
         // A new record is judged by the topology of the same tick.
         || history
-        || has_suspect(proxy, &managed, memory, downtimes);
+        || suspect();
     let lease_lost = memory.lease.isolated
         || memory.lease.asked_ms.is_none_or(|asked| now_ms >= asked.saturating_add(policy.isolation_after_ms));
     LeaderQuery {

@@ -75,6 +75,15 @@ fn without_a_confirmed_leader_and_its_whole_history_nothing_is_done_at_a_node() 
     assert_eq!(at_the_node(&mut lab), None, "a tick that does not ask");
 }
 
+/// Rows that are only observed have no marker by which the next tick knows of the fence.
+#[test]
+fn a_tick_that_only_observes_knows_the_targets_too() {
+    let mut lab = healthy();
+    lab.observe_only = true;
+    let decision = lab.failover("node01", "node02").run_s(8);
+    assert_eq!(led(&decision, &all()).keys().collect::<Vec<_>>(), [&node("node01")]);
+}
+
 #[test]
 fn after_two_failovers_both_old_primaries_are_targets_and_only_the_last_one_must_answer() {
     let mut lab = healthy();
