@@ -319,10 +319,11 @@ fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> Option<BT
         let stands = |successor: &&Node| facts.newest.superseding(successor).is_none();
         let takes_writes =
             |n: &&Node| topology.instance(n).is_some_and(|instance| instance.valid && !instance.read_only);
-        let promoted = promoted.filter(stands).filter(takes_writes);
-        let found: BTreeSet<&Node> = present.into_iter().chain(promoted).collect();
+        let promoted = promoted.filter(stands);
+        let found: BTreeSet<&Node> = present.into_iter().chain(promoted.filter(takes_writes)).collect();
         for name in rows.names().iter().filter(is_fenced) {
-            let itself = (may_be || found.contains(server)).then(|| name.clone());
+            let is_itself = may_be || promoted == Some(server) || found.contains(server);
+            let itself = is_itself.then(|| name.clone());
             of_each.insert(name.clone(), found.iter().map(|node| (*node).clone()).chain(itself).collect());
         }
     }

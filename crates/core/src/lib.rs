@@ -107,7 +107,6 @@ pub mod barrier;
 pub mod condition;
 pub mod decide;
 pub mod evidence;
-pub mod fence_agent;
 pub mod lease;
 pub mod lending;
 pub mod list;

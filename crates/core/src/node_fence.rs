@@ -13,6 +13,8 @@
 //! No step sets read-only back: only an operator does, and a node that an operator made writable stays so until its
 //! server restarts. The apply knows nothing of this.
 
+pub mod power;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

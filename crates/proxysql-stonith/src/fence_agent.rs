@@ -1,7 +1,7 @@
 //! Powers fenced nodes off through fence agents, in a thread of its own: it delays no tick, no apply and no other level.
 //!
 //! ```text
-//! a tick's targets -> a task for each node: stonith_core::fence_agent says the step, `program` runs the agent
+//! a tick's targets -> a task for each node: stonith_core::node_fence::power says the step, `program` runs the agent
 //!                  -> the history in the state directory, which ticks and `status` read
 //! ```
 //!
@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use stonith_core::fence_agent::{
+use stonith_core::node::Node;
+use stonith_core::node_fence::power::{
     Action, AgentSettings, FenceAgentRecord, Machine, Power, PowerSettings, PowerTarget, Ran, Reply, Settled, Step,
 };
-use stonith_core::node::Node;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 

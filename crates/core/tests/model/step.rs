@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use stonith_core::apply::{Outcome, Statement, Step};
 use stonith_core::decide::Decision;
-use stonith_core::fence_agent;
 use stonith_core::lease::LeaseState;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
+use stonith_core::node_fence::power;
 use stonith_core::node_fence::{ALLOWED, targets};
 use stonith_core::orchestrator::{Analysis, BARRIER, Downtime, LOST_IN_RECOVERY, LeaderView, Recovery};
 use stonith_core::policy::Policy;
@@ -314,8 +314,8 @@ impl Model {
 
     /// The nodes that fence agents power off, where the read-only level is never enough.
     fn powered_off(leader: &LeaderView, decision: &Decision) -> BTreeSet<Node> {
-        let kinds = fence_agent::ALLOWED.into();
-        let found = fence_agent::targets(leader, decision, &kinds, &BTreeMap::new()).unwrap_or_default();
+        let kinds = power::ALLOWED.into();
+        let found = power::targets(leader, decision, &kinds, &BTreeMap::new()).unwrap_or_default();
         found.into_iter().filter(|(_, target)| target.refusal.is_none()).map(|(node, _)| node).collect()
     }
 

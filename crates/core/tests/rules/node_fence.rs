@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use stonith_core::decide::{Decision, Verdict, decide};
 use stonith_core::evidence::EvidenceKind;
-use stonith_core::fence_agent::{self, PowerTarget, Refusal};
 use stonith_core::memory::{Memory, SteadyLeader};
 use stonith_core::node::Node;
+use stonith_core::node_fence::power::{self, PowerTarget, Refusal};
 use stonith_core::node_fence::{ALLOWED, NodeFenceRecord, Target, targets};
 use stonith_core::orchestrator::{Backing, LeaderView};
 use stonith_core::table::Status;
@@ -75,6 +75,15 @@ fn without_a_confirmed_leader_and_its_whole_history_nothing_is_done_at_a_node() 
     assert_eq!(at_the_node(&mut lab), None, "a tick that does not ask");
 }
 
+#[test]
+fn a_node_that_was_promoted_while_it_was_fenced_is_no_target_though_it_died_at_once() {
+    let mut lab = healthy();
+    lab.failover("node01", "node02").run_s(5);
+    let decision = lab.repaired("node01").failover("node02", "node01").dies("node01").next();
+    assert!(matches!(decision.verdicts[&node("node01")], Verdict::Fence { .. }), "the control");
+    assert!(!led(&decision, &all()).contains_key(&node("node01")));
+}
+
 /// Rows that are only observed have no marker by which the next tick knows of the fence.
 #[test]
 fn a_tick_that_only_observes_knows_the_targets_too() {
@@ -133,7 +142,7 @@ fn a_barrier_makes_a_dead_primary_a_target_while_its_mark_is_listed() {
 
 /// The nodes that fence agents must power off, by what this decision's tick observes.
 fn powered_off(lab: &Lab, decision: &Decision) -> Option<BTreeMap<Node, PowerTarget>> {
-    fence_agent::targets(&lab.observed().leader, decision, &all(), &BTreeMap::new())
+    power::targets(&lab.observed().leader, decision, &all(), &BTreeMap::new())
 }
 
 #[test]
@@ -177,7 +186,7 @@ fn a_node_counts_as_read_only_by_a_verified_record_of_the_same_failover() {
     assert!(ids.len() > 1, "the record and the mark: {ids:?}");
     let is_read_only = |record| {
         let records = [(node("node01"), record)].into();
-        let found = fence_agent::targets(&lab.observed().leader, &decision, &all(), &records).unwrap();
+        let found = power::targets(&lab.observed().leader, &decision, &all(), &records).unwrap();
         found[&node("node01")].is_read_only
     };
     for (kind, id) in ids {
@@ -256,7 +265,7 @@ proptest! {
         let mut memory = Memory { watching_since_s: Some(0), ..Memory::first_start("boot", 0) };
         memory.lease.leader = leader;
         let decision = decide(&observed, &memory, &policy, 100_000);
-        let found = fence_agent::targets(&observed.leader, &decision, &all(), &BTreeMap::new()).unwrap_or_default();
+        let found = power::targets(&observed.leader, &decision, &all(), &BTreeMap::new()).unwrap_or_default();
         for (node, target) in found {
             let Verdict::Fence { evidence, .. } = &decision.verdicts[&node] else {
                 return Err(TestCaseError::fail(format!("{node} is not fenced")));

@@ -11,10 +11,10 @@ use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
 use stonith_core::condition::{Condition, Severity, of_fence_agents, of_node_fences, of_outcome};
 use stonith_core::decide::Decision;
-use stonith_core::fence_agent::{self, PowerTarget};
 use stonith_core::lease::out_in_ms;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
+use stonith_core::node_fence::power::{self, PowerTarget};
 use stonith_core::node_fence::{Target, targets};
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::LeaderView;
@@ -177,7 +177,7 @@ impl Watch {
     ) -> Option<BTreeMap<Node, PowerTarget>> {
         let (observed, decision) = seen?;
         let kinds = &self.agent.settings.fence_agent_for;
-        fence_agent::targets(&observed.leader, decision, kinds, &history.read_only.records)
+        power::targets(&observed.leader, decision, kinds, &history.read_only.records)
     }
 
     /// Whether the config fences nodes themselves, and this process does not.

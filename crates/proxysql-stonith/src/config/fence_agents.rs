@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stonith_core::evidence::EvidenceKind;
-use stonith_core::fence_agent::ALLOWED;
 use stonith_core::node::Node;
+use stonith_core::node_fence::power::ALLOWED;
 
 use super::definition::About;
 use super::file::{RawFile, is_name};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
-use stonith_core::fence_agent::{Action, Ran};
 use stonith_core::node::Node;
+use stonith_core::node_fence::power::{Action, Ran};
 
 use crate::config::{FenceAgentConfig, INPUT_MAX_BYTES, read_whole_file};
 use crate::secret::Secret;

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
-use stonith_core::fence_agent::STATES as POWER_STATES;
 use stonith_core::lease::LeaseState;
 use stonith_core::node_fence::STATES as NODE_FENCE_STATES;
+use stonith_core::node_fence::power::STATES as POWER_STATES;
 use stonith_core::orchestrator::Backing;
 
 use super::PREFIX;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use stonith_core::fence_agent::PowerTarget;
 use stonith_core::node::Node;
 use stonith_core::node_fence::Target;
+use stonith_core::node_fence::power::PowerTarget;
 use tokio::sync::watch;
 
 use crate::agent::order::{drain, wake_monitor};

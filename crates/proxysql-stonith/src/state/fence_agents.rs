@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stonith_core::fence_agent::{FenceAgentRecord, Settled};
 use stonith_core::node::Node;
+use stonith_core::node_fence::power::{FenceAgentRecord, Settled};
 
 use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, lock, stem, to_json};
 

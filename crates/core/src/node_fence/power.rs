@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::{NodeFenceFailure, NodeFenceRecord};
 use crate::decide::{Decision, Verdict};
 use crate::evidence::EvidenceKind;
 use crate::node::{Host, Node};
-use crate::node_fence::{self, NodeFenceFailure, NodeFenceRecord};
 use crate::orchestrator::LeaderView;
 
 /// The pause before an agent is tried again, and before its status is asked again, ms.
@@ -89,8 +89,8 @@ pub fn targets(
     records: &BTreeMap<Node, NodeFenceRecord>,
 ) -> Option<BTreeMap<Node, PowerTarget>> {
     let kinds = kinds.iter().copied().filter(|kind| ALLOWED.contains(kind)).collect();
-    let found = node_fence::targets(leader, decision, &kinds)?;
-    let target = |(node, of): (Node, node_fence::Target)| {
+    let found = super::targets(leader, decision, &kinds)?;
+    let target = |(node, of): (Node, super::Target)| {
         let Some(Verdict::Fence { evidence, .. }) = decision.verdicts.get(&node) else { return None };
         let at_s = evidence.iter().find(|fact| fact.kind == of.kind)?.at_s;
         let times = evidence.iter().map(|fact| fact.at_s);

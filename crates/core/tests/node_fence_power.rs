@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use stonith_core::evidence::EvidenceKind;
-use stonith_core::fence_agent::{
+use stonith_core::node_fence::power::{
     Action, AgentSettings, FenceAgentRecord, Machine, Power, PowerSettings, PowerTarget, Ran, Refusal, Reply, Settled,
     Step,
 };
