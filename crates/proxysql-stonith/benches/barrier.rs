@@ -75,15 +75,15 @@ fn main() {
         took.sort_by_key(|took| took.wall);
         let median = took[case.runs / 2];
         println!(
-            "{proxies} ProxySQLs, {} agents: median {:.0?}, from {:.0?} to {:.0?} (goal {} ms); CPU of the median: agents \
-             and hook {:.0?}, lab {:.0?}",
+            "{proxies} ProxySQLs, {} agents: median {} ms, from {} to {} ms (goal {} ms); CPU of the median: agents and hook \
+             {} ms, lab {} ms",
             case.agents,
-            median.wall,
-            took[0].wall,
-            took[case.runs - 1].wall,
+            median.wall.as_millis(),
+            took[0].wall.as_millis(),
+            took[case.runs - 1].wall.as_millis(),
             case.goal_ms,
-            median.program,
-            median.lab,
+            median.program.as_millis(),
+            median.lab.as_millis(),
         );
     }
 }
