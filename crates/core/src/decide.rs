@@ -305,10 +305,10 @@ fn share_lease(
 ///
 /// `None` if a node is fenced, and no confirmed leader told its instances and its whole history in this tick.
 fn primaries(facts: &Facts<'_>, verdicts: &BTreeMap<Node, Verdict>) -> Option<BTreeMap<Node, BTreeSet<Node>>> {
-    let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
-    if !verdicts.keys().any(|name| is_fenced(&name)) {
+    if !verdicts.values().any(|verdict| matches!(verdict, Verdict::Fence { .. })) {
         return Some(BTreeMap::new());
     }
+    let is_fenced = |name: &&Node| matches!(verdicts.get(*name), Some(Verdict::Fence { .. }));
     let topology = facts.topology.filter(|_| facts.lease_state == LeaseState::Led { good: true });
     let topology = topology.filter(|_| history_is_known(facts))?;
     let mut of_each = BTreeMap::new();

@@ -67,10 +67,14 @@ pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Opti
     Hand::to_thread("fence-agent", |handed| tasks.run(handed)).map(Some)
 }
 
-/// Looks whether the agents of the config could power these nodes off. No `off` is given.
+/// Looks whether the agents of the config could power these nodes off. No `off` is given. Empty if the config names no
+/// evidence.
 pub async fn readiness(chosen: &FenceAgentsConfig, nodes: impl IntoIterator<Item = Node>) -> BTreeMap<Node, Readiness> {
-    let nodes: Vec<Node> = nodes.into_iter().collect();
     let mut all = BTreeMap::new();
+    if chosen.kinds.is_empty() {
+        return all;
+    }
+    let nodes: Vec<Node> = nodes.into_iter().collect();
     for some in nodes.chunks(CHECKS_AT_ONCE) {
         let asked = some.iter().map(async |node| match ready_one(chosen, node).await {
             Ok(()) => (node.clone(), Readiness::Ready),

@@ -348,9 +348,7 @@ impl StateDir {
             version: u32,
         }
         let Version { version } = from_json(bytes, path)?;
-        if version > VERSION {
-            return Err(StateError::Newer { path: path.to_owned(), version });
-        }
+        not_newer(version, path)?;
         let Head { version, proxy } = from_json(bytes, path)?;
         if version == 0 {
             return Err(StateError::Corrupt { path: path.to_owned(), reason: "version 0".to_owned() });
@@ -380,6 +378,11 @@ fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StateError> {
 
 fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8], path: &Path) -> Result<T, StateError> {
     serde_json::from_slice(bytes).map_err(|error| corrupt(path, &error))
+}
+
+/// Refuses a file of a later program.
+fn not_newer(version: u32, path: &Path) -> Result<(), StateError> {
+    if version > VERSION { Err(StateError::Newer { path: path.to_owned(), version }) } else { Ok(()) }
 }
 
 fn corrupt(path: &Path, error: &serde_json::Error) -> StateError {

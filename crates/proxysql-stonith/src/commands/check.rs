@@ -79,9 +79,6 @@ async fn nodes(config: &Config, checked: &Checked) -> Result<Severity, Failure> 
 /// Asks the fence agents of each node whether they could power it off, and prints the answers. No `off` is given.
 async fn agents(config: &Config, checked: &Checked) -> Severity {
     let mut worst = Severity::Info;
-    if config.fence_agents.kinds.is_empty() {
-        return worst;
-    }
     let nodes = checked.snapshot.nodes.iter().map(|report| report.node.clone());
     for (node, readiness) in fence_agent::readiness(&config.fence_agents, nodes).await {
         answer(&match readiness {

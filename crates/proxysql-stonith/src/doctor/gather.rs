@@ -125,9 +125,6 @@ async fn node_accounts(config: &Config, snapshot: &Snapshot) -> BTreeMap<Node, R
 
 /// Asks the fence agents of each node whether they could power it off.
 async fn fence_agents(config: &Config, snapshot: &Snapshot) -> BTreeMap<Node, Readiness> {
-    if config.fence_agents.kinds.is_empty() {
-        return BTreeMap::new();
-    }
     let nodes = snapshot.nodes.iter().map(|report| report.node.clone());
     fence_agent::readiness(&config.fence_agents, nodes).await
 }

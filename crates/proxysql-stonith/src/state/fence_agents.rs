@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
 use stonith_core::node_fence::power::{FenceAgentRecord, Settled};
 
-use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, lock, stem, to_json};
+use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, lock, not_newer, stem, to_json};
 
 /// The history of one ProxySQL's nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Power {
 }
 
 impl StateDir {
-    /// Reads the history. Nothing was done if there is none.
+    /// Reads the history. It is empty if there is no file.
     ///
     /// # Errors
     /// It can't be read, is corrupt, or is of a newer version.
@@ -35,7 +35,7 @@ impl StateDir {
         let path = self.fence_agents_path();
         let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(FenceAgents::default()) };
         let read: FenceAgents = from_json(&bytes, &path)?;
-        not_newer(read.version, path)?;
+        not_newer(read.version, &path)?;
         Ok(read)
     }
 
@@ -67,7 +67,7 @@ impl StateDir {
         let path = self.power_path(node, "json");
         let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(None) };
         let read: Power = from_json(&bytes, &path)?;
-        not_newer(read.version, path)?;
+        not_newer(read.version, &path)?;
         Ok(Some(read.settled))
     }
 
@@ -88,8 +88,4 @@ impl StateDir {
     fn power_path(&self, node: &Node, ending: &str) -> PathBuf {
         self.dir.join(format!("power-{}.{ending}", stem(node)))
     }
-}
-
-fn not_newer(version: u32, path: PathBuf) -> Result<(), StateError> {
-    if version > VERSION { Err(StateError::Newer { path, version }) } else { Ok(()) }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
 use stonith_core::node_fence::NodeFenceRecord;
 
-use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, to_json};
+use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, not_newer, to_json};
 
 /// The history of one ProxySQL's nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct NodeFences {
 }
 
 impl StateDir {
-    /// Reads the history. Nothing was done if there is none.
+    /// Reads the history. It is empty if there is no file.
     ///
     /// # Errors
     /// It can't be read, is corrupt, or is of a newer version.
@@ -28,9 +28,7 @@ impl StateDir {
         let path = self.node_fences_path();
         let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(NodeFences::default()) };
         let read: NodeFences = from_json(&bytes, &path)?;
-        if read.version > VERSION {
-            return Err(StateError::Newer { path, version: read.version });
-        }
+        not_newer(read.version, &path)?;
         Ok(read)
     }
 
