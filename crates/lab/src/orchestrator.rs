@@ -15,6 +15,7 @@ mod instances;
 mod raft;
 mod recovery;
 mod serving;
+mod tags;
 mod time;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 use downtime::Downtime;
 pub use http::Fault;
+use tags::Tags;
 
 use crate::nodes::{Nodes, Server};
 
@@ -140,6 +142,8 @@ struct Inner {
     seen: BTreeMap<String, Seen>,
     /// Nodes that are not polled, each with the number of polls left.
     forgotten: BTreeMap<String, u32>,
+    /// The tags of each node.
+    tags: BTreeMap<String, Tags>,
     /// Nodes that are also listed under a second name.
     second_names: BTreeMap<String, SecondName>,
     /// Per alias: the node whose cluster has it.
@@ -195,6 +199,7 @@ impl Orchestrator {
             is_without_database: false,
             seen: BTreeMap::new(),
             forgotten: BTreeMap::new(),
+            tags: BTreeMap::new(),
             second_names: BTreeMap::new(),
             aliases: BTreeMap::new(),
             history: Vec::new(),
@@ -213,6 +218,16 @@ impl Orchestrator {
         }
         tokio::spawn(recovery::poll_nodes(Arc::downgrade(&orchestrator.0), interval));
         Ok(orchestrator)
+    }
+
+    /// The tags of a node, `NAME=VALUE` each.
+    pub fn tags(&self, node: &str) -> Vec<String> {
+        self.inner().tags_at(node)
+    }
+
+    /// Gives a node a tag, as a client of the API does.
+    pub fn set_tag(&self, node: &str, name: &str, value: &str) {
+        self.inner().set_tag(node, name, value);
     }
 
     /// The address of each member, with the prefix.

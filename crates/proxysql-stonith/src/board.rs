@@ -90,6 +90,8 @@ pub struct Seen {
     pub ended: Option<Instant>,
     /// When ProxySQL was last read and showed what was decided.
     pub verified: Option<Instant>,
+    /// Whether each of its nodes has this daemon's registration at Orchestrator; `None` if the config wants none.
+    pub registered: Option<bool>,
     /// The sums since the start.
     pub totals: Totals,
     /// The durations of ticks, s.
@@ -129,6 +131,7 @@ impl Entry {
             last: None,
             ended: None,
             verified: None,
+            registered: None,
             totals: Totals::default(),
             tick_s: histogram(),
             apply_s: histogram(),
@@ -145,6 +148,14 @@ impl Entry {
     /// Puts a tick that has just ended on the board.
     pub fn put(&self, ticked: Ticked) {
         self.seen.send_modify(|seen| seen.take(ticked, Instant::now()));
+    }
+
+    /// Puts on the board whether this daemon is registered at its nodes.
+    pub fn put_registered(&self, registered: bool) {
+        self.seen.send_if_modified(|seen| {
+            seen.registered = Some(registered);
+            false // no tick has ended
+        });
     }
 
     /// What was seen last.

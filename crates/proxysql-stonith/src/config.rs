@@ -239,6 +239,8 @@ pub struct HttpConfig {
     pub listen: Listen,
     /// The file with the bearer token of requests that make the daemon do something.
     pub token_file: Option<PathBuf>,
+    /// The address under which the daemon registers itself at Orchestrator.
+    pub register_as: Option<AgentUrl>,
 }
 
 /// `[barrier]`.
@@ -248,6 +250,8 @@ pub struct BarrierConfig {
     pub agents: Vec<AgentUrl>,
     /// The file with their bearer token.
     pub token_file: Option<PathBuf>,
+    /// Agents that registered themselves are asked too, unless they were not seen for this long.
+    pub forget_after: Option<Duration>,
     /// The hook ends after this time.
     pub deadline: Duration,
     /// What to do about a ProxySQL without a confirmed fence.

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::agent::{BuildError, orchestrator_settings, order};
 use crate::config::Config;
-use crate::orchestrator::{Mark, MarkError, MarkWriter};
+use crate::orchestrator::{LeaderError, Mark, MarkWriter, Tags};
 pub use agents::{AgentError, AgentProxy, Agents};
 pub use failover::{Failover, FailoverArgs, FailoverError};
 pub use pre::{Outcome, pre_failover};
@@ -43,6 +43,9 @@ const LOST_S: u64 = 3_600;
 /// The longest time that taking something back may take.
 const TAKE_BACK: Duration = Duration::from_millis(TAKE_BACK_MS);
 
+/// The longest time to learn which agents registered themselves.
+const LEARN: Duration = Duration::from_secs(1);
+
 /// Why a hook cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
@@ -54,7 +57,7 @@ pub enum HookError {
     Token(#[from] crate::config::SecretError),
     /// Orchestrator did not take a mark.
     #[error(transparent)]
-    Mark(#[from] MarkError),
+    Mark(#[from] LeaderError),
     /// The config has several Orchestrators.
     #[error("the config has several [[orchestrator]]; a hook needs a config with the one that runs it only")]
     SeveralOrchestrators,
@@ -64,6 +67,7 @@ pub enum HookError {
 struct Hook<'c> {
     config: &'c Config,
     writer: MarkWriter,
+    tags: Tags,
     agents: Agents,
 }
 
@@ -71,8 +75,20 @@ impl<'c> Hook<'c> {
     fn new(config: &'c Config) -> Result<Self, HookError> {
         let [orchestrator] = config.orchestrators.as_slice() else { return Err(HookError::SeveralOrchestrators) };
         let settings = orchestrator_settings(orchestrator)?;
+        let tags = Tags::new(settings.clone()).map_err(BuildError::from)?;
         let writer = MarkWriter::new(settings).map_err(BuildError::from)?;
-        Ok(Self { config, writer, agents: Agents::new(&config.barrier)? })
+        Ok(Self { config, writer, tags, agents: Agents::new(&config.barrier)? })
+    }
+
+    /// Learns which agents registered themselves at a node. Returns why that is not known.
+    async fn learn_registered(&self, node: &Node) -> Option<String> {
+        let why = match timeout(LEARN, self.agents.registered(&self.tags, node)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Orchestrator did not answer in time".to_owned(),
+        };
+        tracing::warn!(%node, "the agents that registered themselves are not asked: {why}");
+        Some(format!("the agents that registered themselves: {why}"))
     }
 
     /// Takes back the mark and this hook's own fences, and wakes the agents. Agents end their fences by themselves.
@@ -110,7 +126,7 @@ impl<'c> Hook<'c> {
 /// The hook cannot begin, or Orchestrator did not take the mark.
 pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), HookError> {
     if failover.is_planned {
-        return resume(config).await;
+        return resume(config, failover).await;
     }
     let hook = Hook::new(config)?;
     let node = &failover.failed;
@@ -120,6 +136,7 @@ pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), H
             tracing::warn!(%successor, "its mark of an earlier recovery may be left: {error}");
         }
     }
+    hook.learn_registered(node).await;
     let marked = mark_on_all(&hook.writer, node).await;
     let timeout = config.barrier.deadline.saturating_sub(TAKE_BACK);
     hook.agents.fenced_everywhere(node, timeout).await;
@@ -127,7 +144,7 @@ pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), H
 }
 
 /// In a raft only the leader has the mark of a recovery. A downtime that is set through the API is on all (facts §8).
-async fn mark_on_all(writer: &MarkWriter, node: &Node) -> Result<(), MarkError> {
+async fn mark_on_all(writer: &MarkWriter, node: &Node) -> Result<(), LeaderError> {
     if !writer.is_raft().await? {
         return Ok(());
     }
@@ -142,7 +159,9 @@ async fn mark_on_all(writer: &MarkWriter, node: &Node) -> Result<(), MarkError> 
 /// # Errors
 /// The hook cannot begin.
 pub async fn post_unsuccessful_failover(config: &Config, failover: &Failover) -> Result<(), HookError> {
-    Hook::new(config)?.take_back(&failover.failed).await;
+    let hook = Hook::new(config)?;
+    hook.learn_registered(&failover.failed).await;
+    hook.take_back(&failover.failed).await;
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub mod node_fence;
 pub mod orchestrator;
 pub mod pool;
 pub mod proxysql;
+pub mod registration;
 pub mod report;
 #[cfg(feature = "demo")]
 pub mod scenario;

@@ -20,8 +20,10 @@ mod connection;
 mod endpoint;
 mod error;
 mod json;
+mod leaders;
 mod response;
 mod survey;
+mod tags;
 mod tls;
 mod voices;
 mod way;
@@ -45,10 +47,12 @@ use came_back::{CameBack, nobody_can_lead};
 pub use check::check;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::RequestError;
+pub use leaders::LeaderError;
 pub use survey::{EndpointSeen, Problem, RaftSeen, RecoverySeen, Survey, survey};
+pub use tags::Tags;
 pub use tls::{TlsError, TlsSettings};
 use way::{LeadCheck, Marks, Way};
-pub use writer::{Mark, MarkError, MarkWriter};
+pub use writer::{Mark, MarkWriter};
 
 /// How much longer the client waits for the rest of the endpoints.
 ///

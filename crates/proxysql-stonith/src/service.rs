@@ -1,13 +1,15 @@
 //! `run` as a daemon: a loop per ProxySQL, signals, systemd, and HTTP.
 //!
 //! ```text
-//! guard      the loop of one ProxySQL: tick, put it on the [`Board`], wait
-//! systemd    READY, WATCHDOG, STATUS, RELOADING and STOPPING
+//! guard          the loop of one ProxySQL: tick, put it on the [`Board`], wait
+//! registration   tells Orchestrator that this daemon is here, for its hook
+//! systemd        READY, WATCHDOG, STATUS, RELOADING and STOPPING
 //! ```
 //!
 //! Nothing here decides. Whoever reads the board delays no tick.
 
 mod guard;
+mod registration;
 mod systemd;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::http;
 
 use guard::Guard;
+use registration::Registration;
 use systemd::Systemd;
 
 /// How long an end waits for ticks that have begun. SIGTERM ends the daemon within a second.
@@ -44,6 +47,9 @@ pub async fn daemon(config: Config, load: impl Fn() -> Result<Config, ConfigErro
     http::start(&config.http, board.clone());
     let mut systemd = Systemd::new();
     let mut guards = Guards::new(config, board.clone());
+    if let Some(registration) = Registration::wanted(guards.config.subscribe(), board.clone()) {
+        tokio::task::spawn_local(registration.run());
+    }
     let mut pulse = tokio::time::interval(PULSE);
     let signal = loop {
         tokio::select! {

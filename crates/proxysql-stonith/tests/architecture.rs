@@ -67,22 +67,29 @@ fn every_finding_of_doctor_has_its_row_in_the_docs_and_no_other_has_one() {
     assert_eq!(files, CHECKS.len() + 3, "a file for each check, and those that gather, hold the facts and report");
 }
 
-/// The agent only reads at Orchestrator.
+/// The agent only reads at Orchestrator. Its daemon may register itself by a tag.
 #[test]
-fn only_the_hook_reaches_the_requests_that_change_something_at_orchestrator() {
-    fn users(folder: &Path, into: &mut BTreeSet<String>) {
+fn only_the_hook_and_a_registration_reach_the_requests_that_change_something_at_orchestrator() {
+    fn users(of: &str, folder: &Path, into: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                users(&path, into);
-            } else if std::fs::read_to_string(&path).unwrap().contains("MarkWriter") {
-                into.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+                users(of, &path, into);
+            } else if std::fs::read_to_string(&path).unwrap().contains(of) {
+                into.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
-    let mut found = BTreeSet::new();
-    users(&root().join("crates/proxysql-stonith/src"), &mut found);
-    assert_eq!(found, ["hook.rs", "orchestrator.rs", "writer.rs"].map(str::to_owned).into());
+    let src = "crates/proxysql-stonith/src";
+    for (of, files) in [
+        ("MarkWriter", &["hook.rs", "orchestrator.rs", "orchestrator/writer.rs"][..]),
+        ("change(&mut way", &["orchestrator/tags.rs", "orchestrator/writer.rs"]),
+        ("tags.give(", &["registration/kept.rs"]),
+    ] {
+        let mut found = BTreeSet::new();
+        users(of, &root().join(src), &mut found);
+        assert_eq!(found, files.iter().map(|file| format!("{src}/{file}")).collect(), "{of}");
+    }
 }
 
 #[test]

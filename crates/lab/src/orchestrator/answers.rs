@@ -38,7 +38,7 @@ enum By {
 type Handler = fn(&mut Inner, &Asked<'_>) -> Reply;
 
 /// Every request that this Orchestrator knows.
-const ROUTES: [(&str, By, Handler); 39] = [
+const ROUTES: [(&str, By, Handler); 43] = [
     ("leader-check", By::Itself, |lab, asked| lab.leader_check(asked.member, 404)),
     ("leader-check/:status", By::Itself, |lab, asked| {
         lab.leader_check(asked.member, asked.arg(0).parse().unwrap_or(404))
@@ -92,6 +92,10 @@ const ROUTES: [(&str, By, Handler); 39] = [
     ("begin-downtime/:host/:port/:owner/:reason/:duration", By::Raft, Inner::begin_downtime),
     ("end-downtime/:host/:port", By::Raft, Inner::end_downtime),
     ("forget/:host/:port", By::Raft, Inner::forget_instance),
+    ("tags/:host/:port", By::Leader, |lab, asked| lab.tags_of(asked)),
+    ("tagged", By::Leader, |lab, asked| lab.tagged(asked)),
+    ("tag/:host/:port", By::Leader, Inner::tag),
+    ("tag/:host/:port/:name/:value", By::Leader, Inner::tag),
     ("ack-all-recoveries", By::Raft, |lab, asked| lab.acknowledge_all(asked.query)),
 ];
 
@@ -205,7 +209,7 @@ pub(super) fn key(asked: &Asked<'_>) -> Value {
 
 impl Reply {
     /// A bare array, object or string.
-    fn ok(body: impl Into<Value>) -> Self {
+    pub(super) fn ok(body: impl Into<Value>) -> Self {
         Self::json(200, &body.into())
     }
 

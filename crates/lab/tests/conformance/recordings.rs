@@ -62,7 +62,9 @@ fn kind_of(path: &str) -> Option<Kind> {
     Some(match (folder, name, extension) {
         ("4-sessions", "timeline.txt", _) => Kind::Sessions,
         (_, "timeline.txt", _) => Kind::Timeline,
-        ("9-raft" | "18-commands" | "19-takeover" | "25-shared-database" | "26-relays", "log.txt", _) => Kind::Requests,
+        ("9-raft" | "18-commands" | "19-takeover" | "25-shared-database" | "26-relays" | "28-tags", "log.txt", _) => {
+            Kind::Requests
+        }
         (_, _, "json" | "headers" | "codes") => Kind::Answer,
         (_, "proxysql.txt" | "show_create.txt" | "tables.txt" | "variables.txt", _) => Kind::Tables,
         ("5-admin", "protocol.txt", _) | ("22-admin", ..) => Kind::Statements,

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use stonith_core::node::Node;
 
+use super::value::{Value, quoted};
+
 /// Where an agent answers HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentUrl(pub Node);
@@ -33,6 +35,19 @@ impl FromStr for AgentUrl {
 impl fmt::Display for AgentUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}", self.0)
+    }
+}
+
+impl Value for AgentUrl {
+    const KIND: &'static str = "URL";
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: AgentUrlError| error.to_string())
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string())
     }
 }
 

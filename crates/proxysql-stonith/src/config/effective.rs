@@ -46,11 +46,11 @@ pub(super) fn resolve(
     let node_fence = node_fence(&mut at)?;
     let fence_agents = fence_agents::resolve(&mut at, raw)?;
     let barrier = barrier(&mut at, &common, &proxies)?;
-    if proxies.is_empty() && barrier.agents.is_empty() {
+    if proxies.is_empty() && barrier.agents.is_empty() && barrier.forget_after.is_none() {
         return Err(no_proxy(file.as_deref()));
     }
     let log = LogConfig { format: at.get(&keys::LOG_FORMAT)?, level: at.get(&keys::LOG_LEVEL)? };
-    let http = HttpConfig { listen: at.get(&keys::HTTP_LISTEN)?, token_file: at.find(&keys::HTTP_TOKEN_FILE)? };
+    let http = http(&mut at)?;
     let Common { orchestrators, aliases, .. } = common;
     let shown = at.shown;
     Ok(Config { file, orchestrators, proxies, aliases, node_fence, fence_agents, run, http, barrier, log, shown })
@@ -65,18 +65,41 @@ struct Common<'r> {
     run: &'r RunConfig,
 }
 
+/// The longest address that fits a tag at Orchestrator, whose name has at most 128 bytes, in bytes.
+const REGISTERED_MAX_BYTES: usize = 110;
+
+fn http(at: &mut Layers<'_>) -> Result<HttpConfig, ConfigError> {
+    let (listen, token_file) = (at.get(&keys::HTTP_LISTEN)?, at.find(&keys::HTTP_TOKEN_FILE)?);
+    let register_as = at.find(&keys::HTTP_REGISTER_AS)?;
+    let missing = match (&register_as, &token_file, listen.0) {
+        (Some(url), ..) if url.to_string().len() > REGISTERED_MAX_BYTES => "expected a shorter host name",
+        (Some(_), None, _) => "expected http.token_file with it: the token signs the registration",
+        (Some(_), _, None) => "expected an address as http.listen with it, and not \"off\"",
+        _ => return Ok(HttpConfig { listen, token_file, register_as }),
+    };
+    let key = &keys::HTTP_REGISTER_AS.about;
+    Err(ConfigError::new(at.origin(key), &key.full_name(), missing))
+}
+
 fn barrier(at: &mut Layers<'_>, common: &Common<'_>, proxies: &[ProxyConfig]) -> Result<BarrierConfig, ConfigError> {
     let agents = at.find(&keys::BARRIER_AGENTS)?.unwrap_or_default();
     let agents = agents.iter().map(|url| AgentUrl::from_str(url)).collect::<Result<_, _>>().map_err(|error| {
         let key = &keys::BARRIER_AGENTS.about;
         ConfigError::new(at.origin(key), &key.full_name(), error.to_string())
     })?;
+    let (token_file, forget_after) = (at.find(&keys::BARRIER_TOKEN_FILE)?, at.find(&keys::BARRIER_FORGET_AFTER)?);
+    if forget_after.is_some() && token_file.is_none() {
+        let key = &keys::BARRIER_FORGET_AFTER.about;
+        let problem = "expected barrier.token_file with it: the token signs the agents' registrations";
+        return Err(ConfigError::new(at.origin(key), &key.full_name(), problem));
+    }
     let lease = at.find(&keys::BARRIER_LEASE)?;
     let isolations = proxies.iter().map(|proxy| &proxy.isolation).chain([&common.isolation]);
     let largest = isolations.map(|isolation| isolation.in_force(common.run.tick_ms(Mode::Daemon))).max();
     Ok(BarrierConfig {
         agents,
-        token_file: at.find(&keys::BARRIER_TOKEN_FILE)?,
+        token_file,
+        forget_after,
         deadline: at.get(&keys::BARRIER_DEADLINE)?,
         on_unconfirmed: at.get(&keys::BARRIER_ON_UNCONFIRMED)?,
         drain_timeout: at.get(&keys::BARRIER_DRAIN_TIMEOUT)?,

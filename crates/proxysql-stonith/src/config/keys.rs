@@ -14,9 +14,9 @@ use stonith_core::node::Node;
 use stonith_core::policy::{ErrantGtid, FenceOn, IsolationScope};
 use stonith_core::table::Hostgroup;
 
-use super::Listen;
 use super::definition::{About, Key};
 use super::words::{Enforcement, LogFormat, LogLevel, OnBlind, ProxyTls};
+use super::{AgentUrl, Listen};
 use crate::secret::Secret;
 
 /// A section of the config file.
@@ -171,7 +171,7 @@ pub static SECTIONS: &[Section] = &[
         per_proxy: false,
         doc: "What the daemon answers over HTTP: metrics, health, status, and a wake-up. `run --once` has no HTTP. A \
               change takes effect at the next start.",
-        keys: &[&HTTP_LISTEN.about, &HTTP_TOKEN_FILE.about],
+        keys: &[&HTTP_LISTEN.about, &HTTP_TOKEN_FILE.about, &HTTP_REGISTER_AS.about],
     },
     Section {
         name: "barrier",
@@ -183,6 +183,7 @@ pub static SECTIONS: &[Section] = &[
         keys: &[
             &BARRIER_AGENTS.about,
             &BARRIER_TOKEN_FILE.about,
+            &BARRIER_FORGET_AFTER.about,
             &BARRIER_DEADLINE.about,
             &BARRIER_ON_UNCONFIRMED.about,
             &BARRIER_DRAIN_TIMEOUT.about,
@@ -681,6 +682,15 @@ pub static HTTP_TOKEN_FILE: Key<PathBuf> = Key::new(
 )
 .unset("every such request is refused");
 
+/// The address under which the daemon registers.
+pub static HTTP_REGISTER_AS: Key<AgentUrl> = Key::new(
+    "http",
+    "register_as",
+    "Address of this daemon as Orchestrator's hosts reach it, such as `http://10.0.0.7:9632`. The daemon registers itself at \
+     Orchestrator, as a tag of each node. A hook with `barrier.forget_after` finds it there. It needs `http.token_file`.",
+)
+.unset("the hook knows this daemon by its own config only");
+
 /// The agents that the hook asks.
 pub static BARRIER_AGENTS: Key<Vec<String>> =
     Key::new("barrier", "agents", "HTTP address of every agent (its `http.listen`), such as `http://10.0.0.7:9632`.")
@@ -693,6 +703,16 @@ pub static BARRIER_TOKEN_FILE: Key<PathBuf> = Key::new(
     "File with the token of these agents (their `http.token_file`). It must be closed to other users (mode 0600).",
 )
 .unset("no token is sent, so every agent refuses");
+
+/// How long an agent that registered is asked.
+pub static BARRIER_FORGET_AFTER: Key<Duration> = Key::new(
+    "barrier",
+    "forget_after",
+    "The hook also asks agents that registered themselves (their `http.register_as`). An agent that was not seen for this \
+     long is not waited for. An agent that runs is seen each 15 minutes. It needs `barrier.token_file`.",
+)
+.limits("1h", "30d")
+.unset("only the agents above are asked");
 
 /// The longest wait.
 pub static BARRIER_DEADLINE: Key<Duration> = Key::new(

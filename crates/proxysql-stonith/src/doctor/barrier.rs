@@ -2,15 +2,29 @@
 
 use std::time::Duration;
 
+use stonith_core::node::Node;
+
 use super::facts::{AgentFault, GuardedProxy};
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
 use crate::config::duration;
+use crate::registration::Registered;
+use crate::untrusted_text::one_line;
 
 pub const CHECK: Check = Check {
     name: "barrier",
     area: Area::Program,
     needs: Need::Config,
-    labels: &["agent-unreached", "agent-refuses", "agent-never-fences", "agent-not-isolating", "barrier-short"],
+    labels: &[
+        "agent-unreached",
+        "agent-refuses",
+        "agent-never-fences",
+        "agent-not-isolating",
+        "agent-forgotten",
+        "no-agent-registered",
+        "registration-refused",
+        "registrations-unread",
+        "barrier-short",
+    ],
     run,
 };
 
@@ -28,12 +42,22 @@ const NEVER: &str = "In a failover this agent fences nothing and never takes its
 const NOT_ISOLATING: &str = "While it is cut off, its ProxySQL goes on writing to the failed node after the promotion, and no wait \
                              changes that";
 
+const FORGOTTEN: &str = "If it still guards a ProxySQL, the hook neither wakes it nor waits for it. An agent that is gone for good needs nothing";
+
+const NONE: &str = "If this node fails, the hook wakes no agent and waits for none but those of barrier.agents";
+
+const STRANGER: &str = "The hook does not ask this agent, so it does not wait for its ProxySQL";
+
+const UNREAD: &str =
+    "The hook asks the agents of barrier.agents only, and the others must have been out of service by their lease";
+
 const SHORT: &str = "An agent that is cut off is out of service only after its lease. The promotion comes before, unless \
                      barrier.on_unconfirmed is \"abort\"";
 
 fn run(facts: &Facts) -> Vec<Finding> {
     let Some(barrier) = &facts.barrier else { return Vec::new() };
     let mut found: Vec<Finding> = barrier.agents.iter().flat_map(|(url, seen)| of_agent(url, seen)).collect();
+    found.extend(barrier.registered.iter().flat_map(|(node, seen)| of_primary(facts.now_s, node, seen)));
     if !barrier.agents.is_empty() && barrier.lease_wait > barrier.longest_wait {
         let [wait, needs] = [barrier.longest_wait, barrier.lease_wait].map(duration::show);
         let what =
@@ -41,6 +65,34 @@ fn run(facts: &Facts) -> Vec<Finding> {
         let deadline = barrier.lease_wait + LAST_STEPS;
         let fix = Fix::Config(format!("barrier.deadline = \"{}s\"", deadline.as_secs()));
         found.push(Finding::new(Level::Warning, "barrier-short", what).why(SHORT).fix(fix));
+    }
+    found
+}
+
+/// What is wrong with the registrations at a primary.
+fn of_primary(now_s: i64, node: &Node, seen: &Result<Registered, String>) -> Vec<Finding> {
+    let token = || Fix::Config("http.token_file at the agent, and barrier.token_file here: the same token".to_owned());
+    let register = || Fix::Config("http.register_as and http.token_file at each agent".to_owned());
+    let registered = match seen {
+        Ok(registered) => registered,
+        Err(why) => {
+            let what = format!("the agents that registered at {node} are not known: {why}");
+            return vec![Finding::new(Level::Warning, "registrations-unread", what).why(UNREAD)];
+        }
+    };
+    let mut found = Vec::new();
+    if registered.agents.is_empty() {
+        let what = format!("no agent is registered at the primary {node}");
+        found.push(Finding::new(Level::Warning, "no-agent-registered", what).why(NONE).fix(register()));
+    }
+    for (agent, seen_s) in &registered.forgotten {
+        let age = Duration::from_secs(now_s.saturating_sub(*seen_s).unsigned_abs());
+        let what = format!("agent {agent} registered at {node}, and was last seen {} ago", duration::show(age));
+        found.push(Finding::new(Level::Note, "agent-forgotten", what).why(FORGOTTEN));
+    }
+    for tag in &registered.refused {
+        let what = format!("{} at {node} is not signed with this token", one_line(tag));
+        found.push(Finding::new(Level::Warning, "registration-refused", what).why(STRANGER).fix(token()));
     }
     found
 }
@@ -91,6 +143,7 @@ mod tests {
     fn labels(agent: Result<Vec<GuardedProxy>, AgentFault>, lease_wait_s: u64) -> Vec<&'static str> {
         let barrier = BarrierFacts {
             agents: vec![("http://10.0.0.7:9632".to_owned(), agent)],
+            registered: Vec::new(),
             longest_wait: Duration::from_secs(19),
             lease_wait: Duration::from_secs(lease_wait_s),
         };
@@ -129,5 +182,25 @@ mod tests {
     fn a_deadline_that_ends_before_a_lease_must_have_run_out_is_told_with_one_that_fits() {
         assert_eq!(labels(Ok(vec![guarded()]), 19), [""; 0]);
         assert_eq!(labels(Ok(vec![guarded()]), 20), ["barrier-short"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_registrations_at_a_primary_is_told_and_what_is_gone_is_a_note() {
+        let node: Node = "node01:3306".parse().unwrap();
+        let of = |seen: Result<Registered, String>| {
+            let found = of_primary(10_000, &node, &seen).into_iter();
+            found.map(|finding| (finding.level, finding.label)).collect::<Vec<_>>()
+        };
+        let agent = |text: &str| text.parse().unwrap();
+        let well = Registered { agents: vec![agent("http://a:1")], ..Registered::default() };
+        assert_eq!(of(Ok(well.clone())), []);
+        assert_eq!(of(Ok(Registered::default())), [(Level::Warning, "no-agent-registered")]);
+        let worse = Registered {
+            forgotten: [(agent("http://b:1"), 0)].into(),
+            refused: vec!["proxysql-stonith:c:1".to_owned()],
+            ..well
+        };
+        assert_eq!(of(Ok(worse)), [(Level::Note, "agent-forgotten"), (Level::Warning, "registration-refused")]);
+        assert_eq!(of(Err("no leader".to_owned())), [(Level::Warning, "registrations-unread")]);
     }
 }

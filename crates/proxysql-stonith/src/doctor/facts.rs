@@ -14,6 +14,7 @@ use crate::certificate::Certificate;
 use crate::node_fence::Readiness;
 use crate::orchestrator;
 use crate::proxysql;
+use crate::registration::Registered;
 use crate::snapshot::Snapshot;
 
 /// One Orchestrator and its ProxySQLs: what the checks judge.
@@ -38,8 +39,10 @@ pub struct Facts {
 /// What the hook finds, were it run now.
 #[derive(Debug, Clone)]
 pub struct BarrierFacts {
-    /// Each agent of `barrier.agents`, and its ProxySQLs.
+    /// Each agent of `barrier.agents`, each that registered itself, and their ProxySQLs.
     pub agents: Vec<(String, Result<Vec<GuardedProxy>, AgentFault>)>,
+    /// Who registered at each primary, or why that is not known; empty without `barrier.forget_after`.
+    pub registered: Vec<(Node, Result<Registered, String>)>,
     /// How long the hook waits at most, by `barrier.deadline`.
     pub longest_wait: Duration,
     /// How long it has to wait for an agent that does not answer, by `barrier.lease`.

@@ -10,16 +10,20 @@ use stonith_core::node::Node;
 
 use super::facts::{AgentFault, BarrierFacts, Facts, GuardedProxy, ModeFacts, Program, ProxyFacts};
 use super::scheduler::traces;
-use crate::agent::BuildError;
 use crate::agent::look::{self, Examined};
+use crate::agent::{BuildError, orchestrator_settings};
 use crate::certificate::Certificate;
 use crate::clock;
-use crate::config::{AgentUrl, Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig, Word, duration};
+use crate::config::{
+    AgentUrl, Config, Enforcement, Mode, OrchestratorConfig, ProxyConfig, Word, duration, read_whole_file,
+};
 use crate::fence_agent;
 use crate::files::{Links, Regular};
 use crate::hook::{AgentError, AgentProxy, Agents};
 use crate::loopback::is_this_host;
 use crate::node_fence::{Readiness, SetUpError, readiness};
+use crate::orchestrator::Tags;
+use crate::registration::Registered;
 use crate::snapshot::Snapshot;
 use crate::tls;
 
@@ -31,9 +35,8 @@ const SCRIPT_MAX_BYTES: u64 = 256 * 1_024;
 /// # Errors
 /// The config makes no agent of one ProxySQL.
 pub async fn gather(config: &Config) -> Result<Vec<Facts>, BuildError> {
-    let orchestrators = try_join_all(config.orchestrators.iter().map(|one| of_orchestrator(config, one)));
-    let (orchestrators, barrier) = tokio::join!(orchestrators, of_barrier(config));
-    let mut all = orchestrators?;
+    let mut all = try_join_all(config.orchestrators.iter().map(|one| of_orchestrator(config, one))).await?;
+    let barrier = of_barrier(config, &all).await;
     if let Some(first) = all.first_mut() {
         first.barrier = Some(barrier);
     }
@@ -41,8 +44,13 @@ pub async fn gather(config: &Config) -> Result<Vec<Facts>, BuildError> {
 }
 
 /// Asks the agents that the hook counts on.
-async fn of_barrier(config: &Config) -> BarrierFacts {
-    let barrier = &config.barrier;
+async fn of_barrier(config: &Config, facts: &[Facts]) -> BarrierFacts {
+    let mut barrier = config.barrier.clone();
+    let registered = registered(config, facts).await;
+    let known = registered.iter().filter_map(|(_, found)| found.as_ref().ok()).flat_map(|found| &found.agents);
+    let known: BTreeSet<AgentUrl> = known.filter(|agent| !barrier.agents.contains(agent)).cloned().collect();
+    barrier.agents.extend(known);
+    let barrier = &barrier;
     let agents = match Agents::new(barrier) {
         Ok(agents) => agents.look_at_all().await,
         Err(error) => {
@@ -66,9 +74,33 @@ async fn of_barrier(config: &Config) -> BarrierFacts {
     let deadline_ms = duration::millis(barrier.deadline);
     BarrierFacts {
         agents: agents.into_iter().map(of_agent).collect(),
+        registered,
         longest_wait: Duration::from_millis(longest_wait_ms(deadline_ms, barrier.on_unconfirmed)),
         lease_wait: Duration::from_millis(lease_wait_ms(duration::millis(barrier.lease), config.tick_ms(Mode::Daemon))),
     }
+}
+
+/// Who registered at each primary.
+async fn registered(config: &Config, facts: &[Facts]) -> Vec<(Node, Result<Registered, String>)> {
+    let (Some(forget_after), Some(token_file)) = (config.barrier.forget_after, &config.barrier.token_file) else {
+        return Vec::new();
+    };
+    let of_node = async |of: &OrchestratorConfig, node: &Node| {
+        let token = read_whole_file(token_file, "token").map_err(|error| error.to_string())?;
+        let settings = orchestrator_settings(of).map_err(|error| error.to_string())?;
+        let tags = Tags::new(settings).map_err(|error| error.to_string())?;
+        let tags = tags.of_node(node).await.map_err(|error| error.to_string())?;
+        Ok(Registered::of(&tags, &token, clock::wall_s(), forget_after))
+    };
+    let mut found = Vec::new();
+    for (of, facts) in config.orchestrators.iter().zip(facts) {
+        let instances = facts.orchestrator.recovery.iter().flat_map(|seen| seen.instances.iter().flatten());
+        let primaries = instances.filter(|one| one.valid && one.primary.is_none() && !one.read_only);
+        for node in primaries.map(|one| &one.node) {
+            found.push((node.clone(), of_node(of, node).await));
+        }
+    }
+    found
 }
 
 async fn of_orchestrator(config: &Config, of: &OrchestratorConfig) -> Result<Facts, BuildError> {

@@ -1,4 +1,5 @@
-//! The agents' HTTP: `POST /v1/wake` and `GET /status.json`, to all of them side by side.
+//! The agents' HTTP: `POST /v1/wake` and `GET /status.json`, to all of them side by side. They are those of the config, and
+//! those that registered themselves at the failed node ([`crate::registration`]).
 
 use std::time::Duration;
 
@@ -14,10 +15,14 @@ use serde::de::DeserializeOwned;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::node::Node;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::config::{AgentUrl, BarrierConfig, SecretError, duration, read_whole_file};
 use crate::http::{DrainAnswer, WAIT_MAX, WakeAnswer, WokenProxy};
+use crate::orchestrator::{LeaderError, Tags};
+use crate::registration::Registered;
 use crate::secret::Secret;
 use crate::untrusted_text::one_line;
 
@@ -27,9 +32,12 @@ const ANSWER_MAX_BYTES: usize = 4 << 20;
 /// The time to connect, and the time that an answer may take beyond the wait that was asked for.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Every agent of the config, and their token.
+/// Every agent that the hook asks, and their token.
 pub struct Agents {
-    urls: Vec<AgentUrl>,
+    of_config: Vec<AgentUrl>,
+    /// Those that registered themselves, once they are known.
+    registered: OnceCell<Vec<AgentUrl>>,
+    forget_after: Option<Duration>,
     token: Option<Secret>,
 }
 
@@ -84,17 +92,50 @@ impl Agents {
     /// The token file can't be read.
     pub fn new(config: &BarrierConfig) -> Result<Self, SecretError> {
         let token = config.token_file.as_deref().map(|path| read_whole_file(path, "token")).transpose()?;
-        Ok(Self { urls: config.agents.clone(), token })
+        let (of_config, forget_after) = (config.agents.clone(), config.forget_after);
+        Ok(Self { of_config, registered: OnceCell::new(), forget_after, token })
     }
 
-    /// The agents' addresses.
-    pub fn urls(&self) -> &[AgentUrl] {
-        &self.urls
+    /// The agents of the config.
+    pub fn of_config(&self) -> &[AgentUrl] {
+        &self.of_config
+    }
+
+    /// Whether agents that registered themselves are asked too.
+    pub fn may_register(&self) -> bool {
+        self.forget_after.is_some()
+    }
+
+    /// The agents that registered themselves at a node, without those of the config. The first answer counts for good.
+    ///
+    /// # Errors
+    /// Orchestrator's leader does not say.
+    pub async fn registered(&self, tags: &Tags, node: &Node) -> Result<&[AgentUrl], LeaderError> {
+        let (Some(token), Some(forget_after)) = (&self.token, self.forget_after) else { return Ok(&[]) };
+        let read = async || {
+            let tags = tags.of_node(node).await?;
+            let Registered { mut agents, forgotten, refused } =
+                Registered::of(&tags, token, clock::wall_s(), forget_after);
+            for agent in forgotten.keys() {
+                tracing::info!(%agent, "it registered once, and was not seen for barrier.forget_after: it is not asked");
+            }
+            for tag in refused {
+                tracing::warn!(tag = one_line(&tag), %node, "this registration is not signed with the agents' token: it is not asked");
+            }
+            agents.retain(|agent| !self.of_config.contains(agent));
+            Ok(agents)
+        };
+        self.registered.get_or_try_init(read).await.map(Vec::as_slice)
+    }
+
+    /// All agents that are known by now.
+    pub fn all(&self) -> impl Iterator<Item = &AgentUrl> {
+        self.of_config.iter().chain(self.registered.get().into_iter().flatten())
     }
 
     /// Wakes every agent, and waits for none.
     pub async fn wake_all(&self) {
-        let wakes = self.urls.iter().map(|url| async move {
+        let wakes = self.all().map(|url| async move {
             if let Err(error) = self.post(url, "/v1/wake", SLACK).await {
                 tracing::debug!(agent = %url, "not woken: {error}");
             }
@@ -104,7 +145,7 @@ impl Agents {
 
     /// Wakes every agent, and waits up to `longest` until each has the node fenced. Who has not is logged.
     pub async fn fenced_everywhere(&self, node: &Node, longest: Duration) {
-        let waits = self.urls.iter().map(|url| async move {
+        let waits = self.all().map(|url| async move {
             match self.fenced_at(url, node, longest).await {
                 Err(error) => tracing::warn!(agent = %url, %node, "no word of the fence: {error}"),
                 Ok(answer) => {
@@ -120,7 +161,7 @@ impl Agents {
 
     /// Asks every agent whether it takes the token, and how it guards its ProxySQLs. No agent is woken.
     pub async fn look_at_all(&self) -> Vec<(String, Result<Vec<AgentProxy>, AgentError>)> {
-        join_all(self.urls.iter().map(async |url| (url.to_string(), self.look_at(url).await))).await
+        join_all(self.all().map(async |url| (url.to_string(), self.look_at(url).await))).await
     }
 
     async fn look_at(&self, url: &AgentUrl) -> Result<Vec<AgentProxy>, AgentError> {
@@ -171,7 +212,7 @@ impl Agents {
 
     /// Makes the monitor of every agent's ProxySQLs check at once. Where that fails is logged.
     pub async fn resume_all(&self) {
-        let all = self.urls.iter().map(|url| async move {
+        let all = self.all().map(|url| async move {
             let answer = match self.post(url, "/v1/resume", 2 * SLACK).await {
                 Ok(answer) => read::<DrainAnswer>(&answer),
                 Err(error) => Err(error),

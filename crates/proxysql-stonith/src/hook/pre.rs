@@ -63,12 +63,18 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Stands for the agents that registered themselves, until it is known who they are. Each isolates its ProxySQL as the
+/// agents of the config do.
+const REGISTERED: &str = "the agents that registered themselves";
+
 /// What came back.
 enum Event {
     /// The leader lists the mark.
     Published,
-    /// From an agent, by its index: what it says of its ProxySQLs.
-    Agent(usize, Vec<WokenProxy>),
+    /// The agents that registered themselves.
+    Registered(Vec<String>),
+    /// From an agent: what it says of its ProxySQLs.
+    Agent(String, Vec<WokenProxy>),
     /// From a ProxySQL of the config, or of an agent that gave no answer.
     Proxy(String, AtProxy),
 }
@@ -136,7 +142,9 @@ impl Waiting<'_> {
 
     async fn wait(&self, mut told: UnboundedReceiver<Event>) -> Outcome {
         let config = self.hook.config;
-        let agents = self.hook.agents.urls().iter().map(|url| (name_of(url), self.silent_agent()));
+        let registered = self.hook.agents.may_register().then(|| REGISTERED.to_owned());
+        let agents = self.hook.agents.of_config().iter().map(name_of).chain(registered);
+        let agents = agents.map(|name| (name, self.silent_agent()));
         let own = config.proxies.iter().map(|proxy| (proxy.address.to_string(), self.by_itself(proxy)));
         let deadline_ms = duration::millis(self.longest());
         let mut barrier = Barrier::new(agents.chain(own), deadline_ms, config.barrier.on_unconfirmed);
@@ -159,8 +167,11 @@ impl Waiting<'_> {
     fn take(&self, barrier: &mut Barrier, event: Event) {
         match event {
             Event::Published => barrier.published(self.now_ms()),
-            Event::Agent(index, proxies) => {
-                let agent = name_of(&self.hook.agents.urls()[index]);
+            Event::Registered(agents) => {
+                let silent = |name| (name, AtProxy::Silent(self.silent_agent()));
+                barrier.answered_for(REGISTERED, agents.into_iter().map(silent).collect());
+            }
+            Event::Agent(agent, proxies) => {
                 let by_lease = |within_ms, in_ms| barrier.by_lease(within_ms, in_ms, self.now_ms());
                 let seen = |at: &WokenProxy| (format!("{} of {agent}", at.proxysql), seen_at(at, by_lease));
                 let proxies = proxies.iter().map(seen).collect();
@@ -186,7 +197,8 @@ impl Waiting<'_> {
         let asking = async {
             // An agent that is woken before the mark is listed sees nothing of it.
             let _ = once.wait_for(|tried| *tried).await;
-            join_all((0..self.hook.agents.urls().len()).map(|index| self.ask_agent(index, tell))).await;
+            let of_config = join_all(self.hook.agents.of_config().iter().map(|url| self.ask_agent(url, tell)));
+            tokio::join!(of_config, self.ask_registered(tell));
         };
         let fences = join_all(self.hook.config.proxies.iter().map(|proxy| self.fence(proxy, tell)));
         tokio::join!(self.publish(tell, &tried), asking, fences).0
@@ -217,14 +229,31 @@ impl Waiting<'_> {
         }
     }
 
-    async fn ask_agent(&self, index: usize, tell: &UnboundedSender<Event>) {
-        let url = &self.hook.agents.urls()[index];
+    /// Asks Orchestrator who registered, until it says so, and then asks them.
+    async fn ask_registered(&self, tell: &UnboundedSender<Event>) {
+        loop {
+            match self.hook.agents.registered(&self.hook.tags, &self.failover.failed).await {
+                Ok(urls) => {
+                    let _ = tell.send(Event::Registered(urls.iter().map(name_of).collect()));
+                    join_all(urls.iter().map(|url| self.ask_agent(url, tell))).await;
+                    return;
+                }
+                Err(error) => {
+                    let at = AtProxy::NotYet(self.silent_agent(), error.to_string());
+                    let _ = tell.send(Event::Proxy(REGISTERED.to_owned(), at));
+                }
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn ask_agent(&self, url: &AgentUrl, tell: &UnboundedSender<Event>) {
         loop {
             // An agent that hears Orchestrator and cannot fence says so in time: nobody may take its lease for over.
             match self.hook.agents.fenced_at(url, &self.failover.failed, self.left().min(ASK)).await {
                 Ok(answer) => {
                     let is_done = answer.proxies.iter().all(|at| is_final(&seen_at(at, |_, _| SelfFence::After(0))));
-                    let _ = tell.send(Event::Agent(index, answer.proxies));
+                    let _ = tell.send(Event::Agent(name_of(url), answer.proxies));
                     if is_done {
                         return;
                     }

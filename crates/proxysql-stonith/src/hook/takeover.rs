@@ -66,6 +66,7 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
     if !waits && matches!(timeout(PUBLISH, hook.writer.lists(node, TAKEOVER)).await, Ok(Ok(true))) {
         return Ok(Takeover { open: Vec::new(), goes_on: true }); // pre-graceful-takeover has drained it
     }
+    let unknown = hook.learn_registered(node).await;
     let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK);
     let longest = if waits { config.barrier.drain_timeout.min(most) } else { Duration::ZERO };
     let prepare = if waits { most.saturating_sub(longest + 2 * SLACK).min(PREPARE_MAX) } else { Duration::ZERO };
@@ -91,18 +92,18 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
         if !prepare.is_zero() {
             // Who is not prepared says so by its result in the end.
             let ask = |url| agents.drain(url, DrainStep::Prepare, node, prepare);
-            let all = join(join_all(preparing), join_all(agents.urls().iter().map(ask)));
+            let all = join(join_all(preparing), join_all(agents.all().map(ask)));
             let _ = timeout(prepare + SLACK, all).await;
         }
         publish(&hook, node, longest).await?;
         for go in goes {
             let _ = go.send(longest); // who failed hears nothing
         }
-        Ok(join_all(agents.urls().iter().map(|url| at_agent(agents, url, node, longest))).await.concat())
+        Ok(join_all(agents.all().map(|url| at_agent(agents, url, node, longest))).await.concat())
     };
     let (own, agents) = tokio::join!(join_all(own), conduct);
     let open: Vec<String> = match agents {
-        Ok(agents) => own.into_iter().flatten().chain(agents).collect(),
+        Ok(agents) => own.into_iter().flatten().chain(agents).chain(unknown).collect(),
         Err(unpublished) => vec![unpublished],
     };
     let goes_on = open.is_empty() || config.barrier.on_unconfirmed == OnUnconfirmed::Proceed;
@@ -156,8 +157,9 @@ async fn at_agent(agents: &Agents, url: &AgentUrl, node: &Node, longest: Duratio
 ///
 /// # Errors
 /// The hook cannot begin.
-pub async fn resume(config: &Config) -> Result<(), HookError> {
+pub async fn resume(config: &Config, failover: &Failover) -> Result<(), HookError> {
     let hook = Hook::new(config)?;
+    hook.learn_registered(&failover.failed).await;
     let monitors = config.proxies.iter().map(|proxy| async move {
         let woken = timeout(SLACK, order::wake_monitor(config, proxy)).await;
         let proxy = &proxy.address;

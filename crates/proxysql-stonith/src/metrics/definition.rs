@@ -109,6 +109,13 @@ pub static METRICS: &[Metric] = &[
         read: Read::Gauge(|seen, now| one(seen.verified.map(|at| now.saturating_duration_since(at).as_secs_f64()))),
     },
     Metric {
+        name: "registered",
+        unit: None,
+        help: "Whether each node has this daemon's registration at Orchestrator; absent without http.register_as, and until the first try",
+        labels: &[],
+        read: Read::Gauge(|seen, _| one(seen.registered.map(|registered| f64::from(u8::from(registered))))),
+    },
+    Metric {
         name: "applies",
         unit: None,
         help: "Applies by result: applied, or not_applied if refused, put off, cut off or left to another applier",

@@ -5,6 +5,7 @@
 
 mod lead;
 mod recovery_settings;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ pub use lead::{
     says_raft_is_off,
 };
 pub use recovery_settings::{BlockedRecovery, ClusterRecovery, blocked, clusters, global_recoveries, ignored_hosts};
+pub use tags::{tagged, tags};
 
 use crate::untrusted_text::{is_obeyed, line_of, one_line};
 

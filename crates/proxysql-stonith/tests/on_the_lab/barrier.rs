@@ -10,14 +10,14 @@ use lab::proxysql::{self, ProxySql};
 
 use super::stage::{Daemon, Stage, eventually, eventually_in};
 
-const TOKEN: &str = "sesame-token";
+pub(super) const TOKEN: &str = "sesame-token";
 const UID: &str = "1750000000000000000:abc";
 
 /// A stage with an agent for its ProxySQL, and a second ProxySQL that only the hook reaches.
 pub(super) struct Scene {
     pub(super) stage: Stage,
     pub(super) alone: ProxySql,
-    agent: SocketAddr,
+    pub(super) agent: SocketAddr,
     _daemon: Daemon,
 }
 
@@ -33,7 +33,7 @@ impl Scene {
         Self::with(orchestrator::Settings::default(), "").await
     }
 
-    async fn with(orchestrator: orchestrator::Settings, agent: &str) -> Self {
+    pub(super) async fn with(orchestrator: orchestrator::Settings, agent: &str) -> Self {
         let nodes = Nodes::new(&["node01", "node02", "node03"]);
         let stage = Stage::with(proxysql::Settings::default(), orchestrator, nodes).await;
         let settings = proxysql::Settings {
@@ -53,6 +53,7 @@ impl Scene {
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let agent = agent.replace("ADDRESS", &address.to_string());
         let config = stage.config(&format!("http.token_file = {token:?}\n{agent}"));
         let line = format!("run --http={address} --interval 500ms {config}");
         let daemon = Daemon::start(stage.command(&line));
@@ -77,9 +78,13 @@ impl Scene {
 
     /// The hook's config: the agent, these others, and the ProxySQL without an agent.
     pub(super) fn command(&self, hook: &str, more_agents: &[SocketAddr], barrier: &str) -> Command {
+        self.command_with(hook, &[&[self.agent], more_agents].concat(), barrier)
+    }
+
+    /// A hook whose config has these agents, and the ProxySQL without an agent.
+    pub(super) fn command_with(&self, hook: &str, agents: &[SocketAddr], barrier: &str) -> Command {
         let dir = self.stage.dir.path();
-        let agents: Vec<String> =
-            std::iter::once(&self.agent).chain(more_agents).map(|agent| format!("\"http://{agent}\"")).collect();
+        let agents: Vec<String> = agents.iter().map(|agent| format!("\"http://{agent}\"")).collect();
         let endpoints: Vec<String> = self.stage.orchestrator.endpoints().iter().map(|url| format!("{url:?}")).collect();
         let text = format!(
             "orchestrator.endpoints = [{}]\nrun.state_dir = {:?}\n[[proxysql]]\naddress = \"{}\"\nuser = \"radmin\"\n\

@@ -27,6 +27,7 @@ mod paused;
 mod pki;
 mod quiet;
 mod recorded;
+mod registration;
 mod service;
 mod settings;
 mod side_by_side;

@@ -70,11 +70,15 @@ fn a_primary_that_is_back_during_its_own_failover_takes_no_write_after_the_promo
     assert!(without.is_some(), "the control");
 }
 
-/// Both agents run, clients write through both proxies, and site 1 is cut off from the others. Returns the writers, the time
-/// of the cut, and the run of the hook.
-fn cut_site_1_off(world: &mut World, hooks: &Hooks) -> (Vec<Writers>, f64, Ran) {
+/// Starts both agents.
+fn start_agents(world: &mut World) {
     world.proxy.start_daemon();
     world.far_proxy.as_mut().expect("a second proxy").start_daemon();
+}
+
+/// Clients write through both proxies, and site 1 is cut off from the others. Returns the writers, the time of the cut, and
+/// the run of the hook.
+fn cut_site_1_off(world: &mut World, hooks: &Hooks) -> (Vec<Writers>, f64, Ran) {
     let writers = writers(world);
     let cut = now();
     world.network.cut(&site(1), &[site(2), site(3)].concat());
@@ -82,16 +86,15 @@ fn cut_site_1_off(world: &mut World, hooks: &Hooks) -> (Vec<Writers>, f64, Ran) 
 }
 
 /// Site 1, where the primary is, is cut off from the others. Says how many writes the old primary took after the promotion.
-fn cut_off_site(binaries: Binaries, barrier: Option<&str>) -> Option<usize> {
+fn cut_off_site(binaries: Binaries, barrier: impl FnOnce(&mut World, &Hooks)) -> Option<usize> {
     let hooks = Hooks::new();
     let mut world = World::at_three_sites_with(binaries, hooks.orchestrator())?;
     world.prefer_node_2();
     hooks.wake(&world);
-    if let Some(barrier) = barrier {
-        hooks.with(&world, barrier);
-    }
+    start_agents(&mut world);
+    barrier(&mut world, &hooks);
     let (writers, cut, ran) = cut_site_1_off(&mut world, &hooks);
-    println!("--- barrier {barrier:?}: hook from {:.1} s to {:.1} s after the cut", ran.began - cut, ran.ended - cut);
+    println!("--- the hook ran from {:.1} s to {:.1} s after the cut", ran.began - cut, ran.ended - cut);
     assert_eq!(ran.code, 0, "{}", hooks.log());
     eventually("site 2 writes to node 2", seconds(60), || world.nodes.written_through(2, far(&world)) > 20);
     eventually("site 1 is out of service", seconds(30), || world.proxy.is_out_of_service());
@@ -116,10 +119,29 @@ fn cut_off_site(binaries: Binaries, barrier: Option<&str>) -> Option<usize> {
 fn a_cut_off_site_writes_nothing_after_the_promotion_that_waited_for_its_lease() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
-    let Some(with) = cut_off_site(binaries.clone(), Some(STRICT)) else { return };
+    let barrier = |world: &mut World, hooks: &Hooks| hooks.with(world, STRICT);
+    let Some(with) = cut_off_site(binaries.clone(), barrier) else { return };
     assert_eq!(with, 0);
-    let without = cut_off_site(binaries, None).expect("sites");
+    let without = cut_off_site(binaries, |_, _| ()).expect("sites");
     assert!(without > 0, "the control");
+}
+
+#[test]
+fn agents_that_registered_are_found_and_waited_for_though_the_leader_died() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let barrier = |world: &mut World, hooks: &Hooks| {
+        let are_registered = |world: &World| (1..=3).all(|raft| hooks.are_registered(world, raft, 1));
+        eventually("both agents are registered on every member", seconds(60), || are_registered(world));
+        let leader = world.leader();
+        world.raft.signal(leader, "KILL");
+        eventually("another one leads", seconds(60), || world.raft.leader().is_some());
+        world.raft.run(leader);
+        eventually("all three answer", seconds(60), || are_registered(world));
+        hooks.with_registered(world, STRICT);
+    };
+    let Some(late) = cut_off_site(binaries, barrier) else { return };
+    assert_eq!(late, 0);
 }
 
 #[test]
@@ -130,6 +152,7 @@ fn where_the_lease_does_not_fit_an_abort_promotes_nobody_and_the_site_writes_aga
     let Some(mut world) = World::at_three_sites_with(binaries, hooks.orchestrator()) else { return };
     hooks.wake(&world);
     hooks.with(&world, "deadline = \"5s\"\non_unconfirmed = \"abort\"");
+    start_agents(&mut world);
     let (writers, _, ran) = cut_site_1_off(&mut world, &hooks);
     println!("--- the hook took {:.1} s\n{}", ran.ended - ran.began, hooks.log());
     assert!(ran.code == 1 && ran.ended - ran.began < 5.5, "{ran:?}");
@@ -305,8 +328,7 @@ fn of_many_failovers_none_routes_a_write_to_the_old_primary_after_the_promotion(
     let hooks = Hooks::new();
     let Some(mut world) = World::at_three_sites_with(binaries, hooks.orchestrator()) else { return };
     hooks.wake(&world);
-    world.proxy.start_daemon();
-    world.far_proxy.as_mut().expect("a second proxy").start_daemon();
+    start_agents(&mut world);
     let _writers = writers(&world);
     let seed = amount("FAILOVER_SEED", fastrand::usize(..1_000_000));
     say(format_args!("--- FAILOVER_SEED={seed}"));

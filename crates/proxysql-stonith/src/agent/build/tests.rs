@@ -113,10 +113,12 @@ state_dir = "state"
 
 [http]
 listen = "127.0.0.2:9633"
+register_as = "http://10.0.0.9:9633"
 token_file = "token"
 
 [barrier]
 agents = ["http://10.0.0.7:9632"]
+forget_after = "2h"
 token_file = "their-token"
 deadline = "16s"
 on_unconfirmed = "abort"
@@ -159,9 +161,9 @@ fence_agents: lost-in-recovery after 31s, true true; ipmi /bin/true db1:3306 lan
 fence_agent_for: lost-in-recovery
 interval: 2s
 state_dir: DIR/state
-http: "127.0.0.2:9633" DIR/token
+http: "127.0.0.2:9633" DIR/token http://10.0.0.9:9633
 log: Json Debug
-barrier: http://10.0.0.7:9632 DIR/their-token 16s Abort 3s 17s true
+barrier: http://10.0.0.7:9632 DIR/their-token Some(7200s) 16s Abort 3s 17s true
 of_the_last_proxy: excluded 33, writers 32, aliases 10.0.0.5:3306=db1:3307 10.0.0.6:3306=db2:3308, isolation 99000
 "#;
 
@@ -275,9 +277,17 @@ fn shown_of_the_first(config: &Config) -> String {
     let once_ms = agent_of(&config.proxies[0], Mode::Once).policy.tick_ms;
     let IsolationConfig { after: _, scope: _ } = &config.proxies[0].isolation; // the policy's
     let LogConfig { format, level } = config.log;
-    let BarrierConfig { agents, token_file: agents_token, deadline, on_unconfirmed, drain_timeout, lease, guarded } =
-        &config.barrier;
-    let HttpConfig { listen, token_file } = &config.http;
+    let BarrierConfig {
+        agents,
+        token_file: agents_token,
+        forget_after,
+        deadline,
+        on_unconfirmed,
+        drain_timeout,
+        lease,
+        guarded,
+    } = &config.barrier;
+    let HttpConfig { listen, token_file, register_as } = &config.http;
     let RunConfig { interval, scheduler_interval: _, state_dir } = &config.run; // the policy's ticks
     format!(
         "endpoints: {}\nauth: {auth}\ninsecure: {insecure}\norchestrator_ca: {}\nclient: {client}\n\
@@ -287,8 +297,8 @@ fn shown_of_the_first(config: &Config) -> String {
          blind_isolates: {blind_isolates}\nend_possible_holders: {end_possible_holders}\nobserve_only: {observe_only}\n\
          isolation: {isolation_after_ms} {isolation_scope:?}\ntick: {tick_ms} {once_ms}\nnode_fence: {}\n\
          read_only_for: {} ({fences_at_node})\nfence_agents: {}\nfence_agent_for: {}\ninterval: {interval:?}\n\
-         state_dir: {}\nhttp: {} {}\nlog: {format:?} {level:?}\n\
-         barrier: {} {} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
+         state_dir: {}\nhttp: {} {} {}\nlog: {format:?} {level:?}\n\
+         barrier: {} {} {forget_after:?} {deadline:?} {on_unconfirmed:?} {drain_timeout:?} {lease:?} {guarded}\n",
         list(&endpoints),
         path(ca_file.as_deref()),
         list(addresses),
@@ -305,6 +315,7 @@ fn shown_of_the_first(config: &Config) -> String {
         state_dir.display(),
         listen.to_toml(),
         path(token_file.as_deref()),
+        list(register_as),
         list(agents),
         path(agents_token.as_deref()),
     )
@@ -430,7 +441,7 @@ const FLAGS: &[(&str, &str, &[&str])] = &[
     ("isolation-after", "--isolation-after=88s", &["isolation: 88000 Writers"]),
     ("isolation-scope", "--isolation-scope=off", &["isolation: 77000 Off"]),
     ("state-dir", "--state-dir=DIR/elsewhere", &["state_dir: DIR/elsewhere"]),
-    ("http", "--http=off", &["http: \"off\" DIR/token"]),
+    ("http", "--http=127.0.0.3:1", &["http: \"127.0.0.3:1\" DIR/token http://10.0.0.9:9633"]),
     ("log-format", "--log-format=text", &["log: Text Debug"]),
     ("log-level", "--log-level=error", &["log: Json Error"]),
     ("interval", "--interval=5s", &["interval: 5s", "tick: 6000 3000"]),
@@ -479,7 +490,7 @@ const VARIABLES: &[(&str, &str, &str, &[&str])] = &[
     ("PROXYSQL_STONITH_MODE", "enforce", FULL, &["observe_only: false"]),
     ("PROXYSQL_STONITH_ISOLATION_AFTER", "99s", FULL, &["isolation: 99000 Writers"]),
     ("PROXYSQL_STONITH_ISOLATION_SCOPE", "off", FULL, &["isolation: 77000 Off"]),
-    ("PROXYSQL_STONITH_HTTP", "[::1]:1", FULL, &["http: \"[::1]:1\" DIR/token"]),
+    ("PROXYSQL_STONITH_HTTP", "[::1]:1", FULL, &["http: \"[::1]:1\" DIR/token http://10.0.0.9:9633"]),
     ("PROXYSQL_STONITH_LOG_FORMAT", "text", FULL, &["log: Text Debug"]),
     ("PROXYSQL_STONITH_LOG_LEVEL", "trace", FULL, &["log: Json Trace"]),
 ];

@@ -50,6 +50,39 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_was_expected() {
 }
 
 #[test]
+fn a_registration_needs_a_token_and_an_address_that_answers() {
+    for (more, error) in [
+        ("[http]\nregister_as = \"http://10.0.0.7:9632\"", "http.register_as: expected http.token_file with it"),
+        (
+            "[http]\nlisten = \"off\"\ntoken_file = \"token\"\nregister_as = \"http://10.0.0.7:9632\"",
+            "http.register_as: expected an address as http.listen with it, and not \"off\"",
+        ),
+        (
+            "[http]\ntoken_file = \"token\"\nregister_as = \"10.0.0.7:9632\"",
+            "http.register_as: is no address of an agent: agents answer plain http only",
+        ),
+        ("[barrier]\nforget_after = \"1d\"", "barrier.forget_after: expected barrier.token_file with it"),
+        (
+            "[barrier]\ntoken_file = \"token\"\nforget_after = \"5m\"",
+            "barrier.forget_after: 5m is out of range; expected 1h to 30d",
+        ),
+    ] {
+        let found = refused(&after_minimal(more));
+        assert!(found.contains(error), "{found}");
+    }
+    let long = format!("[http]\ntoken_file = \"token\"\nregister_as = \"http://{}:1\"", "a".repeat(120));
+    let found = refused(&after_minimal(&long));
+    assert!(found.contains("http.register_as: expected a shorter host name"), "{found}");
+}
+
+#[test]
+fn a_hook_whose_agents_register_needs_none_in_its_config() {
+    let text =
+        "orchestrator.endpoints = [\"http://orc1:3000\"]\n[barrier]\ntoken_file = \"token\"\nforget_after = \"1d\"\n";
+    assert!(Case::with(text).load().unwrap().barrier.agents.is_empty());
+}
+
+#[test]
 fn an_alias_is_of_two_nodes_and_a_row_has_one() {
     for (more, error) in [
         ("\"10.0.0.5\" = 1", ":9: aliases: expected an instance, such as \"db1:3306\"; found integer"),

@@ -56,7 +56,10 @@ impl Hooks {
     pub fn wake(&self, world: &World) {
         for proxy in world.proxies() {
             let listen = self.agent(proxy);
-            proxy.set_config(&format!("[http]\nlisten = \"{listen}\"\ntoken_file = {:?}\n", self.file("token")));
+            let token = self.file("token");
+            proxy.set_config(&format!(
+                "[http]\nlisten = \"{listen}\"\ntoken_file = {token:?}\nregister_as = \"http://{listen}\"\n"
+            ));
         }
     }
 
@@ -67,9 +70,26 @@ impl Hooks {
     /// From now on they are ours, with this of `[barrier]` beside the agents.
     pub fn with(&self, world: &World, barrier: &str) {
         let agents: Vec<String> = world.proxies().map(|proxy| format!("http://{}", self.agent(proxy))).collect();
+        self.ours(world, &format!("agents = {agents:?}\n{barrier}"));
+    }
+
+    /// The same, and the hooks have to find the agents by their registrations.
+    pub fn with_registered(&self, world: &World, barrier: &str) {
+        self.ours(world, &format!("forget_after = \"1h\"\n{barrier}"));
+    }
+
+    /// Whether each agent has registered at a node, by what a raft node tells.
+    pub fn are_registered(&self, world: &World, raft: usize, node: usize) -> bool {
+        let (status, tags) =
+            world.raft.get(raft, &format!("/api/tags/{}/{}", world.nodes.address(node), world.nodes.port));
+        let has = |proxy: &Proxy| tags.contains(&format!("\"proxysql-stonith:{}=", self.agent(proxy)));
+        status == 200 && world.proxies().all(has)
+    }
+
+    fn ours(&self, world: &World, barrier: &str) {
         let config = self.file("hook.toml");
         let text = format!(
-            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\n[barrier]\nagents = {agents:?}\ntoken_file = {:?}\n{barrier}\n",
+            "orchestrator.endpoints = {:?}\nrun.state_dir = {:?}\n[barrier]\ntoken_file = {:?}\n{barrier}\n",
             world.raft.endpoints(),
             self.file("state"),
             self.file("token"),

@@ -1,0 +1,93 @@
+//! Agents that register themselves at Orchestrator: the hook finds them without its config.
+
+use std::time::Duration;
+
+use lab::orchestrator;
+use proxysql_stonith::config::AgentUrl;
+use proxysql_stonith::registration;
+use proxysql_stonith::secret::Secret;
+
+use super::barrier::{Scene, TOKEN, hung};
+use super::stage::eventually;
+
+const FORGET: &str = "forget_after = \"1h\"\ndeadline = \"5s\"";
+
+/// A scene whose agent registers itself.
+async fn scene() -> Scene {
+    let scene = Scene::with(orchestrator::Settings::default(), "http.register_as = \"http://ADDRESS\"\n").await;
+    let name = format!("proxysql-stonith:{}=", scene.agent);
+    let has = |node: &str| scene.stage.orchestrator.tags(node).iter().any(|tag| tag.starts_with(&name));
+    eventually("the agent is registered at each node", || ["node01", "node02", "node03"].into_iter().all(has)).await;
+    scene
+}
+
+fn now_s() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+}
+
+/// Registers an agent, as somebody with a token does.
+fn register(scene: &Scene, agent: &AgentUrl, at_s: i64, token: &str) {
+    let (name, value) = (registration::name(agent), registration::value(agent, at_s, &Secret::new(token)));
+    scene.stage.orchestrator.set_tag("node01", &name, &value);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_finds_an_agent_that_registered_and_the_next_leader_tells_it_too() {
+    let scene = scene().await;
+    scene.stage.orchestrator.kill_leader(Duration::ZERO).await;
+    let ended = scene.run(scene.command_with("pre-failover", &[], FORGET)).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
+    assert!(scene.stage.is_fenced("node01") && scene.stage.runtime().contains("[stonith:1 barrier was=ONLINE]"));
+    let ended = scene.run(scene.command_with("post-unsuccessful-failover", &[], FORGET)).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_takeover_drains_at_an_agent_that_registered() {
+    let scene = scene().await;
+    let ended = scene.run(scene.command_with("pre-graceful-takeover", &[], FORGET)).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("every ProxySQL is drained"), "{}", ended.text);
+    assert!(ended.text.contains(&format!("agent=http://{}", scene.agent)), "{}", ended.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_registered_and_does_not_answer_is_waited_for_like_one_of_the_config() {
+    let scene = scene().await;
+    let (_listener, silent) = hung();
+    register(&scene, &format!("http://{silent}").parse().unwrap(), now_s(), TOKEN);
+    let barrier = format!("{FORGET}\non_unconfirmed = \"abort\"");
+    let ended = scene.run(scene.command_with("pre-failover", &[], &barrier)).await;
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains(&format!("agent http://{silent}: no answer")), "{}", ended.text);
+    assert!(!ended.text.contains(&format!("agent http://{}: ", scene.agent)), "the other one fences: {}", ended.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_an_agent_that_is_forgotten_nor_sends_the_token_to_one_that_does_not_have_it() {
+    let scene = scene().await;
+    let ((forgotten_at, forgotten), (stranger_at, stranger)) = (hung(), hung());
+    register(&scene, &format!("http://{forgotten}").parse().unwrap(), now_s() - 3_700, TOKEN);
+    register(&scene, &format!("http://{stranger}").parse().unwrap(), now_s(), "another token");
+    let barrier = format!("{FORGET}\non_unconfirmed = \"abort\"");
+    let ended = scene.run(scene.command_with("pre-failover", &[], &barrier)).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
+    for address in [forgotten, stranger] {
+        assert!(ended.text.contains(&address.to_string()), "it is named: {}", ended.text);
+    }
+    for listener in [forgotten_at, stranger_at] {
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "nobody connected");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_forget_after_the_hook_asks_nobody_who_registered() {
+    let scene = scene().await;
+    let ended = scene.run(scene.command_with("pre-failover", &[], "deadline = \"5s\"")).await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let asked = scene.stage.orchestrator.requests();
+    assert!(!asked.iter().any(|path| path.starts_with("tags/")), "{asked:?}");
+}
