@@ -225,6 +225,11 @@ impl Orchestrator {
         self.inner().tags_at(node)
     }
 
+    /// Takes all tags away, as a new database does.
+    pub fn clear_tags(&self) {
+        self.inner().tags.clear();
+    }
+
     /// Gives a node a tag, as a client of the API does.
     pub fn set_tag(&self, node: &str, name: &str, value: &str) {
         self.inner().set_tag(node, name, value);

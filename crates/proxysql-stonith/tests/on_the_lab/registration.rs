@@ -91,3 +91,32 @@ async fn without_forget_after_the_hook_asks_nobody_who_registered() {
     let asked = scene.stage.orchestrator.requests();
     assert!(!asked.iter().any(|path| path.starts_with("tags/")), "{asked:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_on_an_orchestrator_host_asks_who_registered_and_names_who_is_missing() {
+    let scene = scene().await;
+    let hook = scene.command_with("pre-failover", &[], FORGET);
+    let config = hook.get_args().last().unwrap().to_str().unwrap().to_owned();
+    let (text, _) = scene.stage.stonith(&format!("doctor {config}")).await;
+    for label in ["no-agent-registered", "agent-unreached", "agent-refuses", "agent-forgotten", "registration-"] {
+        assert!(!text.contains(label), "{text}");
+    }
+    let (_listener, silent) = hung();
+    register(&scene, &format!("http://{silent}").parse().unwrap(), now_s(), TOKEN);
+    register(&scene, &"http://10.0.0.8:9632".parse().unwrap(), now_s() - 90_000, TOKEN);
+    register(&scene, &"http://10.0.0.9:9632".parse().unwrap(), now_s(), "another token");
+    let (text, _) = scene.stage.stonith(&format!("doctor {config}")).await;
+    for (label, names) in [
+        ("agent-unreached", silent.to_string()),
+        ("agent-forgotten", "http://10.0.0.8:9632 registered at node01:3306, and was last seen 1day 1h".to_owned()),
+        ("registration-refused", "proxysql-stonith:10.0.0.9:9632 at node01:3306".to_owned()),
+    ] {
+        let is_told = |line: &str| line.contains(&format!("[{label}]")) && line.contains(&names);
+        assert!(text.lines().any(is_told), "{label}: {text}");
+    }
+    assert!(!text.contains(TOKEN), "i11: {text}");
+    scene.stage.fail_over().await;
+    scene.stage.orchestrator.clear_tags();
+    let (text, _) = scene.stage.stonith(&format!("doctor {config}")).await;
+    assert!(text.contains("[no-agent-registered]") && text.contains("at the primary node02:3306"), "{text}");
+}
