@@ -50,7 +50,7 @@ mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use drain::{DELAY_MS, DRAIN_NAME, DRAIN_RENEWS_S};
+pub use drain::{DELAYS_MS, DRAIN_NAME, DRAIN_RENEWS_S};
 pub use pause::PAUSED_NAME;
 pub use put_back::{SCRATCH_NAME, WATCHED_NAME, copy_name};
 pub use return_journal::RETURNS_NAME;

@@ -4,8 +4,11 @@
 //! note -> lower in memory -> LOAD -> memory as before -> ... -> LOAD -> drop the note
 //! ```
 //!
+//! In a ProxySQL Cluster a peer takes the variables of a member if it finds them changed, and alike, at three looks in turn
+//! (facts §6). So a drain there lends another value each second, and no two looks in turn find them alike.
+//!
 //! After an insert with an auto_increment key ProxySQL keeps a session on its server, for `LAST_INSERT_ID()` in a later
-//! statement. During a drain it does so for [`DELAY_MS`] only. The extended processlist is on meanwhile, since it tells
+//! statement. During a drain it does so for [`DELAYS_MS`] only. The extended processlist is on meanwhile, since it tells
 //! which session has a transaction.
 //!
 //! **Invariant:** lent values are in memory only between two statements, and never on disk. A note that its drain renews
@@ -16,15 +19,22 @@ use super::{Apply, Statement};
 /// The table in `main` that notes the values before a drain.
 pub const DRAIN_NAME: &str = "stonith_drain";
 
-/// The time for which a session stays on its server after an insert, while a drain lasts, in ms. ProxySQL warns up to 60.
-pub const DELAY_MS: u64 = 70;
+/// The times for which a session stays on its server after an insert, while a drain lasts, in ms: the one that is lent first,
+/// and the other one in turn with it. ProxySQL warns up to 60.
+pub const DELAYS_MS: [u64; 2] = [70, 71];
 
 /// A drain renews its note at least this often, in s. A note that is older than three times that is left over.
 pub const DRAIN_RENEWS_S: u64 = 1;
 
 impl Statement {
     /// The statements that lend, in their order. They take every staged variable live, so none may be staged.
-    pub const LEND_FOR_DRAIN: [Self; 4] = [Self::NoteDrain, Self::LendDrain, Self::LoadVariables, Self::PutBackDrain];
+    pub const LEND_FOR_DRAIN: [Self; 4] =
+        [Self::NoteDrain, Self::LendDrain { other: false }, Self::LoadVariables, Self::PutBackDrain];
+
+    /// The statements that lend again, with the other one of [`DELAYS_MS`] or the first one.
+    pub const fn lend_again(other: bool) -> [Self; 3] {
+        [Self::LendDrain { other }, Self::LoadVariables, Self::PutBackDrain]
+    }
 }
 
 impl Apply {

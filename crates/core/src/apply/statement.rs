@@ -171,7 +171,10 @@ pub enum Statement {
     /// Notes a drain, with the values that it lends. Replies [`Reply::Exists`] if there is such a note.
     NoteDrain,
     /// Gives the lent variables their values for a drain, in memory.
-    LendDrain,
+    LendDrain {
+        /// Whether with the second one of [`super::DELAYS_MS`].
+        other: bool,
+    },
     /// Gives them the noted values again, in memory.
     PutBackDrain,
     /// Renews the note of a drain.
@@ -282,7 +285,7 @@ impl fmt::Display for Statement {
             Self::LoadVariables => f.write_str("LOAD MYSQL VARIABLES TO RUNTIME"),
             Self::DropExtended => f.write_str("drop the note of the extended processlist"),
             Self::NoteDrain => f.write_str("note the drain"),
-            Self::LendDrain => f.write_str("set the variables for a drain"),
+            Self::LendDrain { .. } => f.write_str("set the variables for a drain"),
             Self::PutBackDrain => f.write_str("set the variables as before the drain"),
             Self::RenewDrain => f.write_str("renew the note of the drain"),
             Self::ReadDrain => f.write_str("read the note of the drain"),
@@ -314,7 +317,7 @@ impl Statement {
                 | Self::LoadVariables
                 | Self::DropExtended
                 | Self::NoteDrain
-                | Self::LendDrain
+                | Self::LendDrain { .. }
                 | Self::PutBackDrain
                 | Self::RenewDrain
                 | Self::ReadDrain

@@ -401,7 +401,7 @@ impl World {
                 self.drain_note = Some((self.now_ms, self.extended[1]));
                 Reply::Changed(0)
             }
-            Statement::LendDrain => {
+            Statement::LendDrain { .. } => {
                 (self.extended[1], self.delay_lowered[1]) = (true, true);
                 Reply::Changed(2)
             }

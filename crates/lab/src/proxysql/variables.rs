@@ -14,6 +14,8 @@ pub(super) fn all(settings: &Settings) -> Vec<(&'static str, String)> {
         ("admin-version", settings.version.clone()),
         ("admin-read_only", "false".to_owned()),
         ("admin-checksum_mysql_servers", "true".to_owned()),
+        ("admin-cluster_check_interval_ms", "1000".to_owned()),
+        ("admin-cluster_mysql_variables_diffs_before_sync", "3".to_owned()),
         ("mysql-monitor_ping_interval", ms(settings.ping_interval)),
         ("mysql-monitor_ping_max_failures", PINGS_MAX.to_string()),
         ("mysql-monitor_read_only_interval", ms(settings.monitor_interval)),

@@ -36,6 +36,9 @@ const PINS: [&str; 10] = [
 /// does so once a second (code: `kill_session`, `signal_all_threads`).
 const NO_SESSION: u64 = u32::MAX as u64;
 
+/// A peer must take this long at least to take variables, in ms: what is lent changes once a second.
+const PEERS_TAKE_MS: u64 = 2_000;
+
 /// The times of idle sessions are this exact, if workers look at them at once.
 const IDLE_EXACT: Duration = Duration::from_millis(100);
 
@@ -56,12 +59,16 @@ pub struct Lent {
     is_ours: bool,
     since: Option<Instant>,
     renewed: Instant,
+    /// Whether peers of a ProxySQL Cluster look at the variables.
+    clustered: bool,
+    /// Whether the other one of the two values is lent.
+    other: bool,
 }
 
 impl Lent {
     /// Nothing is lent.
     pub fn nothing() -> Self {
-        Self { is_ours: false, since: None, renewed: Instant::now() }
+        Self { is_ours: false, since: None, renewed: Instant::now(), clustered: false, other: false }
     }
 
     /// Whether a session that stays after an insert leaves soon by itself, since that insert came after the lending.
@@ -80,23 +87,39 @@ impl Lent {
     }
 }
 
-/// Lends the variables, unless another variable is staged. Another drain may have lent them.
+/// Lends the variables, unless another variable is staged, or a peer of a ProxySQL Cluster would take them. Another drain may
+/// have lent them.
 ///
 /// # Errors
 /// ProxySQL could not be read or changed.
-pub async fn lend(admin: &mut Admin) -> Result<Lent, ObserveError> {
-    let lent = |is_ours, since| Lent { is_ours, since, renewed: Instant::now() };
+pub async fn lend(admin: &mut Admin, clustered: bool) -> Result<Lent, ObserveError> {
+    let lent = |is_ours, since| Lent { is_ours, since, renewed: Instant::now(), clustered, other: false };
     if first_column(&admin.query(sql::NAMES).await?).contains(DRAIN_NAME) {
         return Ok(lent(false, Some(Instant::now())));
     }
     let seen = answers::variables(&run(admin, &Statement::Variables).await?);
-    if seen.is_none_or(|seen| seen.staged > 0) {
+    if seen.is_none_or(|seen| seen.staged > 0) || (clustered && !peers_look_long_enough(admin).await?) {
         return Ok(Lent::nothing());
     }
     for statement in &Statement::LEND_FOR_DRAIN {
         run(admin, statement).await?;
     }
     Ok(lent(true, Some(Instant::now())))
+}
+
+/// Whether peers take what is lent only after it was lent again with another value. The peers' own settings count, and a
+/// cluster's members have the same ones.
+async fn peers_look_long_enough(admin: &mut Admin) -> Result<bool, ObserveError> {
+    let answer = admin.query(&sql::variables(&[sql::PEERS_LOOKS, sql::PEERS_INTERVAL_MS])).await?;
+    let value = |name: &str| {
+        let record =
+            answer.records.iter().find(|record| record.first().is_some_and(|of| of.as_deref() == Some(name)))?;
+        record.get(1)?.as_deref()?.parse::<u64>().ok()
+    };
+    let (Some(looks), Some(interval_ms)) = (value(sql::PEERS_LOOKS), value(sql::PEERS_INTERVAL_MS)) else {
+        return Ok(false);
+    };
+    Ok(looks == 0 || looks.saturating_sub(1).saturating_mul(interval_ms) >= PEERS_TAKE_MS)
 }
 
 /// Puts back what was lent. Returns whether it is in force; otherwise the next LOAD of the variables makes it so.
@@ -117,6 +140,20 @@ pub async fn put_back(admin: &mut Admin, lent: &Lent) -> Result<bool, ObserveErr
     Ok(may)
 }
 
+/// Renews the note of a drain, and in a ProxySQL Cluster what is lent, so that no peer takes it.
+async fn renew(admin: &mut Admin, lent: &mut Lent) -> Result<(), ObserveError> {
+    run(admin, &Statement::RenewDrain).await?;
+    lent.renewed = Instant::now();
+    let staged = answers::drain(&run(admin, &Statement::ReadDrain).await?.records).map(|(_, staged)| staged);
+    if lent.clustered && staged == Some(0) {
+        lent.other = !lent.other;
+        for statement in &Statement::lend_again(lent.other) {
+            run(admin, statement).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Who holds a node by one of these names. ProxySQL's workers look at their sessions first, so that who may leave is gone
 /// at the next look. The note of the drain is renewed.
 ///
@@ -124,8 +161,7 @@ pub async fn put_back(admin: &mut Admin, lent: &Lent) -> Result<bool, ObserveErr
 /// ProxySQL could not be read.
 pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>, lent: &mut Lent) -> Result<Holders, ObserveError> {
     if lent.is_ours && lent.renewed.elapsed() >= Duration::from_secs(DRAIN_RENEWS_S) {
-        run(admin, &Statement::RenewDrain).await?;
-        lent.renewed = Instant::now();
+        renew(admin, lent).await?;
     }
     let used = admin.query(sql::USED).await?;
     let sessions = admin.query(sql::HOLDERS).await?;
@@ -249,11 +285,11 @@ mod tests {
     #[test]
     fn a_session_whose_last_statement_came_before_the_lending_is_waited_for_before_the_rows_are_out_only() {
         let since = Instant::now().checked_sub(Duration::from_secs(1));
-        let lent = Lent { is_ours: true, since, renewed: Instant::now() };
+        let lent = Lent { is_ours: true, since, ..Lent::nothing() };
         let idle = |ms| Holders { after_insert: vec![Duration::from_millis(ms)], ..Holders::default() };
         assert_eq!((lent.waits_for_old(&idle(2_000)), lent.waits_for_new(&idle(2_000))), (true, false));
         assert_eq!((lent.waits_for_old(&idle(300)), lent.waits_for_new(&idle(300))), (false, true));
-        let not = Lent { is_ours: false, since: None, renewed: Instant::now() };
+        let not = Lent::nothing();
         assert_eq!((not.waits_for_old(&idle(2_000)), not.waits_for_new(&idle(300))), (false, false));
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stonith_core::apply::{
-    DELAY_MS, DRAIN_NAME, DRAIN_RENEWS_S, ENDED_NAME, EXTENDED_NAME, PAUSED_NAME, Place, RETURNS_NAME, SCRATCH_NAME,
+    DELAYS_MS, DRAIN_NAME, DRAIN_RENEWS_S, ENDED_NAME, EXTENDED_NAME, PAUSED_NAME, Place, RETURNS_NAME, SCRATCH_NAME,
     Statement, WATCHED_NAME, copy_name,
 };
 use stonith_core::node::Node;
@@ -86,6 +86,12 @@ pub const FOREIGN: &str = "\
 
 /// Reads the ProxySQL Cluster peers, which may include this ProxySQL.
 pub const PEERS: &str = "SELECT hostname, port FROM runtime_proxysql_servers";
+
+/// How often a peer finds a member's variables changed and alike before it takes them; never, if it is 0 (facts §6).
+pub const PEERS_LOOKS: &str = "admin-cluster_mysql_variables_diffs_before_sync";
+
+/// The time between two looks of a peer, in ms.
+pub const PEERS_INTERVAL_MS: &str = "admin-cluster_check_interval_ms";
 
 /// Reads the addresses of this ProxySQL's admin interface, as it has them.
 pub const ADMIN_ADDRESSES: &str = "SELECT @@admin-mysql_ifaces";
@@ -261,7 +267,7 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
         Statement::DropExtended => drop_ours(EXTENDED_NAME),
         Statement::NoteDrain => note_drain(),
-        Statement::LendDrain => lend_drain(),
+        Statement::LendDrain { other } => lend_drain(*other),
         Statement::PutBackDrain => put_back_drain(),
         Statement::RenewDrain => format!("UPDATE main.{DRAIN_NAME} SET noted={NOW}"),
         Statement::ReadDrain => read_drain(),
@@ -358,11 +364,18 @@ fn note_returns(returns: &BTreeMap<Node, Role>) -> String {
     )
 }
 
+/// A delay that a drain at a peer has lent is not noted: nobody would ever put the right one back.
 fn note_drain() -> String {
     format!(
         "CREATE TABLE main.{DRAIN_NAME} AS SELECT {NOW} AS noted,variable_name,variable_value \
-         FROM main.global_variables WHERE variable_name IN ('{EXTENDED}','{INSERT_DELAY}')"
+         FROM main.global_variables WHERE variable_name='{EXTENDED}' \
+         OR (variable_name='{INSERT_DELAY}' AND variable_value NOT IN ({LENT_DELAYS}))",
+        LENT_DELAYS = lent_delays(),
     )
+}
+
+fn lent_delays() -> String {
+    DELAYS_MS.map(|delay_ms| quote(&delay_ms.to_string())).join(",")
 }
 
 fn make_pause_note() -> String {
@@ -429,12 +442,16 @@ fn compare_variables() -> String {
 }
 
 /// Gives the lent variables their values for a drain. An operator who sets the delay to 0 has switched its time limit off, so
-/// it stays 0.
-fn lend_drain() -> String {
+/// it stays 0. A value that is not noted, or not any more the noted one, is left alone.
+fn lend_drain(other: bool) -> String {
+    let delay_ms = DELAYS_MS[usize::from(other)];
     format!(
-        "UPDATE main.global_variables SET variable_value=CASE variable_name WHEN '{EXTENDED}' THEN '1' ELSE '{DELAY_MS}' END \
-         WHERE (variable_name='{EXTENDED}' AND variable_value='0') \
-         OR (variable_name='{INSERT_DELAY}' AND CAST(variable_value AS INTEGER)>{DELAY_MS})"
+        "UPDATE main.global_variables SET variable_value=CASE variable_name WHEN '{EXTENDED}' THEN '1' ELSE '{delay_ms}' END \
+         WHERE EXISTS (SELECT 1 FROM main.{DRAIN_NAME} n WHERE n.variable_name=global_variables.variable_name \
+         AND n.variable_value=global_variables.variable_value) \
+         AND ((variable_name='{EXTENDED}' AND variable_value='0') \
+         OR (variable_name='{INSERT_DELAY}' AND CAST(variable_value AS INTEGER)>{most_ms}))",
+        most_ms = DELAYS_MS[1],
     )
 }
 
@@ -442,7 +459,8 @@ fn lend_drain() -> String {
 fn has_lent_value(table: &str) -> String {
     format!(
         "(({table}.variable_name='{EXTENDED}' AND {table}.variable_value='1') OR \
-         ({table}.variable_name='{INSERT_DELAY}' AND {table}.variable_value='{DELAY_MS}'))"
+         ({table}.variable_name='{INSERT_DELAY}' AND {table}.variable_value IN ({})))",
+        lent_delays()
     )
 }
 

@@ -123,7 +123,7 @@ impl Scene {
         Ended { text, code: done.status.code().unwrap_or(-1), took: began.elapsed() }
     }
 
-    async fn hook(&self, hook: &str, barrier: &str) -> Ended {
+    pub(super) async fn hook(&self, hook: &str, barrier: &str) -> Ended {
         self.run(self.command(hook, &[], barrier)).await
     }
 

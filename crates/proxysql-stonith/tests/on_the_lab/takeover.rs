@@ -128,3 +128,68 @@ async fn an_agent_lets_transactions_finish_and_ends_what_is_left_as_the_hook_doe
     let woken = ended.text.matches("its monitor checks at once").count();
     assert_eq!((ended.code, woken), (0, 2), "the hook's own, and the agent's: {}", ended.text);
 }
+
+const DELAY: &str = "mysql-auto_increment_delay_multiplex_timeout_ms";
+
+/// Makes the ProxySQL without an agent a member of a ProxySQL Cluster, and sets a variable there.
+fn cluster(scene: &Scene, variable: &str, value: &str, load: &str) {
+    let member = "INSERT INTO proxysql_servers (hostname,port) VALUES ('10.9.9.9',6032)";
+    for sql in [member, "LOAD PROXYSQL SERVERS TO RUNTIME", &format!("SET {variable}='{value}'"), load] {
+        scene.alone.query(sql).unwrap();
+    }
+}
+
+/// The delays that a drain of 3 s and its end took live, in their order.
+async fn delays(scene: &Scene) -> Vec<String> {
+    let session = scene.alone.connect();
+    session.begin();
+    assert_eq!(session.write(), Ok("node01".to_owned()));
+    let before = scene.alone.statements().len();
+    let ended = drain(scene, "drain_timeout = \"3s\"").await;
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    let lends = scene.alone.statements().split_off(before);
+    let lent = lends.iter().filter(|sql| sql.starts_with("UPDATE main.global_variables SET variable_value=CASE"));
+    lent.map(|sql| sql.split("ELSE '").nth(1).unwrap().split('\'').next().unwrap().to_owned()).collect()
+}
+
+fn delay_in_force(scene: &Scene) -> String {
+    let sql = format!("SELECT variable_value FROM runtime_global_variables WHERE variable_name='{DELAY}'");
+    scene.alone.query(&sql).unwrap().records[0][0].clone().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_proxysql_cluster_a_drain_lends_another_value_each_second_so_that_no_peer_takes_it() {
+    let scene = Scene::set().await;
+    assert_eq!(delays(&scene).await, ["70"], "the control: nobody looks");
+    assert_eq!(scene.hook("post-unsuccessful-failover", "").await.code, 0);
+    cluster(&scene, "admin-cluster_check_interval_ms", "1000", "LOAD ADMIN VARIABLES TO RUNTIME");
+    let lent = delays(&scene).await;
+    assert!(lent.len() >= 3 && lent.iter().enumerate().all(|(n, delay)| delay == ["70", "71"][n % 2]), "{lent:?}");
+    assert_eq!(delay_in_force(&scene), "10000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_peer_would_take_what_is_lent_a_drain_lends_nothing() {
+    let scene = Scene::set().await;
+    cluster(&scene, "admin-cluster_mysql_variables_diffs_before_sync", "2", "LOAD ADMIN VARIABLES TO RUNTIME");
+    assert!(delays(&scene).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delay_that_a_peers_drain_has_lent_is_not_taken_for_the_operators() {
+    let scene = Scene::set().await;
+    cluster(&scene, DELAY, "71", "LOAD MYSQL VARIABLES TO RUNTIME");
+    let session = scene.alone.connect();
+    session.begin();
+    assert_eq!(session.write(), Ok("node01".to_owned()));
+    let command = planned(&scene, "pre-graceful-takeover", &[], "drain_timeout = \"3s\"");
+    let peer = async {
+        eventually("the row is soft", || scene.alone() == DRAINED).await;
+        // The peer has put its own back, and the cluster brings it here.
+        for sql in [&format!("SET {DELAY}='10000'")[..], "LOAD MYSQL VARIABLES TO RUNTIME"] {
+            scene.alone.query(sql).unwrap();
+        }
+    };
+    let (ended, ()) = tokio::join!(scene.run(command), peer);
+    assert_eq!((ended.code, delay_in_force(&scene).as_str()), (0, "10000"), "{}", ended.text);
+}

@@ -309,6 +309,84 @@ fn what_a_drain_lent_that_was_killed_is_put_back_by_the_agent() {
     assert!(world.proxy.is_online("10", 1));
 }
 
+/// A member of a ProxySQL Cluster takes the variables of another one that has others for three of its looks, and saves them.
+#[test]
+fn what_a_drain_lends_of_a_member_of_a_cluster_spreads_to_no_other_and_to_no_disk() {
+    let Some(binaries) = Binaries::find() else { return };
+    let _one = one_at_a_time();
+    let world = World::with_a_cluster(binaries);
+    let dir = tempfile::tempdir().expect("a directory");
+    let endpoints: Vec<String> = world.raft.endpoints().iter().map(|url| format!("{url:?}")).collect();
+    let config = dir.path().join("hook.toml");
+    write(
+        &config,
+        &format!(
+            "orchestrator.endpoints = [{}]\nrun.state_dir = {:?}\n[[proxysql]]\naddress = \"{}:{}\"\nuser = \"radmin\"\n\
+             password = \"radmin\"\naccept_lost_edits = true\n",
+            endpoints.join(","),
+            dir.path().join("state"),
+            world.proxy.address(),
+            world.proxy.admin_port
+        ),
+    );
+    let _clients = Clients::start(&world.proxy);
+    let idle = async {
+        let mut session = mysql_async::Conn::new(unpinned(&world.proxy)).await.expect("a session");
+        session.query_drop(INSERT).await.expect("an insert");
+        session
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _session = runtime.block_on(idle);
+    let hook = |name: &str| {
+        let mut hook = std::process::Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+        hook.args(["hook", name]).arg(format!("--config={}", config.display()));
+        hook.env("ORC_FAILED_HOST", world.nodes.address(1)).env("ORC_FAILED_PORT", world.nodes.port.to_string());
+        hook.env("ORC_COMMAND", "graceful-master-takeover");
+        hook.spawn().expect("the hook")
+    };
+    let first = delays(&world);
+    let mut looks = vec![first.clone()];
+    let began = Instant::now();
+    let mut drain = hook("pre-graceful-takeover");
+    while drain.try_wait().expect("its state").is_none() {
+        let now = delays(&world);
+        if looks.last() != Some(&now) {
+            println!("--- after {:.1?} {:?}", began.elapsed(), now);
+            looks.push(now);
+        }
+    }
+    println!("--- the drain ended after {:.1?}", began.elapsed());
+    assert!(drain.wait().expect("its end").success() && world.proxy.has_fenced(1));
+    assert!(hook("post-unsuccessful-failover").wait().expect("its end").success());
+    eventually("the old primary serves again", seconds(20), || world.proxy.is_online("10", 1));
+    world.proxies().for_each(|proxy| proxy.checks(5));
+    looks.push(delays(&world));
+    assert_eq!(looks.last(), Some(&first));
+    let lent = |delay: &str| looks.iter().any(|look| look[0][0] == delay);
+    assert!(lent("70") && lent("71"), "{looks:?}");
+    for look in &looks {
+        assert_eq!((&look[1..], &look[0][2]), (&first[1..], &first[0][2]), "nothing spreads, and nothing is saved");
+    }
+
+    // The control: a value that stays.
+    world.proxy.admin(&format!("SET {DELAY}=70"));
+    world.proxy.admin("LOAD MYSQL VARIABLES TO RUNTIME");
+    let loaded = Instant::now();
+    let taken = vec![["70"; 3].map(str::to_owned); 2];
+    eventually("the peers have it on their disks", seconds(20), || delays(&world).split_off(1) == taken);
+    println!("--- the peers have a variable of another member on their disks {:.1?} after its LOAD", loaded.elapsed());
+}
+
+/// The delay in runtime, memory and on disk, of each ProxySQL.
+fn delays(world: &World) -> Vec<[String; 3]> {
+    let of = |proxy: &Proxy, table: &str| {
+        let sql = format!("SELECT variable_value FROM {table} WHERE variable_name='{DELAY}'");
+        proxy.admin(&sql).trim().to_owned()
+    };
+    let tables = ["runtime_global_variables", "main.global_variables", "disk.global_variables"];
+    world.proxies().map(|proxy| tables.map(|table| of(proxy, table))).collect()
+}
+
 /// A variable of ProxySQL's runtime.
 fn in_force(world: &World, variable: &str) -> String {
     let sql = format!("SELECT variable_value FROM runtime_global_variables WHERE variable_name='{variable}'");

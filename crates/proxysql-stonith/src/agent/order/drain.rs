@@ -91,9 +91,10 @@ pub async fn wake_monitor(config: &Config, proxy: &ProxyConfig) -> Result<bool, 
 impl Target<'_> {
     async fn drain(&mut self, node: &Node, course: Course) -> Result<Drained, String> {
         let needless = course.prepare.is_zero() || self.names_of(node).is_empty();
+        let clustered = self.observed.proxy.clustered;
         let lent = match needless {
             true => Ok(Lent::nothing()),
-            false => self.agent.lend().await,
+            false => self.agent.lend(clustered).await,
         };
         let mut lent = lent.map_err(|error| error.to_string())?;
         let drained = self.drain_with(node, course, &mut lent).await;
@@ -162,8 +163,8 @@ impl Target<'_> {
 }
 
 impl Agent {
-    async fn lend(&mut self) -> Result<Lent, TickError> {
-        Ok(proxysql::lend(self.connected()?).await?)
+    async fn lend(&mut self, clustered: bool) -> Result<Lent, TickError> {
+        Ok(proxysql::lend(self.connected()?, clustered).await?)
     }
 
     async fn put_back(&mut self, lent: &Lent) -> Result<bool, TickError> {
