@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::agent::orchestrator_settings;
 use crate::board::{Board, Entry};
 use crate::config::{AgentUrl, Config, OrchestratorConfig, read_whole_file};
+use crate::loopback::is_here;
 use crate::registration::Kept;
 
 /// How often the daemon looks for nodes without its tag.
@@ -42,7 +43,11 @@ pub struct Registration {
 impl Registration {
     /// The registration that the config wants, if any.
     pub fn wanted(config: watch::Receiver<Arc<Config>>, board: Arc<Board>) -> Option<Self> {
-        let agent = config.borrow().http.register_as.clone()?;
+        let http = config.borrow().http.clone();
+        let agent = http.register_as?;
+        if http.listen.is_local() && !is_here(agent.0.host.as_str()) {
+            tracing::warn!(%agent, "http.listen answers on this host only, so no hook on another host reaches this daemon");
+        }
         Some(Self { agent, config, board, kept: BTreeMap::new(), said: BTreeMap::new() })
     }
 

@@ -56,11 +56,17 @@ impl Scene {
         let agent = agent.replace("ADDRESS", &address.to_string());
         let config = stage.config(&format!("http.token_file = {token:?}\n{agent}"));
         let line = format!("run --http={address} --interval 500ms {config}");
-        let daemon = Daemon::start(stage.command(&line));
+        let log = std::fs::File::create(stage.dir.path().join("agent.log")).unwrap();
+        let daemon = Daemon::with_log(stage.command(&line), log);
         eventually("the agent listens", || TcpStream::connect(address).is_ok()).await;
         let scene = Self { stage, alone, agent: address, _daemon: daemon };
         scene.armed().await;
         scene
+    }
+
+    /// What the agent has logged.
+    pub(super) fn agent_log(&self) -> String {
+        std::fs::read_to_string(self.stage.dir.path().join("agent.log")).unwrap()
     }
 
     async fn armed(&self) {

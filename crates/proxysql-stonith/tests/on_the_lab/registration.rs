@@ -38,6 +38,8 @@ async fn a_hook_finds_an_agent_that_registered_and_the_next_leader_tells_it_too(
     let ended = scene.run(scene.command_with("pre-failover", &[], FORGET)).await;
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
+    assert!(scene.agent_log().contains("registered at Orchestrator"), "{}", scene.agent_log());
+    assert!(!scene.agent_log().contains("on this host only"), "{}", scene.agent_log());
     assert!(scene.stage.is_fenced("node01") && scene.stage.runtime().contains("[stonith:1 barrier was=ONLINE]"));
     let ended = scene.run(scene.command_with("post-unsuccessful-failover", &[], FORGET)).await;
     assert_eq!(ended.code, 0, "{}", ended.text);
@@ -119,4 +121,14 @@ async fn doctor_on_an_orchestrator_host_asks_who_registered_and_names_who_is_mis
     scene.stage.orchestrator.clear_tags();
     let (text, _) = scene.stage.stonith(&format!("doctor {config}")).await;
     assert!(text.contains("[no-agent-registered]") && text.contains("at the primary node02:3306"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_only_this_host_reaches_is_told_at_the_start() {
+    let agent = "http.register_as = \"http://10.0.0.7:9632\"\n";
+    let scene = Scene::with(orchestrator::Settings::default(), agent).await;
+    let told = "http.listen answers on this host only";
+    eventually("it is registered", || !scene.stage.orchestrator.tags("node01").is_empty()).await;
+    let log = scene.agent_log();
+    assert!(log.contains(told) && log.contains("agent=http://10.0.0.7:9632"), "{log}");
 }
