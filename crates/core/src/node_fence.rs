@@ -64,9 +64,6 @@ const SET_WAITS_MAX: u32 = 5;
 /// One step kills at most this many sessions.
 const KILLS_MAX: usize = 100;
 
-/// The most records that are kept of nodes that are fenced no longer.
-const ENDED_MAX: usize = 100;
-
 /// Threads of the server itself, by what they do. A replica's connection for the binary log is one.
 const OWN_COMMANDS: [&str; 8] = [
     "Binlog Dump",
@@ -335,17 +332,6 @@ impl NodeFenceRecord {
 
     fn is_of_start(&self, started_s: i64) -> bool {
         self.server_started_s.is_some_and(|known| (known - started_s).abs() <= START_SLACK_S)
-    }
-}
-
-/// Forgets the oldest records of nodes that are fenced no longer, beyond the first hundred.
-pub fn forget_ended(records: &mut BTreeMap<Node, NodeFenceRecord>) {
-    let mut ended: Vec<(i64, Node)> =
-        records.iter().filter_map(|(node, record)| Some((record.ended_s?, node.clone()))).collect();
-    ended.sort();
-    let surplus = ended.len().saturating_sub(ENDED_MAX);
-    for (_, node) in ended.into_iter().take(surplus) {
-        records.remove(&node);
     }
 }
 

@@ -9,7 +9,7 @@
 //! ProxySQL on this host shares both. Agents on other hosts may give `off` too, which changes nothing at a node that is off.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,24 +18,17 @@ use stonith_core::node_fence::power::{
     Action, AgentSettings, FenceAgentRecord, Machine, Power, PowerSettings, PowerTarget, Ran, Reply, Settled, Step,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::config::{Config, Enforcement, FenceAgentConfig, FenceAgentsConfig, ProxyConfig, duration};
-use crate::handed::{Hand, Handed, target_max_ms, tasks_of_nodes};
-use crate::node_fence::Readiness;
-use crate::state::{FenceAgents as History, Lock, StateDir};
+use crate::handed::{CHECK_AGAIN, CHECK_EACH, Hand, Handed, Readiness, check_nodes, target_max_ms, tasks_of_nodes};
+use crate::state::{Book, Lock};
 use crate::untrusted_text::one_line;
 
 mod program;
 #[cfg(test)]
 mod tests;
-
-/// How often it is looked at whether the agents could do what they may have to.
-const CHECK_EACH: Duration = Duration::from_secs(600);
-
-/// How often an agent that could not is looked at again.
-const CHECK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The most nodes whose agents are checked at once.
 const CHECKS_AT_ONCE: usize = 16;
@@ -45,7 +38,11 @@ const CHECKS_AT_ONCE: usize = 16;
 ///
 /// # Errors
 /// The operating system refuses a thread.
-pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Option<Hand<PowerTarget>>, std::io::Error> {
+pub fn start(
+    config: &Config,
+    proxy: &ProxyConfig,
+    book: Arc<Book<FenceAgentRecord>>,
+) -> Result<Option<Hand<PowerTarget>>, std::io::Error> {
     let chosen = config.fence_agents.clone();
     if chosen.kinds.is_empty() {
         return Ok(None);
@@ -58,12 +55,7 @@ pub fn start(config: &Config, proxy: &ProxyConfig, dir: StateDir) -> Result<Opti
         dry_run: chosen.dry_run || proxy.policy.mode == Enforcement::Observe,
         target_max_ms: target_max_ms(config.run.interval),
     };
-    let history = dir.fence_agents().unwrap_or_else(|error| {
-        tracing::error!("{error}; the history of nodes that were powered off begins anew");
-        History::default()
-    });
-    let book = Book { dir, history: Mutex::new(history) };
-    let tasks = Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(book) };
+    let tasks = Tasks { chosen: Arc::new(chosen), settings, book };
     Hand::to_thread("fence-agent", |handed| tasks.run(handed)).map(Some)
 }
 
@@ -110,50 +102,19 @@ fn says_what_it_is(ran: &Ran) -> bool {
     matches!(ran, Ran::Exited { output, .. } if output.contains("</resource-agent>"))
 }
 
-/// The history, in memory and on disk.
-#[derive(Debug)]
-struct Book {
-    dir: StateDir,
-    history: Mutex<History>,
-}
-
-impl Book {
-    fn read<T>(&self, read: impl FnOnce(&History) -> T) -> T {
-        read(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Changes the history, and writes it if that changed anything.
-    fn change(&self, change: impl FnOnce(&mut History)) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = history.clone();
-        change(&mut history);
-        if *history != before
-            && let Err(error) = self.dir.save_fence_agents(&history)
-        {
-            tracing::error!("the history of nodes that were powered off is not kept: {error}");
-        }
-    }
-}
-
 /// What all tasks of one ProxySQL have in common.
 #[derive(Debug, Clone)]
 struct Tasks {
     chosen: Arc<FenceAgentsConfig>,
     settings: PowerSettings,
-    book: Arc<Book>,
+    book: Arc<Book<FenceAgentRecord>>,
 }
 
 impl Tasks {
     /// Starts a task for each node that becomes a target, and one that checks the agents, until nobody hands over.
     async fn run(self, handed: watch::Receiver<Handed<PowerTarget>>) {
         let check = tokio::spawn(self.clone().check(handed.clone()));
-        // What an earlier process left open is ended or gone on with.
-        let open = |history: &History| {
-            let open = history.records.iter().filter(|(_, record)| record.ended_s.is_none());
-            open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
-        };
-        let left = self.book.read(open);
-        tasks_of_nodes(handed.clone(), &left, |node| self.clone().fence(node, handed.clone())).await;
+        tasks_of_nodes(handed.clone(), &self.book, |node| self.clone().fence(node, handed.clone())).await;
         check.abort();
     }
 
@@ -166,8 +127,7 @@ impl Tasks {
             retries: agent.retries,
         };
         let settings = PowerSettings { agents: agents.iter().map(agent).collect(), ..self.settings.clone() };
-        let record = self.book.read(|history| history.records.get(&node).cloned());
-        let mut machine = Machine::new(settings, record);
+        let mut machine = Machine::new(settings, self.book.record(&node));
         let mut worker = Worker { node, agents, book: self.book, lock: None };
         handed.mark_changed();
         loop {
@@ -213,34 +173,10 @@ impl Tasks {
         }
     }
 
-    /// Looks at the start, and from time to time, whether the agents could do what they may have to.
-    async fn check(self, mut handed: watch::Receiver<Handed<PowerTarget>>) {
-        let mut due_at: BTreeMap<Node, Instant> = BTreeMap::new();
-        loop {
-            let nodes = handed.borrow_and_update().nodes.clone();
-            let now = Instant::now();
-            let due = nodes.iter().filter(|node| due_at.get(*node).is_none_or(|at| *at <= now));
-            let found = readiness(&self.chosen, due.cloned()).await;
-            for (node, readiness) in &found {
-                let again = if *readiness == Readiness::Ready { CHECK_EACH } else { CHECK_AGAIN };
-                due_at.insert(node.clone(), Instant::now() + again);
-            }
-            self.book.change(|history| {
-                history.unready.retain(|node, _| nodes.contains(node));
-                for (node, readiness) in found {
-                    match readiness {
-                        Readiness::Ready => drop(history.unready.remove(&node)),
-                        Readiness::Unready(why) | Readiness::Unreached(why) => {
-                            drop(history.unready.insert(node, why));
-                        }
-                    }
-                }
-            });
-            tokio::select! {
-                () = sleep(CHECK_AGAIN) => {}
-                changed = handed.wait_for(|handed| handed.nodes != nodes) => if changed.is_err() { return },
-            }
-        }
+    /// Looks whether the agents could do what they may have to.
+    async fn check(self, handed: watch::Receiver<Handed<PowerTarget>>) {
+        let again = |found: &Readiness| if *found == Readiness::Ready { CHECK_EACH } else { CHECK_AGAIN * 2 };
+        check_nodes(handed, &self.book, |nodes| readiness(&self.chosen, nodes), again).await;
     }
 }
 
@@ -257,20 +193,20 @@ fn aim(machine: &mut Machine, handed: &Handed<PowerTarget>, node: &Node) {
 struct Worker {
     node: Node,
     agents: Vec<FenceAgentConfig>,
-    book: Arc<Book>,
+    book: Arc<Book<FenceAgentRecord>>,
     lock: Option<Lock>,
 }
 
 impl Worker {
     fn take_lock(&mut self) -> Reply {
         if self.lock.is_none() {
-            match self.book.dir.lock_power(&self.node) {
+            match self.book.dir().lock_power(&self.node) {
                 Ok(Some(lock)) => self.lock = Some(lock),
                 Ok(None) => return Reply::NotLocked(None),
                 Err(error) => return Reply::NotLocked(Some(error.to_string())),
             }
         }
-        match self.book.dir.settled(&self.node) {
+        match self.book.dir().settled(&self.node) {
             Ok(settled) => Reply::Locked(settled),
             Err(error) => {
                 self.lock = None;
@@ -296,12 +232,13 @@ impl Worker {
     /// Keeps what was done, and writes the log.
     fn tell(&self, record: Option<&FenceAgentRecord>) {
         let Some(record) = record else { return };
-        let before = self.book.read(|history| history.records.get(&self.node).cloned());
-        if before.as_ref() == Some(record) {
+        let before = self.book.record(&self.node);
+        let is_forgotten = before.is_none() && record.ended_s.is_some();
+        if is_forgotten || before.as_ref() == Some(record) {
             return;
         }
         if let Some(settled) = record.settled.as_ref().filter(|settled| !settled.is_dry && self.lock.is_some())
-            && let Err(error) = self.book.dir.save_settled(&self.node, settled)
+            && let Err(error) = self.book.dir().save_settled(&self.node, settled)
         {
             tracing::error!("that a node was powered off is not kept: {error}");
         }

@@ -11,13 +11,21 @@ use std::time::Duration;
 
 use stonith_core::node::Node;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::agent::to_its_end;
 use crate::clock;
 use crate::config::duration;
+use crate::state::{Book, Record};
 
 /// How long a target counts at least after the tick that gave it, ms. A tick with silent servers takes seconds.
 const TARGET_MIN_MS: u64 = 15_000;
+
+/// How often it is looked at whether a level could do what it may have to.
+pub const CHECK_EACH: Duration = Duration::from_secs(600);
+
+/// How often a level that could not is looked at again, at most.
+pub const CHECK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How long a target counts after the tick that gave it, ms.
 pub fn target_max_ms(interval: Duration) -> u64 {
@@ -83,9 +91,11 @@ impl<T: Send + Sync + 'static> Hand<T> {
 /// over.
 pub async fn tasks_of_nodes<T, W: Future<Output = ()> + Send + 'static>(
     mut handed: watch::Receiver<Handed<T>>,
-    left_open: &[Node],
+    book: &Book<impl Record>,
     task: impl Fn(Node) -> W,
 ) {
+    // What an earlier process left open is ended or gone on with.
+    let left_open = book.left_open();
     let mut has_task: BTreeSet<Node> = BTreeSet::new();
     while handed.changed().await.is_ok() {
         let targets: Vec<Node> = handed.borrow_and_update().targets.keys().cloned().collect();
@@ -93,6 +103,50 @@ pub async fn tasks_of_nodes<T, W: Future<Output = ()> + Send + 'static>(
             if has_task.insert(node.clone()) {
                 tokio::spawn(task(node));
             }
+        }
+    }
+}
+
+/// Whether a level could fence a node. Nothing is changed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It could.
+    Ready,
+    /// It could not, and why.
+    Unready(String),
+    /// The node did not answer, and why.
+    Unreached(String),
+}
+
+/// Asks at the start, and from time to time, whether a level could fence its nodes, until nobody hands over.
+pub async fn check_nodes<T, A: Future<Output = BTreeMap<Node, Readiness>>>(
+    mut handed: watch::Receiver<Handed<T>>,
+    book: &Book<impl Record>,
+    ask: impl Fn(Vec<Node>) -> A,
+    again: impl Fn(&Readiness) -> Duration,
+) {
+    let mut due_at: BTreeMap<Node, Instant> = BTreeMap::new();
+    loop {
+        let nodes = handed.borrow_and_update().nodes.clone();
+        let now = Instant::now();
+        let due = nodes.iter().filter(|node| due_at.get(*node).is_none_or(|at| *at <= now));
+        let found = ask(due.cloned().collect()).await;
+        for (node, readiness) in &found {
+            due_at.insert(node.clone(), Instant::now() + again(readiness));
+        }
+        book.change(|history| {
+            history.unready.retain(|node, _| nodes.contains(node));
+            for (node, readiness) in found {
+                match readiness {
+                    Readiness::Ready => drop(history.unready.remove(&node)),
+                    Readiness::Unready(why) => drop(history.unready.insert(node, why)),
+                    Readiness::Unreached(_) => {}
+                }
+            }
+        });
+        tokio::select! {
+            () = sleep(CHECK_AGAIN) => {}
+            changed = handed.wait_for(|handed| handed.nodes != nodes) => if changed.is_err() { return },
         }
     }
 }

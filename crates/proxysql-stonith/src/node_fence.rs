@@ -9,31 +9,23 @@
 //! its lock (`GET_LOCK`) ends with the holder's connection, and every step may be done twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use stonith_core::node::Node;
-use stonith_core::node_fence::{
-    Looked, Machine, NodeFenceRecord, NodeFenceSettings, Reply, ServerId, Step, Target, forget_ended,
-};
+use stonith_core::node_fence::{Looked, Machine, NodeFenceRecord, NodeFenceSettings, Reply, ServerId, Step, Target};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::config::{Config, CredentialSource, NodeFenceConfig, ProxyTls};
-use crate::handed::{Hand, Handed, target_max_ms, tasks_of_nodes};
+use crate::handed::{CHECK_AGAIN, CHECK_EACH, Hand, Handed, Readiness, check_nodes, target_max_ms, tasks_of_nodes};
 use crate::mysql::{NodeError, Server, Settings};
-use crate::state::{NodeFences as History, StateDir};
+use crate::state::Book;
 use crate::tls::TlsError;
 use crate::untrusted_text::one_line;
 use crate::wire::{ServerCheck, Tls};
-
-/// How often it is looked at whether the account could do what it may have to.
-const CHECK_EACH: Duration = Duration::from_secs(600);
-
-/// How often a node that did not answer then is tried again.
-const CHECK_AGAIN: Duration = Duration::from_secs(30);
 
 /// The longest wait for a primary that is asked who it is.
 const ASK_MAX: Duration = Duration::from_secs(2);
@@ -59,19 +51,15 @@ pub enum SetUpError {
 ///
 /// # Errors
 /// The password or the CA can't be read, or the thread does not start.
-pub fn start(config: &Config, dir: StateDir) -> Result<Option<Hand<Target>>, SetUpError> {
+pub fn start(config: &Config, book: Arc<Book<NodeFenceRecord>>) -> Result<Option<Hand<Target>>, SetUpError> {
     let Some(chosen) = &config.node_fence else { return Ok(None) };
     let settings = settings(chosen)?;
     let spared = chosen.spare.iter().cloned().chain([settings.credential.user.clone()]).collect();
-    let history = dir.node_fences().unwrap_or_else(|error| {
-        tracing::error!("{error}; the history of fenced nodes begins anew");
-        History::default()
-    });
     let tasks = Tasks {
         settings,
         source: chosen.credential.clone(),
         machine: NodeFenceSettings { spared, target_max_ms: target_max_ms(config.run.interval) },
-        book: Arc::new(Book { dir, history: Mutex::new(history) }),
+        book,
     };
     Ok(Some(Hand::to_thread("node-fence", |handed| tasks.run(handed))?))
 }
@@ -88,17 +76,6 @@ fn settings(chosen: &NodeFenceConfig) -> Result<Settings, SetUpError> {
     };
     let tls = check.map(|check| Tls::new(check, chosen.ca_file.as_deref(), "the nodes")).transpose()?;
     Ok(Settings { credential: chosen.credential.read()?, tls, timeout: chosen.timeout })
-}
-
-/// Whether the account could make a node read-only. Nothing is changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It could.
-    Ready,
-    /// It could not, and why.
-    Unready(String),
-    /// The node did not answer, and why.
-    Unreached(String),
 }
 
 /// Looks whether the account of the config could make these nodes read-only. Nothing is changed.
@@ -137,52 +114,20 @@ async fn ready_one(settings: &Settings, node: &Node) -> Readiness {
     }
 }
 
-/// The history, in memory and on disk.
-#[derive(Debug)]
-struct Book {
-    dir: StateDir,
-    history: Mutex<History>,
-}
-
-impl Book {
-    fn record(&self, node: &Node) -> Option<NodeFenceRecord> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).records.get(node).cloned()
-    }
-
-    /// Changes the history, and writes it if that changed anything.
-    fn change(&self, change: impl FnOnce(&mut History)) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = history.clone();
-        change(&mut history);
-        forget_ended(&mut history.records);
-        if *history != before
-            && let Err(error) = self.dir.save_node_fences(&history)
-        {
-            tracing::error!("the history of fenced nodes is not kept: {error}");
-        }
-    }
-}
-
 /// What all tasks of one ProxySQL have in common.
 #[derive(Debug, Clone)]
 struct Tasks {
     settings: Settings,
     source: CredentialSource,
     machine: NodeFenceSettings,
-    book: Arc<Book>,
+    book: Arc<Book<NodeFenceRecord>>,
 }
 
 impl Tasks {
     /// Starts a task for each node that becomes a target, and one that checks the account, until nobody hands over.
     async fn run(self, handed: watch::Receiver<Handed<Target>>) {
         let check = tokio::spawn(self.clone().check(handed.clone()));
-        // What an earlier process left open is ended or gone on with.
-        let open = |history: &History| {
-            let open = history.records.iter().filter(|(_, record)| record.ended_s.is_none());
-            open.map(|(node, _)| node.clone()).collect::<Vec<_>>()
-        };
-        let left = open(&self.book.history.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks_of_nodes(handed.clone(), &left, |node| self.clone().fence(node, handed.clone())).await;
+        tasks_of_nodes(handed.clone(), &self.book, |node| self.clone().fence(node, handed.clone())).await;
         check.abort();
     }
 
@@ -225,38 +170,20 @@ impl Tasks {
         }
     }
 
-    /// Looks at the start, and from time to time, whether the account could do what it may have to.
-    async fn check(self, mut handed: watch::Receiver<Handed<Target>>) {
-        let mut checked: BTreeMap<Node, Instant> = BTreeMap::new();
-        loop {
-            let nodes = handed.borrow_and_update().nodes.clone();
-            let now = Instant::now();
-            let due: Vec<Node> =
-                nodes.iter().filter(|node| checked.get(*node).is_none_or(|at| *at <= now)).cloned().collect();
+    /// Looks whether the account could do what it may have to.
+    async fn check(self, handed: watch::Receiver<Handed<Target>>) {
+        let ask = async |nodes: Vec<Node>| {
             let mut settings = self.settings.clone();
             if let Ok(credential) = self.source.read() {
                 settings.credential = credential;
             }
-            let found = ready(&settings, &due).await;
-            for (node, readiness) in &found {
-                let again = if matches!(readiness, Readiness::Unreached(_)) { CHECK_AGAIN } else { CHECK_EACH };
-                checked.insert(node.clone(), Instant::now() + again);
-            }
-            self.book.change(|history| {
-                history.unready.retain(|node, _| nodes.contains(node));
-                for (node, readiness) in found {
-                    match readiness {
-                        Readiness::Ready => drop(history.unready.remove(&node)),
-                        Readiness::Unready(why) => drop(history.unready.insert(node, why)),
-                        Readiness::Unreached(_) => {}
-                    }
-                }
-            });
-            tokio::select! {
-                () = sleep(CHECK_AGAIN) => {}
-                changed = handed.wait_for(|handed| handed.nodes != nodes) => if changed.is_err() { return },
-            }
-        }
+            ready(&settings, &nodes).await
+        };
+        let again = |found: &Readiness| match found {
+            Readiness::Unreached(_) => CHECK_AGAIN,
+            Readiness::Ready | Readiness::Unready(_) => CHECK_EACH,
+        };
+        check_nodes(handed, &self.book, ask, again).await;
     }
 }
 
@@ -344,7 +271,8 @@ impl Worker {
     fn tell(&self, record: Option<&NodeFenceRecord>) {
         let Some(record) = record else { return };
         let before = self.tasks.book.record(&self.node);
-        if before.as_ref() == Some(record) {
+        let is_forgotten = before.is_none() && record.ended_s.is_some();
+        if is_forgotten || before.as_ref() == Some(record) {
             return;
         }
         let failure = |record: &NodeFenceRecord| record.failure.as_ref().map(|failure| failure.text.clone());

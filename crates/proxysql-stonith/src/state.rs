@@ -31,17 +31,16 @@ use crate::untrusted_text::one_line;
 
 mod durable_file;
 mod error;
-mod fence_agents;
+mod history;
 mod lock;
-mod node_fences;
 mod orders;
+mod power;
 #[cfg(test)]
 mod tests;
 
 pub use error::StateError;
-pub use fence_agents::FenceAgents;
+pub use history::{Book, Books, History, Record};
 pub use lock::Lock;
-pub use node_fences::NodeFences;
 pub use orders::{StandingOrders, Suspension};
 
 /// The version of both files' format.
@@ -165,6 +164,11 @@ impl StateDir {
             untouchable: false,
             beside: durable_file::BESIDE,
         }
+    }
+
+    /// Names the same files; knows nothing of what is in them.
+    pub fn again(&self) -> Self {
+        Self { beside: self.beside, ..Self::new(&self.dir, &self.proxy) }
     }
 
     /// Finds the files of every ProxySQL with agent state in this directory, sorted by name. Makes nothing.

@@ -6,7 +6,7 @@ use super::owner_of_process;
 use crate::clock::Now;
 use crate::config::Mode;
 use crate::loopback::host_name;
-use crate::state::{Loaded, Lock, State, StateDir, StateError};
+use crate::state::{Books, Loaded, Lock, State, StateDir, StateError};
 
 /// A holder of the lock without a tick for this long counts as dead, ms. A tick with an apply takes far less.
 pub const HEARTBEAT_MAX_MS: u64 = 30_000;
@@ -31,6 +31,7 @@ pub struct Kept {
     pub(super) keeps: bool,
     /// What was wrong with the state directory at the start.
     pub(super) unkept: Option<String>,
+    pub(super) books: Books,
     lock: Option<Lock>,
 }
 
@@ -84,12 +85,18 @@ impl Kept {
             state.memory.lease.armed = false;
             state.memory.lease.asked_ms = None;
         }
-        Start::Ready(Box::new(Self { dir, state, keeps, unkept, lock: lock.ok() }))
+        let books = Books::open(&dir);
+        Start::Ready(Box::new(Self { dir, state, keeps, unkept, books, lock: lock.ok() }))
     }
 
     /// Whether its files are those of this directory.
     pub fn is_in(&self, dir: &StateDir) -> bool {
         self.dir.is_same(dir)
+    }
+
+    /// What was done at the nodes themselves.
+    pub fn books(&self) -> Books {
+        self.books.clone()
     }
 
     /// The memory that the agent starts with.

@@ -23,6 +23,7 @@ use super::{Agent, TickError};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError, Mode, OrchestratorConfig, ProxyConfig, ProxyTls};
 use crate::snapshot::Snapshot;
+use crate::state::Books;
 use crate::{orchestrator, proxysql};
 
 /// The pause between two looks.
@@ -140,7 +141,7 @@ async fn look_at(config: &Config, proxy: &ProxyConfig) -> Result<Snapshot, Build
     found.extend(standing.problem.as_ref().map(|problem| Condition::OrdersUnread(problem.to_string())));
     let suspended = Suspended::by(&standing, &now);
     let looked = agent.look_once(standing.orders).await;
-    let history = node_fences(&state_dir(config, proxy), &agent.settings, &mut found);
+    let history = node_fences(&Books::open(&state_dir(config, proxy)), &agent.settings, &mut found);
     let mut snapshot = seen(&agent, &looked, suspended, found);
     snapshot.take_node_fences(&history.read_only.records, &history.power.records);
     agent.close().await;

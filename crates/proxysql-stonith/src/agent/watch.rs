@@ -4,18 +4,19 @@
 //! orders -> agent.tick (keeps the memory before it changes anything) -> snapshot -> log, each thing once
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use stonith_core::apply::Outcome;
 use stonith_core::barrier::lease_wait_ms;
 use stonith_core::condition::{Condition, Severity, of_fence_agents, of_node_fences, of_outcome};
 use stonith_core::decide::Decision;
+use stonith_core::evidence::EvidenceKind;
 use stonith_core::lease::out_in_ms;
 use stonith_core::memory::Memory;
 use stonith_core::node::Node;
-use stonith_core::node_fence::power::{self, PowerTarget};
-use stonith_core::node_fence::{Target, targets};
+use stonith_core::node_fence::power::{self, FenceAgentRecord, PowerTarget};
+use stonith_core::node_fence::{NodeFenceRecord, Target, targets};
 use stonith_core::observed::Observed;
 use stonith_core::orchestrator::LeaderView;
 use stonith_core::plan::Plan;
@@ -29,7 +30,7 @@ use crate::config::{Enforcement, Mode};
 use crate::logging::LogOnce;
 use crate::report;
 use crate::snapshot::Snapshot;
-use crate::state::{FenceAgents, NodeFences, StateDir, StateError};
+use crate::state::{Book, Books, History, Record};
 
 /// What one tick of a watch saw and did.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ impl Watch {
     /// What was done at the nodes themselves, and what of it needs attention.
     fn at_the_nodes(&self, found: &mut Vec<Condition>) -> AtTheNodes {
         found.extend(self.in_vain().then_some(Condition::NodeFenceNeedsDaemon));
-        node_fences(&self.kept.dir, &self.agent.settings, found)
+        node_fences(&self.kept.books, &self.agent.settings, found)
     }
 
     /// The nodes that must be read-only at the node itself.
@@ -274,36 +275,32 @@ impl Watch {
 }
 
 /// What was done at the nodes themselves, by level.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AtTheNodes {
-    pub(super) read_only: NodeFences,
-    pub(super) power: FenceAgents,
+    pub(super) read_only: History<NodeFenceRecord>,
+    pub(super) power: History<FenceAgentRecord>,
 }
 
-/// What was done at the nodes themselves, and what of it needs attention. It is not read unless it is configured.
-pub(super) fn node_fences(dir: &StateDir, settings: &AgentSettings, found: &mut Vec<Condition>) -> AtTheNodes {
-    let mut history = AtTheNodes::default();
-    let unread = |error: StateError| {
-        Condition::StateUnkept(format!("{error}. What was done at the nodes themselves is not known"))
-    };
-    if !settings.read_only_for.is_empty() {
-        match dir.node_fences() {
-            Ok(read) => history.read_only = read,
-            Err(error) => found.push(unread(error)),
-        }
-    }
-    if !settings.fence_agent_for.is_empty() {
-        match dir.fence_agents() {
-            Ok(read) => history.power = read,
-            Err(error) => found.push(unread(error)),
-        }
-    }
+/// What was done at the nodes themselves, and what of it needs attention.
+pub(super) fn node_fences(books: &Books, settings: &AgentSettings, found: &mut Vec<Condition>) -> AtTheNodes {
+    let read_only = known(&books.read_only, &settings.read_only_for, found);
+    let history = AtTheNodes { read_only, power: known(&books.power, &settings.fence_agent_for, found) };
     let mut unready = history.read_only.unready.clone();
     for (node, why) in &history.power.unready {
         unready.entry(node.clone()).and_modify(|text| *text = format!("{text}; {why}")).or_insert_with(|| why.clone());
     }
     found.extend(of_node_fences(&history.read_only.records, &unready));
     found.extend(of_fence_agents(&history.power.records));
+    history
+}
+
+/// A level's history, if the level is configured.
+fn known<R: Record>(book: &Book<R>, kinds: &BTreeSet<EvidenceKind>, found: &mut Vec<Condition>) -> History<R> {
+    if kinds.is_empty() {
+        return History::default();
+    }
+    let (history, problem) = book.read();
+    found.extend(problem.map(Condition::StateUnkept));
     history
 }
 

@@ -7,8 +7,9 @@ use crate::agent::look::{self, Checked};
 use crate::cli::{CheckArgs, ReferenceArgs};
 use crate::config::{self, Config};
 use crate::fence_agent;
+use crate::handed::Readiness;
 use crate::metrics;
-use crate::node_fence::{Readiness, readiness};
+use crate::node_fence::readiness;
 
 /// Prints the config in force; with `--connect`, also connects to every server in it.
 pub async fn check(config: &Config, args: &CheckArgs) -> Ended {

@@ -11,7 +11,7 @@ use stonith_core::shared::Shared;
 use stonith_core::table::{Row, Status};
 
 use crate::certificate::Certificate;
-use crate::node_fence::Readiness;
+use crate::handed::Readiness;
 use crate::orchestrator;
 use crate::proxysql;
 use crate::registration::Registered;

@@ -19,9 +19,10 @@ use crate::config::{
 };
 use crate::fence_agent;
 use crate::files::{Links, Regular};
+use crate::handed::Readiness;
 use crate::hook::{AgentError, AgentProxy, Agents};
 use crate::loopback::is_this_host;
-use crate::node_fence::{Readiness, SetUpError, readiness};
+use crate::node_fence::{SetUpError, readiness};
 use crate::orchestrator::Tags;
 use crate::registration::Registered;
 use crate::snapshot::Snapshot;

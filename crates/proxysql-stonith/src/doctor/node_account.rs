@@ -1,7 +1,7 @@
 //! Whether the account of `[node_fence]` and the fence agents could fence each node itself. Nothing is changed there.
 
 use super::{Area, Check, Facts, Finding, Fix, Level, Need};
-use crate::node_fence::Readiness;
+use crate::handed::Readiness;
 
 pub const CHECK: Check = Check {
     name: "fence of the nodes themselves",

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use stonith_core::evidence::EvidenceKind;
+use tokio::time::Instant;
 
 use super::*;
+use crate::state::StateDir;
 
 /// An honest agent: its power is a file, and it keeps what it was told.
 const HONEST: &str = r#"
@@ -94,8 +96,7 @@ fn tasks(dir: &Path, agents: Vec<FenceAgentConfig>, dry_run: bool) -> Tasks {
         target_max_ms: 15_000,
     };
     let dir = StateDir::new(dir, &"127.0.0.1:6032".parse().unwrap());
-    let book = Book { history: Mutex::new(dir.fence_agents().unwrap()), dir };
-    Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(book) }
+    Tasks { chosen: Arc::new(chosen), settings, book: Arc::new(Book::open(dir)) }
 }
 
 /// Hands a node over each 50 ms until its record is as wanted.
@@ -104,12 +105,12 @@ async fn until(tasks: &Tasks, wanted: impl Fn(&FenceAgentRecord) -> bool) -> Fen
     let task = tokio::spawn(tasks.clone().fence(node(), receiver));
     let begun = Instant::now();
     loop {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", tasks.book.read(|history| history.records.clone()));
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", tasks.book.read());
         sender.send_modify(|handed| {
             (handed.targets, handed.at_ms) = ([(node(), target())].into(), clock::boot_ms());
         });
         sleep(Duration::from_millis(50)).await;
-        let record = tasks.book.read(|history| history.records.get(&node()).cloned());
+        let record = tasks.book.record(&node());
         if let Some(record) = record.filter(|record| wanted(record)) {
             drop(sender);
             task.await.unwrap();
@@ -144,12 +145,12 @@ async fn nothing_is_done_where_nothing_tells_what_was_done_before() {
     let desk = Desk::new();
     let agent = desk.agent(desk.script(HONEST));
     let tasks = tasks(&desk.path("state"), vec![agent], false);
-    drop(tasks.book.dir.lock_power(&node()).unwrap());
+    drop(tasks.book.dir().lock_power(&node()).unwrap());
     std::fs::write(desk.path("state/power-node01_3306.json"), "garbage").unwrap();
     let record = until(&tasks, |record| record.failure.is_some()).await;
     assert_eq!((label(&record), desk.offs()), ("no-lock", 0));
     std::fs::remove_file(desk.path("state/power-node01_3306.json")).unwrap();
-    let held = tasks.book.dir.lock_power(&node()).unwrap();
+    let held = tasks.book.dir().lock_power(&node()).unwrap();
     assert!(held.is_some(), "the control");
     let (sender, receiver) = watch::channel(Handed::default());
     let task = tokio::spawn(tasks.clone().fence(node(), receiver));
@@ -241,7 +242,7 @@ async fn an_agent_whose_node_is_a_target_no_more_is_killed_in_the_middle() {
     sender.send_modify(|handed| (handed.targets, handed.at_ms) = (BTreeMap::new(), clock::boot_ms()));
     sleep(Duration::from_secs(7)).await;
     assert!(!desk.path("off").exists() && desk.offs() == 0);
-    assert_eq!(tasks.book.read(|history| history.records[&node()].state()), "ended");
+    assert_eq!(tasks.book.record(&node()).unwrap().state(), "ended");
     drop(sender);
     task.await.unwrap();
 }
@@ -314,4 +315,17 @@ async fn fence_dummy_of_debian_whose_power_does_not_go_fails() {
     let tasks = tasks(&desk.path("state"), vec![agent], false);
     let record = until(&tasks, |record| record.settled.is_some() || record.failure.is_some()).await;
     assert_eq!((label(&record), record.settled.is_none()), ("refused", true), "{record:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_was_forgotten_stays_so() {
+    let desk = Desk::new();
+    let tasks = tasks(&desk.path("state"), vec![desk.agent(desk.script(HONEST))], false);
+    let record = until(&tasks, |record| record.settled.is_some()).await;
+    tasks.book.change(|history| history.records.clear());
+    let worker = Worker { node: node(), agents: Vec::new(), book: tasks.book.clone(), lock: None };
+    worker.tell(Some(&FenceAgentRecord { ended_s: Some(20), ..record.clone() }));
+    assert_eq!(tasks.book.record(&node()), None);
+    worker.tell(Some(&record));
+    assert_eq!(tasks.book.record(&node()), Some(record), "the control");
 }

@@ -79,11 +79,12 @@ impl Guard {
                     None => return Ok(()),
                 },
             };
+            let books = ready.books();
             let mut watch = watch_of(&config, proxy, Mode::Daemon, ready)?;
             // An end of the loop, for whatever reason, ends them too.
-            let nodes = node_fence::start(&config, state_dir(&config, proxy))
-                .map_err(|error| RunError::NodeFence(error.to_string()))?;
-            let agents = fence_agent::start(&config, proxy, state_dir(&config, proxy))
+            let nodes =
+                node_fence::start(&config, books.read_only).map_err(|error| RunError::NodeFence(error.to_string()))?;
+            let agents = fence_agent::start(&config, proxy, books.power)
                 .map_err(|error| RunError::NodeFence(error.to_string()))?;
             let levels = (nodes.as_ref(), agents.as_ref());
             let stopped = self.tick_until_stopped(&mut watch, config.run.interval, levels).await;

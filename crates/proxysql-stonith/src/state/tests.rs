@@ -34,16 +34,12 @@ fn now(boot_ms: u64, wall_s: i64) -> Now {
     Now { boot_id: "boot".to_owned(), boot_ms, wall_s }
 }
 
-fn again(state: &StateDir) -> StateDir {
-    StateDir::new(&state.dir, &state.proxy)
-}
-
 #[test]
 fn a_first_start_is_fresh_and_what_is_saved_is_kept() {
     let (_root, mut state) = fresh();
     assert!(matches!(state.load(), Loaded::Fresh));
     assert!(state.save(&armed()).unwrap());
-    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    let Loaded::Kept(kept) = state.again().load() else { panic!("not kept") };
     assert_eq!(*kept, armed());
 }
 
@@ -53,7 +49,7 @@ fn the_state_is_written_only_when_it_changed() {
     assert!(state.save(&armed()).unwrap());
     let inode = fs::metadata(state.state_path()).unwrap().ino();
     assert!(!state.save(&armed()).unwrap());
-    let mut next = again(&state);
+    let mut next = state.again();
     next.load();
     assert!(!next.save(&armed()).unwrap());
     assert_eq!(fs::metadata(state.state_path()).unwrap().ino(), inode);
@@ -76,7 +72,7 @@ fn the_ticks_file_changes_places_with_the_one_of_the_tick_before() {
         let mut ticked = armed();
         ticked.memory.lease.last_tick_ms = last_tick_ms;
         state.save(&ticked).unwrap();
-        let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+        let Loaded::Kept(kept) = state.again().load() else { panic!("not kept") };
         assert_eq!(kept.memory.lease.last_tick_ms, last_tick_ms, "a shorter one has nothing of a longer one");
         inodes.push(fs::metadata(&path).unwrap().ino());
     }
@@ -89,7 +85,7 @@ fn the_ticks_file_changes_places_with_the_one_of_the_tick_before() {
     fs::hard_link(&another, &beside).unwrap();
     state.save(&armed()).unwrap();
     assert_eq!(fs::read_to_string(&another).unwrap(), "as it was", "a planted link is not written through");
-    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease.last_tick_ms, armed().memory.lease.last_tick_ms);
+    assert_eq!(state.again().peek().unwrap().unwrap().memory.lease.last_tick_ms, armed().memory.lease.last_tick_ms);
 }
 
 #[test]
@@ -99,13 +95,13 @@ fn times_count_only_beside_the_state_that_they_were_kept_with() {
     ticked.memory.lease.asked_ms = Some(5);
     state.save(&ticked).unwrap();
     let tick = fs::read(state.tick_path()).unwrap();
-    assert_eq!(again(&state).peek().unwrap().unwrap().memory.lease.asked_ms, Some(5));
+    assert_eq!(state.again().peek().unwrap().unwrap().memory.lease.asked_ms, Some(5));
     let mut next = ticked.clone();
     next.memory.lease.isolated = true;
     state.save(&next).unwrap();
     for stale in [&tick[..], b"", b"garbage", &tick[..tick.len() / 2]] {
         fs::write(state.tick_path(), stale).unwrap();
-        let kept = again(&state).peek().unwrap().unwrap().memory;
+        let kept = state.again().peek().unwrap().unwrap().memory;
         assert_eq!((kept.lease.asked_ms, kept.lease.isolated, kept.lease.armed), (None, true, true));
     }
 }
@@ -159,7 +155,7 @@ fn a_corrupt_state_is_set_aside_and_the_agent_starts_afresh() {
     for content in [&b""[..], b"garbage", &whole[..whole.len() / 2], b"[]", b"{}", wrong_type, zero] {
         fs::write(state.state_path(), content).unwrap();
         assert!(state.peek().is_err());
-        let mut next = again(&state);
+        let mut next = state.again();
         let Loaded::Unusable { reason, set_aside: Some(aside) } = next.load() else { panic!("not unusable") };
         assert!(reason.to_string().contains("makes no sense"), "{reason}");
         assert_eq!(fs::read(aside).unwrap(), content);
@@ -167,7 +163,7 @@ fn a_corrupt_state_is_set_aside_and_the_agent_starts_afresh() {
     }
     for _ in 0..20 {
         fs::write(state.state_path(), "garbage").unwrap();
-        assert!(matches!(again(&state).load(), Loaded::Unusable { set_aside: Some(_), .. }));
+        assert!(matches!(state.again().load(), Loaded::Unusable { set_aside: Some(_), .. }));
     }
     let aside =
         fs::read_dir(&state.dir).unwrap().filter(|e| e.as_ref().unwrap().path().to_string_lossy().contains(".bad-"));
@@ -258,7 +254,7 @@ fn a_symbolic_link_in_the_state_directory_is_never_followed() {
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(&target, &link).unwrap();
     }
-    let mut state = again(&state);
+    let mut state = state.again();
     assert!(state.try_lock(1_000).is_err());
     assert!(state.try_take_over().is_err());
     assert!(matches!(state.load(), Loaded::Untouchable(_)));
@@ -288,14 +284,14 @@ fn a_write_that_was_cut_off_leaves_the_old_state_whole() {
     state.save(&armed()).unwrap();
     let beside = state.dir.join("state-127.0.0.1_6032.json.new");
     fs::write(&beside, "{\"version\":1,\"pro").unwrap();
-    assert!(matches!(again(&state).load(), Loaded::Kept(_)));
+    assert!(matches!(state.again().load(), Loaded::Kept(_)));
     state.try_out().unwrap();
     assert!(!beside.exists());
     fs::create_dir(&beside).unwrap();
     let mut changed = armed();
     changed.memory.lease.isolated = true;
     assert!(state.save(&changed).unwrap_err().to_string().contains("directory"), "what is in the way is said");
-    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    let Loaded::Kept(kept) = state.again().load() else { panic!("not kept") };
     assert_eq!(*kept, armed());
 }
 
@@ -304,11 +300,11 @@ fn i12_only_one_agent_works_on_a_proxysql_and_a_second_leaves() {
     let (_root, state) = fresh();
     let held = state.try_lock(1_000).unwrap();
     assert!(held.is_some());
-    assert!(again(&state).try_lock(1_000).unwrap().is_none());
+    assert!(state.again().try_lock(1_000).unwrap().is_none());
     let other = StateDir::new(&state.dir, &"127.0.0.1:6033".parse().unwrap());
     assert!(other.try_lock(1_000).unwrap().is_some());
     drop(held);
-    assert!(again(&state).try_lock(1_000).unwrap().is_some());
+    assert!(state.again().try_lock(1_000).unwrap().is_some());
 }
 
 /// One other agent at most does a hung agent's work. If the hung one wakes up, their files do not mix.
@@ -316,9 +312,9 @@ fn i12_only_one_agent_works_on_a_proxysql_and_a_second_leaves() {
 fn i12_one_at_most_does_the_work_of_an_agent_that_hangs() {
     let (_root, mut hung) = fresh();
     let held = hung.try_lock(1_000).unwrap().unwrap();
-    let mut other = again(&hung);
+    let mut other = hung.again();
     let taken_over = other.try_take_over().unwrap().unwrap();
-    assert!(again(&hung).try_take_over().unwrap().is_none());
+    assert!(hung.again().try_take_over().unwrap().is_none());
     assert_ne!(taken_over.name().unwrap(), held.name().unwrap());
     let beside = hung.dir.join("state-127.0.0.1_6032.json.new");
     fs::write(&beside, "half of what the hung one was writing").unwrap();
@@ -326,7 +322,7 @@ fn i12_one_at_most_does_the_work_of_an_agent_that_hangs() {
     other.save(&armed()).unwrap();
     assert!(beside.exists());
     hung.save(&State::default()).unwrap();
-    assert!(matches!(again(&hung).load(), Loaded::Kept(state) if *state == State::default()));
+    assert!(matches!(hung.again().load(), Loaded::Kept(state) if *state == State::default()));
 }
 
 #[test]
@@ -351,7 +347,7 @@ fn a_holder_is_alive_from_when_it_took_the_lock_and_with_each_tick() {
     // Beside a state that was just written, as it is for a moment in each tick that learns something.
     let path = state.state_path();
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("\"armed\":true", "\"armed\":false")).unwrap();
-    assert_eq!(again(&state).last_alive_ms("boot"), Some(60_000));
+    assert_eq!(state.again().last_alive_ms("boot"), Some(60_000));
     assert_eq!(state.last_alive_ms("another boot"), Some(50_000));
 }
 
@@ -479,7 +475,7 @@ fn commands_at_once_lose_none_of_their_orders() {
     let (_root, state) = fresh();
     std::thread::scope(|scope| {
         for i in 0..8 {
-            let state = again(&state);
+            let state = state.again();
             scope.spawn(move || {
                 let node = Node::new(&format!("node{i}"), 3306).unwrap();
                 state.release(&node, Release { ordered_s: i, ..Release::default() }).unwrap();
@@ -524,6 +520,6 @@ fn a_state_that_could_not_be_written_is_written_with_the_next_tick() {
     assert!(state.save(&armed()).is_err(), "something is in the way");
     fs::remove_dir(&beside).unwrap();
     assert!(state.save(&armed()).unwrap());
-    let Loaded::Kept(kept) = again(&state).load() else { panic!("not kept") };
+    let Loaded::Kept(kept) = state.again().load() else { panic!("not kept") };
     assert_eq!(*kept, armed());
 }

@@ -1,23 +1,12 @@
-//! What fence agents did. The tasks that run them write it; ticks and commands read it.
+//! The lock on a node's power, and what was settled under it. All ProxySQLs of this host share both.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stonith_core::node::Node;
-use stonith_core::node_fence::power::{FenceAgentRecord, Settled};
+use stonith_core::node_fence::power::Settled;
 
 use super::{STATE_MAX_BYTES, StateDir, StateError, VERSION, durable_file, from_json, lock, not_newer, stem, to_json};
-
-/// The history of one ProxySQL's nodes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FenceAgents {
-    version: u32,
-    /// What was done to each node.
-    pub records: BTreeMap<Node, FenceAgentRecord>,
-    /// Nodes that could not be powered off if it were needed, and why.
-    pub unready: BTreeMap<Node, String>,
-}
 
 /// What was settled of a node, whichever ProxySQL it is behind.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,29 +16,6 @@ struct Power {
 }
 
 impl StateDir {
-    /// Reads the history. It is empty if there is no file.
-    ///
-    /// # Errors
-    /// It can't be read, is corrupt, or is of a newer version.
-    pub fn fence_agents(&self) -> Result<FenceAgents, StateError> {
-        let path = self.fence_agents_path();
-        let Some(bytes) = durable_file::read(&path, STATE_MAX_BYTES)? else { return Ok(FenceAgents::default()) };
-        let read: FenceAgents = from_json(&bytes, &path)?;
-        not_newer(read.version, &path)?;
-        Ok(read)
-    }
-
-    /// Writes the history durably.
-    ///
-    /// # Errors
-    /// It can't be written. What was there before is still whole.
-    pub fn save_fence_agents(&self, history: &FenceAgents) -> Result<(), StateError> {
-        let path = self.fence_agents_path();
-        let bytes = to_json(&FenceAgents { version: VERSION, ..history.clone() }, &path)?;
-        durable_file::make_dir(&self.dir)?;
-        durable_file::write(&path, self.beside, &bytes)
-    }
-
     /// Takes the lock on a node's power; `None` if another task or process of this host has it.
     ///
     /// # Errors
@@ -79,10 +45,6 @@ impl StateDir {
         let path = self.power_path(node, "json");
         let bytes = to_json(&Power { version: VERSION, settled: settled.clone() }, &path)?;
         durable_file::write(&path, self.beside, &bytes)
-    }
-
-    fn fence_agents_path(&self) -> PathBuf {
-        self.dir.join(format!("fence-agents-{}.json", self.stem))
     }
 
     fn power_path(&self, node: &Node, ending: &str) -> PathBuf {
