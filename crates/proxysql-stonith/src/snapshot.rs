@@ -130,44 +130,57 @@ pub struct NodeReport {
 /// What was done at one node itself, and when: s since 1970 by the agent's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeFenceReport {
-    /// `read-only` or `fence-agent`.
-    pub level: &'static str,
     /// The node.
     pub node: Node,
+    /// The level, and what only that level has.
+    #[serde(flatten)]
+    pub level: LevelReport,
     /// `waiting`, `working`, `read-only`, `undone`, `failed` or `ended`; of an agent `pending`, `not-needed`,
     /// `off-confirmed`, `would-fence`, `failed` or `ended`.
     pub state: &'static str,
     /// The kind of evidence.
     pub kind: String,
-    /// When it was found that the node must be read-only.
+    /// When it was found that the node must be fenced itself.
     pub since_s: i64,
-    /// When it answered first.
-    pub answered_s: Option<i64>,
-    /// When it was set read-only.
-    pub read_only_s: Option<i64>,
-    /// When it was seen read-only without a client session from before.
-    pub verified_s: Option<i64>,
-    /// Whether it was read-only already.
-    pub found_read_only: bool,
-    /// The client sessions that were ended.
-    pub sessions_ended: u64,
-    /// The client sessions that the account may not end.
-    pub sessions_refused: u64,
-    /// When it was found that somebody made it writable again.
-    pub undone_s: Option<i64>,
     /// When the node was fenced no longer.
     pub ended_s: Option<i64>,
-    /// The fence agent that did it, or would.
-    pub agent: Option<String>,
-    /// How often an agent was told `off`.
-    pub tries: Option<u32>,
-    /// When an agent's status confirmed that the node is off.
-    pub off_s: Option<i64>,
-    /// Why it is not read-only yet.
+    /// Why it is not done yet.
     pub failure: Option<FailureReport>,
 }
 
-/// Why a node is not read-only.
+/// What only one level of the node's own fence has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "level", rename_all = "kebab-case")]
+pub enum LevelReport {
+    /// The node is made read-only.
+    ReadOnly {
+        /// When it answered first.
+        answered_s: Option<i64>,
+        /// When it was set read-only.
+        read_only_s: Option<i64>,
+        /// When it was seen read-only without a client session from before.
+        verified_s: Option<i64>,
+        /// Whether it was read-only already.
+        found_read_only: bool,
+        /// The client sessions that were ended.
+        sessions_ended: u64,
+        /// The client sessions that the account may not end.
+        sessions_refused: u64,
+        /// When it was found that somebody made it writable again.
+        undone_s: Option<i64>,
+    },
+    /// The node is powered off.
+    FenceAgent {
+        /// The fence agent that did it, or would.
+        agent: Option<String>,
+        /// How often an agent was told `off`.
+        tries: u32,
+        /// When an agent's status confirmed that the node is off.
+        off_s: Option<i64>,
+    },
+}
+
+/// Why a node is not fenced itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureReport {
     /// A stable name for programs.

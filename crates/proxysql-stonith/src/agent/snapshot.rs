@@ -22,8 +22,8 @@ use crate::clock::Now;
 use crate::config::{Enforcement, Word};
 use crate::pool::Pool;
 use crate::snapshot::{
-    ChangeReport, EvidenceReport, FailureReport, LeaderReport, NodeFenceReport, NodeReport, PlanReport, Reason,
-    RowReport, Snapshot, WriterReport,
+    ChangeReport, EvidenceReport, FailureReport, LeaderReport, LevelReport, NodeFenceReport, NodeReport, PlanReport,
+    Reason, RowReport, Snapshot, WriterReport,
 };
 use crate::state::StandingOrders;
 
@@ -120,48 +120,40 @@ impl Snapshot {
         power: &BTreeMap<Node, FenceAgentRecord>,
     ) {
         let failed = |NodeFenceFailure { label, text, at_s }| FailureReport { label, text, at_s };
-        let report = |(node, record): (&Node, &NodeFenceRecord)| NodeFenceReport {
-            level: "read-only",
+        let of_read_only = |(node, record): (&Node, &NodeFenceRecord)| NodeFenceReport {
             node: node.clone(),
+            level: LevelReport::ReadOnly {
+                answered_s: record.answered_s,
+                read_only_s: record.read_only_s,
+                verified_s: record.verified_s,
+                found_read_only: record.found_read_only,
+                sessions_ended: record.sessions_ended,
+                sessions_refused: record.sessions_refused,
+                undone_s: record.undone_s,
+            },
             state: record.state(),
             kind: record.kind.to_string(),
             since_s: record.since_s,
-            answered_s: record.answered_s,
-            read_only_s: record.read_only_s,
-            verified_s: record.verified_s,
-            found_read_only: record.found_read_only,
-            sessions_ended: record.sessions_ended,
-            sessions_refused: record.sessions_refused,
-            undone_s: record.undone_s,
             ended_s: record.ended_s,
-            agent: None,
-            tries: None,
-            off_s: None,
             failure: record.failure.clone().map(failed),
         };
         let of_power = |(node, record): (&Node, &FenceAgentRecord)| {
             let settled = record.settled.as_ref();
             NodeFenceReport {
-                level: "fence-agent",
                 node: node.clone(),
+                level: LevelReport::FenceAgent {
+                    agent: settled.map(|settled| settled.agent.clone()),
+                    tries: record.tries,
+                    off_s: settled.filter(|settled| !settled.is_dry).map(|settled| settled.done_s),
+                },
                 state: record.state(),
                 kind: record.kind.to_string(),
                 since_s: record.since_s,
-                answered_s: None,
-                read_only_s: None,
-                verified_s: None,
-                found_read_only: false,
-                sessions_ended: 0,
-                sessions_refused: 0,
-                undone_s: None,
                 ended_s: record.ended_s,
-                agent: settled.map(|settled| settled.agent.clone()),
-                tries: Some(record.tries),
-                off_s: settled.filter(|settled| !settled.is_dry).map(|settled| settled.done_s),
                 failure: record.failure.clone().map(failed),
             }
         };
-        self.node_fences = read_only.iter().map(report).chain(power.iter().map(of_power)).collect();
+        self.node_fences = read_only.iter().map(of_read_only).chain(power.iter().map(of_power)).collect();
     }
 }
 

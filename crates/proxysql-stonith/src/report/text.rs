@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::snapshot::{ChangeReport, NodeFenceReport, NodeReport, Snapshot};
+use crate::snapshot::{ChangeReport, LevelReport, NodeFenceReport, NodeReport, Snapshot};
 
 /// Renders what the next tick would do.
 pub fn plan(snapshot: &Snapshot) -> String {
@@ -72,11 +72,13 @@ pub fn status(snapshot: &Snapshot) -> String {
 
 /// What was done at a node itself.
 fn at_the_node(fence: &NodeFenceReport) -> String {
-    let NodeFenceReport { node, state, kind, sessions_ended, agent, tries, failure, .. } = fence;
+    let NodeFenceReport { node, level, state, kind, failure, .. } = fence;
     let why = failure.as_ref().map(|failure| format!("; {}", failure.text)).unwrap_or_default();
-    match tries {
-        None => format!("at {node} itself: {state} for {kind}; {sessions_ended} sessions ended{why}"),
-        Some(tries) => {
+    match level {
+        LevelReport::ReadOnly { sessions_ended, .. } => {
+            format!("at {node} itself: {state} for {kind}; {sessions_ended} sessions ended{why}")
+        }
+        LevelReport::FenceAgent { agent, tries, .. } => {
             let by = agent.as_ref().map(|agent| format!(" by fence agent {agent}")).unwrap_or_default();
             format!("power of {node}: {state} for {kind}{by}; tries of off: {tries}{why}")
         }
