@@ -6,7 +6,7 @@ use super::discharge::{discharge, return_as_primary, settle_old};
 use super::facts::{ByKind, Facts};
 use super::guards::{Fenced, is_out_for_good, may_fence_for_downtime};
 use super::{HoldReason, Verdict};
-use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level, Source};
+use crate::evidence::{EndsBy, Evidence, EvidenceKind, Level};
 use crate::managed::ServerRows;
 use crate::memory::NodeMemory;
 use crate::node::Node;
@@ -139,8 +139,10 @@ fn without_evidence(
     }
     if let Some(old) = held {
         let settled = settle_old(facts, next, node, &old, now_ms);
-        if let Some(role) = settled.filter(|_| old.source == Source::Marker) {
-            // Memory or disk still have the marker that runtime lacks. The return removes it there.
+        let has_marker = marked.keys().any(|kind| kind.ends_by_proof());
+        if let Some(role) = settled.filter(|_| has_marker) {
+            // Memory or disk still have the marker that runtime lacks. The return removes it there, in the tick that
+            // releases the record beside it (I7).
             return Verdict::Unfence { role, evidence: vec![old] };
         }
         let is_contradicted = next.contradicted.contains_key(node) || facts.is_contradicted(node, old.by.as_ref());

@@ -606,3 +606,20 @@ fn i7_a_ghost_that_bears_our_note_is_no_reason_for_an_apply() {
     }
     assert!(lab.rows("node01").contains("10:OFFLINE_HARD"), "{}", lab.rows("node01"));
 }
+
+/// The operator's row has no marker, and the monitor removed the writer's row: memory and disk alone have one.
+#[test]
+fn i7_a_record_from_before_the_watch_and_the_marker_that_disk_has_of_it_end_in_one_tick() {
+    let mut lab = Lab::healthy();
+    lab.failover("node01", "node02").next();
+    lab.agent_restarts(3).run_s(2);
+    lab.repaired("node01").next();
+    lab.put(row(20, "node01", Status::Online)).next();
+    assert_eq!(lab.rows("node01"), "20:ONLINE");
+    assert!(lab.row(Layer::Disk, 10, "node01").is_some_and(|row| row.comment.contains("[stonith:1 superseded ")));
+    assert!(matches!(lab.next().of("node01"), Verdict::Unfence { .. }), "the second proof");
+    assert_eq!(LAYERS.map(|layer| lab.rows_in(layer, "node01")), ["20:ONLINE"; 3]);
+    let writes = lab.writes;
+    lab.run_s(40);
+    assert_eq!((lab.writes, lab.fenced().len()), (writes, 0));
+}
