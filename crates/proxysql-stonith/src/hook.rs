@@ -83,12 +83,15 @@ impl<'c> Hook<'c> {
     /// Learns which agents registered themselves at a node. Returns why that is not known.
     async fn learn_registered(&self, node: &Node) -> Option<String> {
         let why = match timeout(LEARN, self.agents.registered(&self.tags, node)).await {
-            Ok(Ok(_)) => return None,
+            Ok(Ok(registered)) => match &registered.others {
+                None => return None,
+                Some(why) => why.clone(),
+            },
             Ok(Err(error)) => error.to_string(),
             Err(_) => "Orchestrator did not answer in time".to_owned(),
         };
-        tracing::warn!(%node, "the agents that registered themselves are not asked: {why}");
-        Some(format!("the agents that registered themselves: {why}"))
+        tracing::warn!(%node, "agents that may have registered are not asked: {why}");
+        Some(format!("agents that may have registered: {why}"))
     }
 
     /// Takes back the mark and this hook's own fences, and wakes the agents. Agents end their fences by themselves.
@@ -136,8 +139,7 @@ pub async fn post_failover(config: &Config, failover: &Failover) -> Result<(), H
             tracing::warn!(%successor, "its mark of an earlier recovery may be left: {error}");
         }
     }
-    hook.learn_registered(node).await;
-    let marked = mark_on_all(&hook.writer, node).await;
+    let (marked, _) = tokio::join!(mark_on_all(&hook.writer, node), hook.learn_registered(node));
     let timeout = config.barrier.deadline.saturating_sub(TAKE_BACK);
     hook.agents.fenced_everywhere(node, timeout).await;
     Ok(marked?)

@@ -17,7 +17,7 @@ mod whole_table;
 
 pub use crate::wire::{Answer, ServerCheck, Tls};
 pub use admin::{Admin, AdminError, Settings, unverified};
-pub use drain::{Holders, Lent, end, holders, lend, longest_wait_ms, put_back, wake_monitor};
+pub use drain::{Holders, Lent, end, holders, lend, longest_wait_ms, put_back, renew, wake_monitor};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive, drive_lending};
 pub use error::ObserveError;
 pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};

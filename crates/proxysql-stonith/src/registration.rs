@@ -11,7 +11,7 @@
 
 mod kept;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine;
@@ -43,15 +43,16 @@ pub fn value(agent: &AgentUrl, now_s: i64, token: &Secret) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registered {
     /// Those that were seen lately.
-    pub agents: Vec<AgentUrl>,
-    /// The others, each with the time when it was last seen, s since 1970.
+    pub agents: BTreeSet<AgentUrl>,
+    /// The others, each with the time when it says that it was seen, s since 1970.
     pub forgotten: BTreeMap<AgentUrl, i64>,
     /// The tags that are no registration of an agent with this token.
     pub refused: Vec<String>,
 }
 
 impl Registered {
-    /// Reads a node's tags, `NAME=VALUE` each. Tags of others are left alone. An agent whose clock is ahead was seen now.
+    /// Reads a node's tags, `NAME=VALUE` each. Tags of others are left alone. An agent was seen lately if its clock is no
+    /// further than `forget_after` from this host's.
     pub fn of(tags: &[String], token: &Secret, now_s: i64, forget_after: Duration) -> Self {
         let mut registered = Self::default();
         for tag in tags {
@@ -59,7 +60,7 @@ impl Registered {
             match read(address, value, token) {
                 None => registered.refused.push(format!("{PREFIX}{address}")),
                 Some((agent, seen_s)) if is_within(now_s.saturating_sub(seen_s), forget_after) => {
-                    registered.agents.push(agent);
+                    registered.agents.insert(agent);
                 }
                 Some((agent, seen_s)) => _ = registered.forgotten.insert(agent, seen_s),
             }
@@ -69,12 +70,15 @@ impl Registered {
 }
 
 fn is_within(age_s: i64, longest: Duration) -> bool {
-    u64::try_from(age_s).is_ok_and(|age_s| age_s <= longest.as_secs()) || age_s < 0
+    age_s.unsigned_abs() <= longest.as_secs()
 }
 
 /// The agent and the time of a tag; `None` if it has no signature of ours.
 fn read(address: &str, value: &str, token: &Secret) -> Option<(AgentUrl, i64)> {
     let agent = AgentUrl(address.parse().ok()?);
+    if agent.0.to_string() != address {
+        return None; // another spelling of an address that is signed
+    }
     let (at_s, signature) = value.split_once('.')?;
     let at_s = at_s.parse().ok()?;
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -115,11 +119,18 @@ mod tests {
 
     #[test]
     fn an_agent_is_known_for_as_long_as_it_was_seen_lately_and_then_named() {
-        let ages_s = [("http://a:1", 0), ("http://[::1]:2", 3_600), ("http://c:3", 3_601), ("http://d:4", -60)];
+        let ages_s = [
+            ("http://a:1", 0),
+            ("http://[::1]:2", 3_600),
+            ("http://c:3", 3_601),
+            ("http://d:4", -60),
+            ("http://e:5", -3_601),
+        ];
         let tags = ages_s.map(|(url, age_s)| tag(url, NOW_S - age_s, &token()));
         let registered = read(&tags);
-        assert_eq!(registered.agents, ["http://a:1", "http://[::1]:2", "http://d:4"].map(agent));
-        assert_eq!(registered.forgotten, BTreeMap::from([(agent("http://c:3"), NOW_S - 3_601)]));
+        assert_eq!(registered.agents, ["http://a:1", "http://[::1]:2", "http://d:4"].map(agent).into());
+        let forgotten = [("http://c:3", NOW_S - 3_601), ("http://e:5", NOW_S + 3_601)];
+        assert_eq!(registered.forgotten, forgotten.map(|(url, at_s)| (agent(url), at_s)).into());
         assert!(registered.refused.is_empty());
     }
 
@@ -133,12 +144,16 @@ mod tests {
             format!("{}={value}", super::name(&agent("http://b:1"))),
             format!("{name}={NOW_S}.{signature}"),
             format!("{name}={at_s}."),
+            format!("{PREFIX}A:1={value}"),
+            format!("{PREFIX}a:01={value}"),
+            format!("{PREFIX}a:+1={value}"),
+            format!("{PREFIX}a.:1={value}"),
             format!("{name}={at_s}"),
             format!("{name}="),
             format!("{PREFIX}no address={value}"),
         ];
         let registered = read(&tags);
-        assert_eq!((registered.refused.len(), registered.agents.len(), registered.forgotten.len()), (7, 0, 0));
+        assert_eq!((registered.refused.len(), registered.agents.len(), registered.forgotten.len()), (11, 0, 0));
     }
 
     #[test]

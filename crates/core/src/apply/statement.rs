@@ -172,8 +172,8 @@ pub enum Statement {
     NoteDrain,
     /// Gives the lent variables their values for a drain, in memory.
     LendDrain {
-        /// Whether with the second one of [`super::DELAYS_MS`].
-        other: bool,
+        /// The delay after an insert, one of [`super::DELAYS_MS`].
+        delay_ms: u64,
     },
     /// Gives them the noted values again, in memory.
     PutBackDrain,

@@ -53,10 +53,12 @@ impl Inner {
         }
     }
 
-    /// Answers `tagged`: the nodes with a tag of this name.
+    /// Answers `tagged`: the nodes with a tag of this name, and of this value if there is one.
     pub(super) fn tagged(&self, asked: &Asked<'_>) -> Reply {
-        let name = wanted(asked.query);
-        let tagged = self.tags.iter().filter(|(_, tags)| tags.contains_key(&name)).map(|(node, _)| node);
+        let wanted = wanted(asked.query);
+        let (name, value) = wanted.split_once('=').map_or((&*wanted, None), |(name, value)| (name, Some(value)));
+        let has = |tags: &Tags| tags.get(name).is_some_and(|of| value.is_none_or(|value| of == value));
+        let tagged = self.tags.iter().filter(|(_, tags)| has(tags)).map(|(node, _)| node);
         Reply::ok(tagged.map(|node| instances::key(node)).collect::<Vec<Value>>())
     }
 }

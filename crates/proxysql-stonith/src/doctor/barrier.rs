@@ -44,12 +44,13 @@ const NOT_ISOLATING: &str = "While it is cut off, its ProxySQL goes on writing t
 
 const FORGOTTEN: &str = "If it still guards a ProxySQL, the hook neither wakes it nor waits for it. An agent that is gone for good needs nothing";
 
-const NONE: &str = "If this node fails, the hook wakes no agent and waits for none but those of barrier.agents";
+const NONE: &str =
+    "If this node fails, the hook wakes only the agents of barrier.agents, and the failover takes as long as a lease";
 
-const STRANGER: &str = "The hook does not ask this agent, so it does not wait for its ProxySQL";
+const STRANGER: &str = "The hook does not ask this agent, and a failover of this node takes as long as a lease";
 
 const UNREAD: &str =
-    "The hook asks the agents of barrier.agents only, and the others must have been out of service by their lease";
+    "The hook asks only the agents of barrier.agents. Before a promotion it waits for the lease of the others";
 
 const SHORT: &str = "An agent that is cut off is out of service only after its lease. The promotion comes before, unless \
                      barrier.on_unconfirmed is \"abort\"";
@@ -101,7 +102,10 @@ fn of_agent(url: &str, seen: &Result<Vec<GuardedProxy>, AgentFault>) -> Vec<Find
     let finding = |level, label, what: String, why, fix| Finding::new(level, label, what).why(why).fix(fix);
     match seen {
         Err(AgentFault::Unreached(why)) => {
-            let fix = Fix::Config("http.listen at the agent, and barrier.agents here".to_owned());
+            let fix = Fix::Config(
+                "http.listen at the agent, and the same address in barrier.agents here or http.register_as there"
+                    .to_owned(),
+            );
             vec![finding(Level::Warning, "agent-unreached", format!("agent {url}: {why}"), UNREACHED, fix)]
         }
         Err(AgentFault::Refuses(why)) => {
@@ -192,7 +196,7 @@ mod tests {
             found.map(|finding| (finding.level, finding.label)).collect::<Vec<_>>()
         };
         let agent = |text: &str| text.parse().unwrap();
-        let well = Registered { agents: vec![agent("http://a:1")], ..Registered::default() };
+        let well = Registered { agents: [agent("http://a:1")].into(), ..Registered::default() };
         assert_eq!(of(Ok(well.clone())), []);
         assert_eq!(of(Ok(Registered::default())), [(Level::Warning, "no-agent-registered")]);
         let worse = Registered {

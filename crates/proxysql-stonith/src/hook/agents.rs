@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
+use stonith_core::list::first_few;
 use stonith_core::node::Node;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -29,6 +30,9 @@ use crate::untrusted_text::one_line;
 /// The longest answer, in bytes.
 const ANSWER_MAX_BYTES: usize = 4 << 20;
 
+/// The most registrations that a text names.
+const LISTED_MAX: usize = 20;
+
 /// The time to connect, and the time that an answer may take beyond the wait that was asked for.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -36,9 +40,18 @@ const SLACK: Duration = Duration::from_secs(1);
 pub struct Agents {
     of_config: Vec<AgentUrl>,
     /// Those that registered themselves, once they are known.
-    registered: OnceCell<Vec<AgentUrl>>,
+    registered: OnceCell<RegisteredAgents>,
     forget_after: Option<Duration>,
     token: Option<Secret>,
+}
+
+/// The agents that registered themselves at a node.
+#[derive(Debug, Default)]
+pub struct RegisteredAgents {
+    /// Their addresses, without those of the config.
+    pub urls: Vec<AgentUrl>,
+    /// Why there may be others; `None` if nothing says so.
+    pub others: Option<String>,
 }
 
 /// A step of a drain, as `/v1/drain` names it.
@@ -106,31 +119,35 @@ impl Agents {
         self.forget_after.is_some()
     }
 
-    /// The agents that registered themselves at a node, without those of the config. The first answer counts for good.
+    /// The agents that registered themselves at a node. The first answer counts for good.
     ///
     /// # Errors
     /// Orchestrator's leader does not say.
-    pub async fn registered(&self, tags: &Tags, node: &Node) -> Result<&[AgentUrl], LeaderError> {
-        let (Some(token), Some(forget_after)) = (&self.token, self.forget_after) else { return Ok(&[]) };
+    pub async fn registered(&self, tags: &Tags, node: &Node) -> Result<&RegisteredAgents, LeaderError> {
         let read = async || {
+            let (Some(token), Some(forget_after)) = (&self.token, self.forget_after) else {
+                return Ok(Default::default());
+            };
             let tags = tags.of_node(node).await?;
-            let Registered { mut agents, forgotten, refused } =
-                Registered::of(&tags, token, clock::wall_s(), forget_after);
-            for agent in forgotten.keys() {
-                tracing::info!(%agent, "it registered once, and was not seen for barrier.forget_after: it is not asked");
+            let registered = Registered::of(&tags, token, clock::wall_s(), forget_after);
+            if !registered.forgotten.is_empty() {
+                let agents = listed(registered.forgotten.keys());
+                tracing::info!(agents, %node, "not asked: they registered, and were not seen for barrier.forget_after");
             }
-            for tag in refused {
-                tracing::warn!(tag = one_line(&tag), %node, "this registration is not signed with the agents' token: it is not asked");
-            }
-            agents.retain(|agent| !self.of_config.contains(agent));
-            Ok(agents)
+            let others = match (&registered.refused[..], registered.agents.is_empty()) {
+                ([], false) => None,
+                ([], true) => Some(format!("no agent is registered at {node}")),
+                (refused, _) => Some(format!("not signed with the token of barrier.token_file: {}", listed(refused))),
+            };
+            let urls = registered.agents.into_iter().filter(|agent| !self.of_config.contains(agent)).collect();
+            Ok(RegisteredAgents { urls, others })
         };
-        self.registered.get_or_try_init(read).await.map(Vec::as_slice)
+        self.registered.get_or_try_init(read).await
     }
 
     /// All agents that are known by now.
     pub fn all(&self) -> impl Iterator<Item = &AgentUrl> {
-        self.of_config.iter().chain(self.registered.get().into_iter().flatten())
+        self.of_config.iter().chain(self.registered.get().into_iter().flat_map(|registered| &registered.urls))
     }
 
     /// Wakes every agent, and waits for none.
@@ -184,7 +201,7 @@ impl Agents {
     /// # Errors
     /// It gives no answer that counts.
     pub async fn fenced_at(&self, url: &AgentUrl, node: &Node, longest: Duration) -> Result<WakeAnswer, AgentError> {
-        let wait_ms = duration::millis(longest.min(WAIT_MAX));
+        let wait_ms = duration::millis(longest.min(WAIT_MAX)).max(1);
         let path = format!("/v1/wake?wait=fenced&node={node}&timeout={wait_ms}ms");
         read(&self.post(url, &path, longest + SLACK).await?)
     }
@@ -206,7 +223,8 @@ impl Agents {
             DrainStep::Prepare => "prepare",
             DrainStep::Go => "go",
         };
-        let path = format!("/v1/drain?node={node}&step={step}&timeout={}ms", duration::millis(longest.min(WAIT_MAX)));
+        let wait_ms = duration::millis(longest.min(WAIT_MAX)).max(1); // zero is refused
+        let path = format!("/v1/drain?node={node}&step={step}&timeout={wait_ms}ms");
         read(&self.post(url, &path, longest + 4 * SLACK).await?)
     }
 
@@ -266,6 +284,12 @@ impl Agents {
         };
         timeout(within, asking).await.map_err(|_| unreached(&"no answer in time"))?
     }
+}
+
+/// The first few, on one line.
+fn listed<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = all.into_iter().map(|one| one_line(&one.to_string())).collect();
+    first_few(&all, all.len(), LISTED_MAX)
 }
 
 fn read<T: DeserializeOwned>((status, body): &(StatusCode, Bytes)) -> Result<T, AgentError> {

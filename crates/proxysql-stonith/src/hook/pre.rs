@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::agents::seen_at;
+use super::agents::{RegisteredAgents, seen_at};
 use super::{Failover, Hook, HookError};
 use crate::agent::order;
 use crate::config::{AgentUrl, Config, Mode, ProxyConfig, duration};
@@ -63,16 +63,16 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Stands for the agents that registered themselves, until it is known who they are. Each isolates its ProxySQL as the
-/// agents of the config do.
-const REGISTERED: &str = "the agents that registered themselves";
+/// Stands for agents that registered themselves and are not known: nobody has told yet who they are, or nobody can. Each
+/// isolates its ProxySQL as the agents of the config do, so the hook waits for its lease.
+const REGISTERED: &str = "agents that may have registered";
 
 /// What came back.
 enum Event {
     /// The leader lists the mark.
     Published,
-    /// The agents that registered themselves.
-    Registered(Vec<String>),
+    /// The agents that registered themselves, and why there may be others.
+    Registered(Vec<String>, Option<String>),
     /// From an agent: what it says of its ProxySQLs.
     Agent(String, Vec<WokenProxy>),
     /// From a ProxySQL of the config, or of an agent that gave no answer.
@@ -167,9 +167,10 @@ impl Waiting<'_> {
     fn take(&self, barrier: &mut Barrier, event: Event) {
         match event {
             Event::Published => barrier.published(self.now_ms()),
-            Event::Registered(agents) => {
-                let silent = |name| (name, AtProxy::Silent(self.silent_agent()));
-                barrier.answered_for(REGISTERED, agents.into_iter().map(silent).collect());
+            Event::Registered(agents, others) => {
+                let agents = agents.into_iter().map(|name| (name, AtProxy::Silent(self.silent_agent())));
+                let others = others.map(|why| (REGISTERED.to_owned(), AtProxy::NotYet(self.silent_agent(), why)));
+                barrier.answered_for(REGISTERED, agents.chain(others).collect());
             }
             Event::Agent(agent, proxies) => {
                 let by_lease = |within_ms, in_ms| barrier.by_lease(within_ms, in_ms, self.now_ms());
@@ -233,8 +234,8 @@ impl Waiting<'_> {
     async fn ask_registered(&self, tell: &UnboundedSender<Event>) {
         loop {
             match self.hook.agents.registered(&self.hook.tags, &self.failover.failed).await {
-                Ok(urls) => {
-                    let _ = tell.send(Event::Registered(urls.iter().map(name_of).collect()));
+                Ok(RegisteredAgents { urls, others }) => {
+                    let _ = tell.send(Event::Registered(urls.iter().map(name_of).collect(), others.clone()));
                     join_all(urls.iter().map(|url| self.ask_agent(url, tell))).await;
                     return;
                 }

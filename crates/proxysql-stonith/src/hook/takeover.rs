@@ -15,7 +15,7 @@ use stonith_core::barrier::OnUnconfirmed;
 use stonith_core::node::Node;
 use stonith_core::orchestrator::TAKEOVER;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::agents::{Agents, DrainStep};
 use super::{Failover, Hook, HookError, OWNER};
@@ -66,8 +66,9 @@ pub async fn drain(config: &Config, failover: &Failover, waits: bool) -> Result<
     if !waits && matches!(timeout(PUBLISH, hook.writer.lists(node, TAKEOVER)).await, Ok(Ok(true))) {
         return Ok(Takeover { open: Vec::new(), goes_on: true }); // pre-graceful-takeover has drained it
     }
+    let began = Instant::now();
     let unknown = hook.learn_registered(node).await;
-    let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK);
+    let most = config.barrier.deadline.saturating_sub(PUBLISH + SLACK + began.elapsed());
     let longest = if waits { config.barrier.drain_timeout.min(most) } else { Duration::ZERO };
     let prepare = if waits { most.saturating_sub(longest + 2 * SLACK).min(PREPARE_MAX) } else { Duration::ZERO };
     let (mut preparing, mut goes) = (Vec::new(), Vec::new());
@@ -159,7 +160,6 @@ async fn at_agent(agents: &Agents, url: &AgentUrl, node: &Node, longest: Duratio
 /// The hook cannot begin.
 pub async fn resume(config: &Config, failover: &Failover) -> Result<(), HookError> {
     let hook = Hook::new(config)?;
-    hook.learn_registered(&failover.failed).await;
     let monitors = config.proxies.iter().map(|proxy| async move {
         let woken = timeout(SLACK, order::wake_monitor(config, proxy)).await;
         let proxy = &proxy.address;
@@ -169,6 +169,10 @@ pub async fn resume(config: &Config, failover: &Failover) -> Result<(), HookErro
             Err(why) => tracing::warn!(%proxy, "its monitor is not made to check at once: {why}"),
         }
     });
-    tokio::join!(join_all(monitors), hook.agents.resume_all());
+    let agents = async {
+        hook.learn_registered(&failover.failed).await;
+        hook.agents.resume_all().await;
+    };
+    tokio::join!(join_all(monitors), agents);
     Ok(())
 }

@@ -41,6 +41,13 @@ pub struct Prepared {
     done: oneshot::Receiver<Result<Drained, String>>,
 }
 
+impl Prepared {
+    /// Whether it still waits, and is of this node.
+    fn is_open_for(&self, node: &Node) -> bool {
+        self.node == *node && !self.go.is_closed()
+    }
+}
+
 /// What may follow the `?`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,19 +129,26 @@ pub async fn drain(State(shared): State<Shared>, headers: HeaderMap, asked: Quer
 }
 
 async fn prepare(drains: &Drains, entry: &Entry, node: &Node, longest: Duration) -> Result<Drained, String> {
-    let (begun, is_prepared) = begin(entry, node, longest);
+    let is_prepared = {
+        let mut drains = drains.lock().unwrap_or_else(PoisonError::into_inner);
+        if drains.get(entry.proxy()).is_some_and(|begun| begun.is_open_for(node)) {
+            return Ok(Drained::default()); // a hook that knows two addresses of this agent asks twice
+        }
+        let (begun, is_prepared) = begin(entry, node, longest);
+        drains.insert(entry.proxy().clone(), begun);
+        is_prepared
+    };
     if timeout(longest + SLACK, is_prepared).await.is_ok_and(|prepared| prepared.is_ok()) {
-        drains.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.proxy().clone(), begun);
         return Ok(Drained::default());
     }
-    let Prepared { done, .. } = begun;
+    let begun = drains.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.proxy());
+    let Some(Prepared { done, .. }) = begun else { return Err(ended()) };
     timeout(SLACK, done).await.map_err(|_| "it is not prepared in time".to_owned())?.unwrap_or_else(|_| Err(ended()))
 }
 
 async fn go(drains: &Drains, entry: &Entry, node: &Node, longest: Duration) -> Result<Drained, String> {
     let prepared = drains.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.proxy());
-    let Prepared { go, done, .. } = match prepared.filter(|prepared| prepared.node == *node && !prepared.go.is_closed())
-    {
+    let Prepared { go, done, .. } = match prepared.filter(|prepared| prepared.is_open_for(node)) {
         Some(prepared) => prepared,
         None => begin(entry, node, Duration::ZERO).0,
     };

@@ -26,7 +26,7 @@ use crate::untrusted_text::whole_cause;
 const INSTANCES_MAX_BYTES: usize = 64 << 20;
 
 /// The largest page of the recovery history, in bytes: 20 records, each with its replicas by name. A list of thousands of
-/// clusters fits too.
+/// clusters fits too, and so do a node's tags, which never end.
 const HISTORY_MAX_BYTES: usize = 8 << 20;
 
 /// The largest answer about the lead or the raft, and the largest error, in bytes.
@@ -38,7 +38,8 @@ const BUFFER_MAX_BYTES: usize = 16 << 10;
 fn most_bytes(request: &str, status: u16) -> usize {
     match request.split('/').next() {
         Some("downtimed" | "all-instances") if status == 200 => INSTANCES_MAX_BYTES,
-        Some("audit-recovery" | "clusters-info" | "blocked-recoveries") if status == 200 => HISTORY_MAX_BYTES,
+        Some("audit-recovery" | "clusters-info" | "blocked-recoveries" | "tags") if status == 200 => HISTORY_MAX_BYTES,
+        Some(request) if request.starts_with("tagged?") && status == 200 => HISTORY_MAX_BYTES,
         _ => SMALL_MAX_BYTES,
     }
 }

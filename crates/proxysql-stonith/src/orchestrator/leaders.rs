@@ -84,6 +84,7 @@ impl Leaders {
                 Err(error) => why.push(error.to_string()),
             }
         }
+        why.sort(); // one text, whoever answers first
         Err(LeaderError::NoLeader(why))
     }
 

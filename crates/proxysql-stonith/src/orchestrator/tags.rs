@@ -26,6 +26,9 @@ impl Tags {
     /// # Errors
     /// See [`LeaderError`]. Some nodes may have the tag.
     pub async fn give(&self, nodes: &BTreeSet<Node>, name: &str, value: &str) -> Result<(), LeaderError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
         let mut way = self.0.leader().await?;
         let mut refused = None;
         for node in nodes {
@@ -38,12 +41,12 @@ impl Tags {
         refused.map_or(Ok(()), Err)
     }
 
-    /// The nodes with a tag of this name.
+    /// The nodes with this tag.
     ///
     /// # Errors
     /// See [`LeaderError`].
-    pub async fn nodes_with(&self, name: &str) -> Result<BTreeSet<Node>, LeaderError> {
-        let path = format!("tagged?tag={}", segment(name));
+    pub async fn nodes_with(&self, name: &str, value: &str) -> Result<BTreeSet<Node>, LeaderError> {
+        let path = format!("tagged?tag={}%3D{}", segment(name), segment(value));
         let mut way = self.0.leader().await?;
         Ok(way.ask(async |connection| connection.get(&path).await?.read(answers::tagged)).await?)
     }

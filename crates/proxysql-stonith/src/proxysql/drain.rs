@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use stonith_core::apply::{DRAIN_NAME, DRAIN_RENEWS_S, Statement};
+use stonith_core::apply::{DELAYS_MS, DRAIN_NAME, DRAIN_RENEWS_S, Statement};
 use stonith_core::node::Node;
 use tokio::time::Instant;
 
@@ -61,14 +61,14 @@ pub struct Lent {
     renewed: Instant,
     /// Whether peers of a ProxySQL Cluster look at the variables.
     clustered: bool,
-    /// Whether the other one of the two values is lent.
-    other: bool,
+    /// The delay that is lent, in ms.
+    delay_ms: u64,
 }
 
 impl Lent {
     /// Nothing is lent.
     pub fn nothing() -> Self {
-        Self { is_ours: false, since: None, renewed: Instant::now(), clustered: false, other: false }
+        Self { is_ours: false, since: None, renewed: Instant::now(), clustered: false, delay_ms: *DELAYS_MS.start() }
     }
 
     /// Whether a session that stays after an insert leaves soon by itself, since that insert came after the lending.
@@ -93,12 +93,12 @@ impl Lent {
 /// # Errors
 /// ProxySQL could not be read or changed.
 pub async fn lend(admin: &mut Admin, clustered: bool) -> Result<Lent, ObserveError> {
-    let lent = |is_ours, since| Lent { is_ours, since, renewed: Instant::now(), clustered, other: false };
+    let lent = |is_ours, since| Lent { is_ours, since, clustered, ..Lent::nothing() };
     if first_column(&admin.query(sql::NAMES).await?).contains(DRAIN_NAME) {
         return Ok(lent(false, Some(Instant::now())));
     }
     let seen = answers::variables(&run(admin, &Statement::Variables).await?);
-    if seen.is_none_or(|seen| seen.staged > 0) || (clustered && !peers_look_long_enough(admin).await?) {
+    if seen.is_none_or(|seen| seen.staged > 0) || (clustered && !peers_take_nothing(admin).await?) {
         return Ok(Lent::nothing());
     }
     for statement in &Statement::LEND_FOR_DRAIN {
@@ -107,19 +107,19 @@ pub async fn lend(admin: &mut Admin, clustered: bool) -> Result<Lent, ObserveErr
     Ok(lent(true, Some(Instant::now())))
 }
 
-/// Whether peers take what is lent only after it was lent again with another value. The peers' own settings count, and a
-/// cluster's members have the same ones.
-async fn peers_look_long_enough(admin: &mut Admin) -> Result<bool, ObserveError> {
-    let answer = admin.query(&sql::variables(&[sql::PEERS_LOOKS, sql::PEERS_INTERVAL_MS])).await?;
+/// Whether no peer of a ProxySQL Cluster takes what is lent, since the delay changes sooner. The settings of the peers count,
+/// and the members of a cluster have the same ones. A delay that is not lent does not change.
+async fn peers_take_nothing(admin: &mut Admin) -> Result<bool, ObserveError> {
+    let answer = admin.query(&sql::variables(&[sql::PEERS_LOOKS, sql::PEERS_INTERVAL_MS, sql::INSERT_DELAY])).await?;
     let value = |name: &str| {
         let record =
             answer.records.iter().find(|record| record.first().is_some_and(|of| of.as_deref() == Some(name)))?;
         record.get(1)?.as_deref()?.parse::<u64>().ok()
     };
-    let (Some(looks), Some(interval_ms)) = (value(sql::PEERS_LOOKS), value(sql::PEERS_INTERVAL_MS)) else {
-        return Ok(false);
-    };
-    Ok(looks == 0 || looks.saturating_sub(1).saturating_mul(interval_ms) >= PEERS_TAKE_MS)
+    let [looks, interval_ms, delay_ms] = [sql::PEERS_LOOKS, sql::PEERS_INTERVAL_MS, sql::INSERT_DELAY].map(value);
+    let (Some(looks), Some(interval_ms), Some(delay_ms)) = (looks, interval_ms, delay_ms) else { return Ok(false) };
+    let takes_late = looks.saturating_sub(1).saturating_mul(interval_ms) >= PEERS_TAKE_MS;
+    Ok(looks == 0 || (takes_late && delay_ms > *DELAYS_MS.end()))
 }
 
 /// Puts back what was lent. Returns whether it is in force; otherwise the next LOAD of the variables makes it so.
@@ -140,14 +140,21 @@ pub async fn put_back(admin: &mut Admin, lent: &Lent) -> Result<bool, ObserveErr
     Ok(may)
 }
 
-/// Renews the note of a drain, and in a ProxySQL Cluster what is lent, so that no peer takes it.
-async fn renew(admin: &mut Admin, lent: &mut Lent) -> Result<(), ObserveError> {
+/// Renews the note of a drain, and in a ProxySQL Cluster what is lent, so that no peer takes it. A drain does so each second,
+/// and before what may take longer.
+///
+/// # Errors
+/// ProxySQL could not be read or changed.
+pub async fn renew(admin: &mut Admin, lent: &mut Lent) -> Result<(), ObserveError> {
+    if !lent.is_ours {
+        return Ok(());
+    }
     run(admin, &Statement::RenewDrain).await?;
     lent.renewed = Instant::now();
     let staged = answers::drain(&run(admin, &Statement::ReadDrain).await?.records).map(|(_, staged)| staged);
     if lent.clustered && staged == Some(0) {
-        lent.other = !lent.other;
-        for statement in &Statement::lend_again(lent.other) {
+        lent.delay_ms = if DELAYS_MS.contains(&(lent.delay_ms + 1)) { lent.delay_ms + 1 } else { *DELAYS_MS.start() };
+        for statement in &Statement::lend_again(lent.delay_ms) {
             run(admin, statement).await?;
         }
     }
@@ -160,7 +167,7 @@ async fn renew(admin: &mut Admin, lent: &mut Lent) -> Result<(), ObserveError> {
 /// # Errors
 /// ProxySQL could not be read.
 pub async fn holders(admin: &mut Admin, names: &BTreeSet<Node>, lent: &mut Lent) -> Result<Holders, ObserveError> {
-    if lent.is_ours && lent.renewed.elapsed() >= Duration::from_secs(DRAIN_RENEWS_S) {
+    if lent.renewed.elapsed() >= Duration::from_secs(DRAIN_RENEWS_S) {
         renew(admin, lent).await?;
     }
     let used = admin.query(sql::USED).await?;

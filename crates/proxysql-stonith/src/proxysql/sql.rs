@@ -33,7 +33,7 @@ pub const USED: &str = "SELECT hostgroup,srv_host,srv_port,ConnUsed FROM stats_m
 const EXTENDED: &str = "mysql-show_processlist_extended";
 
 /// The variable that tells how long a session stays on its server after an insert with an auto_increment key.
-const INSERT_DELAY: &str = "mysql-auto_increment_delay_multiplex_timeout_ms";
+pub const INSERT_DELAY: &str = "mysql-auto_increment_delay_multiplex_timeout_ms";
 
 const LOCK_NAME: &str = "stonith_lock";
 const LEASE_NAME: &str = "stonith_lease";
@@ -267,7 +267,7 @@ pub fn render(statement: &Statement, columns: &[String]) -> String {
         Statement::LoadVariables => "LOAD MYSQL VARIABLES TO RUNTIME".to_owned(),
         Statement::DropExtended => drop_ours(EXTENDED_NAME),
         Statement::NoteDrain => note_drain(),
-        Statement::LendDrain { other } => lend_drain(*other),
+        Statement::LendDrain { delay_ms } => lend_drain(*delay_ms),
         Statement::PutBackDrain => put_back_drain(),
         Statement::RenewDrain => format!("UPDATE main.{DRAIN_NAME} SET noted={NOW}"),
         Statement::ReadDrain => read_drain(),
@@ -369,13 +369,14 @@ fn note_drain() -> String {
     format!(
         "CREATE TABLE main.{DRAIN_NAME} AS SELECT {NOW} AS noted,variable_name,variable_value \
          FROM main.global_variables WHERE variable_name='{EXTENDED}' \
-         OR (variable_name='{INSERT_DELAY}' AND variable_value NOT IN ({LENT_DELAYS}))",
-        LENT_DELAYS = lent_delays(),
+         OR (variable_name='{INSERT_DELAY}' AND NOT {})",
+        is_lent_delay("variable_value")
     )
 }
 
-fn lent_delays() -> String {
-    DELAYS_MS.map(|delay_ms| quote(&delay_ms.to_string())).join(",")
+/// Whether a drain lends such a delay.
+fn is_lent_delay(value: &str) -> String {
+    format!("CAST({value} AS INTEGER) BETWEEN {} AND {}", DELAYS_MS.start(), DELAYS_MS.end())
 }
 
 fn make_pause_note() -> String {
@@ -443,15 +444,14 @@ fn compare_variables() -> String {
 
 /// Gives the lent variables their values for a drain. An operator who sets the delay to 0 has switched its time limit off, so
 /// it stays 0. A value that is not noted, or not any more the noted one, is left alone.
-fn lend_drain(other: bool) -> String {
-    let delay_ms = DELAYS_MS[usize::from(other)];
+fn lend_drain(delay_ms: u64) -> String {
     format!(
         "UPDATE main.global_variables SET variable_value=CASE variable_name WHEN '{EXTENDED}' THEN '1' ELSE '{delay_ms}' END \
          WHERE EXISTS (SELECT 1 FROM main.{DRAIN_NAME} n WHERE n.variable_name=global_variables.variable_name \
          AND n.variable_value=global_variables.variable_value) \
          AND ((variable_name='{EXTENDED}' AND variable_value='0') \
          OR (variable_name='{INSERT_DELAY}' AND CAST(variable_value AS INTEGER)>{most_ms}))",
-        most_ms = DELAYS_MS[1],
+        most_ms = DELAYS_MS.end(),
     )
 }
 
@@ -459,8 +459,8 @@ fn lend_drain(other: bool) -> String {
 fn has_lent_value(table: &str) -> String {
     format!(
         "(({table}.variable_name='{EXTENDED}' AND {table}.variable_value='1') OR \
-         ({table}.variable_name='{INSERT_DELAY}' AND {table}.variable_value IN ({})))",
-        lent_delays()
+         ({table}.variable_name='{INSERT_DELAY}' AND {}))",
+        is_lent_delay(&format!("{table}.variable_value"))
     )
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::agent::orchestrator_settings;
 use crate::board::{Board, Entry};
-use crate::config::{AgentUrl, Config, OrchestratorConfig, read_whole_file};
+use crate::config::{AgentUrl, Config, OrchestratorConfig, ProxyConfig, read_whole_file};
 use crate::loopback::is_here;
 use crate::registration::Kept;
 
@@ -34,6 +34,8 @@ pub struct Registration {
     agent: AgentUrl,
     config: watch::Receiver<Arc<Config>>,
     board: Arc<Board>,
+    /// By ProxySQL: its nodes as Orchestrator names them, when they were last seen.
+    nodes: BTreeMap<Node, BTreeSet<Node>>,
     /// By the name of its Orchestrator.
     kept: BTreeMap<Option<String>, Kept>,
     /// By the name of an Orchestrator: what was said of it last.
@@ -48,7 +50,7 @@ impl Registration {
         if http.listen.is_local() && !is_here(agent.0.host.as_str()) {
             tracing::warn!(%agent, "http.listen answers on this host only, so no hook on another host reaches this daemon");
         }
-        Some(Self { agent, config, board, kept: BTreeMap::new(), said: BTreeMap::new() })
+        Some(Self { agent, config, board, nodes: BTreeMap::new(), kept: BTreeMap::new(), said: BTreeMap::new() })
     }
 
     /// Registers again and again.
@@ -58,28 +60,37 @@ impl Registration {
         let mut looked: Option<Instant> = None;
         loop {
             looks.tick().await;
-            let is_well = self.said.values().all(Result::is_ok) && !self.said.is_empty();
+            let config = self.config.borrow().clone();
+            let is_known = |proxy: &ProxyConfig| self.nodes.contains_key(&proxy.address);
+            let is_well = self.said.values().all(Result::is_ok) && config.proxies.iter().all(is_known);
             if is_well && looked.is_some_and(|looked| looked.elapsed() < LOOK) {
                 continue;
             }
             looked = Some(Instant::now());
-            let config = self.config.borrow().clone();
             for orchestrator in &config.orchestrators {
                 self.register(&config, orchestrator).await;
             }
         }
     }
 
-    /// Registers at one Orchestrator, and logs what is new about that.
+    /// Registers at one Orchestrator, and logs what is new about that. A ProxySQL that is not reached has its nodes still.
     async fn register(&mut self, config: &Config, orchestrator: &Arc<OrchestratorConfig>) {
         let guarded: Vec<Arc<Entry>> = self.guarded(config, orchestrator);
-        let nodes: BTreeSet<Node> = guarded.iter().flat_map(|entry| instances(entry)).collect();
-        if nodes.is_empty() {
-            return; // no tick has ended yet
+        for entry in &guarded {
+            let seen = instances(entry);
+            if !seen.is_empty() {
+                self.nodes.insert(entry.proxy().clone(), seen);
+            }
         }
-        let tagging = timeout(LONGEST, self.keep(config, orchestrator, &nodes)).await;
-        let done = tagging.unwrap_or_else(|_| Err("Orchestrator did not answer in time".to_owned()));
-        guarded.iter().for_each(|entry| entry.put_registered(done.is_ok()));
+        let known: Vec<&Entry> =
+            guarded.iter().map(|entry| &**entry).filter(|entry| self.nodes.contains_key(entry.proxy())).collect();
+        let nodes: BTreeSet<Node> = known.iter().flat_map(|entry| &self.nodes[entry.proxy()]).cloned().collect();
+        if nodes.is_empty() {
+            return; // no tick has seen one yet
+        }
+        let keeping = timeout(LONGEST, self.keep(config, orchestrator, &nodes)).await;
+        let done = keeping.unwrap_or_else(|_| Err("Orchestrator did not answer in time".to_owned()));
+        known.iter().for_each(|entry| entry.put_registered(done.is_ok()));
         let said = done.map(|()| nodes.len());
         if self.said.get(&orchestrator.name) != Some(&said) {
             let agent = &self.agent;
@@ -112,7 +123,7 @@ impl Registration {
 }
 
 /// The names at Orchestrator of a ProxySQL's nodes.
-fn instances(entry: &Entry) -> Vec<Node> {
+fn instances(entry: &Entry) -> BTreeSet<Node> {
     let seen = entry.seen();
     let nodes = seen.last.iter().flat_map(|ticked| ticked.snapshot.nodes.iter());
     nodes

@@ -10,6 +10,8 @@ use proxysql_stonith::secret::Secret;
 use super::barrier::{Scene, TOKEN, hung};
 use super::stage::eventually;
 
+const STRICT: &str = "forget_after = \"1h\"\ndeadline = \"5s\"\non_unconfirmed = \"abort\"";
+
 const FORGET: &str = "forget_after = \"1h\"\ndeadline = \"5s\"";
 
 /// A scene whose agent registers itself.
@@ -59,30 +61,48 @@ async fn an_agent_that_registered_and_does_not_answer_is_waited_for_like_one_of_
     let scene = scene().await;
     let (_listener, silent) = hung();
     register(&scene, &format!("http://{silent}").parse().unwrap(), now_s(), TOKEN);
-    let barrier = format!("{FORGET}\non_unconfirmed = \"abort\"");
-    let ended = scene.run(scene.command_with("pre-failover", &[], &barrier)).await;
+    let ended = scene.run(scene.command_with("pre-failover", &[], STRICT)).await;
     assert_eq!(ended.code, 1, "{}", ended.text);
     assert!(ended.text.contains(&format!("agent http://{silent}: no answer")), "{}", ended.text);
     assert!(!ended.text.contains(&format!("agent http://{}: ", scene.agent)), "the other one fences: {}", ended.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_an_agent_that_is_forgotten_nor_sends_the_token_to_one_that_does_not_have_it() {
+async fn nobody_waits_for_an_agent_that_is_forgotten() {
     let scene = scene().await;
-    let ((forgotten_at, forgotten), (stranger_at, stranger)) = (hung(), hung());
+    let (listener, forgotten) = hung();
     register(&scene, &format!("http://{forgotten}").parse().unwrap(), now_s() - 3_700, TOKEN);
-    register(&scene, &format!("http://{stranger}").parse().unwrap(), now_s(), "another token");
-    let barrier = format!("{FORGET}\non_unconfirmed = \"abort\"");
-    let ended = scene.run(scene.command_with("pre-failover", &[], &barrier)).await;
+    let ended = scene.run(scene.command_with("pre-failover", &[], STRICT)).await;
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
-    for address in [forgotten, stranger] {
-        assert!(ended.text.contains(&address.to_string()), "it is named: {}", ended.text);
-    }
-    for listener in [forgotten_at, stranger_at] {
-        listener.set_nonblocking(true).unwrap();
-        assert!(listener.accept().is_err(), "nobody connected");
-    }
+    assert!(ended.text.contains(&forgotten.to_string()), "it is named: {}", ended.text);
+    assert!(is_alone(&listener));
+}
+
+/// Whether nobody has connected.
+fn is_alone(listener: &std::net::TcpListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().is_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_is_not_signed_gets_no_token_and_is_taken_for_an_agent_that_does_not_answer() {
+    let scene = scene().await;
+    let (listener, stranger) = hung();
+    register(&scene, &format!("http://{stranger}").parse().unwrap(), now_s(), "another token");
+    let ended = scene.run(scene.command_with("pre-failover", &[], STRICT)).await;
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("not signed with the token of barrier.token_file"), "{}", ended.text);
+    assert!(ended.text.contains(&stranger.to_string()) && is_alone(&listener), "{}", ended.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_is_registered_the_hook_waits_as_for_an_agent_that_does_not_answer() {
+    let scene = scene().await;
+    scene.stage.orchestrator.clear_tags();
+    let ended = scene.run(scene.command_with("pre-failover", &[], STRICT)).await;
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("no agent is registered at node01:3306"), "{}", ended.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,6 +128,7 @@ impl Target<'_> {
             }
             self.agent.holders(&names, lent).await.map_err(|error| error.to_string())?;
         };
+        self.agent.renew(lent).await.map_err(|error| error.to_string())?;
         if needs_mark && !self.is_marked(node).await.map_err(|error| error.to_string())? {
             return Err("Orchestrator's leader lists no planned takeover of it".to_owned());
         }
@@ -150,11 +151,13 @@ impl Target<'_> {
         lent: &mut Lent,
     ) -> Result<Drained, TargetError> {
         let began = Instant::now();
+        self.agent.renew(lent).await?;
         self.take_out(node, Order::Drain { node: node.clone(), level: Level::Soft }).await?;
         let waits = self.agent.longest_wait().await?.map(|longest| longest / 2);
         let until = began + waits.map_or(longest, |waits| waits.min(longest));
         let (ended, left) = self.agent.drained(names, until, lent).await?;
         if left > 0 {
+            self.agent.renew(lent).await?;
             self.observed.proxy = self.look_again(&format!("{node} was"), "fenced").await?;
             self.take_out(node, Order::Drain { node: node.clone(), level: Level::Sessions }).await?;
         }
@@ -165,6 +168,10 @@ impl Target<'_> {
 impl Agent {
     async fn lend(&mut self, clustered: bool) -> Result<Lent, TickError> {
         Ok(proxysql::lend(self.connected()?, clustered).await?)
+    }
+
+    async fn renew(&mut self, lent: &mut Lent) -> Result<(), TickError> {
+        Ok(proxysql::renew(self.connected()?, lent).await?)
     }
 
     async fn put_back(&mut self, lent: &Lent) -> Result<bool, TickError> {
