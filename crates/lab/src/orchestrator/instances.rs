@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,8 @@ use super::{Inner, Seen};
 use crate::nodes::PORT;
 
 /// A recorded instance. The variable parts are filled in.
-const INSTANCE: &str = include_str!("instance.json");
+static INSTANCE: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("instance.json")).unwrap_or_default());
 
 /// How a list is sorted (code; 2-failover).
 #[derive(Clone, Copy)]
@@ -60,9 +62,8 @@ impl Inner {
         instance["ServerUUID"] = json!(second.uuid);
         let mut again = instance.clone();
         again["Key"] = key(&second.name);
-        let unmarked: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
         for field in ["IsDowntimed", "DowntimeReason", "DowntimeOwner", "DowntimeEndTimestamp", "ElapsedDowntime"] {
-            instance[field] = unmarked[field].clone();
+            instance[field] = INSTANCE[field].clone();
         }
         vec![instance, again]
     }
@@ -113,7 +114,7 @@ impl Inner {
 
     /// The node's own state, as `discover` answers it, without the earlier polls and downtimes.
     pub(super) fn topology_instance(&self, seen: &Seen, name: &str) -> Value {
-        let mut instance: Value = serde_json::from_str(INSTANCE).unwrap_or_default();
+        let mut instance = INSTANCE.clone();
         let server = &seen.server;
         instance["Key"] = key(name);
         instance["ServerID"] = json!(1 + self.seen.keys().take_while(|other| *other != name).count());

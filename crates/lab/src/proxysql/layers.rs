@@ -2,7 +2,7 @@
 //!
 //! The `runtime_` tables in `main` are filled from it before a statement that names them (facts §1, §2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::fallible_iterator::FallibleIterator;
@@ -15,6 +15,9 @@ use super::versions::Version;
 use super::wire::{Raw, Records};
 
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// The table of servers.
+const SERVERS: &str = "mysql_servers";
 
 /// The tables that other commands cover.
 const OTHERS: [&str; 4] = ["proxysql_servers", "scheduler", "mysql_users", "global_variables"];
@@ -59,6 +62,17 @@ pub(super) struct Layers {
     filled: Vec<Vec<Option<String>>>,
     /// The number of records that the last statement changed. CREATE TABLE and the like answer it unchanged.
     changes: u64,
+    known: Known,
+}
+
+/// What was read of runtime since its last change.
+struct Known {
+    /// The server rows.
+    rows: Option<Vec<ServerRow>>,
+    /// The checksum of the server rows.
+    servers: Option<u64>,
+    /// The tables whose `runtime_` table shows them.
+    shown: BTreeSet<&'static str>,
 }
 
 impl Layers {
@@ -81,6 +95,8 @@ impl Layers {
                 db.execute(&format!("INSERT INTO {layer}.global_variables VALUES (?1,?2)"), (name, value))?;
             }
         }
+        // All but the variables are empty.
+        let shown = plays.names().into_iter().chain(OTHERS).filter(|table| *table != "global_variables").collect();
         Ok(Self {
             db,
             plays,
@@ -93,6 +109,7 @@ impl Layers {
             total: 0,
             filled: Vec::new(),
             changes: 0,
+            known: Known { rows: None, servers: None, shown },
         })
     }
 
@@ -168,17 +185,22 @@ impl Layers {
                compression,max_connections,max_replication_lag,use_ssl,max_latency_ms,{CUT_AT_NUL} \
                FROM main.mysql_servers WHERE UPPER(status)<>'OFFLINE_HARD'"
         ))?;
-        // A ghost whose row is OFFLINE_HARD in memory has that row's comment ([3m-sigstop-pinned-hard-2s]).
-        self.db.execute_batch(&format!(
-            "UPDATE {RUNTIME}.mysql_servers SET comment=m.comment FROM main.mysql_servers m \
-               WHERE mysql_servers.status='OFFLINE_HARD' AND m.hostgroup_id=mysql_servers.hostgroup_id \
-               AND m.hostname=mysql_servers.hostname AND m.port=mysql_servers.port"
-        ))?;
-        self.copy("main", RUNTIME, &self.plays.names()[1..])?;
+        self.runtime_changes(SERVERS);
+        if self.rows()?.iter().any(|row| row.status == "OFFLINE_HARD") {
+            // A ghost whose row is OFFLINE_HARD in memory has that row's comment ([3m-sigstop-pinned-hard-2s]).
+            self.db.execute_batch(&format!(
+                "UPDATE {RUNTIME}.mysql_servers SET comment=m.comment FROM main.mysql_servers m \
+                   WHERE mysql_servers.status='OFFLINE_HARD' AND m.hostgroup_id=mysql_servers.hostgroup_id \
+                   AND m.hostname=mysql_servers.hostname AND m.port=mysql_servers.port"
+            ))?;
+            self.runtime_changes(SERVERS);
+        }
+        let names = self.plays.names();
+        self.copy("main", RUNTIME, &names[1..])?;
         self.version += 1;
         self.epoch = now_s();
         self.loaded = 0;
-        for table in self.plays.names() {
+        for table in self.with_records("main", "main", &names)? {
             self.loaded = self.sum(self.loaded, &format!("main.{table}"), "")?;
         }
         self.changes = 0;
@@ -191,6 +213,23 @@ impl Layers {
         self.db.execute_batch("UPDATE main.mysql_servers SET status='ONLINE' WHERE status='SHUNNED'")
     }
 
+    /// What was read of a table of runtime counts no longer.
+    fn runtime_changes(&mut self, table: &str) {
+        self.known.shown.remove(table);
+        if table == SERVERS {
+            (self.known.rows, self.known.servers) = (None, None);
+        }
+    }
+
+    /// Those of the tables that have records in one of two layers.
+    fn with_records<'t>(&self, one: &str, other: &str, tables: &[&'t str]) -> Result<Vec<&'t str>> {
+        let has = |table| format!("EXISTS(SELECT 1 FROM {one}.{table}) OR EXISTS(SELECT 1 FROM {other}.{table})");
+        let all: Vec<String> = tables.iter().map(has).collect();
+        let mut statement = self.db.prepare_cached(&format!("SELECT {}", all.join(",")))?;
+        let has: Vec<bool> = statement.query_row([], |row| (0..tables.len()).map(|at| row.get(at)).collect())?;
+        Ok(tables.iter().zip(has).filter_map(|(table, has)| has.then_some(*table)).collect())
+    }
+
     /// Copies one layer's tables to another.
     pub(super) fn copy(&mut self, from: &str, to: &str, tables: &[&str]) -> Result<()> {
         self.total += u64::from(to != RUNTIME);
@@ -198,7 +237,10 @@ impl Layers {
             self.peer_loads += 1;
             self.peers = self.sum(0, "main.proxysql_servers", "")?;
         }
-        for table in tables {
+        for table in self.with_records(from, to, tables)? {
+            if to == RUNTIME {
+                self.runtime_changes(table);
+            }
             self.db.execute_batch(&format!(
                 "DELETE FROM {to}.{table}; INSERT INTO {to}.{table} SELECT * FROM {from}.{table};"
             ))?;
@@ -212,6 +254,7 @@ impl Layers {
         let sql = format!(
             "REPLACE INTO {to}.global_variables SELECT * FROM {from}.global_variables WHERE variable_name LIKE ?1||'%'"
         );
+        self.runtime_changes("global_variables");
         let copied = self.db.execute(&sql, [prefix])?;
         if to == RUNTIME {
             return Ok(0); // the count of the last change stays as it was (22-admin/sessions.txt)
@@ -234,6 +277,7 @@ impl Layers {
         for name in names.iter().filter(|name| !own(name)) {
             self.db.execute_batch(&format!("DROP TABLE main.\"{}\"", name.replace('"', "\"\"")))?;
         }
+        self.runtime_changes(SERVERS);
         self.db.execute_batch(&format!("DELETE FROM {RUNTIME}.mysql_servers"))?;
         self.copy("disk", "main", &covered)?;
         self.copy("disk", "main", &OTHERS)?;
@@ -249,6 +293,7 @@ impl Layers {
             let key = row.key();
             if row.status == "OFFLINE_HARD" && !used(&key) && !self.cooling.contains_key(&key) {
                 let sql = format!("DELETE FROM {RUNTIME}.mysql_servers WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
+                self.runtime_changes(SERVERS);
                 self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port))?;
             }
         }
@@ -263,7 +308,10 @@ impl Layers {
     }
 
     /// The runtime rows.
-    pub(super) fn rows(&self) -> Result<Vec<ServerRow>> {
+    pub(super) fn rows(&mut self) -> Result<Vec<ServerRow>> {
+        if let Some(rows) = &self.known.rows {
+            return Ok(rows.clone());
+        }
         let sql = format!(
             "SELECT hostgroup_id,hostname,port,status,weight,comment FROM {RUNTIME}.mysql_servers ORDER BY 1,2,3"
         );
@@ -278,7 +326,9 @@ impl Layers {
                 comment: String::from_utf8_lossy(row.get_ref(5)?.as_bytes()?).into_owned(),
             })
         };
-        statement.query_map([], row)?.collect()
+        let rows = statement.query_map([], row)?.collect::<Result<Vec<_>>>()?;
+        self.known.rows = Some(rows.clone());
+        Ok(rows)
     }
 
     /// The pairs in force, each with writer and reader hostgroup.
@@ -297,18 +347,20 @@ impl Layers {
     }
 
     /// Sets the status of a runtime row.
-    pub(super) fn set_status(&self, key: &RowKey, status: &str) -> Result<()> {
+    pub(super) fn set_status(&mut self, key: &RowKey, status: &str) -> Result<()> {
         let sql = format!("UPDATE {RUNTIME}.mysql_servers SET status=?4 WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)");
+        self.runtime_changes(SERVERS);
         self.db.prepare_cached(&sql)?.execute((key.hostgroup, &key.host, key.port, status)).map(drop)
     }
 
     /// Copies a runtime row into another hostgroup, comment and settings too (facts §2).
-    pub(super) fn copy_row(&self, from: &RowKey, to: u32, status: &str) -> Result<()> {
+    pub(super) fn copy_row(&mut self, from: &RowKey, to: u32, status: &str) -> Result<()> {
         let sql = format!(
             "REPLACE INTO {RUNTIME}.mysql_servers SELECT ?4,hostname,port,gtid_port,?5,weight,compression,\
                max_connections,max_replication_lag,use_ssl,max_latency_ms,comment FROM {RUNTIME}.mysql_servers \
                WHERE (hostgroup_id,hostname,port)=(?1,?2,?3)"
         );
+        self.runtime_changes(SERVERS);
         self.db.prepare_cached(&sql)?.execute((from.hostgroup, &from.host, from.port, to, status)).map(drop)
     }
 
@@ -317,20 +369,31 @@ impl Layers {
         if !lower.contains("runtime_") {
             return Ok(());
         }
-        for table in
-            self.plays.names().iter().chain(&OTHERS).filter(|table| lower.contains(&format!("runtime_{table}")))
-        {
-            self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
-            // ProxySQL lists its servers by hostgroup.
-            let order = if *table == "mysql_servers" { "ORDER BY hostgroup_id,rowid" } else { "" };
-            let state = self.plays.state_values(table);
-            let sql = format!("INSERT INTO main.runtime_{table} SELECT *{state} FROM {RUNTIME}.{table} {order}");
-            self.db.prepare_cached(&sql)?.execute([])?;
-            if *table != "global_variables" {
+        let tables = self.plays.names().into_iter().chain(OTHERS);
+        for table in tables.filter(|table| lower.contains(&format!("runtime_{table}"))) {
+            if !self.known.shown.contains(table) {
+                self.show(table)?;
+            }
+            if table != "global_variables" {
                 self.changes = 0; // variables do not change it (22-admin/sessions.txt)
             }
             self.total += 1;
         }
+        if !["select", "create"].iter().any(|verb| lower.starts_with(verb)) {
+            self.known.shown.clear(); // the statement may write to them
+        }
+        Ok(())
+    }
+
+    /// Fills the `runtime_` table of a table of runtime.
+    fn show(&mut self, table: &'static str) -> Result<()> {
+        self.db.prepare_cached(&format!("DELETE FROM main.runtime_{table}"))?.execute([])?;
+        // ProxySQL lists its servers by hostgroup.
+        let order = if table == SERVERS { "ORDER BY hostgroup_id,rowid" } else { "" };
+        let state = self.plays.state_values(table);
+        let sql = format!("INSERT INTO main.runtime_{table} SELECT *{state} FROM {RUNTIME}.{table} {order}");
+        self.db.prepare_cached(&sql)?.execute([])?;
+        self.known.shown.insert(table);
         Ok(())
     }
 
@@ -371,8 +434,9 @@ impl Layers {
     }
 
     /// Sets a variable in force only, as commands do.
-    pub(super) fn set_runtime_variable(&self, name: &str, value: &str) -> Result<()> {
+    pub(super) fn set_runtime_variable(&mut self, name: &str, value: &str) -> Result<()> {
         let sql = format!("UPDATE {RUNTIME}.global_variables SET variable_value=?2 WHERE variable_name=?1");
+        self.runtime_changes("global_variables");
         self.db.execute(&sql, (name, value)).map(drop)
     }
 
@@ -398,8 +462,12 @@ impl Layers {
 
     /// `runtime_checksums_values`: a monitor move changes the checksum, a LOAD the version too (facts §1). SHUNNED counts
     /// as ONLINE and a ghost not at all, since both are local (code: MYHGM_GEN_CLUSTER_ADMIN_RUNTIME_SERVERS).
-    pub(super) fn checksums(&self) -> Result<Vec<Vec<Option<String>>>> {
-        let servers = self.sum(0, &format!("{RUNTIME}.mysql_servers"), "status<>'OFFLINE_HARD'")?;
+    pub(super) fn checksums(&mut self) -> Result<Vec<Vec<Option<String>>>> {
+        let servers = match self.known.servers {
+            Some(sum) => sum,
+            None => self.sum(0, &format!("{RUNTIME}.mysql_servers"), "status<>'OFFLINE_HARD'")?,
+        };
+        self.known.servers = Some(servers);
         let ours = |name: &str| name.starts_with("mysql_servers");
         let sum = |name: &str| match name {
             "mysql_servers" => servers,

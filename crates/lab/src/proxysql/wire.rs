@@ -4,7 +4,7 @@
 use std::io;
 
 use sha1::{Digest, Sha1};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// The answer to a statement.
@@ -101,14 +101,14 @@ const PACKET_MAX: usize = 16 << 20;
 
 /// A connection of a client.
 pub struct Wire {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     sequence: u8,
 }
 
 impl Wire {
     /// Takes a connection.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, sequence: 0 }
+        Self { stream: BufReader::new(stream), sequence: 0 }
     }
 
     /// Greets the client and checks its password. Returns the user; `None` if the login is refused.
