@@ -85,7 +85,7 @@ impl RawFile {
     /// # Errors
     /// The first problem, with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let source = SourceText { path: Arc::from(path), text };
+        let source = SourceText::new(path, text);
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(text.len(), |span| span.start);
             match both_forms(text) {
@@ -183,7 +183,7 @@ fn both_forms(text: &str) -> Option<String> {
 
 /// Reads these sections, and removes them from the table that they are in. `within` is that table's name with a dot.
 fn read_sections(
-    source: &SourceText<'_>,
+    source: &SourceText,
     sections: impl Iterator<Item = &'static Section>,
     outer: &mut DeTable<'_>,
     within: &str,
@@ -206,22 +206,27 @@ fn read_sections(
     Ok((tables, aliases))
 }
 
-/// The text of a config file, to turn byte offsets into lines.
-struct SourceText<'t> {
+/// The lines of a config file, to turn byte offsets into them.
+struct SourceText {
     path: Arc<Path>,
-    text: &'t str,
+    /// The offset of each line's end.
+    line_ends: Vec<usize>,
 }
 
-impl SourceText<'_> {
+impl SourceText {
+    fn new(path: &Path, text: &str) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path: Arc::from(path), line_ends }
+    }
+
     fn at(&self, byte: usize) -> Origin {
-        let before = self.text.as_bytes().get(..byte).unwrap_or(self.text.as_bytes());
-        Origin::File { path: self.path.clone(), line: before.iter().filter(|b| **b == b'\n').count() + 1 }
+        Origin::File { path: self.path.clone(), line: self.line_ends.partition_point(|end| *end < byte) + 1 }
     }
 }
 
 /// The tables of a section, each with the place where it begins.
 fn tables_of<'t>(
-    source: &SourceText<'_>,
+    source: &SourceText,
     section: &Section,
     name: &str,
     at: usize,
@@ -250,7 +255,7 @@ fn tables_of<'t>(
 
 /// Reads every known key of a section, and refuses the others.
 fn read_table(
-    source: &SourceText<'_>,
+    source: &SourceText,
     section: &Section,
     name: &str,
     (written, at): (Header, usize),
@@ -273,12 +278,7 @@ fn read_table(
 }
 
 /// Refuses the first unknown key, and names the known key that is most similar.
-fn refuse_unknown(
-    source: &SourceText<'_>,
-    section: &str,
-    left: DeTable<'_>,
-    known: &[&str],
-) -> Result<(), ConfigError> {
+fn refuse_unknown(source: &SourceText, section: &str, left: DeTable<'_>, known: &[&str]) -> Result<(), ConfigError> {
     let Some(unknown) = left.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
     let name: String = unknown.get_ref().chars().take(60).collect();
     let removed = keys::REMOVED.iter().find(|(of, removed, _)| (*of, *removed) == (section, name.as_str()));
