@@ -32,7 +32,9 @@ use stonith_core::decide::Decision;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::memory::Memory;
 use stonith_core::observed::Observed;
+use stonith_core::orchestrator::LeaderView;
 use stonith_core::policy::{IsolationScope, Policy};
+use tokio::sync::OnceCell;
 
 use self::resolver::Resolver;
 use crate::clock;
@@ -98,7 +100,12 @@ pub struct Agent {
     known: Option<SeenProxy>,
     owner: String,
     resolver: Resolver,
+    one_look: Option<OneLook>,
 }
+
+/// One look at Orchestrator for several agents, which the first of them takes. It serves those that know nothing yet, since
+/// all of them ask the same.
+pub type OneLook = Arc<OnceCell<LeaderView>>;
 
 /// A name for the lock in ProxySQL that no other agent has, now or later.
 pub fn owner_of_process() -> String {
@@ -130,7 +137,13 @@ impl Agent {
             known: None,
             owner,
             resolver,
+            one_look: None,
         }
+    }
+
+    /// The same agent, for which one look at Orchestrator may serve that serves others too.
+    pub fn sharing(self, look: Option<OneLook>) -> Self {
+        Self { one_look: look, ..self }
     }
 
     /// The same agent, which also makes and drops a scratch table after each connect, unless it only observes.

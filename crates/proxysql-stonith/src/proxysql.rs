@@ -20,7 +20,7 @@ pub use admin::{Admin, AdminError, Settings, unverified};
 pub use drain::{Holders, Lent, end, holders, lend, longest_wait_ms, put_back, renew, wake_monitor};
 pub use drive::{APPLY_DEADLINE, DriveError, LogStatement, drive, drive_lending};
 pub use error::ObserveError;
-pub use observe::{ReadStamp, SeenProxy, monitor_round, observe};
+pub use observe::{ReadStamp, SeenProxy, monitor_round, observe, runtime};
 pub use probe::{Covered, Lack, LoadCounter, Probed, Writing, probe, try_writing};
 pub use sql::{rename_for_people, reschedule_for_people, unschedule_for_people};
 pub use survey::{Checked, Differences, SCHEDULER_COMMENT, Scheduled, Survey, survey};

@@ -8,11 +8,13 @@ use stonith_core::apply::Outcome;
 use stonith_core::decide::{Decision, LeaderQuery, decide, leader_query};
 use stonith_core::lease::{AtProxy, advance};
 use stonith_core::lending::{LendingOutcome, OwnRecord};
-use stonith_core::memory::Memory;
+use stonith_core::memory::{HistoryMemory, Memory};
 use stonith_core::node::{Host, Node};
 use stonith_core::observed::{Observed, ProxyView};
 use stonith_core::orchestrator::{Addresses, BlindCause, LeaderView};
 use stonith_core::orders::Orders;
+use stonith_core::shared::Shared;
+use stonith_core::table::Row;
 
 use super::Agent;
 use crate::clock;
@@ -125,10 +127,18 @@ impl Agent {
         self.known = self.reading.take().map(|reading| reading.of(proxy));
     }
 
-    /// Asks Orchestrator what the decision for this ProxySQL needs.
-    ///
-    /// If Orchestrator refuses the password, it is read again and tried once more (design §7).
+    /// Asks Orchestrator what the decision for this ProxySQL needs, or takes the one look that serves several agents.
     async fn ask_leader(&mut self, proxy: Option<&ProxyView>, addresses: &Addresses) -> LeaderView {
+        let Memory { history, hooks, .. } = &self.memory;
+        let asks_everything = proxy.is_some() && *history == HistoryMemory::default() && hooks.asked.is_none();
+        match self.one_look.clone().filter(|_| asks_everything) {
+            Some(look) => look.get_or_init(|| self.ask_leader_itself(proxy, addresses)).await.clone(),
+            None => self.ask_leader_itself(proxy, addresses).await,
+        }
+    }
+
+    /// If Orchestrator refuses the password, it is read again and tried once more (design §7).
+    async fn ask_leader_itself(&mut self, proxy: Option<&ProxyView>, addresses: &Addresses) -> LeaderView {
         let leader = self.ask_leader_once(proxy, addresses).await;
         if !self.client.refused() {
             return leader;
@@ -336,6 +346,15 @@ impl Agent {
     /// ProxySQL could not be read.
     pub async fn connections_used(&mut self, node: &Node) -> Result<u64, TickError> {
         Ok(self.observe().await?.view.conn_used.get(node).copied().unwrap_or(0))
+    }
+
+    /// Reads the rows in force now.
+    ///
+    /// # Errors
+    /// ProxySQL could not be read.
+    pub async fn runtime(&mut self) -> Result<Shared<Vec<Row>>, TickError> {
+        let (admin, probed, _) = self.applier()?;
+        Ok(proxysql::runtime(admin, probed).await?)
     }
 
     /// Reads this ProxySQL now.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::agents::{RegisteredAgents, seen_at};
 use super::{Failover, Hook, HookError};
-use crate::agent::order;
+use crate::agent::{OneLook, order};
 use crate::config::{AgentUrl, Config, Mode, ProxyConfig, duration};
 use crate::http::WokenProxy;
 use crate::orchestrator::Mark;
@@ -91,7 +91,7 @@ pub async fn pre_failover(config: &Config, failover: &Failover) -> Result<Outcom
         return Ok(Outcome::NotNeeded("this failure is no primary's"));
     }
     let hook = Hook::new(config)?;
-    let waiting = Waiting { hook: &hook, failover, began: Instant::now() };
+    let waiting = Waiting { hook: &hook, failover, began: Instant::now(), look: OneLook::default() };
     let (tell, told) = unbounded_channel();
     let outcome = tokio::select! {
         outcome = waiting.wait(told) => outcome,
@@ -108,6 +108,8 @@ struct Waiting<'h> {
     hook: &'h Hook<'h>,
     failover: &'h Failover,
     began: Instant,
+    /// The first fence on each ProxySQL rests on one look at Orchestrator.
+    look: OneLook,
 }
 
 impl Waiting<'_> {
@@ -270,8 +272,10 @@ impl Waiting<'_> {
 
     async fn fence(&self, proxy: &ProxyConfig, tell: &UnboundedSender<Event>) {
         let (config, Failover { failed, recovery, .. }) = (self.hook.config, self.failover);
+        let mut look = Some(self.look.clone());
         loop {
-            let at = order::fence_for_barrier(config, proxy, failed, recovery, self.by_itself(proxy)).await;
+            let at =
+                order::fence_for_barrier(config, proxy, failed, recovery, self.by_itself(proxy), look.take()).await;
             let is_done = is_final(&at);
             let _ = tell.send(Event::Proxy(proxy.address.to_string(), at));
             if is_done {

@@ -206,7 +206,7 @@ async fn drain_is_left_over(admin: &mut Admin) -> Result<bool, ObserveError> {
 
 /// Reads runtime, and the hostgroups in force.
 async fn read_runtime(admin: &mut Admin, probed: &Probed) -> Result<ProxyView, ObserveError> {
-    let runtime = rows(admin, &sql::runtime(SERVERS, probed.runtime_columns(SERVERS))).await?;
+    let runtime = runtime(admin, probed).await?;
     let pairs = pairs(&admin.query(sql::PAIRS).await?).map_err(not_understood(sql::PAIRS))?;
     let mut foreign = hostgroups(&admin.query(sql::FOREIGN).await?).map_err(not_understood(sql::FOREIGN))?;
     for table in probed.unknown_hostgroups() {
@@ -215,6 +215,14 @@ async fn read_runtime(admin: &mut Admin, probed: &Probed) -> Result<ProxyView, O
     }
     let clustered = has_peers(admin).await?;
     Ok(ProxyView { runtime, pairs, foreign: foreign.into_iter().collect(), clustered, ..ProxyView::default() })
+}
+
+/// Reads the rows in force.
+///
+/// # Errors
+/// The connection failed, or the answer is not understood.
+pub async fn runtime(admin: &mut Admin, probed: &Probed) -> Result<Shared<Vec<Row>>, ObserveError> {
+    rows(admin, &sql::runtime(SERVERS, probed.runtime_columns(SERVERS))).await
 }
 
 /// Whether `runtime_proxysql_servers` names another ProxySQL. A name that cannot be told from this ProxySQL's is one.

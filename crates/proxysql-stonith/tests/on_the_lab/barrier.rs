@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::nodes::Nodes;
 use lab::orchestrator;
-use lab::proxysql::{self, ProxySql};
+use lab::proxysql::{self, ProxySql, Verdict};
 
 use super::stage::{Daemon, Stage, eventually, eventually_in};
 
@@ -36,19 +36,7 @@ impl Scene {
     pub(super) async fn with(orchestrator: orchestrator::Settings, agent: &str) -> Self {
         let nodes = Nodes::new(&["node01", "node02", "node03"]);
         let stage = Stage::with(proxysql::Settings::default(), orchestrator, nodes).await;
-        let settings = proxysql::Settings {
-            monitor_interval: super::stage::TICK,
-            read_only_max_timeouts: u32::MAX,
-            ..proxysql::Settings::default()
-        };
-        let alone = ProxySql::start(stage.nodes.clone(), settings).await.unwrap();
-        for sql in [
-            "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02'),(20,'node03')",
-            "LOAD MYSQL SERVERS TO RUNTIME",
-            "SAVE MYSQL SERVERS TO DISK",
-        ] {
-            alone.query(sql).unwrap();
-        }
+        let alone = without_agent(&stage.nodes).await;
         let token = stage.dir.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -145,6 +133,24 @@ impl Scene {
     }
 }
 
+/// A ProxySQL that no agent guards.
+async fn without_agent(nodes: &Nodes) -> ProxySql {
+    let settings = proxysql::Settings {
+        monitor_interval: super::stage::TICK,
+        read_only_max_timeouts: u32::MAX,
+        ..proxysql::Settings::default()
+    };
+    let alone = ProxySql::start(nodes.clone(), settings).await.unwrap();
+    for sql in [
+        "INSERT INTO mysql_servers (hostgroup_id,hostname) VALUES (10,'node01'),(20,'node02'),(20,'node03')",
+        "LOAD MYSQL SERVERS TO RUNTIME",
+        "SAVE MYSQL SERVERS TO DISK",
+    ] {
+        alone.query(sql).unwrap();
+    }
+    alone
+}
+
 /// Accepts connections, and never answers.
 pub(super) fn hung() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -174,6 +180,30 @@ async fn every_proxy_has_the_fence_before_orchestrator_may_promote_and_keeps_it_
     // In a raft only the leader would have the mark (facts §8).
     scene.stage.orchestrator.kill_leader(Duration::ZERO).await;
     assert!(scene.is_marked(), "the next leader has it too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_look_at_orchestrator_serves_the_hooks_own_fences_and_a_second_try_looks_again() {
+    let scene = Scene::set().await;
+    let other = without_agent(&scene.stage.nodes).await;
+    let mut refuses = true;
+    other.before_statement(move |sql| match sql.starts_with("LOAD MYSQL SERVERS") && std::mem::take(&mut refuses) {
+        true => Verdict::Refuse("not now"),
+        false => Verdict::Go,
+    });
+    let another = without_agent(&scene.stage.nodes).await;
+    let section = |proxy: &ProxySql| {
+        format!("[[proxysql]]\naddress = \"{}\"\nuser = \"radmin\"\npassword = \"radmin\"\n", proxy.address())
+    };
+    // Only who knows nothing yet asks this. The agent has done so.
+    let looks = || scene.stage.orchestrator.requests().iter().filter(|path| *path == "v2/proxysql/servers").count();
+    let before = looks();
+    let ended = scene.hook("pre-failover", &format!("{}{}", section(&other), section(&another))).await;
+    assert!(ended.code == 0 && ended.text.contains("every ProxySQL has the fence"), "{}", ended.text);
+    for proxy in [&other, &another] {
+        assert!(proxy.rows().iter().any(|row| row.text() == "10/node01:OFFLINE_SOFT[ [stonith:1 barrier was=ONLINE]]"));
+    }
+    assert_eq!(looks() - before, 2, "one for three, and one for the second try");
 }
 
 #[tokio::test(flavor = "multi_thread")]

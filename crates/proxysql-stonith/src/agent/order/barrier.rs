@@ -8,27 +8,30 @@ use stonith_core::barrier::{AtProxy, NeverReason, SelfFence};
 use stonith_core::decide::Verdict;
 use stonith_core::evidence::EvidenceKind;
 use stonith_core::node::Node;
+use stonith_core::observed::ProxyView;
 use stonith_core::orders::Order;
 use stonith_core::table::Row;
 
 use super::{Target, TargetError, not_fenced, row_text};
-use crate::agent::TickError;
 use crate::agent::build::looking_agent;
+use crate::agent::{OneLook, TickError};
 use crate::config::{Config, Enforcement, ProxyConfig};
 
-/// Fences a node on one ProxySQL for a recovery that waits. `by_itself` tells when it is out without the hook.
+/// Fences a node on one ProxySQL for a recovery that waits. `by_itself` tells when it is out without the hook, and `look`
+/// may serve the fences on others too.
 pub async fn fence_for_barrier(
     config: &Config,
     proxy: &ProxyConfig,
     node: &Node,
     recovery: &str,
     by_itself: SelfFence,
+    look: Option<OneLook>,
 ) -> AtProxy {
     if proxy.policy.mode == Enforcement::Observe {
         return AtProxy::Refused(NeverReason::Observes);
     }
     let not_yet = |why: String| AtProxy::NotYet(by_itself, why);
-    let mut target = match target(config, proxy).await {
+    let mut target = match target(config, proxy, look).await {
         Ok(target) => target,
         Err(why) => return not_yet(why),
     };
@@ -49,14 +52,18 @@ pub async fn fence_for_barrier(
 /// # Errors
 /// ProxySQL could not be read or changed, in words.
 pub async fn lift_barrier(config: &Config, proxy: &ProxyConfig, node: &Node) -> Result<bool, String> {
-    let mut target = target(config, proxy).await?;
+    let mut target = target(config, proxy, None).await?; // what lets a node back asks anew
     let lifted = target.lift_barrier(node).await.map_err(|error| error.to_string());
     target.agent.close().await;
     lifted
 }
 
-pub(super) async fn target<'c>(config: &'c Config, proxy: &'c ProxyConfig) -> Result<Target<'c>, String> {
-    let agent = looking_agent(config, proxy).map_err(|error| error.to_string())?;
+pub(super) async fn target<'c>(
+    config: &'c Config,
+    proxy: &'c ProxyConfig,
+    look: Option<OneLook>,
+) -> Result<Target<'c>, String> {
+    let agent = looking_agent(config, proxy).map_err(|error| error.to_string())?.sharing(look);
     Target::look(config, proxy, agent).await.map_err(|error| error.to_string())
 }
 
@@ -79,7 +86,9 @@ impl Target<'_> {
         refused.map_or(Ok(()), Err)?;
         let decision = self.plan_for_nodes(&names, decision);
         let outcome = self.apply(&decision).await?;
-        let seen = self.look_again(&format!("{node} was"), "fenced").await?;
+        let unseen = |cause| TargetError::Unseen { what: format!("{node} was"), how: "fenced", cause };
+        let runtime = self.agent.runtime().await.map_err(unseen)?;
+        let seen = ProxyView { runtime, ..self.observed.proxy.clone() };
         let in_service = names.iter().flat_map(|name| self.rows_of(&seen, name)).filter(|row| row.status.in_service());
         let left: Vec<String> = in_service.map(|row| format!("{} is still in service", row_text(row))).collect();
         if !left.is_empty() {

@@ -68,7 +68,7 @@ pub async fn drain(config: &Config, proxy: &ProxyConfig, node: &Node, course: Co
     if proxy.policy.mode == Enforcement::Observe {
         return Err("its config has mode = \"observe\"".to_owned());
     }
-    let mut target = target(config, proxy).await?;
+    let mut target = target(config, proxy, None).await?;
     let drained = match target.observed.orders.suspended.is_some() {
         true => Err("its agent is suspended".to_owned()),
         false => target.drain(node, course).await,
