@@ -75,9 +75,8 @@ impl<'c> Hook<'c> {
     fn new(config: &'c Config) -> Result<Self, HookError> {
         let [orchestrator] = config.orchestrators.as_slice() else { return Err(HookError::SeveralOrchestrators) };
         let settings = orchestrator_settings(orchestrator)?;
-        let tags = Tags::new(settings.clone()).map_err(BuildError::from)?;
         let writer = MarkWriter::new(settings).map_err(BuildError::from)?;
-        Ok(Self { config, writer, tags, agents: Agents::new(&config.barrier)? })
+        Ok(Self { config, tags: writer.tags(), writer, agents: Agents::new(&config.barrier)? })
     }
 
     /// Learns which agents registered themselves at a node. Returns why that is not known.

@@ -91,7 +91,7 @@ fn key(token: &Secret) -> hmac::Key {
 }
 
 fn signed(agent: &AgentUrl, at_s: i64) -> String {
-    format!("{PREFIX}{}={at_s}", agent.0)
+    format!("{}={at_s}", name(agent))
 }
 
 #[cfg(test)]

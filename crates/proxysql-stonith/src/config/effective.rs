@@ -65,6 +65,11 @@ struct Common<'r> {
     run: &'r RunConfig,
 }
 
+/// The error of a key's value, with the place that gave it.
+fn wrong(at: &Layers<'_>, key: &About, problem: impl Into<String>) -> ConfigError {
+    ConfigError::new(at.origin(key), &key.full_name(), problem)
+}
+
 /// The longest address that fits a tag at Orchestrator, whose name has at most 128 bytes, in bytes.
 const REGISTERED_MAX_BYTES: usize = 110;
 
@@ -77,21 +82,20 @@ fn http(at: &mut Layers<'_>) -> Result<HttpConfig, ConfigError> {
         (Some(_), _, None) => "expected an address as http.listen with it, and not \"off\"",
         _ => return Ok(HttpConfig { listen, token_file, register_as }),
     };
-    let key = &keys::HTTP_REGISTER_AS.about;
-    Err(ConfigError::new(at.origin(key), &key.full_name(), missing))
+    Err(wrong(at, &keys::HTTP_REGISTER_AS.about, missing))
 }
 
 fn barrier(at: &mut Layers<'_>, common: &Common<'_>, proxies: &[ProxyConfig]) -> Result<BarrierConfig, ConfigError> {
     let agents = at.find(&keys::BARRIER_AGENTS)?.unwrap_or_default();
-    let agents = agents.iter().map(|url| AgentUrl::from_str(url)).collect::<Result<_, _>>().map_err(|error| {
-        let key = &keys::BARRIER_AGENTS.about;
-        ConfigError::new(at.origin(key), &key.full_name(), error.to_string())
-    })?;
+    let agents = agents
+        .iter()
+        .map(|url| AgentUrl::from_str(url))
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(at, &keys::BARRIER_AGENTS.about, error.to_string()))?;
     let (token_file, forget_after) = (at.find(&keys::BARRIER_TOKEN_FILE)?, at.find(&keys::BARRIER_FORGET_AFTER)?);
     if forget_after.is_some() && token_file.is_none() {
-        let key = &keys::BARRIER_FORGET_AFTER.about;
         let problem = "expected barrier.token_file with it: the token signs the agents' registrations";
-        return Err(ConfigError::new(at.origin(key), &key.full_name(), problem));
+        return Err(wrong(at, &keys::BARRIER_FORGET_AFTER.about, problem));
     }
     let lease = at.find(&keys::BARRIER_LEASE)?;
     let isolations = proxies.iter().map(|proxy| &proxy.isolation).chain([&common.isolation]);
@@ -150,14 +154,12 @@ fn node_fence(at: &mut Layers<'_>) -> Result<Option<NodeFenceConfig>, ConfigErro
         return Ok(None);
     }
     let (Some(user), Some(file)) = (user, file) else {
-        let key = &keys::NODE_FENCE_READ_ONLY.about;
-        return Err(ConfigError::new(at.origin(key), &key.full_name(), "expected user and password_file with it"));
+        return Err(wrong(at, &keys::NODE_FENCE_READ_ONLY.about, "expected user and password_file with it"));
     };
     let password = SecretSource::File(file);
     let credential = CredentialSource { user: Some(user), fallback_user: None, password };
     if let Err(error) = credential.read() {
-        let key = &keys::NODE_FENCE_PASSWORD_FILE.about;
-        return Err(ConfigError::new(at.origin(key), &key.full_name(), error.to_string()));
+        return Err(wrong(at, &keys::NODE_FENCE_PASSWORD_FILE.about, error.to_string()));
     }
     Ok(Some(NodeFenceConfig { read_only, credential, tls, ca_file, spare, timeout }))
 }
@@ -219,7 +221,7 @@ fn refuse_above_the_file(at: &Layers<'_>, sections: usize) -> Result<(), ConfigE
 
 /// Refuses two sections with one name or with one endpoint.
 fn check_beside(at: &Layers<'_>, one: &OrchestratorConfig, other: &OrchestratorConfig) -> Result<(), ConfigError> {
-    let wrong = |key: &About, problem: String| Err(ConfigError::new(at.origin(key), &key.full_name(), problem));
+    let wrong = |key: &About, problem: String| Err(wrong(at, key, problem));
     let name = other.name.as_deref().unwrap_or_default();
     if one.name == other.name {
         return wrong(&keys::ORCHESTRATOR_NAME.about, format!("two [[orchestrator]] have the name {name:?}"));
@@ -411,7 +413,7 @@ fn followed(
 
 /// The error for one of two keys that are only valid together.
 fn lonely(at: &Layers<'_>, have: &About, lack: &About) -> ConfigError {
-    ConfigError::new(at.origin(have), &have.full_name(), format!("expected {} with it", lack.name))
+    wrong(at, have, format!("expected {} with it", lack.name))
 }
 
 fn check_endpoints(urls: &[String]) -> Result<(), String> {

@@ -86,20 +86,19 @@ async fn registered(config: &Config, facts: &[Facts]) -> Vec<(Node, Result<Regis
     let (Some(forget_after), Some(token_file)) = (config.barrier.forget_after, &config.barrier.token_file) else {
         return Vec::new();
     };
-    let of_node = async |of: &OrchestratorConfig, node: &Node| {
-        let token = read_whole_file(token_file, "token").map_err(|error| error.to_string())?;
-        let settings = orchestrator_settings(of).map_err(|error| error.to_string())?;
-        let tags = Tags::new(settings).map_err(|error| error.to_string())?;
-        let tags = tags.of_node(node).await.map_err(|error| error.to_string())?;
-        Ok(Registered::of(&tags, &token, clock::wall_s(), forget_after))
-    };
+    let token = read_whole_file(token_file, "token").map_err(|error| error.to_string());
     let mut found = Vec::new();
     for (of, facts) in config.orchestrators.iter().zip(facts) {
+        let tags = orchestrator_settings(of).map_err(|error| error.to_string());
+        let tags = tags.and_then(|settings| Tags::new(settings).map_err(|error| error.to_string()));
+        let at = async |node: &Node| {
+            let (token, tags) = (token.as_ref().map_err(Clone::clone)?, tags.as_ref().map_err(Clone::clone)?);
+            let tags = tags.of_node(node).await.map_err(|error| error.to_string())?;
+            Ok(Registered::of(&tags, token, clock::wall_s(), forget_after))
+        };
         let instances = facts.orchestrator.recovery.iter().flat_map(|seen| seen.instances.iter().flatten());
         let primaries = instances.filter(|one| one.valid && one.primary.is_none() && !one.read_only);
-        for node in primaries.map(|one| &one.node) {
-            found.push((node.clone(), of_node(of, node).await));
-        }
+        found.extend(join_all(primaries.map(async |one| (one.node.clone(), at(&one.node).await))).await);
     }
     found
 }

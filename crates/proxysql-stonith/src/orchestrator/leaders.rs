@@ -47,6 +47,7 @@ pub enum LeaderError {
 }
 
 /// All endpoints of an Orchestrator, of which one leads.
+#[derive(Clone)]
 pub struct Leaders {
     pub(super) settings: Arc<Settings>,
     tls: Option<TlsConnector>,

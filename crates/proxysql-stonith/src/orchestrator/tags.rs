@@ -10,7 +10,7 @@ use super::{Settings, TlsError};
 
 /// The tags at one Orchestrator.
 #[derive(Debug)]
-pub struct Tags(Leaders);
+pub struct Tags(pub(super) Leaders);
 
 impl Tags {
     /// Loads CAs if an endpoint is https.

@@ -15,6 +15,7 @@ use stonith_core::orchestrator::Downtime;
 
 use super::answers::Raft;
 use super::leaders::{LeaderError, Leaders, change, of, safe, segment};
+use super::tags::Tags;
 use super::way::Way;
 use super::{Settings, TlsError};
 
@@ -42,6 +43,11 @@ impl MarkWriter {
     /// A certificate or key can't be read.
     pub fn new(settings: Settings) -> Result<Self, TlsError> {
         Leaders::new(settings).map(Self)
+    }
+
+    /// The tags at the same Orchestrator.
+    pub fn tags(&self) -> Tags {
+        Tags(self.0.clone())
     }
 
     /// Begins a downtime. Returns once the leader lists it.

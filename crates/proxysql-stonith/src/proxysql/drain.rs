@@ -151,8 +151,11 @@ pub async fn renew(admin: &mut Admin, lent: &mut Lent) -> Result<(), ObserveErro
     }
     run(admin, &Statement::RenewDrain).await?;
     lent.renewed = Instant::now();
+    if !lent.clustered {
+        return Ok(());
+    }
     let staged = answers::drain(&run(admin, &Statement::ReadDrain).await?.records).map(|(_, staged)| staged);
-    if lent.clustered && staged == Some(0) {
+    if staged == Some(0) {
         lent.delay_ms = if DELAYS_MS.contains(&(lent.delay_ms + 1)) { lent.delay_ms + 1 } else { *DELAYS_MS.start() };
         for statement in &Statement::lend_again(lent.delay_ms) {
             run(admin, statement).await?;

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How often a daemon that is not registered everywhere yet looks.
 const LOOK_SOON: Duration = Duration::from_secs(5);
 
-/// The longest time that one Orchestrator may take.
+/// How long the registration at one Orchestrator may take.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The registration of one daemon.

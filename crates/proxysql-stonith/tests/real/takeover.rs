@@ -188,15 +188,8 @@ fn world(binaries: Binaries, hooks: Hooks) -> (World, tempfile::TempDir) {
         Hooks::Absent => json!({}),
     };
     let world = World::with_access(binaries, Access { config: lines, ..Access::plain() });
-    let endpoints: Vec<String> = world.raft.endpoints().iter().map(|url| format!("{url:?}")).collect();
-    let whole =
-        format!("orchestrator.endpoints = [{}]\nrun.state_dir = {:?}\n", endpoints.join(","), dir.path().join("state"));
     let proxy = match hooks {
-        Hooks::Absent | Hooks::Direct => format!(
-            "[[proxysql]]\naddress = \"{}:{}\"\nuser = \"radmin\"\npassword = \"radmin\"\naccept_lost_edits = true\n",
-            world.proxy.address(),
-            world.proxy.admin_port,
-        ),
+        Hooks::Absent | Hooks::Direct => admin_port_of(&world.proxy),
         Hooks::ByAgent => {
             let (listen, token) = (format!("{}:{}", world.proxy.address(), free_port()), dir.path().join("token"));
             write(&token, "sesame-token");
@@ -204,7 +197,7 @@ fn world(binaries: Binaries, hooks: Hooks) -> (World, tempfile::TempDir) {
             format!("[barrier]\nagents = [\"http://{listen}\"]\ntoken_file = {token:?}\n")
         }
     };
-    write(&config, &(whole + &proxy));
+    write(&config, &(config_of_hook(&world, &dir) + &proxy));
     for set in ["mysql-monitor_read_only_interval=1500", "mysql-connect_timeout_server_max=10000"] {
         world.proxy.admin(&format!("SET {set}"));
     }
@@ -286,18 +279,8 @@ fn what_a_drain_lent_that_was_killed_is_put_back_by_the_agent() {
     let (mut world, dir) = world(binaries, Hooks::Direct);
     world.proxy.start_daemon();
     let _clients = Clients::start(&world.proxy);
-    let idle = async {
-        let mut session = mysql_async::Conn::new(unpinned(&world.proxy)).await.expect("a session");
-        session.query_drop(INSERT).await.expect("an insert");
-        session
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let _session = runtime.block_on(idle);
-    let mut hook = std::process::Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
-    hook.args(["hook", "pre-graceful-takeover"]).arg(format!("--config={}", dir.path().join("hook.toml").display()));
-    hook.env("ORC_FAILED_HOST", world.nodes.address(1)).env("ORC_FAILED_PORT", world.nodes.port.to_string());
-    hook.env("ORC_COMMAND", "graceful-master-takeover");
-    let mut hook = hook.spawn().expect("the hook");
+    let _idle = idle_after_insert(&world.proxy);
+    let mut hook = hook(&world, &dir, "pre-graceful-takeover");
     eventually("the variable is lowered", seconds(5), || in_force(&world, DELAY) == "70");
     let noted =
         || world.proxy.admin("SELECT count(*) FROM main.sqlite_master WHERE name='stonith_drain'").trim() == "1";
@@ -309,45 +292,55 @@ fn what_a_drain_lent_that_was_killed_is_put_back_by_the_agent() {
     assert!(world.proxy.is_online("10", 1));
 }
 
-/// A member of a ProxySQL Cluster takes the variables of another one that has others for three of its looks, and saves them.
+/// A session that stays on its server after an insert, with what drives it.
+fn idle_after_insert(proxy: &Proxy) -> (tokio::runtime::Runtime, mysql_async::Conn) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let session = runtime.block_on(async {
+        let mut session = mysql_async::Conn::new(unpinned(proxy)).await.expect("a session");
+        session.query_drop(INSERT).await.expect("an insert");
+        session
+    });
+    (runtime, session)
+}
+
+/// Starts a hook as Orchestrator does around a planned takeover of node 1.
+fn hook(world: &World, dir: &tempfile::TempDir, name: &str) -> std::process::Child {
+    let mut hook = std::process::Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
+    hook.args(["hook", name]).arg(format!("--config={}", dir.path().join("hook.toml").display()));
+    hook.env("ORC_FAILED_HOST", world.nodes.address(1)).env("ORC_FAILED_PORT", world.nodes.port.to_string());
+    hook.env("ORC_COMMAND", "graceful-master-takeover");
+    hook.spawn().expect("the hook")
+}
+
+/// What the config of a hook says, without what it has to reach ProxySQL.
+fn config_of_hook(world: &World, dir: &tempfile::TempDir) -> String {
+    let endpoints: Vec<String> = world.raft.endpoints().iter().map(|url| format!("{url:?}")).collect();
+    format!("orchestrator.endpoints = [{}]\nrun.state_dir = {:?}\n", endpoints.join(","), dir.path().join("state"))
+}
+
+/// What it has to reach the first ProxySQL by its admin port.
+fn admin_port_of(proxy: &Proxy) -> String {
+    format!(
+        "[[proxysql]]\naddress = \"{}:{}\"\nuser = \"radmin\"\npassword = \"radmin\"\naccept_lost_edits = true\n",
+        proxy.address(),
+        proxy.admin_port,
+    )
+}
+
+/// A peer of a ProxySQL Cluster copies a member's variables after it has seen the same changed values three times in a row.
 #[test]
 fn what_a_drain_lends_of_a_member_of_a_cluster_spreads_to_no_other_and_to_no_disk() {
     let Some(binaries) = Binaries::find() else { return };
     let _one = one_at_a_time();
     let world = World::with_a_cluster(binaries);
     let dir = tempfile::tempdir().expect("a directory");
-    let endpoints: Vec<String> = world.raft.endpoints().iter().map(|url| format!("{url:?}")).collect();
-    let config = dir.path().join("hook.toml");
-    write(
-        &config,
-        &format!(
-            "orchestrator.endpoints = [{}]\nrun.state_dir = {:?}\n[[proxysql]]\naddress = \"{}:{}\"\nuser = \"radmin\"\n\
-             password = \"radmin\"\naccept_lost_edits = true\n",
-            endpoints.join(","),
-            dir.path().join("state"),
-            world.proxy.address(),
-            world.proxy.admin_port
-        ),
-    );
+    write(&dir.path().join("hook.toml"), &(config_of_hook(&world, &dir) + &admin_port_of(&world.proxy)));
     let _clients = Clients::start(&world.proxy);
-    let idle = async {
-        let mut session = mysql_async::Conn::new(unpinned(&world.proxy)).await.expect("a session");
-        session.query_drop(INSERT).await.expect("an insert");
-        session
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let _session = runtime.block_on(idle);
-    let hook = |name: &str| {
-        let mut hook = std::process::Command::new(env!("CARGO_BIN_EXE_proxysql-stonith"));
-        hook.args(["hook", name]).arg(format!("--config={}", config.display()));
-        hook.env("ORC_FAILED_HOST", world.nodes.address(1)).env("ORC_FAILED_PORT", world.nodes.port.to_string());
-        hook.env("ORC_COMMAND", "graceful-master-takeover");
-        hook.spawn().expect("the hook")
-    };
+    let _idle = idle_after_insert(&world.proxy);
     let first = delays(&world);
     let mut looks = vec![first.clone()];
     let began = Instant::now();
-    let mut drain = hook("pre-graceful-takeover");
+    let mut drain = hook(&world, &dir, "pre-graceful-takeover");
     while drain.try_wait().expect("its state").is_none() {
         let now = delays(&world);
         if looks.last() != Some(&now) {
@@ -357,7 +350,7 @@ fn what_a_drain_lends_of_a_member_of_a_cluster_spreads_to_no_other_and_to_no_dis
     }
     println!("--- the drain ended after {:.1?}", began.elapsed());
     assert!(drain.wait().expect("its end").success() && world.proxy.has_fenced(1));
-    assert!(hook("post-unsuccessful-failover").wait().expect("its end").success());
+    assert!(hook(&world, &dir, "post-unsuccessful-failover").wait().expect("its end").success());
     eventually("the old primary serves again", seconds(20), || world.proxy.is_online("10", 1));
     world.proxies().for_each(|proxy| proxy.checks(5));
     looks.push(delays(&world));
